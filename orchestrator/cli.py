@@ -1,0 +1,153 @@
+"""The verbs. No logic: every verb parses its words and calls `orchestrator/workflow.py`. Heavy packages are imported on demand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__ and
+    "Train and search methods of weakly supervised object localization. Select on train_fullsup, test once.")
+data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
+app.add_typer(data, name="data")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="a search-space file, such as search_spaces/synthetic.yaml")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8")]
+Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>)")]
+Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a data set: see `list datasets`")]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")]
+Root = Annotated[str, typer.Option(help="folder of data sets")]
+Address = Annotated[str | None, typer.Option(help="address of a Ray cluster, or auto; default: Ray on this machine")]
+
+
+@app.command()
+def search(file: File, overrides: Overrides = None, run: Run = None, address: Address = None,
+           dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done")] = False) -> None:
+    """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
+    from orchestrator import workflow
+
+    if dry_run:
+        workflow.dry_run(file, overrides or [])
+    else:
+        workflow.search(file, overrides or [], run, address)
+
+
+@app.command()
+def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
+    """Train the file's published point only, without Ray; also under torchrun."""
+    from orchestrator import workflow
+
+    workflow.train(file, overrides or [], run)
+
+
+@app.command()
+def resume(folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run")] = None,
+           overrides: Annotated[list[str] | None, typer.Argument(metavar="[resources.KEY=VALUE]...")] = None,
+           run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None, address: Address = None) -> None:
+    """Go on with an interrupted search or training."""
+    from orchestrator import workflow
+
+    words = list(overrides or [])
+    if folder is not None and run is not None:
+        words, folder = [str(folder), *words], None
+    chosen = folder or run
+    if chosen is None:
+        raise typer.BadParameter("give the run folder")
+    workflow.resume(chosen, words, address)
+
+
+@app.command()
+def evaluate(folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
+             split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
+             test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
+             baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
+             metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
+             image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224) -> None:
+    """Score the winner of a run, or a baseline on metadata alone."""
+    from orchestrator import workflow
+
+    if baseline is not None:
+        if baseline != "center_gaussian" or metadata is None or folder is not None:
+            raise typer.BadParameter("use --baseline center_gaussian --metadata DIR, without a run")
+        workflow.evaluate_baseline(metadata, image_size)
+    elif folder is None:
+        raise typer.BadParameter("give the run folder, or --baseline center_gaussian --metadata DIR")
+    elif split not in ("train_fullsup", "test"):
+        raise typer.BadParameter(f"--split {split}: use train_fullsup or test")
+    else:
+        workflow.evaluate(folder, split, test_again)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
+    """Write report.html of a run, running or finished."""
+    from orchestrator.report import write_report
+
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
+    """Check search-space files without running anything."""
+    from orchestrator.experiment import load_experiment
+    from wsol.errors import InputError
+
+    wrong = 0
+    for file in files:
+        try:
+            experiment = load_experiment(file).experiment
+        except InputError as error:
+            wrong += 1
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{file}: ok, {experiment.trial.method.name} on {experiment.trial.data.name}, {len(experiment.search)} searched values")
+    if wrong:
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_plugins(kind: Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]) -> None:
+    """List the plugins of a kind."""
+    from wsol import plugins
+
+    kinds = {folder: name for name, folder in plugins.FOLDERS.items()}
+    if kind not in kinds:
+        raise typer.BadParameter(f"{kind}{plugins.did_you_mean(kind, list(kinds))}: use one of {', '.join(kinds)}")
+    for name in plugins.names(kinds[kind]):
+        doc = (plugins.load(kinds[kind], name).__doc__ or "").strip().splitlines()
+        typer.echo(f"{name:<20} {doc[0] if doc else ''}".rstrip())
+
+
+@data.command("prepare")
+def prepare_data(name: Dataset, settings: Settings = None, root: Root = "data",
+                 source: Annotated[Path | None, typer.Option(help="local archive or folder; default: download where possible")] = None) -> None:
+    """Unpack or download, convert and verify a data set."""
+    from orchestrator import workflow
+
+    workflow.prepare_data(name, root, settings or [], source)
+
+
+@data.command("check")
+def check_data(name: Dataset, settings: Settings = None, root: Root = "data") -> None:
+    """Verify names and sizes of every image of a prepared data set."""
+    from orchestrator import workflow
+
+    workflow.check_data(name, root, settings or [])
+
+
+def main() -> None:
+    """Run a verb. Exit code 0 done, 1 failed, 2 bad input, 130 interrupted and resumable."""
+    from wsol.errors import InputError, RunFailed
+
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except RunFailed as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

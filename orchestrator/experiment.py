@@ -1,0 +1,247 @@
+"""A search-space file becomes an `Experiment`: typed, cross-checked, every mistake reported with file, line and path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from orchestrator.space import Distribution, Parameter, Space, get, replaced
+from orchestrator.yaml_reader import Document, KeyPath, parse_scalar, parse_yaml, read_yaml
+from wsol import plugins
+from wsol.config import Strict, TrainConfig
+from wsol.errors import InputError
+
+SECTIONS = ("trial", "search", "study", "resources")
+
+
+class StudyConfig(Strict):
+    """What is searched for and how.
+
+    Attributes:
+        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not be named.
+        trials: how many configurations are trained; the first is the published point.
+        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random) or `random` (the official protocol).
+        seed: of the sampler. One trial at a time, the same seed gives the same trials.
+        max_failures: how often a trial whose process dies is started again from its last checkpoint.
+    """
+
+    objective: str = Field(default="train_fullsup/max_box_acc_v2", pattern=r"^train_fullsup/.+$")
+    trials: int = Field(default=30, ge=1)
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = Field(default=0, ge=0)
+    max_failures: int = Field(default=3, ge=0)
+
+
+class ResourcesConfig(Strict):
+    """What a trial gets.
+
+    Attributes:
+        workers: processes that train one trial together, each on its share of the global batch.
+        cpus_per_worker: CPU cores (and torch threads) of each.
+        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0.
+        concurrent_trials: trials at the same time; null: as many as fit.
+    """
+
+    workers: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    concurrent_trials: int | None = Field(default=None, ge=1)
+
+
+class Experiment(Strict):
+    """A search-space file.
+
+    Attributes:
+        trial: one complete training configuration, the published point.
+        search: dotted path in `trial` -> distribution.
+        study: objective, number of trials, sampler.
+        resources: of each trial.
+    """
+
+    trial: TrainConfig
+    search: dict[str, Distribution] = {}
+    study: StudyConfig = StudyConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+    def base(self) -> dict[str, Any]:
+        """The published configuration as plain values."""
+        return self.trial.model_dump()
+
+    def space(self) -> Space:
+        """The search space; a range over a field that holds an integer draws integers."""
+        base = self.base()
+        return Space(tuple(Parameter(path, d, _draws_integers(d, get(base, path))) for path, d in self.search.items()))
+
+    def configure(self, values: dict[str, Any]) -> TrainConfig:
+        """The configuration of a trial: `trial` with some values replaced."""
+        plain = self.base()
+        for path, value in values.items():
+            plain = replaced(plain, path, value)
+        return TrainConfig.model_validate(plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked experiment, the name of its file, and what the user should be told."""
+
+    experiment: Experiment
+    source: str
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+
+def load_experiment(path: Path, overrides: list[str] | None = None) -> Loaded:
+    """Read, override and check a file.
+
+    Args:
+        path: a YAML file.
+        overrides: `KEY=VALUE`; a key that does not begin with a section (`trial`, `search`, `study`, `resources`) is meant in `trial`.
+            An override of a searched value fixes it: it is no longer searched.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
+    document = read_yaml(path)
+    notes = [note for override in overrides or [] if (note := _override(document, override))]
+    return Loaded(_check(document), str(path), path.stem, notes)
+
+
+def parse_experiment(text: str, source: str) -> Experiment:
+    """Check a text, such as the copy of the experiment in a run folder."""
+    return _check(parse_yaml(text, source))
+
+
+def config_hash(config: BaseModel) -> str:
+    """Identifies a resolved configuration: SHA-256 of its canonical JSON, 16 digits."""
+    return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _override(document: Document, override: str) -> str | None:
+    """Put one `KEY=VALUE` into the document; a note if that ends the search of a value."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"command line: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
+    section, _, rest = key.partition(".")
+    if section not in SECTIONS or not rest:
+        section, rest = "trial", key
+    values = document.values.setdefault(section, {})
+    path = [rest_key for rest_key in _split(values, rest, whole_first=section == "search")]
+    for part in path[:-1]:
+        values = values.setdefault(part, {}) if isinstance(values, dict) else values[int(part)]
+    place = int(path[-1]) if isinstance(values, list) and path[-1].isdigit() else path[-1]
+    if not isinstance(values, (dict, list)) or (isinstance(values, list) and not (isinstance(place, int) and place < len(values))):
+        raise InputError(f"command line: {key}: there is nothing to set below this key")
+    values[place] = parse_scalar(text)  # type: ignore[index]
+    document.lines[(section, *(int(p) if p.isdigit() else p for p in path))] = 0
+    if section == "trial" and isinstance(document.values.get("search"), dict) and document.values["search"].pop(rest, None) is not None:
+        return f"{rest} is fixed at {text} and no longer searched"
+    return None
+
+
+def _split(values: Any, path: str, *, whole_first: bool) -> list[str]:
+    """Keys of a dotted path. Keys of `search` hold dots themselves: the longest one that is there counts as one key."""
+    parts = path.split(".")
+    if whole_first and isinstance(values, dict):
+        for end in range(len(parts), 0, -1):
+            if ".".join(parts[:end]) in values:
+                return [".".join(parts[:end]), *parts[end:]]
+        return [path]
+    return parts
+
+
+def _check(document: Document) -> Experiment:
+    try:
+        experiment = Experiment.model_validate(document.values)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
+    problems = [_at(document, ("search", path), text) for path in experiment.search for text in _problems(experiment, path)]
+    problems += _objective_problems(document, experiment)
+    if problems:
+        raise InputError("\n".join(dict.fromkeys(problems)))
+    return experiment
+
+
+def _problems(experiment: Experiment, path: str) -> list[str]:
+    """What is wrong with one searched path: it must exist, hold the published value, and be valid at both ends."""
+    distribution, base = experiment.search[path], experiment.base()
+    try:
+        published = get(base, path)
+        for other, wanted in distribution.when.items():
+            base = replaced(base, other, wanted[0] if isinstance(wanted, list) else wanted)
+    except KeyError as error:
+        return [str(error.args[0])]
+    found = []
+    if not distribution.when and not distribution.contains(published):
+        found.append(f"the published value trial.{path} = {published!r} lies outside of the search range")
+    for end in distribution.ends():
+        value = int(end) if isinstance(end, (int, float)) and _draws_integers(distribution, published) else end
+        try:
+            TrainConfig.model_validate(replaced(base, path, value))
+        except ValidationError as error:
+            found += [f"{value!r} is not allowed: {_message(dict(e))}" for e in error.errors(include_url=False)]
+    return found
+
+
+def _objective_problems(document: Document, experiment: Experiment) -> list[str]:
+    metric = experiment.study.objective.split("/")[1]
+    measured = [m.name for m in experiment.trial.evaluation.metrics]
+    if metric in measured:
+        return []
+    hint = plugins.did_you_mean(metric, measured)
+    return [_at(document, ("study", "objective"), f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}")]
+
+
+def _draws_integers(distribution: Distribution, published: Any) -> bool:
+    if distribution.choices is not None:
+        return False
+    if isinstance(published, (int, float)):
+        return isinstance(published, int)
+    return isinstance(distribution.low, int) and isinstance(distribution.high, int)
+
+
+def _explain(document: Document, error: dict[str, Any]) -> str:
+    path: KeyPath = tuple(error["loc"])
+    text = _message(error)
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed_keys(document.values, path[:-1])
+        text = f"unknown key{plugins.did_you_mean(str(path[-1]), allowed)}; allowed are {', '.join(allowed)}"
+    return _at(document, path, text)
+
+
+def _message(error: dict[str, Any]) -> str:
+    text: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] == "missing":
+        return "this key is missing"
+    if error["type"] in ("extra_forbidden", "plugin", "value_error"):
+        return text
+    got = error.get("input")
+    return f"should be {text}, got {got!r}" if not isinstance(got, (dict, list)) else f"should be {text}"
+
+
+def _at(document: Document, path: KeyPath, text: str) -> str:
+    dotted = ".".join(str(key) for key in path)
+    line = document.line(path)
+    place = f"{document.file}:{line}" if line else "command line"
+    return f"{place}: {dotted}: {text}"
+
+
+def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
+    """The keys of the model at a path, found by walking down the annotations; plugins are known by their name."""
+    model: type[BaseModel] = Experiment
+    for key in path:
+        values = values[key]
+        kind = {"data": "dataset", "metrics": "metric"}.get(str(key), str(key))
+        if isinstance(key, int):
+            kind = "metric"
+        if kind in plugins.FOLDERS and isinstance(values, dict):
+            model = plugins.load(kind, values["name"]).Config
+        elif isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type):
+            model = model.model_fields[key].annotation  # type: ignore[assignment]
+        elif model is Experiment or not isinstance(values, (dict, list)):
+            model = Distribution
+    return list(model.model_fields)

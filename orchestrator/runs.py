@@ -1,0 +1,167 @@
+"""The run folder: what is written where, so that a search can be resumed, reported and repeated from the folder alone.
+
+    experiment.yaml  study.json  study.journal    what was asked for, with what; the trials
+    trials/0000/     config.yaml, checkpoints, TensorBoard events
+    trials.csv       best.yaml                    the trials as a table; the winner as a file for `train`
+    best/            config.yaml, weights.pt, result.json, pictures
+    test.json        every evaluation on the test split that ever was
+    report.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from orchestrator.experiment import Experiment, Loaded, parse_experiment
+from wsol.checkpoint import write_text
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-headless", "opencv-python", "pydantic")
+
+
+def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Make a run folder and write the experiment into it; returns the header of the study.
+
+    Args:
+        folder: must not hold a run.
+        loaded: the experiment, after overrides.
+        kind: `search` or `train`, which `resume` reads.
+        facts: added to the header.
+
+    Raises:
+        InputError: the folder holds a run already.
+    """
+    require_no_run(folder)
+    experiment = loaded.experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    header = f"# The experiment of this run, complete. From {loaded.source}.\n"
+    write_text(folder / "experiment.yaml", header + to_yaml(experiment.model_dump(mode="json", exclude_defaults=False)))
+    return {
+        "study_name": folder.resolve().name,
+        "name": loaded.name,
+        "kind": kind,
+        "source": loaded.source,
+        "objective": experiment.study.objective,
+        "trials": experiment.study.trials,
+        "sampler": experiment.study.sampler,
+        "seed": experiment.study.seed,
+        "workers": experiment.resources.workers,
+        "started": now(),
+        "ended": None,
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git": _git(),
+        "versions": versions(),
+        **facts,
+    }
+
+
+def require_no_run(folder: Path) -> None:
+    """Raises InputError if a folder holds a run."""
+    if (folder / "study.json").exists():
+        raise InputError(f"{folder}: holds a run already; go on with `python launch.py resume {folder}` or choose another folder with --run")
+
+
+def open_experiment(folder: Path) -> Experiment:
+    """The experiment of a run folder.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    path = folder / "experiment.yaml"
+    if not path.exists() or not (folder / "study.json").exists():
+        raise InputError(f"{folder}: holds no run (no experiment.yaml and study.json)")
+    return parse_experiment(path.read_text(), str(path))
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """`study.json`."""
+    header: dict[str, Any] = json.loads((folder / "study.json").read_text())
+    return header
+
+
+def update_header(folder: Path, **changes: Any) -> None:
+    """Change entries of `study.json`."""
+    write_text(folder / "study.json", json.dumps({**read_header(folder), **changes}, indent=1))
+
+
+def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
+    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch and failure."""
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
+    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure"]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])
+    for trial in trials:
+        row = [trial.number, trial.state.name.lower(), trial.value, *(trial.params.get(name) for name in parameters)]
+        measured = trial.user_attrs.get("metrics", {})
+        writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
+    write_text(folder / "trials.csv", table.getvalue())
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """YAML in the order of the values."""
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def require_untested(folder: Path, reason: str | None) -> None:
+    """The test split is for one final number. Raises InputError if it was evaluated before and no reason is given to do it again."""
+    if tested(folder) and not reason:
+        times = ", ".join(entry["time"] for entry in tested(folder))
+        raise InputError(
+            f"{folder}: the test split was already evaluated ({times}); its numbers are in test.json. "
+            'Evaluating again and choosing would bias the result; if you must: --test-again "why", which is recorded'
+        )
+
+
+def tested(folder: Path) -> list[dict[str, Any]]:
+    """The recorded evaluations on the test split."""
+    path = folder / "test.json"
+    return list(json.loads(path.read_text())["evaluations"]) if path.exists() else []
+
+
+def record_test(folder: Path, entry: dict[str, Any]) -> None:
+    """Add an evaluation to `test.json`."""
+    write_text(folder / "test.json", json.dumps({"evaluations": [*tested(folder), entry]}, indent=1))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time as recorded everywhere: UTC, ISO, seconds."""
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of this code and whether it was changed since, or None outside a checkout."""
+    try:
+        run = [subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+               for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": run[0], "dirty": bool(run[1])}

@@ -1,0 +1,118 @@
+"""The search: our study asks, Ray Tune places and runs, our study is told. Ray's own state is thrown away: the journal is enough to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.cluster import HEAD, Plan
+from orchestrator.progress import Progress
+from orchestrator.study import Study
+from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
+from wsol.errors import RunFailed
+
+
+def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str, float]) -> None:
+    """Run all trials that the study still asks for.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; what was running stays resumable.
+        RunFailed: Ray gave up.
+    """
+    waiting = study.unfinished()
+    if not waiting:
+        return
+    state = study.folder / ".tune"
+    shutil.rmtree(state, ignore_errors=True)
+    searcher = StudySearcher(study, plan, progress)
+    tuner = tune.Tuner(
+        _trainable(plan, resources),
+        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=waiting, max_concurrent_trials=plan.concurrent, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(state.absolute()),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=study.experiment.study.max_failures if plan.workers == 1 else 0),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception as error:
+        raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); continue with: python launch.py resume {study.folder}") from error
+    if study.unfinished():
+        raise RunFailed(f"{study.unfinished()} of {study.experiment.study.trials} trials did not run; continue with: python launch.py resume {study.folder}")
+    shutil.rmtree(state, ignore_errors=True)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
+
+    def __init__(self, study: Study, plan: Plan, progress: Progress) -> None:
+        super().__init__()
+        self._study, self._plan, self._progress = study, plan, progress
+        self._numbers: dict[str, int] = {}
+        self._started: dict[str, float] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial as Tune's configuration, or FINISHED."""
+        task = self._study.ask()
+        if task is None:
+            return str(Searcher.FINISHED)
+        self._numbers[trial_id], self._started[trial_id] = task.number, time.perf_counter()
+        self._progress.start(task.number, self._study.experiment.study.trials)
+        plan = self._plan
+        return to_wire(task, plan.workers, plan.cpus, plan.gpus, self._study.experiment.study.max_failures)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """An epoch ended."""
+        if "objective_now" in result:
+            self._study.report(self._numbers[trial_id], result)
+            self._progress.epoch(self._numbers[trial_id], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial ended: with a history, with a failure, or without a word."""
+        number = self._numbers.pop(trial_id)
+        seconds = time.perf_counter() - self._started.pop(trial_id)
+        result = result or {}
+        worker = str(result.get("worker", "unknown"))
+        if "history" in result and not error:
+            history = json.loads(result["history"])
+            self._study.complete(number, history, result["seconds"], worker)
+            self._progress.complete(number, max(record["objective_now"] for record in history))
+        else:
+            reason = result.get("failure") if not error else None
+            reason = reason or last_words(self._study.folder / "trials" / f"{number:04d}" / "error.txt")
+            self._study.fail(number, reason, seconds, worker)
+            self._progress.fail(number, reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is on disk."""
+        Path(checkpoint_path).write_text("the study journal is the state")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher into a state that we never read back."""
+        return {}
+
+
+def last_words(path: Path) -> str:
+    """The last line of a recorded traceback."""
+    with contextlib.suppress(OSError, IndexError):
+        return path.read_text().strip().splitlines()[-1]
+    return "its process died without a message (killed, or out of memory)"
+
+
+def _trainable(plan: Plan, resources: dict[str, float]) -> Any:
+    if plan.workers == 1:
+        return tune.with_resources(run_in_actor, {"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})})
+    # Every trial driver takes one unit of the head's resource; a cluster without it gives a sliver of a CPU instead.
+    return tune.with_resources(run_as_train_job, {HEAD: 1} if HEAD in resources else {"CPU": 0.01})

@@ -1,0 +1,140 @@
+"""One trial on Ray: in the Tune actor for one worker, through a Ray Train job for several. The training itself is `wsol.training.train`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.study import Task
+from wsol.checkpoint import Record
+from wsol.config import TrainConfig
+from wsol.errors import Diverged, InputError
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def to_wire(task: Task, workers: int, cpus: int, gpus: float, max_failures: int) -> dict[str, Any]:
+    """A task as plain values that travel to another process. The search's working directory goes along: relative paths start there."""
+    return {
+        "number": task.number,
+        "config": task.config.model_dump_json(),
+        "folder": str(task.folder.absolute()),
+        "objective": task.objective,
+        "directory": str(Path.cwd()),
+        "workers": workers,
+        "cpus": cpus,
+        "gpus": gpus,
+        "max_failures": max_failures,
+    }
+
+
+def run_in_actor(wire: dict[str, Any]) -> None:
+    """Tune function of a trial with one worker."""
+    from ray import tune
+
+    run(wire, tune.report)
+
+
+def run_as_train_job(wire: dict[str, Any]) -> None:
+    """Tune function of a trial with several workers: start a Ray Train job and relay its reports.
+
+    It must not hold the CPUs that its own workers wait for, so it is scheduled on a resource of the head node instead.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    gpu = wire["gpus"] > 0
+    resources = {"CPU": wire["cpus"], **({"GPU": wire["gpus"]} if gpu else {})}
+    TorchTrainer(
+        run_in_train_worker,
+        train_loop_config=wire,
+        scaling_config=ScalingConfig(num_workers=wire["workers"], use_gpu=gpu, resources_per_worker=resources),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+        run_config=RunConfig(
+            name=f"trial-{wire['number']:04d}",
+            storage_path=str(Path(wire["folder"]) / "ray"),
+            callbacks=[TuneReportCallback()],
+            failure_config=FailureConfig(max_failures=wire["max_failures"]),
+        ),
+    ).fit()
+
+
+def run_in_train_worker(wire: dict[str, Any]) -> None:
+    """What each worker of a Ray Train job does."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    run(wire, ray.train.report)
+
+
+def run(wire: dict[str, Any], report: Report) -> None:
+    """Train, reporting every epoch and at the end the outcome.
+
+    A trial that can not succeed (diverged, unusable input) ends with a report that says so: raising would start it again. Anything else
+    is raised, with its traceback kept in the trial's folder.
+    """
+    os.chdir(wire["directory"])
+    folder = Path(wire["folder"])
+    from wsol import distributed
+    from wsol.training import train
+
+    started = time.perf_counter()
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    config = TrainConfig.model_validate_json(wire["config"], strict=False)
+    try:
+        with EpochLog(folder, config, writes=distributed.is_main()) as log:
+            outcome = train(config, folder, wire["objective"], lambda record: (log(record), report(dict(record)))[-1])
+    except (Diverged, InputError) as error:
+        report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})
+    except Exception:
+        (folder / "error.txt").write_text(traceback.format_exc())
+        raise
+    else:
+        report({"history": json.dumps(outcome.history), "seconds": time.perf_counter() - started, "worker": worker})
+
+
+class EpochLog:
+    """TensorBoard scalars of one trial, in its folder.
+
+    Args:
+        folder: of the trial; `config.yaml` is written there too.
+        config: of the trial.
+        writes: False on all workers but one.
+    """
+
+    def __init__(self, folder: Path, config: TrainConfig, *, writes: bool) -> None:
+        self.writer = None
+        if writes:
+            from torch.utils.tensorboard import SummaryWriter
+
+            from orchestrator.runs import to_yaml
+
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.yaml").write_text(to_yaml(config.model_dump(mode="json")))
+            self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> EpochLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.writer is not None:
+            self.writer.close()  # type: ignore[no-untyped-call]
+
+    def __call__(self, record: Record) -> None:
+        """Write every value of an epoch."""
+        if self.writer is not None:
+            for name, value in record.items():
+                if name != "epoch":
+                    self.writer.add_scalar(name, value, int(record["epoch"]))  # type: ignore[no-untyped-call]
+            self.writer.flush()  # type: ignore[no-untyped-call]

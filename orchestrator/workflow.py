@@ -1,0 +1,363 @@
+"""What the verbs do, one function each; `orchestrator/cli.py` only parses and prints errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator import cluster, final, runs
+from orchestrator.experiment import Experiment, Loaded, load_experiment
+from orchestrator.progress import Progress
+from orchestrator.report import write_report
+from orchestrator.study import Study, Task, trial_folder
+from wsol import plugins
+from wsol.errors import Diverged, InputError, RunFailed
+
+if TYPE_CHECKING:
+    from wsol.config import DatasetConfig, TrainConfig
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def search(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
+    """Search, select on train_fullsup, test once; returns the run folder.
+
+    Args:
+        path: a search-space file.
+        overrides: `KEY=VALUE`.
+        run: the run folder, `runs/<file name>` by default; must not hold a run.
+        address: of a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+        RunFailed: no trial succeeded, or Ray gave up.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    loaded = _load(path, overrides)
+    folder = run or Path("runs") / loaded.name
+    runs.require_no_run(folder)
+    _check_runnable(loaded.experiment.trial)
+    trials = loaded.experiment.study.trials
+    if address is None:
+        cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
+    with cluster.connected(address) as resources:
+        plan = cluster.plan(loaded.experiment.resources, trials, resources)
+        header = runs.create(folder, loaded, "search", {"machine": plan.machine, "concurrent_trials": plan.concurrent})
+        study = Study.create(folder, loaded.experiment, header)
+        return _run_search(study, folder, plan, resources)
+
+
+def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
+    """Train the published point without Ray, alone or under torchrun; returns the run folder.
+
+    Args:
+        path: a search-space file; its `search` is ignored.
+        overrides: `KEY=VALUE`.
+        run: the run folder, `runs/<file name>` by default; must not hold a run.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+        RunFailed: training diverged.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    from wsol import distributed
+
+    with distributed.process_group_from_environment():
+        loaded = _load(path, overrides)
+        experiment = loaded.experiment.model_copy(
+            update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
+        )
+        folder = run or Path("runs") / loaded.name
+        if not distributed.is_main():
+            distributed.barrier()
+            _train_as_worker(folder, experiment)
+            return folder
+        runs.require_no_run(folder)
+        _check_runnable(experiment.trial)
+        facts = {"machine": cluster.plan(experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine}
+        header = runs.create(folder, Loaded(experiment, loaded.source, loaded.name), "train", {**facts, "workers": distributed.world()})
+        study = Study.create(folder, experiment, header)
+        distributed.barrier()
+        return _run_training(study, folder)
+
+
+def resume(folder: Path, overrides: list[str], address: str | None = None) -> Path:
+    """Go on with an interrupted run.
+
+    Args:
+        folder: of the run.
+        overrides: `resources.*=VALUE` only: what is trained and searched stays as it was.
+        address: of a Ray cluster; None starts Ray on this machine.
+    """
+    from wsol import distributed
+
+    experiment = _with_resources(folder, overrides)
+    if runs.read_header(folder)["kind"] == "train":
+        with distributed.process_group_from_environment():
+            if not distributed.is_main():
+                distributed.barrier()
+                _train_as_worker(folder, experiment)
+                return folder
+            study = Study(folder, experiment)
+            distributed.barrier()
+            return _run_training(study, folder)
+    study = Study(folder, experiment)
+    if study.unfinished():
+        with cluster.connected(address) as resources:
+            plan = cluster.plan(experiment.resources, study.unfinished(), resources)
+            return _run_search(study, folder, plan, resources)
+    console.print(f"all {experiment.study.trials} trials are finished")
+    return _conclude(study, folder, final.measure, test=True)
+
+
+def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, float]:
+    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded."""
+    if split == "test":
+        measured = final.evaluate_test(folder, final.measure, test_again)
+    else:
+        measured = final.measure({"folder": str(folder), "split": split, "pictures": False})
+    _print_scores({split: measured["metrics"]}, {split: measured["baseline"]})
+    return dict(measured["metrics"])
+
+
+def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
+    """The centre Gaussian on metadata alone: no images, no network.
+
+    Args:
+        metadata: folder with the four text files of a split.
+        grid: side in pixels of the evaluation grid.
+    """
+    from wsol import build
+    from wsol.baseline import center_gaussian, score_constant_map
+    from wsol.config import EvaluationConfig
+    from wsol.metadata import read
+    from wsol.types import Annotation
+
+    config = EvaluationConfig.model_validate({"metrics": [{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}]})
+    data = read(metadata, annotated=True)
+    if data.boxes is None or data.sizes is None:
+        raise InputError(f"{metadata}: has masks, not boxes; the box metrics cannot be computed")
+    annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
+    scores = score_constant_map(center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step)
+    console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
+    _print_scores({"centre Gaussian": scores}, {})
+    return scores
+
+
+def dry_run(path: Path, overrides: list[str]) -> None:
+    """Print what a search would do: the resolved configuration, the space, the first points. Nothing is written or started."""
+    import optuna
+
+    from orchestrator.study import make_sampler
+
+    loaded = _load(path, overrides)
+    experiment = loaded.experiment
+    console.print(runs.to_yaml(experiment.model_dump(mode="json")), end="")
+    plan = cluster.plan(experiment.resources, experiment.study.trials, cluster.local_resources())
+    console.print(f"\n{experiment.study.trials} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; the first points:")
+    space, base = experiment.space(), experiment.base()
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial(space.point(base))
+    for number in range(min(5, experiment.study.trials)):
+        study.sampler = make_sampler(experiment.study.sampler, experiment.study.seed, number)
+        drawn = space.suggest(study.ask(), base)
+        console.print(f"  trial {number}: " + ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in drawn.items()))
+
+
+def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
+    """Make a data set ready: see the data set's file for what it takes."""
+    config = _dataset_config(name, root, settings)
+    if source is not None and not source.exists():
+        raise InputError(f"--source {source}: there is no such file or folder")
+    plugins.load("dataset", name).prepare(config, source, console.print)
+
+
+def check_data(name: str, root: str, settings: list[str]) -> None:
+    """Verify a prepared data set."""
+    from wsol import build
+    from wsol.data import check_tree
+
+    check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
+
+
+def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
+    """The settings of a data set, from a command line."""
+    from pydantic import ValidationError
+
+    from orchestrator.yaml_reader import parse_scalar
+
+    pairs = [setting.partition("=") for setting in settings]
+    try:
+        values = {key: parse_scalar(text) for key, _, text in pairs}
+        config: DatasetConfig = plugins.load("dataset", name).Config.model_validate({"name": name, "root": root, **values})
+    except ValidationError as error:
+        raise InputError("\n".join(f"command line: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return config
+
+
+def _load(path: Path, overrides: list[str]) -> Loaded:
+    loaded = load_experiment(path, overrides)
+    for note in loaded.notes:
+        console.print(f"note: {note}")
+    return loaded
+
+
+def _check_runnable(config: TrainConfig) -> None:
+    """Read the data, decode what will be cached and build the model once, before anything is written or started."""
+    from wsol import build
+
+    dataset = build.dataset(config.data)
+    for split in ("train_weaksup", "train_fullsup", "test"):
+        build.images(dataset, split, config.data)
+    build.method(config, dataset.num_classes)
+
+
+def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float]) -> Path:
+    from orchestrator.search import run_trials
+
+    done = study.best()
+    epochs = study.experiment.trial.training.epochs
+    console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
+    progress = Progress(study.unfinished(), epochs, done.value if done else None, console)
+    try:
+        with _interruptible(folder):
+            run_trials(study, plan, progress, resources)
+    finally:
+        runs.write_trials(folder, study.trials())
+    return _conclude(study, folder, _on_ray(plan), test=True)
+
+
+def _on_ray(plan: cluster.Plan) -> final.Measure:
+    """Measure on a node that has what a worker needs: the driver's node may have no GPU."""
+    import ray
+
+    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(final.measure)
+
+    def measure(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            measured: dict[str, Any] = ray.get(remote.remote({**request, "folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}))
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        return measured
+
+    return measure
+
+
+def _run_training(study: Study, folder: Path) -> Path:
+    """The only trial of a study without Ray, in this process."""
+    task = study.ask()
+    if task is not None:
+        console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
+        with _interruptible(folder):
+            _train_task(study, task, folder)
+    return _conclude(study, folder, final.measure, test=False)
+
+
+def _train_task(study: Study, task: Task, folder: Path) -> None:
+    from orchestrator.trial import EpochLog
+    from wsol.training import train
+
+    progress = Progress(1, task.config.training.epochs, console=console)
+    started = time.perf_counter()
+    worker = f"process {os.getpid()}"
+
+    def report(record: dict[str, float]) -> None:
+        log(record)
+        study.report(task.number, record)
+        progress.epoch(task.number, record)
+
+    try:
+        with EpochLog(task.folder, task.config, writes=True) as log:
+            outcome = train(task.config, task.folder, task.objective, report)
+    except (Diverged, InputError) as error:
+        study.fail(task.number, str(error), time.perf_counter() - started, worker)
+    else:
+        study.complete(task.number, outcome.history, time.perf_counter() - started, worker)
+    finally:
+        runs.write_trials(folder, study.trials())
+
+
+def _train_as_worker(folder: Path, experiment: Experiment) -> None:
+    """Any process of torchrun but the first: train along, write nothing."""
+    from wsol.training import train
+
+    train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
+
+
+def _conclude(study: Study, folder: Path, measure: Callable[[dict[str, Any]], dict[str, Any]], *, test: bool) -> Path:
+    """Winner, final test, report, summary."""
+    result = final.finish(study, folder, measure, test=test)
+    runs.update_header(folder, ended=runs.now())
+    runs.write_trials(folder, study.trials())
+    report = write_report(folder)
+    failed = study.trials(TrialState.FAIL)
+    study.close()
+    for trial in failed:
+        console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red", markup=False)
+    if result is None:
+        raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
+    tested = runs.tested(folder)
+    console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
+    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested[0]["metrics"]} if tested else {})}
+    _print_scores(scores, result["baseline"])
+    if not tested:
+        console.print(f"test split: not evaluated; once you are sure: python launch.py evaluate {folder} --split test")
+    console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
+    return folder
+
+
+def _print_scores(scores: dict[str, dict[str, float]], baselines: dict[str, dict[str, float]]) -> None:
+    """Metrics as rows, splits as columns, the centre Gaussian of the same images beside each."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric")
+    for split in scores:
+        table.add_column(split, justify="right")
+        if split in baselines:
+            table.add_column("centre Gaussian", justify="right", style="dim")
+    for name in next(iter(scores.values())):
+        row = [name]
+        for split, metrics in scores.items():
+            row.append(f"{metrics[name]:.3f}" if name in metrics else "")
+            if split in baselines:
+                row.append(f"{baselines[split][name]:.3f}" if name in baselines[split] else "")
+        table.add_row(*row)
+    console.print(table)
+
+
+def _with_resources(folder: Path, overrides: list[str]) -> Experiment:
+    experiment = runs.open_experiment(folder)
+    if not overrides:
+        return experiment
+    foreign = [override for override in overrides if not override.startswith("resources.")]
+    if foreign:
+        raise InputError(f"command line: {foreign[0]}: a resumed run can only change resources.*; for other settings start a new run")
+    changed = load_experiment(folder / "experiment.yaml", overrides).experiment
+    return experiment.model_copy(update={"resources": changed.resources})
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """SIGTERM ends a run like Ctrl-C: resumable."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted; continue with: python launch.py resume {folder}")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,168 @@
+"""Where the weights of a backbone come from: a random start, the published ImageNet file, or a file of the user.
+
+Every file is read with `weights_only=True` and must hold exactly the weights that are expected: nothing is skipped silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wsol.errors import InputError
+from wsol.network import Backbone
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How the published weights of a network map to our blocks.
+
+    Attributes:
+        find: the local path of the published file, downloaded if need be; raises InputError.
+        prefixes: published module name -> ours, `<block>` or `<block>.<module>`.
+        classifier: published module name of the classifier of 1000 classes, kept as `Backbone.imagenet_classifier`; a file may lack it.
+        ignored: published modules that our network does not have.
+        random: our blocks that no published file holds; they keep their random start.
+    """
+
+    find: Callable[[], Path]
+    prefixes: Mapping[str, str]
+    classifier: str | None = None
+    ignored: tuple[str, ...] = ()
+    random: tuple[str, ...] = ()
+
+
+def load(backbone: Backbone, weights: str, published: Published) -> None:
+    """Fill a backbone in place.
+
+    Args:
+        backbone: freshly built, random.
+        weights: `none`, `imagenet`, or the path of a state dict with the published key names.
+        published: the key names.
+
+    Raises:
+        InputError: the file is not there or cannot be read, or its keys or shapes are not the expected ones.
+    """
+    if weights == "none":
+        return
+    path = published.find() if weights == "imagenet" else Path(weights)
+    state = read(path)
+    if published.classifier is not None:
+        backbone.imagenet_classifier = _pop_classifier(state, published.classifier)
+    renamed = _rename(state, published, path)
+    _check(backbone, renamed, published, path)
+    backbone.blocks.load_state_dict(renamed, strict=False)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Read a state dict on the CPU without running code of the file.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it holds more than named tensors.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict") from None
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path} was refused, it needs more than reading tensors: {_first_line(error)}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as a state dict: {_first_line(error)}") from None
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+        raise InputError(f"{path} is not a state dict, a mapping from names to tensors")
+    return dict(state)
+
+
+def from_url(url: str) -> Path:
+    """The file behind a torchvision URL, from torch hub's cache or downloaded; its name ends in the start of its SHA-256.
+
+    Raises:
+        InputError: it cannot be downloaded, or the file in the cache is another one.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    digest = path.stem.rsplit("-", 1)[1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"cannot download {url} ({_first_line(error)}): put the file at {path} or set `weights: <file>`") from None
+    return verified(path, digest)
+
+
+def verified(path: Path, digest: str) -> Path:
+    """`path`, if its SHA-256 begins with `digest` (hexadecimal); else InputError."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digest):
+        raise InputError(f"{path} is damaged or another file: its SHA-256 begins with {found[: len(digest)]}, expected {digest}; remove it")
+    return path
+
+
+def xavier(module: nn.Module) -> None:
+    """Convolutions Xavier-uniform, their biases 0: the random start of the published ResNet and Inception."""
+    for conv in _convolutions(module):
+        nn.init.xavier_uniform_(conv.weight)
+
+
+def he(module: nn.Module) -> None:
+    """Convolutions N(0, 2 / fan-out), their biases 0; fan-out = kernel area times output channels per group."""
+    for conv in _convolutions(module):
+        fan_out = conv.weight[0, 0].numel() * conv.out_channels / conv.groups
+        nn.init.normal_(conv.weight, std=(2 / fan_out) ** 0.5)
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    for conv in convolutions:
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+    return convolutions
+
+
+def _pop_classifier(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor] | None:
+    weight, bias = state.pop(f"{name}.weight", None), state.pop(f"{name}.bias", None)
+    if weight is None or bias is None or len(weight) != 1000:
+        return None  # fine-tuned on other classes
+    return weight, bias
+
+
+def _rename(state: Mapping[str, Tensor], published: Published, path: Path) -> dict[str, Tensor]:
+    renamed, unexpected = {}, []
+    for key, value in state.items():
+        if key.startswith(tuple(f"{name}." for name in published.ignored)):
+            continue
+        prefix = next((old for old in published.prefixes if key.startswith(f"{old}.")), None)
+        if prefix is None:
+            unexpected.append(key)
+        else:
+            renamed[published.prefixes[prefix] + key.removeprefix(prefix)] = value
+    if unexpected:
+        raise InputError(f"{path} holds weights this network has no place for: {_some(unexpected)}")
+    return renamed
+
+
+def _check(backbone: Backbone, state: Mapping[str, Tensor], published: Published, path: Path) -> None:
+    ours = backbone.blocks.state_dict()
+    # The oldest published files were written before batch norm counted its batches; the count is not used.
+    expected = {k for k in ours if k.split(".")[0] not in published.random and not k.endswith(".num_batches_tracked")}
+    if missing := sorted(expected - set(state)):
+        raise InputError(f"{path} lacks weights of this network (our names): {_some(missing)}")
+    if unexpected := sorted(set(state) - set(ours)):
+        raise InputError(f"{path} holds weights this network has no place for (our names): {_some(unexpected)}")
+    if wrong := [f"{k} {tuple(v.shape)}, expected {tuple(ours[k].shape)}" for k, v in state.items() if v.shape != ours[k].shape]:
+        raise InputError(f"{path} holds weights of other shapes: {_some(wrong)}")
+
+
+def _some(items: list[str], limit: int = 8) -> str:
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

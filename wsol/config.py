@@ -1,0 +1,146 @@
+"""The configuration of one training run. Every value a user can set has its field, range and meaning here or in a plugin's file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny
+from pydantic_core import PydanticCustomError
+
+from wsol import plugins
+
+
+class Strict(BaseModel):
+    """Frozen, typed without guessing (`"3"` is no number, `true` is no number), closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PluginConfig(Strict):
+    """Settings of one plugin; `name` is the plugin's file name."""
+
+    name: str
+
+
+def _plugin(kind: str) -> PlainValidator:
+    """Validate a mapping by the `Config` of the plugin that its `name` names."""
+
+    def validate(value: Any) -> PluginConfig:
+        if isinstance(value, PluginConfig):
+            return value
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            raise PydanticCustomError("plugin", "expected a mapping with a name, one of {names}", {"names": ", ".join(plugins.names(kind))})
+        try:
+            plugin = plugins.load(kind, value["name"])
+        except ValueError as error:
+            raise PydanticCustomError("plugin", "{message}", {"message": str(error)}) from None
+        config: PluginConfig = plugin.Config.model_validate(value)
+        return config
+
+    return PlainValidator(validate)
+
+
+class BackboneConfig(PluginConfig):
+    """What every backbone takes.
+
+    Attributes:
+        weights: `imagenet` (the published ImageNet weights), `none` (random), or a file with a state dict.
+        stride: pixels of the image per cell of the feature map.
+    """
+
+    weights: str = "imagenet"
+    stride: Literal[8, 16, 32] = 16
+
+
+class DatasetConfig(PluginConfig):
+    """What every data set takes.
+
+    Attributes:
+        root: folder of data sets; relative paths start at the working directory.
+        image_size: side in pixels of the square that the network sees and of the evaluation grid.
+        resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
+        subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null: all.
+        fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null: all.
+        subset_seed: draws both subsets.
+        cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
+        workers: threads that read images.
+    """
+
+    root: str = "data"
+    image_size: int = Field(default=224, ge=8, le=4096)
+    resize_size: int = Field(default=256, ge=8, le=4096)
+    subset_per_class: int | None = Field(default=None, ge=1)
+    fullsup_per_class: int | None = Field(default=None, ge=1)
+    subset_seed: int = Field(default=0, ge=0)
+    cache: Literal["auto", "on", "off"] = "auto"
+    workers: int = Field(default=4, ge=1)
+
+
+class OptimConfig(Strict):
+    """SGD with Nesterov momentum; the published step decay.
+
+    Attributes:
+        lr: learning rate of the backbone for one global batch.
+        head_lr_scale: the other group (head, and the blocks a backbone names) learns at lr times this.
+        momentum: Nesterov momentum.
+        weight_decay: on every parameter, biases and batch norm included.
+        lr_decay_every: f: at the start of epochs f, 2f, ... (1-based) all rates are multiplied by `lr_decay_factor`.
+        lr_decay_factor: see above.
+    """
+
+    lr: float = Field(default=0.001, gt=0, le=10)
+    head_lr_scale: float = Field(default=10.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0, le=1)
+    lr_decay_every: int = Field(default=15, ge=1)
+    lr_decay_factor: float = Field(default=0.1, gt=0, le=1)
+
+
+class TrainingConfig(Strict):
+    """The loop.
+
+    Attributes:
+        epochs: passes over train_weaksup.
+        batch_size: images of one step over all workers together (the global batch).
+        precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on a GPU, fp32 on a CPU.
+    """
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class EvaluationConfig(Strict):
+    """From a network to numbers.
+
+    Attributes:
+        extractor: makes the raw map of the asked class.
+        normalizer: brings the resized map to [0, 1].
+        metrics: what is counted.
+        threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1.
+        batch_size: images of one forward pass of one worker.
+    """
+
+    extractor: Annotated[SerializeAsAny[PluginConfig], _plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
+    normalizer: Annotated[SerializeAsAny[PluginConfig], _plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
+    metrics: list[Annotated[SerializeAsAny[PluginConfig], _plugin("metric")]] = Field(
+        default=[{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}, {"name": "top1"}], min_length=1, validate_default=True
+    )
+    threshold_step: float = Field(default=0.001, gt=0, le=0.5)
+    batch_size: int = Field(default=64, ge=1)
+
+
+class TrainConfig(Strict):
+    """One complete training run: the `trial:` part of a search space.
+
+    Attributes:
+        seed: fixes initial weights, order, augmentation and the draws of the method.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    method: Annotated[SerializeAsAny[PluginConfig], _plugin("method")]
+    backbone: Annotated[SerializeAsAny[BackboneConfig], _plugin("backbone")]
+    data: Annotated[SerializeAsAny[DatasetConfig], _plugin("dataset")]
+    optim: OptimConfig = OptimConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)

@@ -1,0 +1,85 @@
+"""Rank, world, device and sums: the only file of `wsol` that talks to `torch.distributed`.
+
+A process group is used if one exists, so the same code runs bare, under torchrun and under Ray Train.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """This process's number in [0, world)."""
+    return dist.get_rank() if _initialised() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _initialised() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and prints."""
+    return rank() == 0
+
+
+def device() -> torch.device:
+    """The current GPU if there is one (the launcher has selected it), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def sum_over_workers(values: Tensor) -> Tensor:
+    """Sum a tensor over all workers; every worker gets the result. Exact for integers."""
+    if world() == 1:
+        return values
+    summed = values.to(device(), copy=True)
+    dist.all_reduce(summed)
+    return summed.to(values.device)
+
+
+def wrap(module: nn.Module) -> nn.Module:
+    """Average gradients over the workers (DistributedDataParallel); one worker needs no wrapping."""
+    if world() == 1:
+        return module
+    gpu = [torch.cuda.current_device()] if device().type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(module, device_ids=gpu)
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every worker rank 0's buffers (batch-norm statistics differ by worker), so that all evaluate the same network."""
+    if world() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def barrier() -> None:
+    """Wait for all workers."""
+    if world() > 1:
+        dist.barrier()
+
+
+@contextmanager
+def process_group_from_environment() -> Iterator[None]:
+    """Join the group that torchrun describes in the environment; a plain process stays alone."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _initialised() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,0 +1,120 @@
+"""From a method to numbers: extractor -> resize -> normalizer -> metrics. The order is fixed here and nowhere else."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsol import build, distributed
+from wsol.config import EvaluationConfig
+from wsol.data import EvalLoader, ImageStore, to_batch
+from wsol.method import Method
+from wsol.metric import Metric, Sample
+from wsol.ops.resize import resize_maps
+
+IMAGES_PER_TASK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RawScores:
+    """What the network says of some images, on the CPU: positions in the split, raw maps (b, h, w) float32, logits (b, K)."""
+
+    positions: list[int]
+    maps: Tensor
+    logits: Tensor
+
+
+def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> dict[str, float]:
+    """Score a split with all metrics in one pass.
+
+    Every worker takes the positions rank, rank + world, ...; only integer counts are summed over the workers, so the result does
+    not depend on their number.
+
+    Args:
+        method: on this worker's device.
+        images: of an annotated split, as large as the evaluation grid.
+        config: extractor, normalizer, metrics, thresholds.
+
+    Returns:
+        metric name -> value, and `degenerate_maps`: how many maps were constant or not finite and scored as all zero.
+    """
+    metrics = build.metrics(config)
+    degenerate = torch.zeros((), dtype=torch.int64)
+    for counted, zeros in _count(method, images, config):
+        degenerate += zeros
+        for metric, part in zip(metrics, counted, strict=True):
+            metric.merge(part.state())
+    results = {"degenerate_maps": float(distributed.sum_over_workers(degenerate))}
+    for metric, total in zip(metrics, build.metrics(config), strict=True):
+        total.merge({name: distributed.sum_over_workers(value) for name, value in metric.state().items()})
+        results.update(total.compute())
+    return results
+
+
+def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
+    """The scored images of a split themselves, in its order, for looking at them."""
+    for raw in forward(method, images, config, rank=0, world=1):
+        yield from _samples(raw, images, config)
+
+
+def forward(method: Method, images: ImageStore, config: EvaluationConfig, *, rank: int, world: int) -> Iterator[RawScores]:
+    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch."""
+    extractor, device = build.extractor(config), distributed.device()
+    backbone = method.network.backbone
+    with evaluation_mode(method):
+        for raw, positions in EvalLoader(images.split, images, batch_size=config.batch_size, rank=rank, world=world):
+            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+            scores = extractor(method, batch.images, batch.labels)
+            yield RawScores(positions, scores.maps.detach().float().cpu(), scores.logits.detach().float().cpu())
+
+
+@contextmanager
+def evaluation_mode(method: Method) -> Iterator[None]:
+    """Evaluation mode inside, the former mode of every module afterwards."""
+    modes = [(module, module.training) for module in method.modules()]
+    method.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _count(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[tuple[list[Metric], int]]:
+    """Counts of a few images at a time, in threads (contours release the GIL) while the network works on the next batch."""
+    threads = max(1, torch.get_num_threads())
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque()  # type: ignore[var-annotated]
+        for raw in forward(method, images, config, rank=distributed.rank(), world=distributed.world()):
+            for start in range(0, len(raw.positions), IMAGES_PER_TASK):
+                part = slice(start, start + IMAGES_PER_TASK)
+                few = RawScores(raw.positions[part], raw.maps[part], raw.logits[part])
+                waiting.append(pool.submit(_count_few, few, images, config))
+            while len(waiting) > 4 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _count_few(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> tuple[list[Metric], int]:
+    metrics = build.metrics(config)
+    degenerate = 0
+    for sample in _samples(raw, images, config):
+        degenerate += int(not sample.score_map.any())
+        for metric in metrics:
+            metric.update(sample)
+    return metrics, degenerate
+
+
+def _samples(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
+    """Resize first, then normalise (the published order: the other one leaves values outside [0, 1])."""
+    maps = build.normalizer(config)(resize_maps(raw.maps, (images.size, images.size))).numpy()
+    split = images.split
+    for position, score_map, logits in zip(raw.positions, maps, raw.logits.numpy(), strict=True):
+        yield Sample(score_map, split.annotation(position, images.size), int(split.labels[position]), logits, config.threshold_step)

@@ -1,0 +1,132 @@
+"""The seam of methods. A method owns the network, the loss and the map; the loop around it lives in `wsol/training.py`.
+
+Distributed training wraps the method itself, so `forward` is the whole step:
+
+    forward(batch, progress) -> {term: scalar}        = losses(augment(batch), progress)
+    losses                                            = loss_terms(activate(images, labels), batch, progress)
+    score_maps(images, labels) -> ScoreMaps           = class_map(activate(images, labels), labels), without gradient
+
+The defaults below *are* CAM. A method overrides what it changes, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsol.network import Classifier
+from wsol.types import Activations, Batch, Progress, ScoreMaps
+
+
+class ParameterGroup(TypedDict):
+    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`."""
+
+    name: str
+    params: list[nn.Parameter]
+    head: bool
+
+
+class Method(nn.Module):
+    """A way to train a classifier so that it localises.
+
+    Args:
+        network: backbone and head; a method with a head of its own replaces `network.head`.
+    """
+
+    def __init__(self, network: Classifier) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """One training step: named, weighted scalar loss terms; their sum is minimised."""
+        return self.losses(self.augment(batch), progress)
+
+    def augment(self, batch: Batch) -> Batch:
+        """Change the images or labels of a training batch."""
+        return batch
+
+    def losses(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Loss terms of an augmented batch."""
+        return self.loss_terms(self.activate(batch.images, batch.labels), batch, progress)
+
+    def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            labels: (B,) int64, the classes the maps are for (some methods erase by class).
+            taps: blocks whose outputs are wanted.
+        """
+        activations: Activations = self.network(images, taps)
+        return activations
+
+    def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Loss terms of activations, already weighted: cross entropy, summed over the label sets of the batch."""
+        terms = [weight * F.cross_entropy(activations.logits, labels) for labels, weight in batch.label_sets()]
+        return {"classification": torch.stack(terms).sum()}
+
+    def class_map(self, activations: Activations, labels: Tensor) -> Tensor:
+        """Raw map (B, h, w) of one class per image, with gradient."""
+        head = self.network.head
+        class_map: Tensor = head.class_map(activations.features, labels)  # type: ignore[operator]
+        return class_map
+
+    @torch.no_grad()
+    def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
+        """What is evaluated: raw maps (B, h, w) of the asked classes and the logits of the same pass."""
+        activations = self.activate(images, labels)
+        return ScoreMaps(self.class_map(activations, labels).float(), activations.logits.float())
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Two groups: the backbone, and everything else with the blocks the backbone names as fast."""
+        slow = {id(p) for p in self._slow_parameters()}
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"name": "backbone", "params": [p for p in trainable if id(p) in slow], "head": False},
+            {"name": "head", "params": [p for p in trainable if id(p) not in slow], "head": True},
+        ]
+
+    def _slow_parameters(self) -> Iterator[nn.Parameter]:
+        backbone = self.network.backbone
+        for name, block in backbone.blocks.items():
+            if name not in backbone.fast_blocks:
+                yield from block.parameters()
+
+
+class Wrapper(Method):
+    """A method around another one: every member goes to `base`, and a wrapper overrides what it adds.
+
+    `forward` and `losses` are not delegated but composed anew from the wrapper's own members, so a wrapper that only adds to
+    `loss_terms` is complete.
+    """
+
+    def __init__(self, base: Method) -> None:
+        nn.Module.__init__(self)
+        self.base = base
+
+    @property
+    def network(self) -> Classifier:  # type: ignore[override]
+        """The network of `base`; registered there once, so that no weight appears twice in the state dict."""
+        return self.base.network
+
+    def augment(self, batch: Batch) -> Batch:
+        return self.base.augment(batch)
+
+    def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
+        return self.base.activate(images, labels, taps)
+
+    def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        return self.base.loss_terms(activations, batch, progress)
+
+    def class_map(self, activations: Activations, labels: Tensor) -> Tensor:
+        return self.base.class_map(activations, labels)
+
+    def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
+        return self.base.score_maps(images, labels)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return self.base.parameter_groups()

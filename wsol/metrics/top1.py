@@ -1,0 +1,71 @@
+"""Classification and localisation together: Top-1 Loc, Top-5 Loc, GT-known Loc, all at IoU 50 percent.
+
+Idea: an image is right if its class is among the first (five) guesses *and* the box of that class is right. The map is always that of
+the true class: no other class could be right.
+Paper: "ImageNet Large Scale Visual Recognition Challenge" (Russakovsky et al., IJCV 2015); GT-known Loc from "Learning Deep Features
+for Discriminative Localization" (Zhou et al., CVPR 2016).
+Not kept: the fixed threshold of 20 percent of the maximum. As in "Evaluating Weakly Supervised Object Localization Methods Right"
+(Choe et al., CVPR 2020), each of the three numbers is taken at its own best threshold.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from wsol.config import PluginConfig
+from wsol.metric import Sample, ThresholdCurves
+from wsol.ops.boxes import Contours
+
+MIN_IOU = 0.5
+
+
+class Config(PluginConfig):
+    """Settings.
+
+    Attributes:
+        contours: only the `largest` contour predicts a box (as in the papers), or `all`.
+    """
+
+    name: Literal["top1"] = "top1"
+    contours: Contours = "largest"
+
+
+class Top1(ThresholdCurves):
+    """Percent of images: `top1` = `top1/loc`, `top5/loc`, `gt_known/loc`, and of the classifier alone `top1/cls`, `top5/cls`.
+
+    If any image came without logits there is `gt_known/loc` only.
+    """
+
+    def __init__(self, config: Config, threshold_step: float) -> None:
+        super().__init__(("top1/loc", "top5/loc", "gt_known/loc"), threshold_step)
+        self.contours: Contours = config.contours
+        self.sums["classified"] = torch.zeros(3, dtype=torch.int64)
+
+    def right(self, sample: Sample) -> np.ndarray:
+        """Bool (3, T)."""
+        return _classified(sample)[:, None] & (sample.best_iou(self.contours) >= MIN_IOU)
+
+    def _add(self, sample: Sample) -> None:
+        super()._add(sample)
+        self.sums["classified"] += torch.from_numpy(_classified(sample) & (sample.class_rank is not None))
+
+    def _compute(self) -> dict[str, float]:
+        best, images = self.best(), int(self.sums["images"])
+        first, first_five, with_logits = self.sums["classified"].tolist()
+        if with_logits < images:
+            return {"gt_known/loc": best["gt_known/loc"]}
+        return {"top1": best["top1/loc"], **best, "top1/cls": first * 100 / images, "top5/cls": first_five * 100 / images}
+
+
+def build(config: Config, threshold_step: float) -> Top1:
+    """The metric at zero."""
+    return Top1(config, threshold_step)
+
+
+def _classified(sample: Sample) -> np.ndarray:
+    """Whether the label is the first guess, among the first five, and anything at all: bool (3,)."""
+    rank = sample.class_rank
+    return np.array([rank is not None and rank < 1, rank is not None and rank < 5, True])

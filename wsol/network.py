@@ -1,0 +1,142 @@
+"""The seam of backbones and heads: named blocks, taps instead of hooks, blocks that can be inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wsol.types import Activations
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInfo:
+    """Channels of a block's output and pixels of the image per cell of it."""
+
+    channels: int
+    stride: int
+
+
+class Backbone(nn.Module):
+    """A feature extractor as a sequence of named blocks.
+
+    Args:
+        blocks: name -> module, in the order of execution; a name holds no dot.
+        info: name -> channels and stride of the block's output.
+        fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
+        pixel_mean: subtracted from RGB in [0, 1].
+        pixel_std: divides the difference.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, nn.Module],
+        info: Mapping[str, BlockInfo],
+        *,
+        fast_blocks: Iterable[str] = (),
+        pixel_mean: tuple[float, float, float] = IMAGENET_MEAN,
+        pixel_std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleDict(dict(blocks))
+        self.inserted = nn.ModuleDict()
+        self.info = dict(info)
+        self.fast_blocks = tuple(fast_blocks)
+        self.pixel_mean = pixel_mean
+        self.pixel_std = pixel_std
+        self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
+        """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of ImageNet."""
+
+    @property
+    def block_names(self) -> list[str]:
+        """Names of the blocks in the order of execution."""
+        return list(self.blocks)
+
+    @property
+    def channels(self) -> int:
+        """Channels C of the features."""
+        return self.info[self.block_names[-1]].channels
+
+    def insert_after(self, block: str, module: nn.Module) -> None:
+        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes."""
+        self._require([block])
+        self.inserted[block] = module
+
+    def forward(self, images: Tensor, taps: Iterable[str] = (), after: tuple[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the blocks.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            taps: blocks whose outputs (behind an inserted module) are returned too.
+            after: (block, (B, c, h', w')): skip everything up to and including the block and go on with this activation instead.
+
+        Returns:
+            features (B, C, h, w), and block name -> (B, c, h', w') for every tap that was passed.
+        """
+        taps = set(taps)
+        self._require(taps)
+        names = self.block_names
+        x = images
+        if after is not None:
+            self._require([after[0]])
+            names, x = names[names.index(after[0]) + 1 :], after[1]
+        tapped = {}
+        for name in names:
+            x = self.blocks[name](x)
+            if name in self.inserted:
+                x = self.inserted[name](x)
+            if name in taps:
+                tapped[name] = x
+        return x, tapped
+
+    def _require(self, names: Iterable[str]) -> None:
+        unknown = [name for name in names if name not in self.blocks]
+        if unknown:
+            raise ValueError(f"this backbone has no block {', '.join(unknown)}; it has {', '.join(self.blocks)}")
+
+
+class CamHead(nn.Module):
+    """Global average pooling and one linear layer, whose weights make the class map (Zhou et al., CVPR 2016)."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, num_classes)
+        nn.init.normal_(self.linear.weight, std=0.01)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> logits (B, K)."""
+        logits: Tensor = self.linear(features.mean(dim=(2, 3)))
+        return logits
+
+    def class_map(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Map of one class per image, the mean over channels of weight times feature: no bias, no ReLU.
+
+        Args:
+            features: (B, C, h, w).
+            labels: (B,) int64, the asked classes.
+
+        Returns:
+            (B, h, w). Only the asked class is computed, (B, K, h, w) is never built.
+        """
+        weight = self.linear.weight[labels].to(features.dtype)
+        return torch.einsum("bchw,bc->bhw", features, weight) / features.shape[1]
+
+
+class Classifier(nn.Module):
+    """Backbone and head."""
+
+    def __init__(self, backbone: Backbone, head: CamHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head: nn.Module = head
+
+    def forward(self, images: Tensor, taps: Iterable[str] = ()) -> Activations:
+        """(B, 3, H, W) -> activations, with the outputs of the blocks named in `taps`."""
+        features, tapped = self.backbone(images, taps)
+        return Activations(features, self.head(features), tapped)

@@ -1,0 +1,192 @@
+"""The training loop, the only one: bare, under torchrun, in a Tune actor and in Ray Train workers.
+
+    for every epoch                        on all workers:
+        for every batch                    a share of the global batch
+            method(batch, progress)        -> named loss terms -> sum -> step
+        evaluate on train_fullsup          a share of the images, exact sums
+        checkpoint                         rank 0: the latest and the best
+        report(record)                     equal records on all workers
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wsol import build, distributed
+from wsol.checkpoint import Checkpoints, Entry, Record
+from wsol.config import TrainConfig
+from wsol.data import ImageStore, TrainLoader, to_batch
+from wsol.errors import Diverged, InputError
+from wsol.evaluation import evaluate
+from wsol.method import Method
+from wsol.optim import build_optimizer, set_learning_rates
+from wsol.types import Progress
+
+SELECTION_SPLIT = "train_fullsup"
+STEPS_BETWEEN_CHECKS = 50  # reading the loss waits for the GPU, so not every step
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished training: one record per epoch and the best checkpoint."""
+
+    history: list[Record]
+    best: Entry
+
+
+def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[Record], None] = lambda record: None) -> Outcome:
+    """Train one configuration, or go on where an interrupted run in the same folder stopped.
+
+    The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the numbers of an
+    uninterrupted one.
+
+    Args:
+        config: what to train.
+        folder: keeps the checkpoints; the same one on all workers.
+        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint.
+        report: called on every worker after every epoch.
+
+    Raises:
+        InputError: data, weights or configuration cannot be used.
+        Diverged: the loss is not finite.
+    """
+    checkpoints = Checkpoints(folder)
+    if len(checkpoints.history) == config.training.epochs:
+        return _finish(checkpoints, checkpoints.history)
+
+    dataset = build.dataset(config.data)
+    weaksup = build.images(dataset, "train_weaksup", config.data)
+    fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
+    _seed(config.seed)  # equal initial weights on all workers
+    method = build.method(config, dataset.num_classes).to(distributed.device(), memory_format=torch.channels_last)
+    optimizer = build_optimizer(method, config.optim)
+    history = _restore(checkpoints, method, optimizer)
+    step = distributed.wrap(method)
+    loader = _loader(weaksup, config)
+
+    for epoch in range(len(history) + 1, config.training.epochs + 1):
+        record = _train_epoch(step, method, optimizer, loader, epoch, config)
+        metrics = evaluate(method, fullsup, config.evaluation)
+        record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()})
+        record, best = _rank(record, history, objective)
+        history = [*history, record]
+        if distributed.is_main():
+            checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
+        report(record)
+    return _finish(checkpoints, history)
+
+
+def _train_epoch(
+    step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig
+) -> Record:
+    """One pass over train_weaksup: mean loss terms, learning rate, images per second."""
+    backbone, device = method.network.backbone, distributed.device()
+    set_learning_rates(optimizer, epoch, config.optim)
+    _seed(config.seed, epoch, distributed.rank())
+    method.train()
+    losses, images, started = _Losses(), 0, time.perf_counter()
+    for index, raw in enumerate(loader.epoch(epoch)):
+        batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+        with _autocast(config.training.precision, device):
+            terms = step(batch, Progress(epoch, config.training.epochs, (epoch - 1) * len(loader) + index, config.training.epochs * len(loader)))
+        optimizer.zero_grad(set_to_none=True)
+        (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()
+        optimizer.step()
+        share = len(batch.labels) if raw.weight > 0 else 0  # a worker without images in the last batch repeats one, for nothing
+        losses.add(terms, share)
+        images += share
+        if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
+            losses.means(epoch, config.optim.lr)
+    distributed.broadcast_buffers(method)
+    means = losses.means(epoch, config.optim.lr)
+    seconds = time.perf_counter() - started
+    total = float(distributed.sum_over_workers(torch.tensor(images)))
+    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), "train/images_per_second": total / seconds, "train/seconds": seconds}
+
+
+class _Losses:
+    """Running means of the loss terms over the images of all workers, kept on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.images = 0
+
+    def add(self, terms: dict[str, Tensor], images: int) -> None:
+        for name, term in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=term.device)) + (term.detach().float() * images if images else 0.0)
+        self.images += images
+
+    def means(self, epoch: int, lr: float) -> Record:
+        """`train/loss` and `train/loss/<term>`.
+
+        Raises:
+            Diverged: a term is not finite; on all workers at the same step, so none waits for another.
+        """
+        names = sorted(self.sums)
+        sums = torch.stack([self.sums[name].double() for name in names] + [torch.tensor(float(self.images), device=self.sums[names[0]].device)])
+        *values, images = distributed.sum_over_workers(sums.cpu()).tolist()
+        means = {f"train/loss/{name}": value / images for name, value in zip(names, values, strict=True)}
+        for name, value in means.items():
+            if not torch.isfinite(torch.tensor(value)):
+                raise Diverged(f"{name} became {value} in epoch {epoch} at optim.lr {lr:g}: training diverged; a lower rate may help")
+        return {"train/loss": sum(means.values()), **means}
+
+
+def _rank(record: Record, history: list[Record], objective: str) -> tuple[Record, bool]:
+    """Add the objective of this epoch and the best so far; whether this epoch is the best. The first of equal epochs wins."""
+    if objective not in record:
+        measured = ", ".join(name for name in record if name.startswith(SELECTION_SPLIT))
+        raise InputError(f"study.objective: {objective!r} is not measured by evaluation.metrics; there are {measured}")
+    now = record[objective]
+    best = not history or now > history[-1]["objective"]
+    return {"epoch": len(history) + 1, "objective": now if best else history[-1]["objective"], "objective_now": now, **record}, best
+
+
+def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Optimizer) -> list[Record]:
+    found = checkpoints.newest_intact()
+    if found is None:
+        return []
+    state, history = found
+    method.load_state_dict(state["method"])
+    optimizer.load_state_dict(state["optimizer"])
+    return history
+
+
+def _finish(checkpoints: Checkpoints, history: list[Record]) -> Outcome:
+    if distributed.is_main():
+        checkpoints.drop_latest()
+    distributed.barrier()
+    best = Checkpoints(checkpoints.folder).best
+    assert best is not None, "a finished training has a best checkpoint"
+    return Outcome(history, best)
+
+
+def _loader(images: ImageStore, config: TrainConfig) -> TrainLoader:
+    return TrainLoader(
+        images.split,
+        images,
+        batch_size=config.training.batch_size,
+        image_size=config.data.image_size,
+        resize_size=config.data.resize_size,
+        seed=config.seed,
+        rank=distributed.rank(),
+        world=distributed.world(),
+    )
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """bf16 autocast where asked for; `auto` asks for it on a GPU."""
+    wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
+
+
+def _seed(seed: int, epoch: int = 0, rank: int = 0) -> None:
+    """Random state of one epoch of one worker; the multipliers only keep the three numbers apart."""
+    torch.manual_seed((seed * 1_000_003 + epoch) * 1_009 + rank)
