@@ -91,16 +91,16 @@ def history(trials: Sequence[TrialRow], objective: str, maximize: bool) -> Figur
     """The objective of each trial and the best of the complete ones so far; failed trials as crosses at the bottom."""
     valued = [trial for trial in trials if trial.value is not None and trial.state != "failed"]
     failed = [trial for trial in trials if trial.state == "failed"]
-    if not valued and not failed:
+    if not valued:
         return None
     data = [_best_line(valued, max if maximize else min)]
     for state in ("complete", "pruned", "running"):
         shown = [trial for trial in valued if _group(trial) == state]
         data.append(_points(state, shown, [trial.value for trial in shown]))
-    values = [trial.value for trial in valued if trial.value is not None] or [0.0]
+    values = [trial.value for trial in valued if trial.value is not None]
     floor = min(values) - 0.06 * (max(values) - min(values))
     data.append(_points("failed", failed, [floor] * len(failed)))
-    layout = {"xaxis": {"title": {"text": "trial"}, "tickformat": "d"}, "yaxis": {"title": {"text": objective}}, "height": 340}
+    layout = {"xaxis": _whole("trial", len(trials)), "yaxis": {"title": {"text": objective}}, "height": 340}
     caption = f"{_states(valued)} with a value. The line is the best complete trial so far."
     if failed:
         caption += f" {counted(len(failed), 'failed trial')} marked at the bottom: they have no value."
@@ -115,7 +115,7 @@ def curves(trials: Sequence[TrialRow], winner: int | None, objective: str) -> Fi
     data = [_lines(state, [trial for trial in shown if _group(trial) == state and trial.number != winner]) for state in COLORS]
     front = _lines("complete", [trial for trial in shown if trial.number == winner])
     front.update(name=f"trial {winner}, the best", opacity=1, line={"color": "var(--best)", "width": 3}, marker={"size": 5})
-    layout = {"xaxis": {"title": {"text": "epoch"}, "tickformat": "d"}, "yaxis": {"title": {"text": objective}}, "height": 340}
+    layout = {"xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)), "yaxis": {"title": {"text": objective}}, "height": 340}
     caption = f"{_states(shown)} that reported at least one epoch."
     return Figure("curves", "Objective by epoch", caption, {"data": [trace for trace in (*data, front) if trace["x"]], "layout": layout})
 
@@ -165,10 +165,15 @@ def timeline(trials: Sequence[TrialRow], now: datetime) -> Figure | None:
     layout = {
         "barmode": "overlay",
         "xaxis": {"type": "date"},
-        "yaxis": {"title": {"text": "trial"}, "autorange": "reversed", "tickformat": "d"},
+        "yaxis": {**_whole("trial", len(trials)), "autorange": "reversed"},
         "height": 340,
     }
     return Figure("timeline", "When trials ran", f"{_states(shown)} with a start time, in UTC.", {"data": data, "layout": layout})
+
+
+def _whole(title: str, largest: int) -> Spec:
+    """An axis of counted things: a short one would get ticks at halves."""
+    return {"title": {"text": title}, "tickformat": "d"} | ({"dtick": 1} if largest < 8 else {})
 
 
 def _group(trial: TrialRow) -> str:

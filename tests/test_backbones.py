@@ -325,7 +325,7 @@ class Malicious:
 
 def test_unreadable_files_are_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "code.pt").write_bytes(pickle.dumps(Malicious()))
+    (tmp_path / "code.pt").write_bytes(pickle.dumps(Malicious(), protocol=2))
     torch.save({"a": Malicious()}, tmp_path / "zipped.pt")
     (tmp_path / "text.pt").write_text("not weights")
     (tmp_path / "empty.pt").touch()

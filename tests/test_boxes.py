@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_boxes import boxes_at as reference_boxes_at
 from vectors_support import files, load
 
 from wsol.ops.boxes import best_iou, boxes_by_level, iou, resize_boxes, threshold_levels, threshold_values
@@ -135,6 +137,89 @@ def test_eight_bits_truncate():
     ramp = np.arange(256)[None] / 255
     assert boxes_by_level(ramp).at(254).tolist() == [[255, 0, 255, 0]]
     assert boxes_by_level(np.nextafter(ramp, 0)).at(253).tolist() == [[255, 0, 255, 0]]
+
+
+def noise(random, height, width):
+    return random.integers(0, 256, (height, width))
+
+
+def plateaus(random, height, width):
+    return np.kron(random.integers(0, 6, (height, width)) * 51, np.ones(random.integers(1, 4, 2), int))
+
+
+def two_values(random, height, width):
+    return random.integers(0, 2, (height, width)) * 255
+
+
+def smooth(random, height, width):
+    return cv2.GaussianBlur(noise(random, height, width).astype(np.float32), (5, 5), 1).reshape(height, width)
+
+
+def sparse(random, height, width):
+    return noise(random, height, width) * (random.random((height, width)) < 0.15)
+
+
+def dented(random, height, width):
+    return 255 - sparse(random, height, width)
+
+
+def nested_rings(random, height, width):
+    y, x = np.mgrid[:height, :width]
+    rings = np.maximum(abs(x - width // 2), abs(y - height // 2)) // random.integers(1, 3)
+    return random.integers(0, 256, rings.max() + 1)[rings] ^ (noise(random, height, width) * (random.random((height, width)) < 0.05))
+
+
+def single_pixel(random, height, width):
+    pixels = np.zeros((height, width), int)
+    pixels[random.integers(height), random.integers(width)] = random.integers(1, 256)
+    return pixels
+
+
+def constant(random, height, width):
+    return np.full((height, width), random.integers(256))
+
+
+def one_row(random, height, width):
+    return noise(random, 1, width)
+
+
+def one_column(random, height, width):
+    return plateaus(random, height, 1)
+
+
+def border(random, height, width):
+    pixels = noise(random, height, width)
+    pixels[1:-1, 1:-1] //= random.integers(2, 50)
+    return pixels
+
+
+def assert_equal_to_reference(pixels):
+    """At every level: the boxes change only where a pixel has the level, so these levels stand for all."""
+    found = boxes_by_level(pixels / 255)
+    levels = sorted({0, *pixels[pixels < 255].tolist()})
+    assert {*found.first.tolist()} <= {*levels} and {*(found.last + 1).tolist()} <= {*levels, 255}
+    for level, end in zip(levels, [*levels[1:], 255], strict=True):
+        boxes, largest = reference_boxes_at(pixels, level)
+        assert as_set(found.at(level)) == boxes
+        assert (found.largest[level:end] == largest).all()
+
+
+FAMILIES = [noise, plateaus, two_values, smooth, sparse, dented, nested_rings, single_pixel, constant, one_row, one_column, border]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", [5, 12, 26])
+def test_boxes_equal_those_of_opencv(family, side):
+    random = np.random.default_rng(side)
+    for _ in range(1000 // side):
+        assert_equal_to_reference(family(random, *random.integers(1, side, 2)).astype(np.uint8))
+
+
+@pytest.mark.parametrize("cells", [7, 14, 28])
+def test_boxes_of_enlarged_maps_equal_those_of_opencv(cells):
+    raw = np.random.default_rng(cells).standard_normal((cells, cells))
+    enlarged = cv2.resize(raw, (224, 200), interpolation=cv2.INTER_CUBIC)
+    assert_equal_to_reference((255 * (enlarged - enlarged.min()) / np.ptp(enlarged)).astype(np.uint8))
 
 
 small_maps = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.integers(1, 255)).map(

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -404,14 +404,22 @@ def _decode(split: Split, size: int, position: int) -> Pixels:
 
 
 def _on_grid(path: Path, grid: int) -> NDArray[np.bool_]:
-    """(grid, grid): nearest neighbour, source index floor(d * side / grid); grey value above 0.5 of 0..255. Alpha does not count."""
+    """(grid, grid): nearest neighbour; grey value above 0.5 of 0..255, alpha does not count."""
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         raise InputError(f"{path}: no such mask, or not readable as an image")
-    height, width = grey.shape
-    rows, columns = np.arange(grid) * height // grid, np.arange(grid) * width // grid
+    rows, columns = (_nearest(side, grid) for side in grey.shape)
     picked: NDArray[np.bool_] = grey[rows[:, None], columns] > 0
     return picked
+
+
+def _nearest(side: int, grid: int) -> NDArray[np.int64]:
+    """(grid,) source indices floor(d * side / grid), in OpenCV's order of operations.
+
+    Where d * side / grid is an integer, its rounding takes the pixel before for some sides (1600 among them); the reference uses OpenCV.
+    """
+    indices: NDArray[np.int64] = np.floor(np.arange(grid) * (1 / (grid / side))).astype(np.int64)
+    return np.minimum(indices, side - 1)
 
 
 def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None:
@@ -428,7 +436,7 @@ def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None
     except OSError as error:
         if config.cache == "on":
             raise InputError(f"{path}: the cache of decoded images cannot be used ({error}); free the disk or set data.cache: off") from None
-        _say(f"{stem}: images are decoded at every use, they are not cached ({error})")
+        _say_once(f"{stem}: images are decoded at every use, they are not cached ({error})")
         return None
     return mapped.view(np.ndarray)  # slices of a memmap object cost several microseconds each
 
@@ -436,7 +444,7 @@ def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None
 def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, stem: str) -> None:
     needed, free = len(split) * size * size * 3, shutil.disk_usage(path.parent).free
     if config.cache == "auto" and needed >= free / 2:
-        raise OSError(f"{needed / 1e9:.1f} GB would take more than half of the {free / 1e9:.1f} GB that are free in {path.parent}")
+        raise OSError(f"{needed / 1e9:.1f} GB would take more than half of the free disk in {path.parent}")
     temporary = path.with_name(f"{stem}.tmp")  # ours alone: we hold the lock
     images = _ahead(partial(_decode, split, size), range(len(split)), threads=config.workers, ahead=8 * config.workers)
     try:
@@ -478,6 +486,9 @@ def _with_lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+_say_once = cache(_say)
 
 
 def _problem(split: Split, position: int) -> str | None:

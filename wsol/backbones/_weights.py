@@ -97,8 +97,11 @@ def from_url(url: str) -> Path:
 
 def verified(path: Path, digest: str) -> Path:
     """`path`, if its SHA-256 begins with `digest` (hexadecimal); else InputError."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if not found.startswith(digest):
         raise InputError(f"{path} is damaged or another file: its SHA-256 begins with {found[: len(digest)]}, expected {digest}; remove it")
     return path

@@ -161,7 +161,7 @@ def _texture(random: RandomState, side: int, color: Int64, contrast: int, cells:
     cell, part = steps // side, steps % side
     rows = lattice[cell] * (side - part)[:, None] + lattice[cell + 1] * part[:, None]
     noise = (rows[:, cell] * (side - part) + rows[:, cell + 1] * part) // (side * side)
-    textured: Int64 = color + noise[:, :, None]
+    textured: Int64 = np.asarray(color + noise[:, :, None], dtype=np.int64)
     return textured
 
 
@@ -181,7 +181,7 @@ def _tint(label: int) -> Int64:
 
 
 def _draw(random: RandomState, low: int, high: int, count: int) -> Int64:
-    return random.randint(low, high, size=count, dtype=np.int64)
+    return np.asarray(random.randint(low, high, size=count, dtype=np.int64), dtype=np.int64)
 
 
 def _render_if_absent(config: Config, log: Callable[[str], None]) -> Path:

@@ -1,22 +1,22 @@
 """Boxes: coordinates, overlap, and the boxes that a score map predicts at every threshold.
 
 All boxes are inclusive corners (x0, y0, x1, y1) in pixels. The rules are those of "Evaluating Weakly Supervised Object
-Localization Methods Right" (Choe et al., CVPR 2020) and of its released evaluator, to the last bit.
+Localization Methods Right" (Choe et al., CVPR 2020) and of its released evaluator, to the last bit. That evaluator follows the contours
+of every threshold anew; here the boxes of all levels come from two passes over the map, `wsol/ops/component_tree.py`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-try:
-    import cv2
-except ImportError as error:
-    raise ImportError("OpenCV is missing: pip install opencv-python-headless") from error
+from wsol.ops import component_tree as tree
+from wsol.ops.component_tree import Pixels, Regions, compiled
 
 Contours = Literal["all", "largest"]
 Ints = npt.NDArray[np.int64]
@@ -66,34 +66,46 @@ def iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> Floats:
     return quotient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class LevelBoxes:
     """The boxes of one score map at every level.
 
     Attributes:
-        boxes: (n, 4) int64, boxes of all contours.
+        boxes: (n, 4) int64, boxes of all contours; a box that exists over several levels is there once.
         first: (n,) int64, the lowest level at which a box exists.
         last: (n,) int64, the highest.
-        largest: (255, 4) int64, the box of the contour with the largest polygon area, per level.
         peak: maximum of the 8-bit map.
+        filled: (H, W) uint8, the 8-bit map without its holes.
     """
 
     boxes: Ints
     first: Ints
     last: Ints
-    largest: Ints
     peak: int
+    filled: Pixels
 
     def at(self, level: int) -> Ints:
         """The boxes (m, 4) of all contours at a level, in no order; (0, 0, 0, 0) where there is no contour."""
         return self.boxes[(self.first <= level) & (level <= self.last)]
+
+    @cached_property
+    def largest(self) -> Ints:
+        """(255, 4) int64, the box of the contour with the largest polygon area, per level; of equals the one found last in raster order.
+
+        A hole or a component inside a hole is never larger than what surrounds it, so only outer outlines have to be compared.
+        """
+        outlines = tree.components(self.filled)
+        boxes = np.concatenate([_contour_boxes(outlines, 0, self.filled.shape), np.zeros((1, 4), np.int64)])
+        largest: Ints = boxes[_largest(outlines)]
+        return largest
 
 
 def boxes_by_level(score_map: Floats) -> LevelBoxes:
     """The boxes of a score map at all 255 levels.
 
     The map becomes 8-bit by truncation of 255 s. A level's foreground is what is strictly above it; each of its 8-connected
-    components and each hole in one gives a contour, and each contour a box (x, y, x + w, y + h), clamped to the last pixel.
+    components and each 4-connected hole in one has a contour, which runs through foreground pixels, and each contour with columns
+    x .. x + w - 1 and rows y .. y + h - 1 a box (x, y, x + w, y + h), clamped to the last pixel.
 
     Args:
         score_map: (H, W) in [0, 1].
@@ -102,20 +114,15 @@ def boxes_by_level(score_map: Floats) -> LevelBoxes:
         ValueError: the map has another rank, NaN, or values outside [0, 1].
     """
     pixels = quantise(score_map)
-    edges = [0, *np.unique(pixels[(pixels > 0) & (pixels < LEVELS)]).tolist()]
-    found = [_contour_boxes(pixels, low) for low in edges]
-    counts = [len(boxes) for boxes, _ in found]
-    lasts = [*(edge - 1 for edge in edges[1:]), LEVELS - 1]
-    return LevelBoxes(
-        boxes=np.concatenate([boxes for boxes, _ in found]),
-        first=np.repeat(edges, counts),
-        last=np.repeat(lasts, counts),
-        largest=np.repeat([largest for _, largest in found], np.subtract(lasts, edges) + 1, axis=0),
-        peak=int(pixels.max()),
-    )
+    holes, filled = tree.holes(pixels)
+    outlines, peak = tree.components(pixels), int(pixels.max())
+    nothing = np.array([(peak, LEVELS - 1, 0, 0, 0, 0)] if peak < LEVELS else np.empty((0, 6)), np.int64)
+    boxes = np.concatenate([_contour_boxes(outlines, 0, pixels.shape), _contour_boxes(holes, 1, pixels.shape), nothing[:, 2:]])
+    first, last = (np.concatenate([outlines[:, i], holes[:, i], nothing[:, i]]) for i in (tree.BORN, tree.FULL))
+    return LevelBoxes(boxes, first, last, peak, filled)
 
 
-def quantise(score_map: Floats) -> npt.NDArray[np.uint8]:
+def quantise(score_map: Floats) -> Pixels:
     """The 8-bit map (H, W): 255 s, truncated. Raises ValueError for another rank, NaN, or values outside [0, 1]."""
     if score_map.ndim != 2 or score_map.size == 0:
         raise ValueError(f"a score map is a non-empty (H, W) array, got shape {score_map.shape}")
@@ -134,13 +141,14 @@ def best_iou(level_boxes: LevelBoxes, truth: npt.ArrayLike, contours: Contours =
 
     Returns:
         (255,) float64 in [0, 1].
+
+    Raises:
+        ValueError: a true box is reversed or negative.
     """
     if contours == "largest":
         largest: Floats = iou(level_boxes.largest, truth).max(1)
         return largest
-    best = np.zeros(LEVELS)
-    for value, first, last in zip(iou(level_boxes.boxes, truth).max(1), level_boxes.first, level_boxes.last, strict=True):
-        np.maximum(best[first : last + 1], value, out=best[first : last + 1])
+    best: Floats = _best_iou(level_boxes.boxes, level_boxes.first, level_boxes.last, _checked(truth))
     return best
 
 
@@ -177,15 +185,47 @@ def _areas(boxes: Ints) -> Ints:
     return areas
 
 
-def _contour_boxes(pixels: npt.NDArray[np.uint8], level: int) -> tuple[Ints, Ints]:
-    _, binary = cv2.threshold(pixels, level, 1, cv2.THRESH_BINARY)
-    contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return np.zeros((1, 4), np.int64), np.zeros(4, np.int64)
-    boxes = np.array([_clamped(contour, pixels.shape) for contour in contours], np.int64)
-    return boxes, boxes[int(np.argmax([cv2.contourArea(contour) for contour in contours]))]
+def _contour_boxes(regions: Regions, margin: int, shape: tuple[int, ...]) -> Ints:
+    """Boxes (n, 4) of the contours at a distance of `margin` pixels around regions."""
+    boxes: Ints = _clamped(regions, margin, shape[1] - 1, shape[0] - 1)
+    return boxes
 
 
-def _clamped(contour: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    x, y, width, height = cv2.boundingRect(contour)
-    return x, y, min(x + width, shape[1] - 1), min(y + height, shape[0] - 1)
+@compiled
+def _clamped(regions: Any, margin: Any, right: Any, bottom: Any) -> Any:
+    boxes = np.empty((len(regions), 4), np.int64)
+    for row in range(len(regions)):
+        boxes[row, 0] = regions[row, tree.LEFT] - margin
+        boxes[row, 1] = regions[row, tree.TOP] - margin
+        boxes[row, 2] = min(regions[row, tree.RIGHT] + margin + 1, right)
+        boxes[row, 3] = min(regions[row, tree.BOTTOM] + margin + 1, bottom)
+    return boxes
+
+
+@compiled
+def _largest(outlines: Any) -> Any:
+    """The row of the region with the largest area, per level; -1 where there is none."""
+    winners = np.full(LEVELS, -1, np.int64)
+    for row in range(len(outlines)):
+        size = (outlines[row, tree.AREA], outlines[row, tree.ANCHOR])
+        for level in range(outlines[row, tree.BORN], outlines[row, tree.FULL] + 1):
+            best = winners[level]
+            if best < 0 or size > (outlines[best, tree.AREA], outlines[best, tree.ANCHOR]):
+                winners[level] = row
+    return winners
+
+
+@compiled
+def _best_iou(boxes: Any, first: Any, last: Any, truth: Any) -> Any:
+    best = np.zeros(LEVELS)
+    for row in range(len(boxes)):
+        x0, y0, x1, y1 = boxes[row]
+        overlap = 0.0
+        for true in range(len(truth)):
+            u0, v0, u1, v1 = truth[true]
+            shared = max(0, min(x1, u1) - max(x0, u0) + 1) * max(0, min(y1, v1) - max(y0, v0) + 1)
+            either = (x1 - x0 + 1) * (y1 - y0 + 1) + (u1 - u0 + 1) * (v1 - v0 + 1) - shared
+            overlap = max(overlap, shared / either)
+        for level in range(first[row], last[row] + 1):
+            best[level] = max(best[level], overlap)
+    return best

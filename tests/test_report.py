@@ -1,0 +1,394 @@
+"""The report: every state a search can be in gives one page that holds everything it shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import optuna
+import plotly.graph_objects as go
+import pytest
+from filelock import FileLock
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from orchestrator import figures
+from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
+from orchestrator.report import importance, read_summary, write_report
+from wsol.errors import InputError
+
+OBJECTIVE = "train_fullsup/max_box_acc_v2"
+SHA = "c0ffee00" * 8
+MEGABYTE = 1_000_000
+REASON = 'ValueError: <script>alert("map & box")</script>'
+LOADING_ATTRIBUTE = re.compile(r"""<[a-z][^<>]*\s(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*([^"'\s>]+)""", re.IGNORECASE)
+LOADING_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""")
+
+
+def make_run(folder: Path, **header: Any) -> optuna.Study:
+    """A run folder with a study and no trial."""
+    folder.mkdir(parents=True)
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    info = {"study_name": "crop", "name": "crop", "objective": OBJECTIVE, "started": "2026-01-05T10:00:00+00:00", "ended": None, "trials": 20}
+    machine = {"host": "node-7", "cpus": 8, "gpus": 1, "memory_gb": 64.0}
+    told = {"command": "python launch.py search crop.yaml", "git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": True}, "machine": machine}
+    (folder / "study.json").write_text(json.dumps({**info, **told, "versions": {"torch": "2.15.0"}, "seed": 3, "sampler": "tpe", **header}))
+    return optuna.create_study(study_name="crop", storage=storage, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+
+
+def start_trial(study: optuna.Study, values: tuple[float, ...] = ()) -> optuna.Trial:
+    """A trial with four parameters, one of them conditional, that is still running."""
+    trial = study.ask()
+    trial.suggest_float("optim.lr", 1e-5, 1e-1, log=True)
+    trial.suggest_int("method.cell_size", 8, 64)
+    if trial.suggest_categorical("evaluation.normalizer.name", ["min_max", "pas"]) == "pas":
+        trial.suggest_float("evaluation.normalizer.percentile", 50, 100)
+    trial.set_user_attr("started", "2026-01-05T10:00:00+00:00")
+    for epoch, value in enumerate(values, 1):
+        trial.report(value, epoch)
+    return trial
+
+
+def complete_trial(study: optuna.Study, value: float) -> None:
+    """A trial that reached `value` in the second of three epochs."""
+    trial = start_trial(study, (value - 5, value, value - 1))
+    metrics = {OBJECTIVE: value, "train_fullsup/top1/cls": 77.125, "train/loss": 0.5, "epoch": 2}
+    for name, content in {"seconds": 61.5, "epochs": 3, "best_epoch": 2, "metrics": metrics, "ended": "2026-01-05T10:01:00+00:00"}.items():
+        trial.set_user_attr(name, content)
+    study.tell(trial, value)
+
+
+def fail_trial(study: optuna.Study, reason: str = REASON) -> None:
+    """A trial that failed."""
+    trial = start_trial(study)
+    trial.set_user_attr("failure", reason)
+    study.tell(trial, state=TrialState.FAIL)
+
+
+def add_winner(folder: Path, number: int, test_value: float = 61.37) -> None:
+    """The files of a finished search."""
+    (folder / "best").mkdir()
+    scores = {"max_box_acc_v2": 64.25, "max_box_acc_v2/iou_50": 71.5, "max_box_acc_v2/threshold_50": 0.21, "top1/cls": 77.0}
+    baseline = {"train_fullsup": {"max_box_acc_v2": 50.0}, "test": {"max_box_acc_v2": 52.25}}
+    result = {"trial": number, "epoch": 2, "objective": OBJECTIVE, "value": 64.25, "checkpoint_sha256": SHA, "config": {"seed": 3}}
+    (folder / "best" / "result.json").write_text(json.dumps({**result, "train_fullsup": scores, "baseline": baseline}))
+    evaluation = {"time": "2026-01-05T11:00:00+00:00", "checkpoint_sha256": SHA, "reason": None, "config": {}}
+    (folder / "test.json").write_text(json.dumps({"evaluations": [{**evaluation, "metrics": {"max_box_acc_v2": test_value}}]}))
+
+
+def add_examples(folder: Path, number: int, side: int = 48) -> None:
+    """Pictures of noise."""
+    rng, entries = np.random.default_rng(0), []
+    (folder / "best").mkdir(exist_ok=True)
+    box = np.array([4, 6, side - 9, side - 5])
+    for index in range(number):
+        image, scores = rng.integers(0, 256, (side, side, 3)).astype(np.uint8), rng.random((side, side))
+        save_jpeg(folder / "best" / f"{index}_photo.jpg", photo_with_boxes(image, box[None]))
+        save_jpeg(folder / "best" / f"{index}_map.jpg", map_overlay(image, scores, box + 2, box[None]))
+        names = {"image_id": f"test/<{index}>.jpg", "class_name": "gull & tern", "photo": f"{index}_photo.jpg", "map": f"{index}_map.jpg"}
+        entries.append({**names, "iou": 0.684, "threshold": 0.2})
+    (folder / "best" / "examples.json").write_text(json.dumps(entries))
+
+
+def page_of(folder: Path) -> str:
+    """Write the report and check what holds for all of them."""
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    assert path.stat().st_size < 8 * MEGABYTE
+    page = path.read_text(encoding="utf-8")
+    visible = re.sub(r'<script type="text/plain" id="plotly">[^<]*</script>', "", page)
+    targets = LOADING_ATTRIBUTE.findall(visible) + LOADING_STYLE.findall(visible)
+    assert [target for target in targets if not target.startswith("data:")] == []
+    assert "default-src 'none'" in page
+    assert "alert(" not in re.sub("&lt;script&gt;alert", "", visible.replace("\\u003cscript\\u003ealert", ""))
+    assert not list(folder.glob(".report*"))
+    check_figures(page)
+    return page
+
+
+def check_figures(page: str) -> None:
+    """Plotly accepts every figure, and each has its place in the page."""
+    text = page.split('id="specs">')[1].split("</script>")[0]
+    specs = json.loads(re.sub(r"var\(--[a-z]+\)", "#123456", text), parse_constant=pytest.fail)
+    for key, spec in specs.items():
+        go.Figure(spec)
+        assert f'id="plot-{key}"' in page
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Let the last sign of life be long ago."""
+    moment = datetime.now(UTC).timestamp() - seconds
+    for file in ("study.journal", "study.json"):
+        os.utime(folder / file, (moment, moment))
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """A copy of the finished search, to be changed."""
+    return Path(shutil.copytree(finished_once, tmp_path / "runs" / "crop"))
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Complete, pruned and failed trials, a winner, its test, pictures."""
+    folder = tmp_path_factory.mktemp("runs") / "crop"
+    study = make_run(folder, ended="2026-01-05T11:30:00+00:00")
+    for value in (55.5, 60.125, 63.875, 58.0, 61.0):
+        complete_trial(study, value)
+    fail_trial(study)
+    fail_trial(study, "Traceback (most recent call last):\n  File <b>\nDiverged: the loss is nan")
+    study.tell(start_trial(study, (40.0, 45.75)), state=TrialState.PRUNED)
+    (folder / "experiment.yaml").write_text("trial: {seed: 3}  # <kept>\n")
+    (folder / "best.yaml").write_text("trial: {seed: 3}\n")
+    add_winner(folder, number=2)
+    add_examples(folder, 3)
+    return folder
+
+
+def test_a_finished_search_shows_winner_test_and_baseline(finished: Path) -> None:
+    page = page_of(finished)
+    for text in ("finished", "Winner: trial 2", "64.25", "+14.25", "61.37", "52.25", "+9.12", "MaxBoxAccV2", "5 complete", "2 failed", "1 pruned"):
+        assert text in page
+    for text in ("python launch.py search crop.yaml", "3f2b1c9e7a5d", "uncommitted changes", "node-7", "torch 2.15.0", "seed 3", "1 h 30 min"):
+        assert text in page
+    assert "git checkout 3f2b1c9e7a5d4c3b" in page
+    assert "python launch.py train runs/crop/best.yaml" in page
+    assert "# &lt;kept&gt;" in page
+
+
+def test_failure_reasons_are_escaped_and_shown_in_full(finished: Path) -> None:
+    page = page_of(finished)
+    assert "ValueError: &lt;script&gt;alert(&#34;map &amp; box&#34;)&lt;/script&gt;" in page
+    assert "File &lt;b&gt;" in page
+
+
+def test_examples_are_inside_the_page(finished: Path) -> None:
+    page = page_of(finished)
+    assert page.count('src="data:image/jpeg;base64,') == 6
+    assert "test/<wbr>&lt;0&gt;.jpg" in page
+    assert "gull &amp; tern" in page
+    assert "IoU 0.68" in page
+
+
+def test_every_figure_says_which_trials_it_shows(finished: Path) -> None:
+    page = page_of(finished)
+    assert "5 complete and 1 pruned trials with a value" in page
+    assert "2 failed trials marked at the bottom" in page
+    assert page.count("<figcaption>5 complete trials") >= 4
+    assert "1 parameter that only some trials have is left out" in page
+
+
+def test_a_copied_folder_gives_the_same_page(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere" / "copy"
+    shutil.copytree(finished, copy)
+    shutil.rmtree(finished)
+    assert "Winner: trial 2" in page_of(copy)
+
+
+def test_a_second_test_evaluation_is_told_and_does_not_replace_the_first(finished: Path) -> None:
+    entries = json.loads((finished / "test.json").read_text())["evaluations"]
+    again = {**entries[0], "reason": "the <disk> was full", "metrics": {"max_box_acc_v2": 99.99}}
+    (finished / "test.json").write_text(json.dumps({"evaluations": [*entries, again]}))
+    page = page_of(finished)
+    assert "evaluated 2 times" in page
+    assert "the &lt;disk&gt; was full" in page
+    assert "99.99" not in page
+    assert read_summary(finished).test["metrics"] == {"max_box_acc_v2": 61.37}
+
+
+def test_a_test_of_another_checkpoint_is_not_the_winners(finished: Path) -> None:
+    entry = {"time": "2026-01-05T11:00:00+00:00", "checkpoint_sha256": "0" * 64, "reason": None, "metrics": {"max_box_acc_v2": 99.99}}
+    (finished / "test.json").write_text(json.dumps({"evaluations": [entry]}))
+    page = page_of(finished)
+    assert "not with the winner" in page
+    assert "99.99" not in page
+
+
+def test_a_winner_below_the_baseline_is_called_so(finished: Path) -> None:
+    (finished / "test.json").unlink()
+    shutil.rmtree(finished / "best")
+    add_winner(finished, number=2, test_value=41.0)
+    page = page_of(finished)
+    assert "On test the winner is no better than a Gaussian" in page
+    assert "−11.25" in page
+
+
+def test_a_running_search(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    study = make_run(folder)
+    complete_trial(study, 58.625)
+    start_trial(study, (40.0, 47.0))
+    page = page_of(folder)
+    assert ">running</span>" in page
+    assert "Best so far: trial 0" in page
+    assert "58.62" in page
+    assert "launch.py resume" not in page
+    assert [trial.value for trial in read_summary(folder).trials] == [58.625, 47.0]
+
+
+def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    study = make_run(folder)
+    complete_trial(study, 58.625)
+    start_trial(study, (40.0,))
+    age(folder, 7200)
+    page = page_of(folder)
+    assert ">interrupted</span>" in page
+    assert "python launch.py resume runs/crop" in page
+    assert read_summary(folder).trials[1].state == "interrupted"
+
+
+def test_long_epochs_are_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    study = make_run(folder)
+    trial = start_trial(study, (50.0,))
+    trial.set_user_attr("seconds", 7200.0)
+    trial.set_user_attr("epochs", 1)
+    study.tell(trial, 50.0)
+    age(folder, 7200)
+    assert read_summary(folder).state == "running"
+
+
+def test_the_lock_of_the_study_says_whether_it_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    make_run(folder)
+    (folder / "study.owner").write_text(f"{socket.gethostname()}, process 1, since now")
+    with FileLock(folder / "study.lock"):
+        age(folder, 7200)
+        assert read_summary(folder).state == "running"
+    (folder / "study.json").touch()
+    assert read_summary(folder).state == "interrupted"
+
+
+def test_only_failed_trials(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    study = make_run(folder, ended="2026-01-05T11:30:00+00:00")
+    for _ in range(3):
+        fail_trial(study)
+    page = page_of(folder)
+    assert "No trial completed" in page
+    assert "All failed for the same reason" in page
+    assert "× 3" in page
+
+
+def test_zero_trials(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    make_run(folder)
+    assert "none started" in page_of(folder)
+    assert read_summary(folder).best is None
+
+
+def test_a_folder_with_nothing_but_the_header_or_the_journal(tmp_path: Path) -> None:
+    complete_trial(make_run(tmp_path / "a"), 50.0)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "a" / "study.journal").unlink()
+    (tmp_path / "b" / "study.json").unlink()
+    assert "none started" in page_of(tmp_path / "a")
+    assert "50.00" in page_of(tmp_path / "b")
+
+
+def test_damaged_files_are_named_and_left_out(finished: Path) -> None:
+    (finished / "best" / "result.json").write_text("{")
+    (finished / "best" / "examples.json").write_text('{"not": "a list"}')
+    (finished / "study.journal").write_text("no journal\nat all\n")
+    page = page_of(finished)
+    for name in ("result.json", "examples.json", "study.journal"):
+        assert f"{name} could not be read" in page
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no search here"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_changes_nothing(finished: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    read_summary(finished)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_pictures_outside_the_folder_are_not_read(finished: Path) -> None:
+    (finished.parent / "secret.jpg").write_bytes(b"secret")
+    entry = {"image_id": "x", "class_name": "y", "iou": 0.5, "threshold": 0.1, "photo": "../../secret.jpg", "map": "0_map.jpg"}
+    (finished / "best" / "examples.json").write_text(json.dumps([entry]))
+    assert "data:image/jpeg" not in page_of(finished)
+
+
+def test_not_a_number_never_reaches_the_page(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    study = make_run(folder)
+    study.tell(start_trial(study, (float("nan"), 44.0, float("inf"))), 44.0)
+    assert "44.00" in page_of(folder)
+
+
+def test_a_hundred_trials_with_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "crop"
+    memory = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(100):
+        complete_trial(memory, 40.0 + number % 17)
+    make_run(folder).add_trials(memory.trials)
+    add_examples(folder, 24, side=96)
+    page = page_of(folder)
+    assert page.count('src="data:image/jpeg;base64,') == 48
+    assert len(page) < 5 * MEGABYTE
+
+
+def test_importance_needs_four_trials(tmp_path: Path) -> None:
+    study = make_run(tmp_path / "a")
+    for value in (50.0, 55.0, 60.0):
+        complete_trial(study, value)
+    assert importance(study) == {}
+    complete_trial(study, 65.0)
+    assert sum(importance(study).values()) == pytest.approx(1)
+
+
+def test_short_names_are_the_shortest_that_differ() -> None:
+    paths = ["optim.lr", "method.name", "evaluation.normalizer.name", "a.weight", "b.weight", "seed"]
+    assert list(figures.short_names(paths).values()) == ["lr", "method.name", "normalizer.name", "a.weight", "b.weight", "seed"]
+
+
+def test_best_so_far_follows_the_direction() -> None:
+    rows = [figures.TrialRow(number, "complete", value) for number, value in enumerate((3.0, 1.0, 2.0))]
+    for maximize, expected in ((True, [3.0, 3.0, 3.0]), (False, [3.0, 1.0, 1.0])):
+        figure = figures.history(rows, "loss", maximize)
+        assert figure is not None
+        assert figure.spec["data"][0]["y"] == expected
+
+
+def test_pictures_enlarge_small_images_and_keep_boxes_on_pixels() -> None:
+    picture = photo_with_boxes(np.full((64, 64, 3), 128, np.uint8), np.array([[10, 20, 39, 49]]))
+    assert picture.shape == (192, 192, 3)
+    green = np.argwhere((picture == (64, 224, 96)).all(axis=2))
+    assert np.abs(green.min(axis=0) - [60, 30]).max() <= 1
+    assert np.abs(green.max(axis=0) - [149, 119]).max() <= 1
+
+
+def test_pictures_of_degenerate_input() -> None:
+    image = np.zeros((224, 224, 3), np.uint8)
+    plain = map_overlay(image, np.full((224, 224), np.nan), None, np.zeros((0, 4)))
+    assert plain.shape == (224, 224, 3)
+    assert not plain.any()
+    assert map_overlay(image, np.ones((224, 224)), np.zeros(4), np.array([[0, 0, 223, 223]])).any()
+    assert not image.any()
+
+
+def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image, scores, box = rng.integers(0, 256, (96, 96, 3)).astype(np.uint8), rng.random((96, 96)), np.array([5, 5, 60, 70])
+    for name in ("a.jpg", "b.jpg"):
+        save_jpeg(tmp_path / name, map_overlay(image, scores, box, box[None]))
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 200
+    save_jpeg(tmp_path / "red.jpg", red)
+    assert cv2.imread(str(tmp_path / "red.jpg"))[16, 16].argmax() == 2
