@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
 from orchestrator.yaml_reader import Document, KeyPath, parse_scalar, parse_yaml, read_yaml
@@ -30,11 +30,18 @@ class StudyConfig(Strict):
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
     """
 
-    objective: str = Field(default="train_fullsup/max_box_acc_v2", pattern=r"^train_fullsup/.+$")
+    objective: str = "train_fullsup/max_box_acc_v2"
     trials: int = Field(default=30, ge=1)
     sampler: Literal["tpe", "random"] = "tpe"
     seed: int = Field(default=0, ge=0)
     max_failures: int = Field(default=3, ge=0)
+
+    @field_validator("objective")
+    @classmethod
+    def _selects_on_train_fullsup(cls, objective: str) -> str:
+        if not objective.startswith("train_fullsup/"):
+            raise ValueError(f"should be train_fullsup/<metric>, got {objective!r}: configurations are selected on that split only")
+        return objective
 
 
 class ResourcesConfig(Strict):
@@ -124,34 +131,51 @@ def config_hash(config: BaseModel) -> str:
 def _override(document: Document, override: str) -> str | None:
     """Put one `KEY=VALUE` into the document; a note if that ends the search of a value."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
+    if not equals or not all(key.split(".")):
         raise InputError(f"command line: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
     section, _, rest = key.partition(".")
     if section not in SECTIONS or not rest:
         section, rest = "trial", key
     values = document.values.setdefault(section, {})
-    path = [rest_key for rest_key in _split(values, rest, whole_first=section == "search")]
+    path = _searched_path(values, rest) if section == "search" else rest.split(".")
+    place: KeyPath = (section,)
     for part in path[:-1]:
-        values = values.setdefault(part, {}) if isinstance(values, dict) else values[int(part)]
-    place = int(path[-1]) if isinstance(values, list) and path[-1].isdigit() else path[-1]
-    if not isinstance(values, (dict, list)) or (isinstance(values, list) and not (isinstance(place, int) and place < len(values))):
-        raise InputError(f"command line: {key}: there is nothing to set below this key")
-    values[place] = parse_scalar(text)  # type: ignore[index]
-    document.lines[(section, *(int(p) if p.isdigit() else p for p in path))] = 0
-    if section == "trial" and isinstance(document.values.get("search"), dict) and document.values["search"].pop(rest, None) is not None:
+        place = (*place, int(part) if part.isdigit() else part)
+        if isinstance(values, dict) and part not in values:
+            document.lines[place] = 0
+        values = _below(values, part, key)
+    _put(values, path[-1], parse_scalar(text), key)
+    document.lines[(*place, path[-1])] = 0
+    searched = document.values.get("search")
+    if section == "trial" and isinstance(searched, dict) and searched.pop(rest, None) is not None:
         return f"{rest} is fixed at {text} and no longer searched"
     return None
 
 
-def _split(values: Any, path: str, *, whole_first: bool) -> list[str]:
-    """Keys of a dotted path. Keys of `search` hold dots themselves: the longest one that is there counts as one key."""
+def _searched_path(values: Any, path: str) -> list[str]:
+    """Keys of `search` hold dots themselves: the longest one that is there counts as one key."""
     parts = path.split(".")
-    if whole_first and isinstance(values, dict):
-        for end in range(len(parts), 0, -1):
-            if ".".join(parts[:end]) in values:
-                return [".".join(parts[:end]), *parts[end:]]
-        return [path]
-    return parts
+    for end in range(len(parts), 0, -1):
+        if isinstance(values, dict) and ".".join(parts[:end]) in values:
+            return [".".join(parts[:end]), *parts[end:]]
+    return [path]
+
+
+def _below(values: Any, part: str, key: str) -> Any:
+    if isinstance(values, dict):
+        return values.setdefault(part, {})
+    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        return values[int(part)]
+    raise InputError(f"command line: {key}: there is nothing below {part!r}")
+
+
+def _put(values: Any, part: str, value: Any, key: str) -> None:
+    if isinstance(values, dict):
+        values[part] = value
+    elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        values[int(part)] = value
+    else:
+        raise InputError(f"command line: {key}: {part!r} can not be set, what holds it is {values!r}")
 
 
 def _check(document: Document) -> Experiment:
@@ -219,6 +243,8 @@ def _message(error: dict[str, Any]) -> str:
         return "this key is missing"
     if error["type"] in ("extra_forbidden", "plugin", "value_error"):
         return text
+    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        text = "a mapping of keys to values"
     got = error.get("input")
     return f"should be {text}, got {got!r}" if not isinstance(got, (dict, list)) else f"should be {text}"
 

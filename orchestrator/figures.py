@@ -9,48 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from orchestrator.summary import TrialRow
 
 Spec = dict[str, Any]
 
 COLORS = {"complete": "var(--complete)", "pruned": "var(--pruned)", "failed": "var(--failed)", "running": "var(--running)"}
 MAX_CATEGORIES = 24
 MIN_COLUMN = 110
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRow:
-    """One trial, as every figure and table sees it.
-
-    Attributes:
-        number: of the trial in the study, from 0.
-        state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or `waiting`.
-        value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was reported.
-        params: search path -> value that was tried.
-        curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
-        metrics: name -> value at the best epoch.
-        best_epoch, epochs: the epoch of `value`, and how many ran; None where unknown.
-        seconds: wall time; None where unknown.
-        failure: why it failed, in full; empty for others.
-        started, ended: None where unknown.
-        worker: where it ran; empty where unknown.
-    """
-
-    number: int
-    state: str
-    value: float | None = None
-    params: dict[str, Any] = field(default_factory=dict)
-    curve: dict[int, float] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
-    best_epoch: int | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    failure: str = ""
-    started: datetime | None = None
-    ended: datetime | None = None
-    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,8 @@ def export_winner(study: Study, folder: Path) -> dict[str, Any] | None:
     digest = write_state(best / "weights.pt", {"method": checkpoints.load(checkpoints.best)["method"]})
     plain = config.model_dump(mode="json")
     write_text(best / "config.yaml", runs.to_yaml(plain))
-    experiment = study.experiment.model_dump(mode="json")
-    write_text(folder / "best.yaml", f"# Trial {trial.number} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n" + runs.to_yaml({**experiment, "trial": plain, "search": {}}))
+    whole = {**study.experiment.model_dump(mode="json"), "trial": plain, "search": {}}
+    write_text(folder / "best.yaml", f"# Trial {trial.number} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{runs.to_yaml(whole)}")
     return {
         "trial": trial.number,
         "epoch": checkpoints.best.epoch,
@@ -126,8 +126,8 @@ def read_winner(best: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def write_pictures(best: Path, method: Any, config: TrainConfig, dataset: Any, metrics: dict[str, float]) -> None:
     """Photos and score maps of a few images of train_fullsup, class by class, with true and predicted boxes, and `examples.json`."""
     from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
-    from wsol.data import ImageStore
     from wsol.evaluation import localize
+    from wsol.images import ImageStore
     from wsol.ops.boxes import iou
 
     threshold = metrics.get("max_box_acc/threshold_50", metrics.get("max_box_acc_v2/threshold_50"))

@@ -42,12 +42,13 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
             failure_config=tune.FailureConfig(max_failures=study.experiment.study.max_failures if plan.workers == 1 else 0),
         ),
     )
+    remedy = f"continue with: python launch.py resume {study.folder}"
     try:
         tuner.fit()
     except Exception as error:
-        raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); continue with: python launch.py resume {study.folder}") from error
+        raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
     if study.unfinished():
-        raise RunFailed(f"{study.unfinished()} of {study.experiment.study.trials} trials did not run; continue with: python launch.py resume {study.folder}")
+        raise RunFailed(f"{study.unfinished()} of {study.experiment.study.trials} trials did not run; {remedy}")
     shutil.rmtree(state, ignore_errors=True)
 
 

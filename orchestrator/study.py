@@ -14,7 +14,7 @@ import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -23,9 +23,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment import Experiment, config_hash
-from wsol.checkpoint import Record
 from wsol.config import TrainConfig
 from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    from wsol.checkpoint import Record
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -64,7 +66,7 @@ class Study:
         """Begin a study: write its header and enqueue the published point as trial 0."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.json").write_text(json.dumps(header, indent=1))
-        study = optuna.create_study(study_name=header["study_name"], storage=_storage(folder), direction="maximize")
+        study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), direction="maximize")
         study.enqueue_trial(experiment.space().point(experiment.base()), user_attrs={"origin": "published point"})
         return cls(folder, experiment)
 
@@ -141,7 +143,12 @@ def open_study(folder: Path) -> optuna.Study:
     header = folder / "study.json"
     if not header.exists() or not (folder / "study.journal").exists():
         raise InputError(f"{folder}: holds no study (no study.json and study.journal); give the folder of a run")
-    return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=_storage(folder))
+    return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
+
+
+def open_storage(folder: Path) -> JournalStorage:
+    """Where Optuna keeps the studies of a run folder."""
+    return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
 
 
 def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
@@ -159,10 +166,6 @@ def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampl
 def trial_folder(folder: Path, number: int) -> Path:
     """Where the files of a trial are."""
     return folder / "trials" / f"{number:04d}"
-
-
-def _storage(folder: Path) -> JournalStorage:
-    return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
 
 
 def _owned(folder: Path) -> FileLock:

@@ -92,9 +92,14 @@ def run(wire: dict[str, Any], report: Report) -> None:
     started = time.perf_counter()
     worker = f"{socket.gethostname()}:{os.getpid()}"
     config = TrainConfig.model_validate_json(wire["config"], strict=False)
+
+    def after_epoch(record: Record) -> None:
+        log(record)
+        report(dict(record))
+
     try:
         with EpochLog(folder, config, writes=distributed.is_main()) as log:
-            outcome = train(config, folder, wire["objective"], lambda record: (log(record), report(dict(record)))[-1])
+            outcome = train(config, folder, wire["objective"], after_epoch)
     except (Diverged, InputError) as error:
         report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})
     except Exception:

@@ -170,7 +170,8 @@ def dry_run(path: Path, overrides: list[str]) -> None:
     for number in range(min(5, experiment.study.trials)):
         study.sampler = make_sampler(experiment.study.sampler, experiment.study.seed, number)
         drawn = space.suggest(study.ask(), base)
-        console.print(f"  trial {number}: " + ", ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in drawn.items()))
+        values = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in drawn.items())
+        console.print(f"  trial {number}: {', '.join(values)}")
 
 
 def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
@@ -229,9 +230,9 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     done = study.best()
     epochs = study.experiment.trial.training.epochs
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
-    progress = Progress(study.unfinished(), epochs, done.value if done else None, console)
+    progress = Progress(study.unfinished(), epochs, plan.concurrent, done.value if done else None, console)
     try:
-        with _interruptible(folder):
+        with _interruptible(folder), progress:
             run_trials(study, plan, progress, resources)
     finally:
         runs.write_trials(folder, study.trials())
@@ -245,8 +246,9 @@ def _on_ray(plan: cluster.Plan) -> final.Measure:
     remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(final.measure)
 
     def measure(request: dict[str, Any]) -> dict[str, Any]:
+        here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
         try:
-            measured: dict[str, Any] = ray.get(remote.remote({**request, "folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}))
+            measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
         except ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         return measured
@@ -278,7 +280,7 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
         progress.epoch(task.number, record)
 
     try:
-        with EpochLog(task.folder, task.config, writes=True) as log:
+        with progress, EpochLog(task.folder, task.config, writes=True) as log:
             outcome = train(task.config, task.folder, task.objective, report)
     except (Diverged, InputError) as error:
         study.fail(task.number, str(error), time.perf_counter() - started, worker)
@@ -324,8 +326,9 @@ def _print_scores(scores: dict[str, dict[str, float]], baselines: dict[str, dict
     for split in scores:
         table.add_column(split, justify="right")
         if split in baselines:
-            table.add_column("centre Gaussian", justify="right", style="dim")
-    for name in next(iter(scores.values())):
+            table.add_column("centre Gauss", justify="right", style="dim")
+    shown = [name for name in next(iter(scores.values())) if "/threshold" not in name]  # they are in the JSON files
+    for name in shown:
         row = [name]
         for split, metrics in scores.items():
             row.append(f"{metrics[name]:.3f}" if name in metrics else "")

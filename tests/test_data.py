@@ -18,8 +18,10 @@ from PIL import Image
 
 from wsol import data, metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, EvalLoader, ImageStore, RawBatch, Split, TrainLoader, check_tree, to_batch
+from wsol.data import SPLIT_FOLDERS, Dataset, Split, check_tree
 from wsol.errors import InputError
+from wsol.images import ImageStore
+from wsol.loading import EvalLoader, RawBatch, TrainLoader, to_batch
 from wsol.metadata import Metadata
 
 COUNTS = {"train": 11, "val": 5, "test": 4}
@@ -189,7 +191,7 @@ def test_store_gives_pil_bilinear_pixels(tmp_path: Path, cache: str) -> None:
 def test_cache_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, config = make(tmp_path)
     ImageStore(dataset.split("test"), 9, config)
-    monkeypatch.setattr(data, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("wsol.images._decode", lambda *_: pytest.fail("decoded again"))
     assert ImageStore(dataset.split("test"), 9, config).read([0])[0].shape == (9, 9, 3)
     assert len(files(tmp_path, "toy-test-9-*.uint8")) == 1 and not files(tmp_path, "*.tmp")
 
@@ -211,7 +213,7 @@ def test_changed_image_gives_a_new_cache_and_drops_the_old_one(tmp_path: Path) -
 
 
 def test_cache_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("wsol.data.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1900}))
+    monkeypatch.setattr("wsol.images.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1900}))
     dataset, config = make(tmp_path)
     store = ImageStore(dataset.split("test"), 9, config)  # 4 * 9 * 9 * 3 = 972 bytes are more than half of 1900
     assert not store.cached and not files(tmp_path, "*.uint8")
@@ -278,7 +280,7 @@ def test_threads_of_one_process_build_one_cache(tmp_path: Path) -> None:
 
 
 def test_long_builds_show_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(data, "SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("wsol.images.SECONDS_BETWEEN_LINES", -1.0)
     dataset, config = make(tmp_path)
     ImageStore(dataset.split("test"), 9, config)
     assert "decoding toy-test-9: 2 of 4 images" in capsys.readouterr().err

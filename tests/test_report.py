@@ -23,7 +23,8 @@ from optuna.trial import TrialState
 
 from orchestrator import figures
 from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
-from orchestrator.report import importance, read_summary, write_report
+from orchestrator.report import importance, write_report
+from orchestrator.summary import TrialRow, read_summary
 from wsol.errors import InputError
 
 OBJECTIVE = "train_fullsup/max_box_acc_v2"
@@ -358,7 +359,7 @@ def test_short_names_are_the_shortest_that_differ() -> None:
 
 
 def test_best_so_far_follows_the_direction() -> None:
-    rows = [figures.TrialRow(number, "complete", value) for number, value in enumerate((3.0, 1.0, 2.0))]
+    rows = [TrialRow(number, "complete", value) for number, value in enumerate((3.0, 1.0, 2.0))]
     for maximize, expected in ((True, [3.0, 3.0, 3.0]), (False, [3.0, 1.0, 1.0])):
         figure = figures.history(rows, "loss", maximize)
         assert figure is not None

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wsol import plugins
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
-from wsol.data import Dataset, ImageStore
+from wsol.data import Dataset
+from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier

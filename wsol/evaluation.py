@@ -13,7 +13,8 @@ from torch import Tensor
 
 from wsol import build, distributed
 from wsol.config import EvaluationConfig
-from wsol.data import EvalLoader, ImageStore, to_batch
+from wsol.images import ImageStore
+from wsol.loading import EvalLoader, to_batch
 from wsol.method import Method
 from wsol.metric import Metric, Sample
 from wsol.ops.resize import resize_maps

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from wsol import build, distributed
 from wsol.checkpoint import Checkpoints, Entry, Record
 from wsol.config import TrainConfig
-from wsol.data import ImageStore, TrainLoader, to_batch
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
+from wsol.images import ImageStore
+from wsol.loading import TrainLoader, to_batch
 from wsol.method import Method
 from wsol.optim import build_optimizer, set_learning_rates
 from wsol.types import Progress
@@ -65,16 +66,17 @@ def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[R
     weaksup = build.images(dataset, "train_weaksup", config.data)
     fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
     _seed(config.seed)  # equal initial weights on all workers
-    method = build.method(config, dataset.num_classes).to(distributed.device(), memory_format=torch.channels_last)
+    method = build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
     loader = _loader(weaksup, config)
 
     for epoch in range(len(history) + 1, config.training.epochs + 1):
+        started = time.perf_counter()
         record = _train_epoch(step, method, optimizer, loader, epoch, config)
         metrics = evaluate(method, fullsup, config.evaluation)
-        record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()})
+        record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, seconds=time.perf_counter() - started)
         record, best = _rank(record, history, objective)
         history = [*history, record]
         if distributed.is_main():
@@ -97,7 +99,7 @@ def _train_epoch(
         with _autocast(config.training.precision, device):
             terms = step(batch, Progress(epoch, config.training.epochs, (epoch - 1) * len(loader) + index, config.training.epochs * len(loader)))
         optimizer.zero_grad(set_to_none=True)
-        (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()
+        (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         share = len(batch.labels) if raw.weight > 0 else 0  # a worker without images in the last batch repeats one, for nothing
         losses.add(terms, share)
@@ -108,7 +110,7 @@ def _train_epoch(
     means = losses.means(epoch, config.optim.lr)
     seconds = time.perf_counter() - started
     total = float(distributed.sum_over_workers(torch.tensor(images)))
-    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), "train/images_per_second": total / seconds, "train/seconds": seconds}
+    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), "train/images_per_second": total / seconds}
 
 
 class _Losses:

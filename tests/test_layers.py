@@ -1,0 +1,49 @@
+"""Imports go down only: launch -> orchestrator -> wsol, plugins know no siblings."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from wsol.plugins import FOLDERS
+
+ROOT = Path(__file__).parent.parent
+WSOL = sorted((ROOT / "wsol").rglob("*.py"))
+ORCHESTRATOR = sorted((ROOT / "orchestrator").rglob("*.py"))
+RAY_FILES = {"search.py", "trial.py", "cluster.py", "workflow.py"}
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of everything a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", WSOL, ids=lambda path: str(path.relative_to(ROOT)))
+def test_wsol_knows_neither_ray_nor_the_orchestrator(path: Path) -> None:
+    assert not [name for name in imported(path) if name.split(".")[0] in ("ray", "optuna", "orchestrator")]
+
+
+@pytest.mark.parametrize("path", ORCHESTRATOR, ids=lambda path: path.name)
+def test_ray_is_called_in_few_files(path: Path) -> None:
+    if path.name not in RAY_FILES:
+        assert not [name for name in imported(path) if name.split(".")[0] == "ray"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS.values())
+def test_plugins_know_no_siblings(folder: str) -> None:
+    for path in (ROOT / "wsol" / folder).glob("*.py"):
+        siblings = [name for name in imported(path) if name.startswith(f"wsol.{folder}.") and not name.split(".")[2].startswith("_")]
+        assert not siblings, f"{path} imports {siblings}"
+
+
+def test_ops_know_nothing_above_them() -> None:
+    for path in (ROOT / "wsol" / "ops").glob("*.py"):
+        assert not [name for name in imported(path) if name.startswith("wsol.") and not name.startswith("wsol.ops")], path

@@ -1,0 +1,149 @@
+"""The pixels of a split: decoded and resized to one square, from a memory-mapped cache or at every use.
+
+The transform is the reference's: resize to a square with PIL's bilinear filter (the aspect ratio is not kept), so that boxes map to the
+evaluation grid by scaling alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from wsol import metadata
+from wsol.config import DatasetConfig
+from wsol.data import UNDECODABLE, Pixels, Split
+from wsol.errors import InputError
+from wsol.threads import map_ahead
+
+CACHE_FORMAT = 1
+SECONDS_BETWEEN_LINES = 5.0
+
+Item = TypeVar("Item")
+
+
+class ImageStore:
+    """The images of a split, resized to a square: from a memory-mapped cache file, or decoded in threads at every use.
+
+    The cache `<root>/.cache/<data set>-<split>-<size>-<fingerprint>.uint8` is built once, by whichever process comes first. Its fingerprint
+    covers names, sizes and times of the source files, so changed images give a new one; older ones of the same split and size are deleted.
+
+    Args:
+        split: which images.
+        size: side in pixels of the square.
+        config: root folder, cache mode and number of threads. `auto` caches what needs less than half of the free disk.
+
+    Raises:
+        InputError: an image is missing or cannot be decoded, or `cache: on` cannot be written.
+    """
+
+    def __init__(self, split: Split, size: int, config: DatasetConfig) -> None:
+        self.split, self.size = split, size
+        self._pool = ThreadPoolExecutor(config.workers)
+        self._cache = None if config.cache == "off" else _open_cache(split, size, config)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def cached(self) -> bool:
+        """Whether images come from the cache file."""
+        return self._cache is not None
+
+    def read(self, positions: Sequence[int]) -> list[Pixels]:
+        """Images (size, size, 3) uint8 RGB, in the order asked for; read-only where they come from the cache."""
+        if self._cache is not None:
+            return [self._cache[position] for position in positions]
+        return list(self._pool.map(partial(_decode, self.split, self.size), positions))
+
+
+def _decode(split: Split, size: int, position: int) -> Pixels:
+    path = split.image_path(position)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image, but {split.metadata.folder / metadata.IDS} lists it") from None
+    except UNDECODABLE as error:
+        raise InputError(f"{path}: cannot be decoded ({error}); replace the file") from None
+
+
+def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None:
+    """(N, size, size, 3) uint8, memory mapped, built if absent; None where `auto` finds no place for it."""
+    folder, stem = Path(config.root) / ".cache", f"{split.key}-{size}"
+    path = folder / f"{stem}-{_fingerprint(split, size)}.uint8"
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{stem}.lock"):
+                if not path.exists():  # another process may have built it meanwhile
+                    _build_cache(split, size, config, path, stem)
+        mapped = np.memmap(path, np.uint8, "r", shape=(len(split), size, size, 3))
+    except OSError as error:
+        if config.cache == "on":
+            raise InputError(f"{path}: the cache of decoded images cannot be used ({error}); free the disk or set data.cache: off") from None
+        _say_once(f"{stem}: images are decoded at every use, they are not cached ({error})")
+        return None
+    return mapped.view(np.ndarray)  # slices of a memmap object cost several microseconds each
+
+
+def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, stem: str) -> None:
+    needed, free = len(split) * size * size * 3, shutil.disk_usage(path.parent).free
+    if config.cache == "auto" and needed >= free / 2:
+        raise OSError(f"{needed / 1e9:.1f} GB would take more than half of the free disk in {path.parent}")
+    temporary = path.with_name(f"{stem}.tmp")  # ours alone: we hold the lock
+    images = map_ahead(partial(_decode, split, size), range(len(split)), threads=config.workers, ahead=8 * config.workers)
+    try:
+        with temporary.open("wb") as file:  # written in order, not mapped: a full disk is then an error, not a crash
+            for image in _with_lines(images, len(split), f"decoding {stem}"):
+                file.write(image.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for other in path.parent.iterdir():
+        if re.fullmatch(re.escape(stem) + r"-[0-9a-f]{16}\.uint8", other.name) and other != path:
+            other.unlink(missing_ok=True)
+
+
+def _fingerprint(split: Split, size: int) -> str:
+    """16 hex digits over the names, sizes and times of the source files, the side and the format of the cache."""
+    digest = hashlib.blake2b(f"{CACHE_FORMAT} {size}".encode(), digest_size=8)
+    for name in split.image_ids:
+        path = f"{split.image_root}/{name}"
+        try:
+            status = os.stat(path)  # noqa: PTH116 - a million Path objects would cost seconds
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}, but {split.metadata.folder / metadata.IDS} lists it") from None
+        digest.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _with_lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """Pass items on, with a line of progress every few seconds."""
+    shown = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
+            shown = time.monotonic()
+            _say(f"{label}: {done} of {total} images")
+        yield item
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+_say_once = cache(_say)

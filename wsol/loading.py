@@ -1,0 +1,151 @@
+"""The loaders: from stored images to batches on a device.
+
+    TrainLoader(split, store, ...).epoch(e)         a worker's share of the global batches: random crop and flip
+    EvalLoader(split, store, ...)                   a worker's share of the images, in order, none twice
+    to_batch(raw, device, mean, std) -> Batch       uint8 travels to the device, normalisation happens there
+
+The transforms are those of the reference: random crop and flip for training, nothing for evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsol.data import Pixels, Split, seeded_generator
+from wsol.errors import InputError
+from wsol.images import ImageStore
+from wsol.threads import map_ahead
+from wsol.types import Batch
+
+BATCHES_AHEAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Images of one worker, as read.
+
+    Attributes:
+        images: (b, S, S, 3) uint8 RGB.
+        labels: (b,) int64.
+        image_ids: b names.
+        weight: factor of this worker's mean loss, so that the mean over workers is the mean over the global batch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    image_ids: tuple[str, ...]
+    weight: float = 1.0
+
+
+class TrainLoader:
+    """Shuffled, cropped and flipped images: each global batch is shared out over the workers.
+
+    Order, crops and flips are drawn for the whole epoch from (seed, epoch), by every worker alike, so neither depends on how many there are.
+
+    Args:
+        split: which images.
+        store: their pixels, `resize_size` wide.
+        batch_size: images of a global batch; the last one of an epoch may be smaller.
+        image_size: side in pixels of the crop.
+        resize_size: side in pixels of the images before the crop.
+        seed: of order and augmentation.
+        rank: this worker's number in [0, world).
+        world: number of workers.
+
+    Raises:
+        InputError: the crop is larger than the image, or there are more workers than images in a batch.
+    """
+
+    def __init__(
+        self, split: Split, store: ImageStore, *, batch_size: int, image_size: int, resize_size: int, seed: int, rank: int, world: int
+    ) -> None:
+        if resize_size < image_size:
+            raise InputError(f"data.resize_size {resize_size} is smaller than data.image_size {image_size}: no crop of that size fits")
+        if batch_size < world:
+            raise InputError(f"training.batch_size {batch_size} is the global batch and cannot be shared out over {world} workers")
+        if store.size != resize_size:
+            raise ValueError(f"the store holds images of {store.size} px, not {resize_size}")
+        self.split, self.store, self.batch_size, self.image_size = split, store, batch_size, image_size
+        self.seed, self.rank, self.world = seed, rank, world
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.split) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[RawBatch]:
+        """The batches of one epoch (1-based), prepared ahead in threads."""
+        generator, count = seeded_generator("train", self.seed, epoch), len(self.split)
+        order = torch.randperm(count, generator=generator).tolist()
+        offsets = torch.randint(self.store.size - self.image_size + 1, (count, 2), generator=generator).numpy()
+        flips = (torch.rand(count, generator=generator) < 0.5).numpy()
+        batches = (order[start : start + self.batch_size] for start in range(0, count, self.batch_size))
+        return map_ahead(partial(self._batch, offsets, flips), batches, threads=2, ahead=BATCHES_AHEAD)
+
+    def _batch(self, offsets: NDArray[np.int64], flips: NDArray[np.bool_], members: list[int]) -> RawBatch:
+        mine = members[self.rank :: self.world]
+        weight = self.world * len(mine) / len(members)
+        mine = mine or members[:1]  # with weight 0: every worker must take the step, or the others wait for its gradients
+        pixels, side = np.empty((len(mine), self.image_size, self.image_size, 3), np.uint8), self.image_size
+        for place, position, image in zip(range(len(mine)), mine, self.store.read(mine), strict=True):
+            top, left = offsets[position]
+            crop = image[top : top + side, left : left + side]
+            pixels[place] = crop[:, ::-1] if flips[position] else crop
+        return _raw_batch(self.split, mine, pixels, weight)
+
+
+class EvalLoader:
+    """A worker's share of a split, positions rank, rank + world, ...: in order, none repeated to fill a batch, so that counts stay exact.
+
+    Args:
+        split: which images.
+        store: their pixels.
+        batch_size: images of one batch of this worker.
+        rank: this worker's number in [0, world).
+        world: number of workers.
+    """
+
+    def __init__(self, split: Split, store: ImageStore, *, batch_size: int, rank: int, world: int) -> None:
+        self.split, self.store, self.batch_size = split, store, batch_size
+        self.positions = range(rank, len(split), world)
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[RawBatch, list[int]]]:
+        """Batches with the positions of their images in the split."""
+        batches = (list(self.positions[start : start + self.batch_size]) for start in range(0, len(self.positions), self.batch_size))
+        return map_ahead(self._batch, batches, threads=2, ahead=BATCHES_AHEAD)
+
+    def _batch(self, positions: list[int]) -> tuple[RawBatch, list[int]]:
+        return _raw_batch(self.split, positions, np.stack(self.store.read(positions)), 1.0), positions
+
+
+def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> Batch:
+    """Move a batch to the device as bytes, a quarter of the traffic, and normalise it there.
+
+    Args:
+        raw: from a loader.
+        device: where the network is.
+        mean: 3 values, subtracted from RGB in [0, 1].
+        std: 3 values, the divisors.
+
+    Returns:
+        images (B, 3, S, S) float32 in channels-last memory.
+    """
+    images = raw.images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    shift, scale = (torch.tensor(values).view(1, 3, 1, 1).to(device, non_blocking=True) for values in (mean, std))
+    return Batch(images.sub_(shift).div_(scale), raw.labels.to(device, non_blocking=True), raw.image_ids)
+
+
+def _raw_batch(split: Split, positions: list[int], pixels: Pixels, weight: float) -> RawBatch:
+    images, labels = torch.from_numpy(pixels), torch.from_numpy(split.labels[positions])
+    if torch.cuda.is_available():  # only pinned memory travels while the device computes
+        images, labels = images.pin_memory(), labels.pin_memory()
+    return RawBatch(images, labels, tuple(split.image_ids[position] for position in positions), weight)
