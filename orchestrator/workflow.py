@@ -314,7 +314,7 @@ def _conclude(study: Study, folder: Path, measure: Callable[[dict[str, Any]], di
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested[0]["metrics"]} if tested else {})}
     _print_scores(scores, result["baseline"])
     if not tested:
-        console.print(f"test split: not evaluated; once you are sure: python launch.py evaluate {folder} --split test")
+        console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
     console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
     return folder
 

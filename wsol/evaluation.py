@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from wsol.loading import EvalLoader, to_batch
 from wsol.method import Method
 from wsol.metric import Metric, Sample
 from wsol.ops.resize import resize_maps
+from wsol.threads import map_ahead
 
 IMAGES_PER_TASK = 8
 
@@ -51,11 +51,11 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> di
         degenerate += zeros
         for metric, part in zip(metrics, counted, strict=True):
             metric.merge(part.state())
-    results = {"degenerate_maps": float(distributed.sum_over_workers(degenerate))}
+    results: dict[str, float] = {}
     for metric, total in zip(metrics, build.metrics(config), strict=True):
         total.merge({name: distributed.sum_over_workers(value) for name, value in metric.state().items()})
         results.update(total.compute())
-    return results
+    return {**results, "degenerate_maps": float(distributed.sum_over_workers(degenerate))}
 
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
@@ -88,19 +88,17 @@ def evaluation_mode(method: Method) -> Iterator[None]:
 
 
 def _count(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[tuple[list[Metric], int]]:
-    """Counts of a few images at a time, in threads (contours release the GIL) while the network works on the next batch."""
+    """Counts of a few images at a time, in threads (finding boxes releases the GIL) while the network works on the next batch."""
     threads = max(1, torch.get_num_threads())
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = deque()  # type: ignore[var-annotated]
-        for raw in forward(method, images, config, rank=distributed.rank(), world=distributed.world()):
-            for start in range(0, len(raw.positions), IMAGES_PER_TASK):
-                part = slice(start, start + IMAGES_PER_TASK)
-                few = RawScores(raw.positions[part], raw.maps[part], raw.logits[part])
-                waiting.append(pool.submit(_count_few, few, images, config))
-            while len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    batches = forward(method, images, config, rank=distributed.rank(), world=distributed.world())
+    few = (part for raw in batches for part in _parts(raw))
+    yield from map_ahead(partial(_count_few, images=images, config=config), few, threads=threads, ahead=4 * threads)
+
+
+def _parts(raw: RawScores) -> Iterator[RawScores]:
+    for start in range(0, len(raw.positions), IMAGES_PER_TASK):
+        part = slice(start, start + IMAGES_PER_TASK)
+        yield RawScores(raw.positions[part], raw.maps[part], raw.logits[part])
 
 
 def _count_few(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> tuple[list[Metric], int]:

@@ -1,0 +1,84 @@
+"""Checkpoints survive a crash at any moment and are never taken for what they are not."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsol import checkpoint
+from wsol.checkpoint import Checkpoints, read_state, sha256, write_state, write_text
+from wsol.errors import InputError
+
+
+def record(epoch: int, value: float) -> dict[str, float]:
+    return {"epoch": epoch, "objective_now": value, "objective": value}
+
+
+def test_latest_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for epoch, (value, best) in enumerate([(1.0, True), (3.0, True), (2.0, False), (2.5, False)], start=1):
+        checkpoints.save({"w": torch.tensor(epoch)}, record(epoch, value), best=best)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "epoch-0004.pt", "manifest.json"]
+    again = Checkpoints(tmp_path)
+    assert again.best and again.latest and (again.best.epoch, again.latest.epoch, again.best.objective) == (2, 4, 3.0)
+    assert [entry["objective_now"] for entry in again.history] == [1.0, 3.0, 2.0, 2.5]
+    again.drop_latest()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
+
+
+@pytest.mark.parametrize("stage", ["state", "manifest"])
+def test_a_crash_while_saving_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    Checkpoints(tmp_path).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
+    renamed = checkpoint._sync_and_rename
+
+    def crash(temporary: Path, path: Path) -> None:
+        if (path.suffix == ".pt") == (stage == "state"):
+            temporary.write_bytes(temporary.read_bytes()[:10])
+            raise OSError("disk full")
+        renamed(temporary, path)
+
+    monkeypatch.setattr(checkpoint, "_sync_and_rename", crash)
+    with pytest.raises(OSError, match="disk full"):
+        Checkpoints(tmp_path).save({"w": torch.tensor(2)}, record(2, 2.0), best=True)
+    monkeypatch.undo()
+    found = Checkpoints(tmp_path).newest_intact()
+    assert found is not None
+    assert found[0]["w"] == 1 and len(found[1]) == 1
+    Checkpoints(tmp_path).save({"w": torch.tensor(3)}, record(2, 2.0), best=True)  # the next save sweeps up
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
+
+
+def test_every_truncation_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    digest = write_state(path, {"w": torch.arange(5)})
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            read_state(path, digest)
+    path.write_bytes(whole)
+    assert torch.equal(read_state(path, digest)["w"], torch.arange(5))
+    assert sha256(path) == digest
+    with pytest.raises(InputError, match="missing"):
+        read_state(tmp_path / "y.pt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (str(tmp_path / "owned"),)
+
+    torch.save({"x": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        read_state(tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_text_is_replaced_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "one")
+    write_text(tmp_path / "a.txt", "two")
+    assert (tmp_path / "a.txt").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -1,0 +1,141 @@
+"""Real searches on Ray: concurrent, killed and resumed, with several workers, repeatable. Slow."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.study import open_study
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, str(ROOT / "launch.py"), *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+def launch(*words: str) -> tuple[int, str]:
+    """Run `launch.py` to its end: exit code and everything it printed."""
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=400, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def rows(folder: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((Path(folder) / "trials.csv").open()))
+
+
+def overlap(trials: list[dict[str, str]]) -> int:
+    """The highest number of trials that ran at the same time."""
+    changes = sorted([(row["started"], 1) for row in trials] + [(row["ended"], -1) for row in trials])
+    running, highest = 0, 0
+    for _, change in changes:
+        running += change
+        highest = max(highest, running)
+    return highest
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"did not happen in {seconds} s; exit code {process.poll()}")
+
+
+def without_clocks(trials: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if "second" not in k and k not in ("started", "ended")} for row in trials]
+
+
+def test_a_search_ends_with_everything(space_file: Path) -> None:
+    code, out = launch("search", str(space_file), "study.trials=4", "training.epochs=5", "resources.concurrent_trials=2")
+    assert code == 0, out
+    assert max(map(len, out.splitlines())) <= 80
+    trials = rows("runs/tiny")
+    assert [row["state"] for row in trials] == ["complete"] * 4
+    assert float(trials[0]["optim.lr"]) == 0.01  # the published point comes first
+    assert overlap(trials) == 2
+    result = json.loads(Path("runs/tiny/best/result.json").read_text())
+    assert result["value"] == max(float(row["value"]) for row in trials) == result["value_measured_again"]
+    assert len(json.loads(Path("runs/tiny/test.json").read_text())["evaluations"]) == 1
+    assert not Path("runs/tiny/.tune").exists()
+    assert [len(list(folder.glob("epoch-*.pt"))) for folder in sorted(Path("runs/tiny/trials").iterdir())] == [1] * 4
+    code, out = launch("resume", "runs/tiny")
+    assert code == 0 and "all 4 trials are finished" in out
+    assert len(json.loads(Path("runs/tiny/test.json").read_text())["evaluations"]) == 1
+
+
+def test_one_at_a_time_the_same_seed_gives_the_same_search_even_when_killed(space_file: Path) -> None:
+    words = [str(space_file), "study.trials=4", "resources.concurrent_trials=1", "training.epochs=4"]
+    code, out = launch("search", *words, "--run", "runs/whole")
+    assert code == 0, out
+    process = subprocess.Popen(command("search", *words, "--run", "runs/killed"), env=environment(), text=True)
+    wait_for(lambda: Path("runs/killed/trials/0002/manifest.json").exists(), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    states = [trial.state.name for trial in open_study(Path("runs/killed")).trials]
+    assert states == ["COMPLETE", "COMPLETE", "RUNNING"]
+    code, out = launch("resume", "runs/killed")
+    assert code == 0, out
+    assert [trial.state.name for trial in open_study(Path("runs/killed")).trials] == ["COMPLETE"] * 4
+    assert without_clocks(rows("runs/killed")) == without_clocks(rows("runs/whole"))
+    tested = [json.loads(Path(f"runs/{name}/test.json").read_text())["evaluations"][0]["metrics"] for name in ("whole", "killed")]
+    assert tested[0] == tested[1]
+
+
+def test_ctrl_c_is_resumable(space_file: Path) -> None:
+    process = subprocess.Popen(
+        command("search", str(space_file), "study.trials=2", "training.epochs=40"), env=environment(), text=True, stdout=subprocess.PIPE
+    )
+    wait_for(lambda: Path("runs/tiny/trials/0000/manifest.json").exists(), process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "continue with: python launch.py resume runs/tiny" in out
+    code, out = launch("resume", "--run", "runs/tiny")
+    assert code == 0, out
+    assert [row["state"] for row in rows("runs/tiny")] == ["complete"] * 2
+    assert [int(row["epochs"]) for row in rows("runs/tiny")] == [40, 40]
+
+
+def test_a_trial_with_two_workers_is_a_ray_train_job(space_file: Path) -> None:
+    code, out = launch("search", str(space_file), "study.trials=2", "resources.workers=2", "backbone.batch_norm=false")
+    assert code == 0, out
+    assert [row["state"] for row in rows("runs/tiny")] == ["complete"] * 2
+    assert Path("runs/tiny/report.html").exists() and Path("runs/tiny/test.json").exists()
+    one, _ = launch("train", str(space_file), "backbone.batch_norm=false", "--run", "runs/one")
+    assert one == 0
+    assert float(rows("runs/one")[0]["value"]) == pytest.approx(float(rows("runs/tiny")[0]["value"]), abs=5)
+
+
+def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
+    wide = "search.optim.head_lr_scale={choices: [10.0, 1e30]}"
+    code, out = launch("search", str(space_file), "study.trials=4", "study.sampler=random", "backbone.batch_norm=false", wide)
+    states = [row["state"] for row in rows("runs/tiny")]
+    assert code == 0, out
+    assert set(states) == {"complete", "fail"}
+    assert all("training diverged" in row["failure"] for row in rows("runs/tiny") if row["state"] == "fail")
+    assert "training diverged" in Path("runs/tiny/report.html").read_text()
+
+
+def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "launch.py"), "train", str(space_file)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["state"] for row in rows("runs/tiny")] == ["complete"]
+    assert json.loads(Path("runs/tiny/study.json").read_text())["workers"] == 2
+    assert done.stdout.count("winner:") == 1

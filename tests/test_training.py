@@ -1,0 +1,156 @@
+"""The loop: repeatable, resumable, equal on one and two workers, honest about divergence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from orchestrator.experiment import load_experiment
+from wsol import build
+from wsol.checkpoint import Checkpoints, Record
+from wsol.config import TrainConfig
+from wsol.errors import Diverged, InputError
+from wsol.evaluation import evaluate
+from wsol.optim import decay
+from wsol.training import train
+
+OBJECTIVE = "train_fullsup/max_box_acc_v2"
+
+
+@pytest.fixture
+def config(space_file: Path) -> TrainConfig:
+    return load_experiment(space_file).experiment.trial
+
+
+def changed(config: TrainConfig, section: str, **values: object) -> TrainConfig:
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
+
+
+def numbers(history: list[Record]) -> list[Record]:
+    """Records without clock readings."""
+    return [{name: value for name, value in record.items() if "second" not in name} for record in history]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.best is not None
+    state: dict[str, torch.Tensor] = checkpoints.load(checkpoints.best)["method"]
+    return state
+
+
+def test_the_same_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
+    first, second = (train(config, tmp_path / name, OBJECTIVE) for name in "ab")
+    assert numbers(first.history) == numbers(second.history)
+    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values(), strict=True))
+    other = train(config.model_copy(update={"seed": 1}), tmp_path / "c", OBJECTIVE)
+    assert numbers(first.history) != numbers(other.history)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: TrainConfig, tmp_path: Path) -> None:
+    config = changed(config, "training", epochs=3)
+    whole = train(config, tmp_path / "whole", OBJECTIVE)
+
+    def stop(record: Record) -> None:
+        raise Stop
+
+    for _ in range(3):  # killed after every epoch
+        with pytest.raises(Stop):
+            train(config, tmp_path / "parts", OBJECTIVE, stop)
+    seen: list[Record] = []
+    parts = train(config, tmp_path / "parts", OBJECTIVE, seen.append)
+    assert seen == []  # everything was done already
+    assert numbers(parts.history) == numbers(whole.history)
+    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "whole").values(), weights(tmp_path / "parts").values(), strict=True))
+
+
+def test_a_damaged_latest_checkpoint_falls_back_to_the_best(config: TrainConfig, tmp_path: Path) -> None:
+    config = changed(config, "training", epochs=4)
+
+    def stop_at_three(record: Record) -> None:
+        if record["epoch"] == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(config, tmp_path, OBJECTIVE, stop_at_three)
+    latest = Checkpoints(tmp_path).latest
+    assert latest is not None
+    (tmp_path / latest.file).write_bytes(b"half a file")
+    outcome = train(config, tmp_path, OBJECTIVE)
+    assert [record["epoch"] for record in outcome.history] == [1, 2, 3, 4]
+    assert numbers(outcome.history) == numbers(train(config, tmp_path / "whole", OBJECTIVE).history)
+
+
+def test_best_is_the_first_highest_epoch_and_only_it_is_kept(config: TrainConfig, tmp_path: Path) -> None:
+    outcome = train(changed(config, "training", epochs=4), tmp_path, OBJECTIVE)
+    values = [record["objective_now"] for record in outcome.history]
+    assert outcome.best.epoch == values.index(max(values)) + 1
+    assert [record["objective"] for record in outcome.history] == [max(values[: i + 1]) for i in range(4)]
+    assert [path.name for path in tmp_path.glob("epoch-*")] == [outcome.best.file]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_divergence_is_said_with_epoch_and_rate(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"train/loss/classification became (nan|inf).* in epoch 1 at optim.lr 1e\+30"):
+        train(changed(config, "optim", lr=1e30), tmp_path, OBJECTIVE)
+
+
+def test_an_objective_that_is_not_measured_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'train_fullsup/max_box_acc_v2/iou_33' is not measured.*max_box_acc_v2/iou_30"):
+        train(config, tmp_path, "train_fullsup/max_box_acc_v2/iou_33")
+
+
+def test_the_published_decay_is_one_epoch_early(config: TrainConfig) -> None:
+    optim = config.optim.model_copy(update={"lr_decay_every": 3})
+    assert [round(decay(epoch, optim), 6) for epoch in range(1, 11)] == [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001]
+    optim = config.optim.model_copy(update={"lr_decay_every": 15})
+    assert [round(decay(epoch, optim), 6) for epoch in (14, 15, 29, 30, 45, 50)] == [1, 0.1, 0.1, 0.01, 0.001, 0.001]
+
+
+def test_evaluation_restores_modes_and_random_state(config: TrainConfig) -> None:
+    dataset = build.dataset(config.data)
+    method = build.method(config, dataset.num_classes).train()
+    method.network.head.eval()
+    state = torch.get_rng_state()
+    evaluate(method, build.images(dataset, "train_fullsup", config.data), config.evaluation)
+    assert method.training and not method.network.head.training
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def _two_workers(rank: int, config_json: str, folder: str, queue: mp.SimpleQueue[object]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    config = TrainConfig.model_validate_json(config_json)
+    outcome = train(config, Path(folder) / "two", OBJECTIVE)
+    queue.put((rank, numbers(outcome.history)))
+    dist.destroy_process_group()
+
+
+def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
+    """No batch norm, so the same global batches give the same weights; 2 x 7 images in batches of 5: shares are uneven, the last batch is 4."""
+    config = changed(config, "backbone", batch_norm=False)
+    config = changed(config, "data", train_images=7, fullsup_images=5)
+    config = changed(config, "training", batch_size=5, epochs=1)
+    one = train(config, tmp_path / "one", OBJECTIVE)
+    context = mp.get_context("spawn")
+    queue = context.SimpleQueue()
+    workers = [context.Process(target=_two_workers, args=(rank, config.model_dump_json(), str(tmp_path), queue)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    two = dict(queue.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {k: v for k, v in two[1][0].items() if k.startswith("train/")}
+    ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in ours.items():
+        torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
+    counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one.history, two[0], two[1])]
+    assert counted[0] == counted[1] == counted[2]
