@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__ and
-    "Train and search methods of weakly supervised object localization. Select on train_fullsup, test once.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=__doc__ and "Train and search methods of weakly supervised object localization. Select on train_fullsup, test once.",
+)
 data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
 app.add_typer(data, name="data")
 
@@ -23,8 +28,13 @@ Address = Annotated[str | None, typer.Option(help="address of a Ray cluster, or 
 
 
 @app.command()
-def search(file: File, overrides: Overrides = None, run: Run = None, address: Address = None,
-           dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done")] = False) -> None:
+def search(
+    file: File,
+    overrides: Overrides = None,
+    run: Run = None,
+    address: Address = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done")] = False,
+) -> None:
     """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
     from orchestrator import workflow
 
@@ -43,9 +53,12 @@ def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
 
 
 @app.command()
-def resume(folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run")] = None,
-           overrides: Annotated[list[str] | None, typer.Argument(metavar="[resources.KEY=VALUE]...")] = None,
-           run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None, address: Address = None) -> None:
+def resume(
+    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[resources.KEY=VALUE]...")] = None,
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None,
+    address: Address = None,
+) -> None:
     """Go on with an interrupted search or training."""
     from orchestrator import workflow
 
@@ -59,12 +72,14 @@ def resume(folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="fo
 
 
 @app.command()
-def evaluate(folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
-             split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
-             test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
-             baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
-             metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
-             image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224) -> None:
+def evaluate(
+    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
+    split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
+    test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
+    baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
+    image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
+) -> None:
     """Score the winner of a run, or a baseline on metadata alone."""
     from orchestrator import workflow
 
@@ -121,8 +136,12 @@ def list_plugins(kind: Annotated[str, typer.Argument(help="methods, backbones, d
 
 
 @data.command("prepare")
-def prepare_data(name: Dataset, settings: Settings = None, root: Root = "data",
-                 source: Annotated[Path | None, typer.Option(help="local archive or folder; default: download where possible")] = None) -> None:
+def prepare_data(
+    name: Dataset,
+    settings: Settings = None,
+    root: Root = "data",
+    source: Annotated[Path | None, typer.Option(help="local archive or folder; default: download where possible")] = None,
+) -> None:
     """Unpack or download, convert and verify a data set."""
     from orchestrator import workflow
 

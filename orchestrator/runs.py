@@ -1,11 +1,11 @@
 """The run folder: what is written where, so that a search can be resumed, reported and repeated from the folder alone.
 
-    experiment.yaml  study.json  study.journal    what was asked for, with what; the trials
-    trials/0000/     config.yaml, checkpoints, TensorBoard events
-    trials.csv       best.yaml                    the trials as a table; the winner as a file for `train`
-    best/            config.yaml, weights.pt, result.json, pictures
-    test.json        every evaluation on the test split that ever was
-    report.html
+experiment.yaml  study.json  study.journal    what was asked for, with what; the trials
+trials/0000/     config.yaml, checkpoints, TensorBoard events
+trials.csv       best.yaml                    the trials as a table; the winner as a file for `train`
+best/            config.yaml, weights.pt, result.json, pictures
+test.json        every evaluation on the test split that ever was
+report.html
 """
 
 from __future__ import annotations
@@ -160,8 +160,10 @@ def now() -> str:
 def _git() -> dict[str, Any] | None:
     """Commit of this code and whether it was changed since, or None outside a checkout."""
     try:
-        run = [subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-               for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))]
+        run = [
+            subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        ]
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": run[0], "dirty": bool(run[1])}

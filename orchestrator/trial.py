@@ -99,14 +99,14 @@ def run(wire: dict[str, Any], report: Report) -> None:
 
     try:
         with EpochLog(folder, config, writes=distributed.is_main()) as log:
-            outcome = train(config, folder, wire["objective"], after_epoch)
+            history = train(config, folder, wire["objective"], after_epoch)
     except (Diverged, InputError) as error:
         report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})
     except Exception:
         (folder / "error.txt").write_text(traceback.format_exc())
         raise
     else:
-        report({"history": json.dumps(outcome.history), "seconds": time.perf_counter() - started, "worker": worker})
+        report({"history": json.dumps(history), "seconds": time.perf_counter() - started, "worker": worker})
 
 
 class EpochLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import time
@@ -73,21 +74,22 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
 
     with distributed.process_group_from_environment():
         loaded = _load(path, overrides)
-        experiment = loaded.experiment.model_copy(
-            update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
-        )
+        alone = {"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
+        loaded = dataclasses.replace(loaded, experiment=loaded.experiment.model_copy(update=alone))
         folder = run or Path("runs") / loaded.name
-        if not distributed.is_main():
-            distributed.barrier()
-            _train_as_worker(folder, experiment)
-            return folder
-        runs.require_no_run(folder)
-        _check_runnable(experiment.trial)
-        facts = {"machine": cluster.plan(experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine}
-        header = runs.create(folder, Loaded(experiment, loaded.source, loaded.name), "train", {**facts, "workers": distributed.world()})
-        study = Study.create(folder, experiment, header)
-        distributed.barrier()
-        return _run_training(study, folder)
+        study = _create_for_training(loaded, folder) if distributed.is_main() else None
+        _train_together(study, folder, loaded.experiment)
+    return _conclude(study, folder, final.measure, test=False) if study else folder
+
+
+def _create_for_training(loaded: Loaded, folder: Path) -> Study:
+    from wsol import distributed
+
+    runs.require_no_run(folder)
+    _check_runnable(loaded.experiment.trial)
+    machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
+    header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
+    return Study.create(folder, loaded.experiment, header)
 
 
 def resume(folder: Path, overrides: list[str], address: str | None = None) -> Path:
@@ -98,18 +100,10 @@ def resume(folder: Path, overrides: list[str], address: str | None = None) -> Pa
         overrides: `resources.*=VALUE` only: what is trained and searched stays as it was.
         address: of a Ray cluster; None starts Ray on this machine.
     """
-    from wsol import distributed
 
     experiment = _with_resources(folder, overrides)
     if runs.read_header(folder)["kind"] == "train":
-        with distributed.process_group_from_environment():
-            if not distributed.is_main():
-                distributed.barrier()
-                _train_as_worker(folder, experiment)
-                return folder
-            study = Study(folder, experiment)
-            distributed.barrier()
-            return _run_training(study, folder)
+        return _resume_training(folder, experiment)
     study = Study(folder, experiment)
     if study.unfinished():
         with cluster.connected(address) as resources:
@@ -117,6 +111,15 @@ def resume(folder: Path, overrides: list[str], address: str | None = None) -> Pa
             return _run_search(study, folder, plan, resources)
     console.print(f"all {experiment.study.trials} trials are finished")
     return _conclude(study, folder, final.measure, test=True)
+
+
+def _resume_training(folder: Path, experiment: Experiment) -> Path:
+    from wsol import distributed
+
+    with distributed.process_group_from_environment():
+        study = Study(folder, experiment) if distributed.is_main() else None
+        _train_together(study, folder, experiment)
+    return _conclude(study, folder, final.measure, test=False) if study else folder
 
 
 def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, float]:
@@ -256,14 +259,20 @@ def _on_ray(plan: cluster.Plan) -> final.Measure:
     return measure
 
 
-def _run_training(study: Study, folder: Path) -> Path:
-    """The only trial of a study without Ray, in this process."""
+def _train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
+    """The only trial of a study without Ray, in this process and the others of torchrun; only the first has the study and writes."""
+    from wsol import distributed
+    from wsol.training import train
+
+    distributed.barrier()  # the first process has checked the input and made the folder
+    if study is None:
+        train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
+        return
     task = study.ask()
     if task is not None:
         console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
         with _interruptible(folder):
             _train_task(study, task, folder)
-    return _conclude(study, folder, final.measure, test=False)
 
 
 def _train_task(study: Study, task: Task, folder: Path) -> None:
@@ -281,20 +290,13 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
 
     try:
         with progress, EpochLog(task.folder, task.config, writes=True) as log:
-            outcome = train(task.config, task.folder, task.objective, report)
+            history = train(task.config, task.folder, task.objective, report)
     except (Diverged, InputError) as error:
         study.fail(task.number, str(error), time.perf_counter() - started, worker)
     else:
-        study.complete(task.number, outcome.history, time.perf_counter() - started, worker)
+        study.complete(task.number, history, time.perf_counter() - started, worker)
     finally:
         runs.write_trials(folder, study.trials())
-
-
-def _train_as_worker(folder: Path, experiment: Experiment) -> None:
-    """Any process of torchrun but the first: train along, write nothing."""
-    from wsol.training import train
-
-    train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
 
 
 def _conclude(study: Study, folder: Path, measure: Callable[[dict[str, Any]], dict[str, Any]], *, test: bool) -> Path:

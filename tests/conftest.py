@@ -14,7 +14,16 @@ TINY = {
     "trial": {
         "method": {"name": "cam"},
         "backbone": {"name": "tiny", "stride": 8, "width": 4},
-        "data": {"name": "synthetic", "classes": 2, "train_images": 8, "fullsup_images": 4, "test_images": 3, "side": 32, "image_size": 32, "resize_size": 36},
+        "data": {
+            "name": "synthetic",
+            "classes": 2,
+            "train_images": 8,
+            "fullsup_images": 4,
+            "test_images": 3,
+            "side": 32,
+            "image_size": 32,
+            "resize_size": 36,
+        },
         "optim": {"lr": 0.01},
         "training": {"epochs": 2, "batch_size": 4},
         "evaluation": {"threshold_step": 0.01},

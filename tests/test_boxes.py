@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from reference_boxes import boxes_at as reference_boxes_at
 from vectors_support import files, load
 
+from wsol.ops import component_tree, drainage
 from wsol.ops.boxes import best_iou, boxes_by_level, iou, resize_boxes, threshold_levels, threshold_values
 
 
@@ -194,13 +195,13 @@ def border(random, height, width):
 
 
 def assert_equal_to_reference(pixels):
-    """At every level: the boxes change only where a pixel has the level, so these levels stand for all."""
+    """At every level: the reference changes only where a pixel has the level, so each of these stands for the levels up to the next."""
     found = boxes_by_level(pixels / 255)
     levels = sorted({0, *pixels[pixels < 255].tolist()})
-    assert {*found.first.tolist()} <= {*levels} and {*(found.last + 1).tolist()} <= {*levels, 255}
     for level, end in zip(levels, [*levels[1:], 255], strict=True):
         boxes, largest = reference_boxes_at(pixels, level)
-        assert as_set(found.at(level)) == boxes
+        for same in {level, (level + end) // 2, end - 1}:
+            assert as_set(found.at(same)) == boxes
         assert (found.largest[level:end] == largest).all()
 
 
@@ -222,6 +223,38 @@ def test_boxes_of_enlarged_maps_equal_those_of_opencv(cells):
     assert_equal_to_reference((255 * (enlarged - enlarged.min()) / np.ptp(enlarged)).astype(np.uint8))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_holes_are_filled_at_every_level(family):
+    pixels = family(np.random.default_rng(1), 14, 17).astype(np.uint8)
+    _, filled = component_tree.holes(pixels)
+    for level in range(255):
+        contours, _ = cv2.findContours((pixels > level).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        solid = cv2.drawContours(np.zeros_like(pixels), contours, -1, 1, cv2.FILLED)
+        assert np.array_equal(filled > level, solid > 0)
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_barriers_are_never_too_low(family, diagonal):
+    surface = family(np.random.default_rng(2), 11, 9).astype(np.uint8)
+    land = np.full_like(surface, 255)
+    land[0, 0] = 0
+    exact, before = np.maximum(surface, land), None
+    while before is None or (exact != before).any():
+        before = exact
+        lowest = cv2.erode(exact, np.ones((3, 3), np.uint8) if diagonal else cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+        exact = np.maximum(surface, lowest.reshape(surface.shape))
+    bound = drainage.barriers(surface, land, diagonal)
+    assert (bound >= exact).all()
+    assert np.array_equal(drainage.dilated(surface > 99, diagonal), neighbourhoods(surface > 99, diagonal))
+
+
+def neighbourhoods(mask, diagonal):
+    padded = np.pad(mask, 1)
+    moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), *([(1, 1), (1, -1), (-1, 1), (-1, -1)] if diagonal else [])]
+    return np.any([np.roll(padded, move, (0, 1)) for move in moves], axis=0)[1:-1, 1:-1]
+
+
 small_maps = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.integers(1, 255)).map(
     lambda draw: np.random.default_rng(draw[2]).integers(0, draw[3] + 1, draw[:2]) / 255
 )
@@ -231,8 +264,9 @@ small_maps = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2*
 @given(small_maps)
 def test_boxes_lie_inside_and_every_level_has_one(score_map):
     found = boxes_by_level(score_map)
-    assert (found.boxes >= 0).all() and (found.boxes[:, 2:] >= found.boxes[:, :2]).all()
-    assert (found.boxes.max(0)[2:] < score_map.shape[::-1]).all()
+    corners = found.all[:, 2:]
+    assert (corners >= 0).all() and (corners[:, 2:] >= corners[:, :2]).all()
+    assert (corners.max(0)[2:] < score_map.shape[::-1]).all()
     for level in range(255):
         assert found.largest[level].tolist() in found.at(level).tolist()
 

@@ -30,8 +30,18 @@ def test_ranges_are_kept_and_both_ends_reached() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"low": 1}, {"low": 2, "high": 1}, {"low": 0, "high": 1, "log": True}, {"low": 1, "high": 2, "log": True, "step": 0.1}, {"choices": []},
-     {"choices": [1], "low": 0}, {"low": 0, "high": 1, "step": 0}, {"low": "a", "high": 1}, {"low": 0, "high": 1, "loww": 3}],
+    [
+        {},
+        {"low": 1},
+        {"low": 2, "high": 1},
+        {"low": 0, "high": 1, "log": True},
+        {"low": 1, "high": 2, "log": True, "step": 0.1},
+        {"choices": []},
+        {"choices": [1], "low": 0},
+        {"low": 0, "high": 1, "step": 0},
+        {"low": "a", "high": 1},
+        {"low": 0, "high": 1, "loww": 3},
+    ],
 )
 def test_impossible_distributions_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

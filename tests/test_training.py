@@ -44,10 +44,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
     first, second = (train(config, tmp_path / name, OBJECTIVE) for name in "ab")
-    assert numbers(first.history) == numbers(second.history)
+    assert numbers(first) == numbers(second)
     assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values(), strict=True))
     other = train(config.model_copy(update={"seed": 1}), tmp_path / "c", OBJECTIVE)
-    assert numbers(first.history) != numbers(other.history)
+    assert numbers(first) != numbers(other)
 
 
 class Stop(Exception):
@@ -67,7 +67,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: TrainConfig, 
     seen: list[Record] = []
     parts = train(config, tmp_path / "parts", OBJECTIVE, seen.append)
     assert seen == []  # everything was done already
-    assert numbers(parts.history) == numbers(whole.history)
+    assert numbers(parts) == numbers(whole)
     assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "whole").values(), weights(tmp_path / "parts").values(), strict=True))
 
 
@@ -84,16 +84,17 @@ def test_a_damaged_latest_checkpoint_falls_back_to_the_best(config: TrainConfig,
     assert latest is not None
     (tmp_path / latest.file).write_bytes(b"half a file")
     outcome = train(config, tmp_path, OBJECTIVE)
-    assert [record["epoch"] for record in outcome.history] == [1, 2, 3, 4]
-    assert numbers(outcome.history) == numbers(train(config, tmp_path / "whole", OBJECTIVE).history)
+    assert [record["epoch"] for record in outcome] == [1, 2, 3, 4]
+    assert numbers(outcome) == numbers(train(config, tmp_path / "whole", OBJECTIVE))
 
 
 def test_best_is_the_first_highest_epoch_and_only_it_is_kept(config: TrainConfig, tmp_path: Path) -> None:
     outcome = train(changed(config, "training", epochs=4), tmp_path, OBJECTIVE)
-    values = [record["objective_now"] for record in outcome.history]
-    assert outcome.best.epoch == values.index(max(values)) + 1
-    assert [record["objective"] for record in outcome.history] == [max(values[: i + 1]) for i in range(4)]
-    assert [path.name for path in tmp_path.glob("epoch-*")] == [outcome.best.file]
+    values = [record["objective_now"] for record in outcome]
+    best = Checkpoints(tmp_path).best
+    assert best is not None and best.epoch == values.index(max(values)) + 1
+    assert [record["objective"] for record in outcome] == [max(values[: i + 1]) for i in range(4)]
+    assert [path.name for path in tmp_path.glob("epoch-*")] == [best.file]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -129,7 +130,7 @@ def _two_workers(rank: int, config_json: str, folder: str, queue: mp.SimpleQueue
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     config = TrainConfig.model_validate_json(config_json)
     outcome = train(config, Path(folder) / "two", OBJECTIVE)
-    queue.put((rank, numbers(outcome.history)))
+    queue.put((rank, numbers(outcome)))
     dist.destroy_process_group()
 
 
@@ -152,5 +153,5 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
-    counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one.history, two[0], two[1])]
+    counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])]
     assert counted[0] == counted[1] == counted[2]

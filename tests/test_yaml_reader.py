@@ -12,8 +12,20 @@ from wsol.errors import InputError
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 1e-3), ("1E5", 1e5), ("-2e+1", -20.0), ("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("has", "has"), ("[1, 2]", [1, 2]),
-     ("{a: 1e-4}", {"a": 1e-4}), ("e3", "e3"), ("a: b: c", "a: b: c")],
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-2e+1", -20.0),
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("has", "has"),
+        ("[1, 2]", [1, 2]),
+        ("{a: 1e-4}", {"a": 1e-4}),
+        ("e3", "e3"),
+        ("a: b: c", "a: b: c"),
+    ],
 )
 def test_scalars(text: str, value: object) -> None:
     assert parse_scalar(text) == value

@@ -1,8 +1,8 @@
 """The seam of data sets: from a folder of images to names, labels, boxes and masks; no pixels.
 
-    Dataset.split(name) -> Split      of `wsol/datasets`: one plugin per data set
-    ImageStore(split, ...)            `wsol/images.py`: the pixels
-    TrainLoader, EvalLoader           `wsol/loading.py`: the batches
+Dataset.split(name) -> Split      of `wsol/datasets`: one plugin per data set
+ImageStore(split, ...)            `wsol/images.py`: the pixels
+TrainLoader, EvalLoader           `wsol/loading.py`: the batches
 """
 
 from __future__ import annotations

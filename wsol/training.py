@@ -1,11 +1,11 @@
 """The training loop, the only one: bare, under torchrun, in a Tune actor and in Ray Train workers.
 
-    for every epoch                        on all workers:
-        for every batch                    a share of the global batch
-            method(batch, progress)        -> named loss terms -> sum -> step
-        evaluate on train_fullsup          a share of the images, exact sums
-        checkpoint                         rank 0: the latest and the best
-        report(record)                     equal records on all workers
+for every epoch                        on all workers:
+    for every batch                    a share of the global batch
+        method(batch, progress)        -> named loss terms -> sum -> step
+    evaluate on train_fullsup          a share of the images, exact sums
+    checkpoint                         rank 0: the latest and the best
+    report(record)                     equal records on all workers
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from wsol import build, distributed
-from wsol.checkpoint import Checkpoints, Entry, Record
+from wsol.checkpoint import Checkpoints, Record
 from wsol.config import TrainConfig
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
@@ -34,15 +33,7 @@ SELECTION_SPLIT = "train_fullsup"
 STEPS_BETWEEN_CHECKS = 50  # reading the loss waits for the GPU, so not every step
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished training: one record per epoch and the best checkpoint."""
-
-    history: list[Record]
-    best: Entry
-
-
-def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[Record], None] = lambda record: None) -> Outcome:
+def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[Record], None] = lambda record: None) -> list[Record]:
     """Train one configuration, or go on where an interrupted run in the same folder stopped.
 
     The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the numbers of an
@@ -54,13 +45,16 @@ def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[R
         objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint.
         report: called on every worker after every epoch.
 
+    Returns:
+        One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
+
     Raises:
         InputError: data, weights or configuration cannot be used.
         Diverged: the loss is not finite.
     """
     checkpoints = Checkpoints(folder)
     if len(checkpoints.history) == config.training.epochs:
-        return _finish(checkpoints, checkpoints.history)
+        return checkpoints.history
 
     dataset = build.dataset(config.data)
     weaksup = build.images(dataset, "train_weaksup", config.data)
@@ -82,12 +76,12 @@ def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[R
         if distributed.is_main():
             checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
         report(record)
-    return _finish(checkpoints, history)
+    if distributed.is_main():
+        checkpoints.drop_latest()
+    return history
 
 
-def _train_epoch(
-    step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig
-) -> Record:
+def _train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig) -> Record:
     """One pass over train_weaksup: mean loss terms, learning rate, images per second."""
     backbone, device = method.network.backbone, distributed.device()
     set_learning_rates(optimizer, epoch, config.optim)
@@ -159,15 +153,6 @@ def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Op
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return history
-
-
-def _finish(checkpoints: Checkpoints, history: list[Record]) -> Outcome:
-    if distributed.is_main():
-        checkpoints.drop_latest()
-    distributed.barrier()
-    best = Checkpoints(checkpoints.folder).best
-    assert best is not None, "a finished training has a best checkpoint"
-    return Outcome(history, best)
 
 
 def _loader(images: ImageStore, config: TrainConfig) -> TrainLoader:

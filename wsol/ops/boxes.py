@@ -2,7 +2,7 @@
 
 All boxes are inclusive corners (x0, y0, x1, y1) in pixels. The rules are those of "Evaluating Weakly Supervised Object
 Localization Methods Right" (Choe et al., CVPR 2020) and of its released evaluator, to the last bit. That evaluator follows the contours
-of every threshold anew; here the boxes of all levels come from two passes over the map, `wsol/ops/component_tree.py`.
+of every threshold anew; here the boxes of all levels come from two passes over the map (`wsol/ops/component_tree.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wsol.ops import component_tree as tree
-from wsol.ops.component_tree import Pixels, Regions, compiled
+from wsol.ops.compiled import compiled
+from wsol.ops.component_tree import Regions
+from wsol.ops.drainage import Pixels
 
 Contours = Literal["all", "largest"]
 Ints = npt.NDArray[np.int64]
@@ -68,25 +70,24 @@ def iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class LevelBoxes:
-    """The boxes of one score map at every level.
+    """The boxes of one score map at every level. Each of the two kinds is found at the first request.
 
     Attributes:
-        boxes: (n, 4) int64, boxes of all contours; a box that exists over several levels is there once.
-        first: (n,) int64, the lowest level at which a box exists.
-        last: (n,) int64, the highest.
-        peak: maximum of the 8-bit map.
-        filled: (H, W) uint8, the 8-bit map without its holes.
+        pixels: (H, W) uint8, the 8-bit map.
     """
 
-    boxes: Ints
-    first: Ints
-    last: Ints
-    peak: int
-    filled: Pixels
+    pixels: Pixels
 
-    def at(self, level: int) -> Ints:
-        """The boxes (m, 4) of all contours at a level, in no order; (0, 0, 0, 0) where there is no contour."""
-        return self.boxes[(self.first <= level) & (level <= self.last)]
+    @cached_property
+    def peak(self) -> int:
+        """Maximum of the 8-bit map."""
+        return int(self.pixels.max())
+
+    @cached_property
+    def all(self) -> Ints:
+        """(n, 6) int64: first and last level, x0, y0, x1, y1 of the boxes of all contours; (0, 0, 0, 0) where there is no contour."""
+        nothing = [(self.peak, LEVELS - 1, 0, 0, 0, 0)] if self.peak < LEVELS else np.empty((0, 6), np.int64)
+        return np.concatenate([_contour_boxes(tree.components(self.pixels), 0, self.pixels.shape), self._holes[0], nothing])
 
     @cached_property
     def largest(self) -> Ints:
@@ -94,10 +95,20 @@ class LevelBoxes:
 
         A hole or a component inside a hole is never larger than what surrounds it, so only outer outlines have to be compared.
         """
-        outlines = tree.components(self.filled)
-        boxes = np.concatenate([_contour_boxes(outlines, 0, self.filled.shape), np.zeros((1, 4), np.int64)])
+        outlines = tree.components(self._holes[1], areas=True)
+        boxes = np.concatenate([_contour_boxes(outlines, 0, self.pixels.shape)[:, 2:], np.zeros((1, 4), np.int64)])
         largest: Ints = boxes[_largest(outlines)]
         return largest
+
+    def at(self, level: int) -> Ints:
+        """The boxes (m, 4) of all contours at a level, in no order."""
+        return self.all[(self.all[:, 0] <= level) & (level <= self.all[:, 1]), 2:]
+
+    @cached_property
+    def _holes(self) -> tuple[Ints, Pixels]:
+        """The boxes of holes as in `all`, and the 8-bit map without its holes."""
+        holes, filled = tree.holes(self.pixels)
+        return _contour_boxes(holes, 1, self.pixels.shape), filled
 
 
 def boxes_by_level(score_map: Floats) -> LevelBoxes:
@@ -113,13 +124,7 @@ def boxes_by_level(score_map: Floats) -> LevelBoxes:
     Raises:
         ValueError: the map has another rank, NaN, or values outside [0, 1].
     """
-    pixels = quantise(score_map)
-    holes, filled = tree.holes(pixels)
-    outlines, peak = tree.components(pixels), int(pixels.max())
-    nothing = np.array([(peak, LEVELS - 1, 0, 0, 0, 0)] if peak < LEVELS else np.empty((0, 6)), np.int64)
-    boxes = np.concatenate([_contour_boxes(outlines, 0, pixels.shape), _contour_boxes(holes, 1, pixels.shape), nothing[:, 2:]])
-    first, last = (np.concatenate([outlines[:, i], holes[:, i], nothing[:, i]]) for i in (tree.BORN, tree.FULL))
-    return LevelBoxes(boxes, first, last, peak, filled)
+    return LevelBoxes(quantise(score_map))
 
 
 def quantise(score_map: Floats) -> Pixels:
@@ -148,7 +153,7 @@ def best_iou(level_boxes: LevelBoxes, truth: npt.ArrayLike, contours: Contours =
     if contours == "largest":
         largest: Floats = iou(level_boxes.largest, truth).max(1)
         return largest
-    best: Floats = _best_iou(level_boxes.boxes, level_boxes.first, level_boxes.last, _checked(truth))
+    best: Floats = _best_iou(level_boxes.all, _checked(truth))
     return best
 
 
@@ -186,19 +191,19 @@ def _areas(boxes: Ints) -> Ints:
 
 
 def _contour_boxes(regions: Regions, margin: int, shape: tuple[int, ...]) -> Ints:
-    """Boxes (n, 4) of the contours at a distance of `margin` pixels around regions."""
+    """First level, last level and box (n, 6) of the contours at a distance of `margin` pixels around regions."""
     boxes: Ints = _clamped(regions, margin, shape[1] - 1, shape[0] - 1)
     return boxes
 
 
 @compiled
 def _clamped(regions: Any, margin: Any, right: Any, bottom: Any) -> Any:
-    boxes = np.empty((len(regions), 4), np.int64)
+    boxes = np.empty((len(regions), 6), np.int64)
     for row in range(len(regions)):
-        boxes[row, 0] = regions[row, tree.LEFT] - margin
-        boxes[row, 1] = regions[row, tree.TOP] - margin
-        boxes[row, 2] = min(regions[row, tree.RIGHT] + margin + 1, right)
-        boxes[row, 3] = min(regions[row, tree.BOTTOM] + margin + 1, bottom)
+        boxes[row, 0], boxes[row, 1] = regions[row, tree.BORN], regions[row, tree.FULL]
+        boxes[row, 2], boxes[row, 3] = regions[row, tree.LEFT] - margin, regions[row, tree.TOP] - margin
+        boxes[row, 4] = min(regions[row, tree.RIGHT] + margin + 1, right)
+        boxes[row, 5] = min(regions[row, tree.BOTTOM] + margin + 1, bottom)
     return boxes
 
 
@@ -216,16 +221,16 @@ def _largest(outlines: Any) -> Any:
 
 
 @compiled
-def _best_iou(boxes: Any, first: Any, last: Any, truth: Any) -> Any:
+def _best_iou(boxes: Any, truth: Any) -> Any:
     best = np.zeros(LEVELS)
     for row in range(len(boxes)):
-        x0, y0, x1, y1 = boxes[row]
+        first, last, x0, y0, x1, y1 = boxes[row]
         overlap = 0.0
         for true in range(len(truth)):
             u0, v0, u1, v1 = truth[true]
             shared = max(0, min(x1, u1) - max(x0, u0) + 1) * max(0, min(y1, v1) - max(y0, v0) + 1)
             either = (x1 - x0 + 1) * (y1 - y0 + 1) + (u1 - u0 + 1) * (v1 - v0 + 1) - shared
             overlap = max(overlap, shared / either)
-        for level in range(first[row], last[row] + 1):
+        for level in range(first, last + 1):
             best[level] = max(best[level], overlap)
     return best
