@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.experiment import ResourcesConfig
@@ -114,6 +116,8 @@ def connected(address: str | None) -> Iterator[dict[str, float]]:
         except (ConnectionError, ValueError) as error:
             hint = "is the cluster up, is the address right, and is its token in RAY_AUTH_TOKEN or ~/.ray/auth_token?"
             raise InputError(f"--address {address}: no connection ({error}); {hint}") from None
+    with contextlib.suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)  # Ray leaves its token readable by everybody
     try:
         yield ray.cluster_resources()
     finally:

@@ -14,9 +14,10 @@ import numpy as np
 
 from orchestrator import runs
 from orchestrator.study import Study, trial_folder
-from wsol.checkpoint import Checkpoints, read_state, sha256, write_state, write_text
+from wsol.checkpoint import Checkpoints, read_state, write_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
+from wsol.files import sha256, write_text
 
 EXAMPLES = 24
 

@@ -7,7 +7,6 @@ import functools
 import gzip
 import logging
 import math
-import os
 import re
 import shlex
 import threading
@@ -24,6 +23,7 @@ import yaml
 from orchestrator import figures
 from orchestrator.figures import Figure
 from orchestrator.summary import Summary, parse_time, read_summary
+from wsol.files import write_text
 
 if TYPE_CHECKING:
     import optuna
@@ -63,12 +63,7 @@ def write_report(folder: Path) -> Path:
         OSError: the page cannot be written.
     """
     path = folder / "report.html"
-    draft = folder / f".report.{os.getpid()}.html"
-    try:
-        draft.write_text(_render(read_summary(folder)), encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(path, _render(read_summary(folder)))
     return path
 
 

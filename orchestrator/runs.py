@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestrator.experiment import Experiment, Loaded, parse_experiment
-from wsol.checkpoint import write_text
 from wsol.errors import InputError
+from wsol.files import write_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

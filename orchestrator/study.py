@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.experiment import Experiment, config_hash
 from wsol.config import TrainConfig
 from wsol.errors import InputError
+from wsol.files import write_text
 
 if TYPE_CHECKING:
     from wsol.checkpoint import Record
@@ -63,11 +64,12 @@ class Study:
 
     @classmethod
     def create(cls, folder: Path, experiment: Experiment, header: dict[str, Any]) -> Study:
-        """Begin a study: write its header and enqueue the published point as trial 0."""
+        """Begin a study: enqueue the published point as trial 0, then write the header, which makes the folder a run."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "study.json").write_text(json.dumps(header, indent=1))
+        (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that was cut off
         study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), direction="maximize")
         study.enqueue_trial(experiment.space().point(experiment.base()), user_attrs={"origin": "published point"})
+        write_text(folder / "study.json", json.dumps(header, indent=1))
         return cls(folder, experiment)
 
     def close(self) -> None:

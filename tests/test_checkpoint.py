@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsol import checkpoint
-from wsol.checkpoint import Checkpoints, read_state, sha256, write_state, write_text
+from wsol import checkpoint, files
+from wsol.checkpoint import Checkpoints, read_state, write_state
 from wsol.errors import InputError
+from wsol.files import sha256, sync_and_rename, write_text
 
 
 def record(epoch: int, value: float) -> dict[str, float]:
@@ -32,15 +33,15 @@ def test_latest_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["state", "manifest"])
 def test_a_crash_while_saving_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     Checkpoints(tmp_path).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
-    renamed = checkpoint._sync_and_rename
 
     def crash(temporary: Path, path: Path) -> None:
         if (path.suffix == ".pt") == (stage == "state"):
             temporary.write_bytes(temporary.read_bytes()[:10])
             raise OSError("disk full")
-        renamed(temporary, path)
+        sync_and_rename(temporary, path)
 
-    monkeypatch.setattr(checkpoint, "_sync_and_rename", crash)
+    for module in (checkpoint, files):
+        monkeypatch.setattr(module, "sync_and_rename", crash)
     with pytest.raises(OSError, match="disk full"):
         Checkpoints(tmp_path).save({"w": torch.tensor(2)}, record(2, 2.0), best=True)
     monkeypatch.undo()

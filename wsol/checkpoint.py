@@ -7,9 +7,7 @@ in one step: what the manifest names is complete.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 
 from wsol.errors import InputError
+from wsol.files import sha256, sync_and_rename, write_text
 
 Record = dict[str, float]
 """What is known after an epoch: `epoch`, `objective` (best so far), `objective_now`, `train/...`, `train_fullsup/...`."""
@@ -99,7 +98,7 @@ def write_state(path: Path, state: dict[str, Any]) -> str:
     temporary = path.with_name(path.name + ".part")
     torch.save(state, temporary)
     digest = sha256(temporary)
-    _sync_and_rename(temporary, path)
+    sync_and_rename(temporary, path)
     return digest
 
 
@@ -115,27 +114,3 @@ def read_state(path: Path, digest: str | None = None) -> dict[str, Any]:
         raise InputError(f"{path}: the checkpoint is damaged (its SHA-256 is not the recorded {digest[:12]}...)")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step: a reader sees the old or the new text, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text)
-    _sync_and_rename(temporary, path)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_and_rename(temporary: Path, path: Path) -> None:
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsol.errors import InputError
+from wsol.files import write_text
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
 FORMATS = {
@@ -112,9 +113,7 @@ def _localization_lines(metadata: Metadata) -> Iterator[str]:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("\n".join(lines), encoding="utf-8", newline="\n")  # like the published files: no newline after the last row
-    temporary.replace(path)
+    write_text(path, "\n".join(lines))  # like the published files: no newline after the last row
 
 
 def _read_ids(path: Path) -> list[str]:

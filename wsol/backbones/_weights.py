@@ -5,7 +5,6 @@ Every file is read with `weights_only=True` and must hold exactly the weights th
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.errors import InputError
+from wsol.files import sha256
 from wsol.network import Backbone
 
 
@@ -98,8 +98,7 @@ def from_url(url: str) -> Path:
 def verified(path: Path, digest: str) -> Path:
     """`path`, if its SHA-256 begins with `digest` (hexadecimal); else InputError."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if not found.startswith(digest):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import shutil
 import tarfile
@@ -13,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from wsol import metadata
+from wsol import files, metadata
 from wsol.config import DatasetConfig
 from wsol.data import SPLIT_FOLDERS
 from wsol.errors import InputError
@@ -47,7 +46,7 @@ def download(url: str, target: Path, sha256: str | None, log: Log) -> None:
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         hint = "try again later, it goes on where it stopped, or give the file with --source"
         raise InputError(f"{url}: cannot be downloaded ({error}); {hint}") from None
-    found = _digest(part)
+    found = files.sha256(part)
     if sha256 is not None and found != sha256:
         part.unlink()
         raise InputError(f"{url}: the file has SHA-256 {found}, expected {sha256}; it was deleted, try again")
@@ -75,11 +74,6 @@ def _fetch(url: str, part: Path, log: Log) -> None:
                 log(f"{part.stem}: {done >> 20} of {total >> 20 if total else '?'} MiB")
     if total is not None and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(archive: Path, target: Path, log: Log) -> None:

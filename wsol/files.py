@@ -1,0 +1,32 @@
+"""Files that are whole or not there, and their fingerprints."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a UTF-8 text file in one step: a reader sees the old or the new text, never a part."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    sync_and_rename(temporary, path)
+
+
+def sync_and_rename(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, after its bytes are on the disk; then the name is, too."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

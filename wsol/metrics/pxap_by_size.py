@@ -1,0 +1,71 @@
+"""PxAP by object size: MaxBoxAcc by size for mask data sets.
+
+Idea: the images are sorted into ten bins by the share of their pixels that belong to the object; every bin has a PxAP of its own, and
+the bins are averaged.
+Paper: "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025); PxAP of "Evaluating Weakly
+Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
+Symbols: ^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline.
+Kept from the released code: the share is taken on the evaluation grid, ignored pixels count as pixels of the image, and an image is in
+one bin as a whole.
+Not kept: a bin without images ended the run; here it is missing from the report and the mean. An image without object pixels broke the
+comparison; here it is in the first bin. Groups and mean are not in the released code; see `wsol/metrics/_sizes.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from wsol.metric import Metric, Sample
+from wsol.metrics._pixels import OBJECT, average_precision, no_object, object_mask, pixel_counts, score_thresholds
+from wsol.metrics._sizes import BINS, SizeConfig, size_bins, summary
+
+
+class Config(SizeConfig):
+    """Settings.
+
+    Attributes:
+        small_below: objects below this percentage of the image's area are small.
+        large_from: objects from this percentage of the image's area on are large.
+    """
+
+    name: Literal["pxap_by_size"] = "pxap_by_size"
+
+
+class PxAPBySize(Metric):
+    """Percent, mean over bins; values of bins without object pixels are missing.
+
+    Under `/total` PxAP itself, under `/small`, `/medium`, `/large` that of the groups, under `/size_*` of the bins, under `/images_*` how
+    many images a bin has.
+    """
+
+    def __init__(self, config: Config, threshold_step: float) -> None:
+        self.config, self.thresholds = config, score_thresholds(threshold_step)
+        super().__init__(
+            sizes=torch.zeros(len(BINS), dtype=torch.int64),
+            counts=torch.zeros(len(BINS), 2, len(self.thresholds), dtype=torch.int64),
+        )
+
+    def _add(self, sample: Sample) -> None:
+        counts, mask = pixel_counts(sample, self.thresholds), object_mask(sample)
+        row = int(size_bins(np.count_nonzero(mask == OBJECT), mask.size))
+        self.sums["counts"][row] += torch.from_numpy(counts)
+        self.sums["sizes"][row] += 1
+
+    def _compute(self) -> dict[str, float]:
+        name, counts = self.config.name, self.sums["counts"].cpu().numpy()
+        total = average_precision(counts.sum(0))
+        if total is None:
+            raise ValueError(no_object(name, int(self.sums["images"])))
+        bins = {label: value for label, row in zip(BINS, counts, strict=True) if (value := average_precision(row)) is not None}
+        pooled = {group: average_precision(counts[part].sum(0)) for group, part in self.config.groups().items()}
+        groups = {group: value for group, value in pooled.items() if value is not None}
+        images = {f"{name}/images_{label}": float(number) for label, number in zip(BINS, self.sums["sizes"].tolist(), strict=True)}
+        return {**summary(name, total, bins, groups), **images}
+
+
+def build(config: Config, threshold_step: float) -> PxAPBySize:
+    """The metric at zero."""
+    return PxAPBySize(config, threshold_step)
