@@ -184,7 +184,7 @@ def _check(document: Document) -> Experiment:
     except ValidationError as error:
         raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
     problems = [_at(document, ("search", path), text) for path in experiment.search for text in _problems(experiment, path)]
-    problems += _objective_problems(document, experiment)
+    problems += _objective_problems(document, experiment) + _worker_problems(document, experiment)
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
     return experiment
@@ -218,6 +218,13 @@ def _objective_problems(document: Document, experiment: Experiment) -> list[str]
         return []
     hint = plugins.did_you_mean(metric, measured)
     return [_at(document, ("study", "objective"), f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}")]
+
+
+def _worker_problems(document: Document, experiment: Experiment) -> list[str]:
+    workers, batch = experiment.resources.workers, experiment.trial.training.batch_size
+    if workers <= batch:
+        return []
+    return [_at(document, ("resources", "workers"), f"{workers} workers can not share out a global batch of {batch} (trial.training.batch_size)")]
 
 
 def _draws_integers(distribution: Distribution, published: Any) -> bool:

@@ -64,6 +64,8 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("study.objective=train_fullsup/maxboxacc", "does not measure 'maxboxacc', did you mean 'max_box_acc'?"),
         ("optim.lr.deep=3", "'deep' can not be set"),
         ("evaluation.metrics=[{name: top1}]", "trial.evaluation.metrics does not measure 'max_box_acc_v2'"),
+        ("resources.workers=5", "command line: resources.workers: 5 workers can not share out a global batch of 4"),
+        ("data.resize_size=31", "command line: trial.data.resize_size: 31 is smaller than image_size 32"),
         ("seed=true", "command line: trial.seed: should be a valid integer"),
     ],
 )

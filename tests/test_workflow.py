@@ -114,7 +114,7 @@ def test_a_diverged_training_fails_with_the_reason(space_file: Path, launch: Lau
         (["data.root=nowhere", "data={name: tiny_imagenet, root: nowhere}"], "python launch.py data prepare tiny_imagenet --root nowhere"),
         (["data={name: folder, images: i, metadata: m}"], "no such folder"),
         (["backbone={name: efficientnet_lite0, weights: missing.pth}"], "missing.pth"),
-        (["resources.workers=999"], "one trial with 999 worker(s) needs 999 CPU where there are"),
+        (["resources.cpus_per_worker=999"], "one trial with 1 worker(s) needs 999 CPU where there are"),
     ],
 )
 def test_bad_input_writes_nothing(space_file: Path, launch: Launch, overrides: list[str], message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from wsol import plugins
@@ -74,6 +74,13 @@ class DatasetConfig(PluginConfig):
     subset_seed: int = Field(default=0, ge=0)
     cache: Literal["auto", "on", "off"] = "auto"
     workers: int = Field(default=4, ge=1)
+
+    @field_validator("resize_size")
+    @classmethod
+    def _holds_a_crop(cls, resize_size: int, info: ValidationInfo) -> int:
+        if resize_size < info.data.get("image_size", 0):
+            raise ValueError(f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits")
+        return resize_size
 
 
 class OptimConfig(Strict):
