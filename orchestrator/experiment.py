@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -207,7 +208,7 @@ def _problems(experiment: Experiment, path: str) -> list[str]:
         try:
             TrainConfig.model_validate(replaced(base, path, value))
         except ValidationError as error:
-            found += [f"{value!r} is not allowed: {_message(dict(e))}" for e in error.errors(include_url=False)]
+            found += [f"{value!r} is not allowed: {describe(dict(e), list)}" for e in error.errors(include_url=False)]
     return found
 
 
@@ -237,18 +238,18 @@ def _draws_integers(distribution: Distribution, published: Any) -> bool:
 
 def _explain(document: Document, error: dict[str, Any]) -> str:
     path: KeyPath = tuple(error["loc"])
-    text = _message(error)
-    if error["type"] == "extra_forbidden":
-        allowed = _allowed_keys(document.values, path[:-1])
-        text = f"unknown key{plugins.did_you_mean(str(path[-1]), allowed)}; allowed are {', '.join(allowed)}"
-    return _at(document, path, text)
+    return _at(document, path, describe(error, lambda: _allowed_keys(document.values, path[:-1])))
 
 
-def _message(error: dict[str, Any]) -> str:
-    text: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
+    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is unknown."""
     if error["type"] == "missing":
         return "this key is missing"
-    if error["type"] in ("extra_forbidden", "plugin", "value_error"):
+    if error["type"] == "extra_forbidden":
+        allowed = allowed_keys()
+        return f"unknown key{plugins.did_you_mean(str(error['loc'][-1]), allowed)}; allowed are {', '.join(allowed)}"
+    text: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] in ("plugin", "value_error"):
         return text
     if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
         text = "a mapping of keys to values"

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import cluster, final, runs
-from orchestrator.experiment import Experiment, Loaded, load_experiment
+from orchestrator.experiment import Experiment, Loaded, describe, load_experiment
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
 from orchestrator.study import Study, Task, trial_folder
@@ -199,14 +199,16 @@ def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
 
     from orchestrator.yaml_reader import parse_scalar
 
-    pairs = [setting.partition("=") for setting in settings]
     try:
-        values = {key: parse_scalar(text) for key, _, text in pairs}
-        config: DatasetConfig = plugins.load("dataset", name).Config.model_validate({"name": name, "root": root, **values})
-    except ValidationError as error:
-        raise InputError("\n".join(f"command line: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())) from None
+        plugin = plugins.load("dataset", name)
     except ValueError as error:
         raise InputError(str(error)) from None
+    values = {key: parse_scalar(text) for key, _, text in (setting.partition("=") for setting in settings)}
+    try:
+        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": root, **values})
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields))) for e in error.errors()]
+        raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None
     return config
 
 
@@ -218,12 +220,14 @@ def _load(path: Path, overrides: list[str]) -> Loaded:
 
 
 def _check_runnable(config: TrainConfig) -> None:
-    """Read the data, decode what will be cached and build the model once, before anything is written or started."""
+    """Read the data, decode what will be cached, try the metrics and build the model once, before anything is written or started."""
     from wsol import build
+    from wsol.evaluation import require_countable
 
     dataset = build.dataset(config.data)
-    for split in ("train_weaksup", "train_fullsup", "test"):
-        build.images(dataset, split, config.data)
+    build.images(dataset, "train_weaksup", config.data)
+    for split in ("train_fullsup", "test"):
+        require_countable(build.images(dataset, split, config.data), config.evaluation)
     build.method(config, dataset.num_classes)
 
 

@@ -114,6 +114,7 @@ def test_a_diverged_training_fails_with_the_reason(space_file: Path, launch: Lau
         (["data.root=nowhere", "data={name: tiny_imagenet, root: nowhere}"], "python launch.py data prepare tiny_imagenet --root nowhere"),
         (["data={name: folder, images: i, metadata: m}"], "no such folder"),
         (["backbone={name: efficientnet_lite0, weights: missing.pth}"], "missing.pth"),
+        (["data.annotations=masks"], "evaluation.metrics: max_box_acc_v2 on train_fullsup: this image has no boxes"),
         (["resources.cpus_per_worker=999"], "one trial with 1 worker(s) needs 999 CPU where there are"),
     ],
 )

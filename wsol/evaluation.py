@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wsol import build, distributed
 from wsol.config import EvaluationConfig
+from wsol.errors import InputError
 from wsol.images import ImageStore
 from wsol.loading import EvalLoader, to_batch
 from wsol.method import Method
@@ -56,6 +58,20 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> di
         total.merge({name: distributed.sum_over_workers(value) for name, value in metric.state().items()})
         results.update(total.compute())
     return {**results, "degenerate_maps": float(distributed.sum_over_workers(degenerate))}
+
+
+def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
+    """Try the metrics on the first image of a split, with an empty map.
+
+    Raises:
+        InputError: a metric can not count what the split is annotated with, such as boxes where there are masks.
+    """
+    sample = Sample(np.zeros((images.size, images.size)), images.split.annotation(0, images.size), 0, None, config.threshold_step)
+    for metric, settings in zip(build.metrics(config), config.metrics, strict=True):
+        try:
+            metric.update(sample)
+        except ValueError as error:
+            raise InputError(f"evaluation.metrics: {settings.name} on {images.split.name}: {error}") from None
 
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
