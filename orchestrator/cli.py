@@ -143,17 +143,17 @@ def prepare_data(
     source: Annotated[Path | None, typer.Option(help="local archive or folder; default: download where possible")] = None,
 ) -> None:
     """Unpack or download, convert and verify a data set."""
-    from orchestrator import workflow
+    from orchestrator import prepare
 
-    workflow.prepare_data(name, root, settings or [], source)
+    prepare.prepare_data(name, root, settings or [], source)
 
 
 @data.command("check")
 def check_data(name: Dataset, settings: Settings = None, root: Root = "data") -> None:
     """Verify names and sizes of every image of a prepared data set."""
-    from orchestrator import workflow
+    from orchestrator import prepare
 
-    workflow.check_data(name, root, settings or [])
+    prepare.check_data(name, root, settings or [])
 
 
 def main() -> None:

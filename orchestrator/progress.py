@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 
 class Progress:
@@ -79,6 +80,25 @@ class Progress:
     def _say(self, text: str, style: str = "") -> None:
         self.console.print(text, style=style or None, markup=False)
         self._bar.update(self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left())
+
+
+def score_table(scores: dict[str, dict[str, float]], baselines: dict[str, dict[str, float]]) -> Table:
+    """Metrics as rows, splits as columns, the centre Gaussian of the same images beside each."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric")
+    for split in scores:
+        table.add_column(split, justify="right")
+        if split in baselines:
+            table.add_column("centre Gauss", justify="right", style="dim")
+    shown = [name for name in next(iter(scores.values())) if "/threshold" not in name]  # they are in the JSON files
+    for name in shown:
+        row = [name]
+        for split, metrics in scores.items():
+            row.append(f"{metrics[name]:.3f}" if name in metrics else "")
+            if split in baselines:
+                row.append(f"{baselines[split][name]:.3f}" if name in baselines[split] else "")
+        table.add_row(*row)
+    return table
 
 
 def duration(seconds: float) -> str:

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator import cluster, final, runs
-from orchestrator.experiment import Experiment, Loaded, describe, load_experiment
-from orchestrator.progress import Progress
+from orchestrator.experiment import Experiment, Loaded, load_experiment
+from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
 from orchestrator.study import Study, Task, trial_folder
-from wsol import plugins
 from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
-    from wsol.config import DatasetConfig, TrainConfig
+    from wsol.config import TrainConfig
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -128,7 +126,7 @@ def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, floa
         measured = final.evaluate_test(folder, final.measure, test_again)
     else:
         measured = final.measure({"folder": str(folder), "split": split, "pictures": False})
-    _print_scores({split: measured["metrics"]}, {split: measured["baseline"]})
+    console.print(score_table({split: measured["metrics"]}, {split: measured["baseline"]}))
     return dict(measured["metrics"])
 
 
@@ -152,7 +150,7 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
     scores = score_constant_map(center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step)
     console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
-    _print_scores({"centre Gaussian": scores}, {})
+    console.print(score_table({"centre Gaussian": scores}, {}))
     return scores
 
 
@@ -175,41 +173,6 @@ def dry_run(path: Path, overrides: list[str]) -> None:
         drawn = space.suggest(study.ask(), base)
         values = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in drawn.items())
         console.print(f"  trial {number}: {', '.join(values)}")
-
-
-def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
-    """Make a data set ready: see the data set's file for what it takes."""
-    config = _dataset_config(name, root, settings)
-    if source is not None and not source.exists():
-        raise InputError(f"--source {source}: there is no such file or folder")
-    plugins.load("dataset", name).prepare(config, source, console.print)
-
-
-def check_data(name: str, root: str, settings: list[str]) -> None:
-    """Verify a prepared data set."""
-    from wsol import build
-    from wsol.data import check_tree
-
-    check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
-
-
-def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
-    """The settings of a data set, from a command line."""
-    from pydantic import ValidationError
-
-    from orchestrator.yaml_reader import parse_scalar
-
-    try:
-        plugin = plugins.load("dataset", name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    values = {key: parse_scalar(text) for key, _, text in (setting.partition("=") for setting in settings)}
-    try:
-        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": root, **values})
-    except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields))) for e in error.errors()]
-        raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None
-    return config
 
 
 def _load(path: Path, overrides: list[str]) -> Loaded:
@@ -318,30 +281,11 @@ def _conclude(study: Study, folder: Path, measure: Callable[[dict[str, Any]], di
     tested = runs.tested(folder)
     console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested[0]["metrics"]} if tested else {})}
-    _print_scores(scores, result["baseline"])
+    console.print(score_table(scores, result["baseline"]))
     if not tested:
         console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
     console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
     return folder
-
-
-def _print_scores(scores: dict[str, dict[str, float]], baselines: dict[str, dict[str, float]]) -> None:
-    """Metrics as rows, splits as columns, the centre Gaussian of the same images beside each."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("metric")
-    for split in scores:
-        table.add_column(split, justify="right")
-        if split in baselines:
-            table.add_column("centre Gauss", justify="right", style="dim")
-    shown = [name for name in next(iter(scores.values())) if "/threshold" not in name]  # they are in the JSON files
-    for name in shown:
-        row = [name]
-        for split, metrics in scores.items():
-            row.append(f"{metrics[name]:.3f}" if name in metrics else "")
-            if split in baselines:
-                row.append(f"{baselines[split][name]:.3f}" if name in baselines[split] else "")
-        table.add_row(*row)
-    console.print(table)
 
 
 def _with_resources(folder: Path, overrides: list[str]) -> Experiment:

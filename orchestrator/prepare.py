@@ -1,0 +1,47 @@
+"""The verbs of data sets: prepare and check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from orchestrator.experiment import describe
+from orchestrator.yaml_reader import parse_scalar
+from wsol import plugins
+from wsol.config import DatasetConfig
+from wsol.errors import InputError
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
+    """Make a data set ready: see the data set's file for what it takes."""
+    config = _dataset_config(name, root, settings)
+    if source is not None and not source.exists():
+        raise InputError(f"--source {source}: there is no such file or folder")
+    plugins.load("dataset", name).prepare(config, source, console.print)
+
+
+def check_data(name: str, root: str, settings: list[str]) -> None:
+    """Verify a prepared data set."""
+    from wsol import build
+    from wsol.data import check_tree
+
+    check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
+
+
+def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
+    """The settings of a data set, from a command line."""
+    try:
+        plugin = plugins.load("dataset", name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    values = {key: parse_scalar(text) for key, _, text in (setting.partition("=") for setting in settings)}
+    try:
+        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": root, **values})
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields))) for e in error.errors()]
+        raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None
+    return config
