@@ -60,19 +60,25 @@ def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> di
     result["baseline"] = {"train_fullsup": baseline}
     _require_same(result)
     if test and not runs.tested(folder):
-        result["baseline"]["test"] = evaluate_test(folder, measure_at, None)["baseline"]
+        result["baseline"]["test"] = evaluate_test(folder, measure_at, result["train_fullsup"], None)["baseline"]
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
     return result
 
 
-def evaluate_test(folder: Path, measure_at: Measure, reason: str | None) -> dict[str, Any]:
+def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None) -> dict[str, Any]:
     """Evaluate the winner on the test split and record it.
+
+    Args:
+        folder: of the run.
+        measure_at: where to evaluate.
+        chosen: the winner's metrics on train_fullsup, whose score thresholds give the numbers under `fixed`.
+        reason: why again, if it was evaluated before.
 
     Raises:
         InputError: it was evaluated before and no reason is given.
     """
     runs.require_untested(folder, reason)
-    measured = measure_at({"folder": str(folder), "split": "test", "pictures": False})
+    measured = measure_at({"folder": str(folder), "split": "test", "pictures": False, "chosen": chosen})
     digest = sha256(folder / "best" / "weights.pt")
     runs.record_test(
         folder, {"time": runs.now(), "checkpoint_sha256": digest, "reason": reason, "metrics": measured["metrics"], "config": measured["config"]}
@@ -80,11 +86,25 @@ def evaluate_test(folder: Path, measure_at: Measure, reason: str | None) -> dict
     return measured
 
 
+def read_result(folder: Path) -> dict[str, Any]:
+    """`best/result.json`.
+
+    Raises:
+        InputError: the run has none yet.
+    """
+    path = folder / "best" / "result.json"
+    if not path.exists():
+        raise InputError(f"{folder}: has no finished model yet ({path} is missing)")
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
 def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Score the exported winner on a split, and the centre-Gaussian baseline on the same images.
 
     Args:
-        request: folder of the run, split, whether to write example pictures; and `directory`, where relative paths start.
+        request: folder of the run, split, whether to write example pictures; `chosen`: metrics on train_fullsup whose score thresholds are to be
+            used as well; `directory`: where relative paths start.
 
     Returns:
         metrics, baseline and config.
@@ -102,7 +122,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     method = build.method(_without_pretraining(config), dataset.num_classes)
     method.load_state_dict(weights)
     method.to(distributed.device())
-    metrics = evaluate(method, images, config.evaluation)
+    metrics = evaluate(method, images, config.evaluation, request.get("chosen"))
     gaussian = center_gaussian((images.size, images.size), images.size / 4)
     annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
     baseline = score_constant_map(gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step)

@@ -90,7 +90,8 @@ def score_table(scores: dict[str, dict[str, float]], baselines: dict[str, dict[s
         table.add_column(split, justify="right")
         if split in baselines:
             table.add_column("centre Gauss", justify="right", style="dim")
-    shown = [name for name in next(iter(scores.values())) if "/threshold" not in name]  # they are in the JSON files
+    names = dict.fromkeys(name for metrics in scores.values() for name in metrics)
+    shown = [name for name in names if "threshold" not in name]  # the thresholds are in the JSON files
     for name in shown:
         row = [name]
         for split, metrics in scores.items():

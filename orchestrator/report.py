@@ -46,7 +46,8 @@ METRIC_NAMES = {
     "pxap": "PxAP",
     "piou": "pIoU",
 }
-NOT_POINTS = ("threshold", "count", "loss", "constant")
+FIXED = "threshold of train_fullsup"
+NOT_POINTS = ("threshold", "count", "loss", "constant", "degenerate")
 
 
 def write_report(folder: Path) -> Path:
@@ -237,8 +238,9 @@ def _metric(key: str) -> str:
     """`train_fullsup/max_box_acc_v2/iou_50` -> `MaxBoxAccV2, IoU 50 %`; words it does not know stay as they are."""
     first, _, rest = key.partition("/")
     name = rest if first in SPLITS and rest else key
+    name, fixed = re.subn(r"_fixed$|/fixed$|(?<=/)fixed_", "", name)
     parts = [METRIC_NAMES.get(part) or re.sub(r"^(iou|threshold)_(\d+)$", _level, part) for part in name.split("/")]
-    return METRIC_NAMES.get(name) or ", ".join(parts)
+    return (METRIC_NAMES.get(name) or ", ".join(parts)) + (f", {FIXED}" if fixed else "")
 
 
 def _level(match: re.Match[str]) -> str:

@@ -123,7 +123,7 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
 def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, float]:
     """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded."""
     if split == "test":
-        measured = final.evaluate_test(folder, final.measure, test_again)
+        measured = final.evaluate_test(folder, final.measure, final.read_result(folder)["train_fullsup"], test_again)
     else:
         measured = final.measure({"folder": str(folder), "split": split, "pictures": False})
     console.print(score_table({split: measured["metrics"]}, {split: measured["baseline"]}))

@@ -266,3 +266,29 @@ def test_one_map_for_every_image_equals_scoring_each_image():
     assert [resize_boxes([box], size, (224, 224)).tolist()[0] for size, box in CUB_TEST] == [list(box) for box in GRID_BOXES]
     expected = {f"max_box_acc/iou_{delta}": pytest.approx(100 * (overlap >= delta / 100).mean(1).max()) for delta in (30, 50, 70)}
     assert expected.items() <= values.items()
+
+
+# --- thresholds chosen on other images --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BOX_METRICS)
+def test_at_its_own_thresholds_a_metric_keeps_its_value(name):
+    counter = counted(metric(plugins.load("metric", name), 0.01), [random_sample(seed) for seed in range(12)])
+    own = counter.compute()
+    fixed = counter.compute_at(own)
+    assert fixed
+    for key, value in fixed.items():
+        headline = key.removesuffix("/fixed").removesuffix("_fixed").replace("/fixed_", "/")
+        assert value == own[headline]
+
+
+def test_thresholds_of_other_images_give_the_count_at_that_threshold(four_images):
+    """Image a is right at IoU 50 at thresholds 0.004 to 0.356, image b at 0.248 to 0.996."""
+    samples = [sample_of(four_images[name]) for name in "ab"]
+    counter = counted(metric(max_box_acc_v2), samples)
+    chosen = {f"max_box_acc_v2/threshold_{level}": 0.1 for level in (30, 50, 70)}
+    assert counter.compute()["max_box_acc_v2/iou_50"] == 100.0
+    assert counter.compute_at(chosen)["max_box_acc_v2/fixed_iou_50"] == 50.0
+    assert counter.compute_at({**chosen, "max_box_acc_v2/threshold_50": 0.3})["max_box_acc_v2/fixed_iou_50"] == 100.0
+    assert counter.compute_at({**chosen, "max_box_acc_v2/threshold_50": 0.002})["max_box_acc_v2/fixed_iou_50"] == 0.0
+    assert counter.compute_at({}) == {}

@@ -74,6 +74,7 @@ def test_the_test_split_is_evaluated_once(space_file: Path, launch: Launch) -> N
     entries = json.loads(Path("runs/tiny/test.json").read_text())["evaluations"]
     assert [entry["reason"] for entry in entries] == [None, "the reviewers asked"]
     assert entries[0]["metrics"] == entries[1]["metrics"]
+    assert 0 <= entries[0]["metrics"]["max_box_acc_v2/fixed"] <= entries[0]["metrics"]["max_box_acc_v2"]
     assert entries[0]["checkpoint_sha256"] == json.loads(Path("runs/tiny/best/result.json").read_text())["checkpoint_sha256"]
     assert entries[0]["config"]["optim"]["lr"] == 0.01 and entries[0]["time"]
 

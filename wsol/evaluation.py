@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,7 @@ class RawScores:
     logits: Tensor
 
 
-def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> dict[str, float]:
+def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None) -> dict[str, float]:
     """Score a split with all metrics in one pass.
 
     Every worker takes the positions rank, rank + world, ...; only integer counts are summed over the workers, so the result does
@@ -43,6 +43,7 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> di
         method: on this worker's device.
         images: of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
+        chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under keys with `fixed`.
 
     Returns:
         metric name -> value, and `degenerate_maps`: how many maps were constant or not finite and scored as all zero.
@@ -56,7 +57,7 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> di
     results: dict[str, float] = {}
     for metric, total in zip(metrics, build.metrics(config), strict=True):
         total.merge({name: distributed.sum_over_workers(value) for name, value in metric.state().items()})
-        results.update(total.compute())
+        results.update(total.compute(), **total.compute_at(chosen or {}))
     return {**results, "degenerate_maps": float(distributed.sum_over_workers(degenerate))}
 
 

@@ -10,6 +10,7 @@ Sums of shards add up to the sums of one pass, exactly, so any number of threads
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -131,6 +132,16 @@ class Metric(ABC):
             raise ValueError(f"{type(self).__module__.rpartition('.')[2]} has counted no image")
         return self._compute()
 
+    def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """The metric at score thresholds that were chosen on other images, under keys with `fixed`; empty where it has no thresholds.
+
+        The field takes the best threshold of the evaluated images themselves, which flatters. This is the number without that.
+
+        Args:
+            chosen: what `compute` returned for the images that chose.
+        """
+        return {}
+
     @abstractmethod
     def _add(self, sample: Sample) -> None:
         """Add one image to the sums, the number of images excepted."""
@@ -163,6 +174,15 @@ class ThresholdCurves(Metric):
         """Curve -> percent of images right at the curve's own best threshold."""
         percent = self.sums["counts"].cpu().numpy().max(1) * 100 / int(self.sums["images"])
         return dict(zip(self.curves, percent.tolist(), strict=True))
+
+    def at(self, thresholds: Mapping[str, float]) -> dict[str, float]:
+        """Curve -> percent of images right at a given threshold, for the curves whose threshold is given."""
+        counts, images = self.sums["counts"].cpu().numpy(), int(self.sums["images"])
+        found = {}
+        for row, curve in zip(counts, self.curves, strict=True):
+            if curve in thresholds:
+                found[curve] = float(row[np.abs(self.thresholds - thresholds[curve]).argmin()]) * 100 / images
+        return found
 
     def best_thresholds(self) -> dict[str, float]:
         """Curve -> its best threshold, of equals the smallest."""
@@ -199,3 +219,11 @@ class BoxAccuracy(ThresholdCurves):
         values = {f"{self.name}/iou_{iou}": percent for iou, percent in best.items()}
         thresholds = {f"{self.name}/threshold_{iou}": threshold for iou, threshold in self.best_thresholds().items()}
         return {self.name: self.headline(best), **values, **thresholds}
+
+    def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """`<name>/fixed` and `<name>/fixed_iou_*`."""
+        key = f"{self.name}/threshold_"
+        fixed = self.at({iou: chosen[key + iou] for iou in self.curves if key + iou in chosen})
+        if len(fixed) < len(self.curves):
+            return {}
+        return {f"{self.name}/fixed": self.headline(fixed), **{f"{self.name}/fixed_iou_{iou}": percent for iou, percent in fixed.items()}}

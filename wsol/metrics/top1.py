@@ -10,6 +10,7 @@ Not kept: the fixed threshold of 20 percent of the maximum. As in "Evaluating We
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,13 @@ class Top1(ThresholdCurves):
         first, first_five, with_logits = self.sums["classified"].tolist()
         if with_logits < images:
             return {"gt_known/loc": best["gt_known/loc"]}
-        return {"top1": best["top1/loc"], **best, "top1/cls": first * 100 / images, "top5/cls": first_five * 100 / images}
+        thresholds = {f"{curve}_threshold": threshold for curve, threshold in self.best_thresholds().items()}
+        return {"top1": best["top1/loc"], **best, "top1/cls": first * 100 / images, "top5/cls": first_five * 100 / images, **thresholds}
+
+    def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """`top1/loc_fixed`, `top5/loc_fixed`, `gt_known/loc_fixed`."""
+        thresholds = {curve: chosen[f"{curve}_threshold"] for curve in self.curves if f"{curve}_threshold" in chosen}
+        return {f"{curve}_fixed": percent for curve, percent in self.at(thresholds).items()}
 
 
 def build(config: Config, threshold_step: float) -> Top1:
