@@ -17,7 +17,8 @@ from wsol import plugins
 from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
 
-SECTIONS = ("trial", "search", "study", "resources")
+SECTIONS = ("trial", "search", "post_hoc", "study", "resources")
+POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")  # what can change without changing a weight
 
 
 class StudyConfig(Strict):
@@ -67,12 +68,15 @@ class Experiment(Strict):
     Attributes:
         trial: one complete training configuration, the published point.
         search: dotted path in `trial` -> distribution.
+        post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again: every combination is
+            scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
         study: objective, number of trials, sampler.
         resources: of each trial.
     """
 
     trial: TrainConfig
     search: dict[str, Distribution] = {}
+    post_hoc: dict[str, list[Any]] = {}
     study: StudyConfig = StudyConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
@@ -138,7 +142,7 @@ def _override(document: Document, override: str) -> str | None:
     if section not in SECTIONS or not rest:
         section, rest = "trial", key
     values = document.values.setdefault(section, {})
-    path = _searched_path(values, rest) if section == "search" else rest.split(".")
+    path = _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split(".")
     place: KeyPath = (section,)
     for part in path[:-1]:
         place = (*place, int(part) if part.isdigit() else part)
@@ -154,7 +158,7 @@ def _override(document: Document, override: str) -> str | None:
 
 
 def _searched_path(values: Any, path: str) -> list[str]:
-    """Keys of `search` hold dots themselves: the longest one that is there counts as one key."""
+    """Keys of `search` and `post_hoc` hold dots themselves: the longest one that is there counts as one key."""
     parts = path.split(".")
     for end in range(len(parts), 0, -1):
         if isinstance(values, dict) and ".".join(parts[:end]) in values:
@@ -185,6 +189,7 @@ def _check(document: Document) -> Experiment:
     except ValidationError as error:
         raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
     problems = [_at(document, ("search", path), text) for path in experiment.search for text in _problems(experiment, path)]
+    problems += [_at(document, ("post_hoc", path), text) for path in experiment.post_hoc for text in _post_hoc_problems(experiment, path)]
     problems += _objective_problems(document, experiment) + _worker_problems(document, experiment)
     if problems:
         raise InputError("\n".join(dict.fromkeys(problems)))
@@ -207,6 +212,21 @@ def _problems(experiment: Experiment, path: str) -> list[str]:
         value = int(end) if isinstance(end, (int, float)) and _draws_integers(distribution, published) else end
         try:
             TrainConfig.model_validate(replaced(base, path, value))
+        except ValidationError as error:
+            found += [f"{value!r} is not allowed: {describe(dict(e), list)}" for e in error.errors(include_url=False)]
+    return found
+
+
+def _post_hoc_problems(experiment: Experiment, path: str) -> list[str]:
+    """What is wrong with one post-hoc path: it must exist, change no weight, and every value must be valid."""
+    if not path.startswith(POST_HOC):
+        return [f"can not be chosen after training; what can begins with {', '.join(POST_HOC)}"]
+    found = []
+    for value in experiment.post_hoc[path]:
+        try:
+            TrainConfig.model_validate(replaced(experiment.base(), path, value))
+        except KeyError as error:
+            return [str(error.args[0])]
         except ValidationError as error:
             found += [f"{value!r} is not allowed: {describe(dict(e), list)}" for e in error.errors(include_url=False)]
     return found

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from orchestrator import cluster, final, runs
 from orchestrator.experiment import Experiment, Loaded, load_experiment
+from orchestrator.measure import measure
 from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
 from orchestrator.study import Study, Task, trial_folder
@@ -77,7 +78,7 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
         folder = run or Path("runs") / loaded.name
         study = _create_for_training(loaded, folder) if distributed.is_main() else None
         _train_together(study, folder, loaded.experiment)
-    return _conclude(study, folder, final.measure, test=False) if study else folder
+    return _conclude(study, folder, measure, test=False) if study else folder
 
 
 def _create_for_training(loaded: Loaded, folder: Path) -> Study:
@@ -108,7 +109,7 @@ def resume(folder: Path, overrides: list[str], address: str | None = None) -> Pa
             plan = cluster.plan(experiment.resources, study.unfinished(), resources)
             return _run_search(study, folder, plan, resources)
     console.print(f"all {experiment.study.trials} trials are finished")
-    return _conclude(study, folder, final.measure, test=True)
+    return _conclude(study, folder, measure, test=True)
 
 
 def _resume_training(folder: Path, experiment: Experiment) -> Path:
@@ -117,15 +118,15 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
     with distributed.process_group_from_environment():
         study = Study(folder, experiment) if distributed.is_main() else None
         _train_together(study, folder, experiment)
-    return _conclude(study, folder, final.measure, test=False) if study else folder
+    return _conclude(study, folder, measure, test=False) if study else folder
 
 
 def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, float]:
     """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded."""
     if split == "test":
-        measured = final.evaluate_test(folder, final.measure, final.read_result(folder)["train_fullsup"], test_again)
+        measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again)
     else:
-        measured = final.measure({"folder": str(folder), "split": split, "pictures": False})
+        measured = measure({"folder": str(folder), "split": split})
     console.print(score_table({split: measured["metrics"]}, {split: measured["baseline"]}))
     return dict(measured["metrics"])
 
@@ -213,9 +214,9 @@ def _on_ray(plan: cluster.Plan) -> final.Measure:
     """Measure on a node that has what a worker needs: the driver's node may have no GPU."""
     import ray
 
-    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(final.measure)
+    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(measure)
 
-    def measure(request: dict[str, Any]) -> dict[str, Any]:
+    def measure_there(request: dict[str, Any]) -> dict[str, Any]:
         here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
         try:
             measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
@@ -223,7 +224,7 @@ def _on_ray(plan: cluster.Plan) -> final.Measure:
             raise error.as_instanceof_cause() from None
         return measured
 
-    return measure
+    return measure_there
 
 
 def _train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
@@ -266,9 +267,9 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
         runs.write_trials(folder, study.trials())
 
 
-def _conclude(study: Study, folder: Path, measure: Callable[[dict[str, Any]], dict[str, Any]], *, test: bool) -> Path:
+def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bool) -> Path:
     """Winner, final test, report, summary."""
-    result = final.finish(study, folder, measure, test=test)
+    result = final.finish(study, folder, measure_at, test=test)
     runs.update_header(folder, ended=runs.now())
     runs.write_trials(folder, study.trials())
     report = write_report(folder)

@@ -100,6 +100,22 @@ def test_an_interrupted_training_is_resumed(space_file: Path, launch: Launch, mo
     assert values[0] == values[1]
 
 
+def test_post_hoc_settings_are_chosen_on_train_fullsup_and_used_on_test(space_file: Path, launch: Launch) -> None:
+    grid = "post_hoc.evaluation.normalizer=[{name: min_max}, {name: pas, percentile: 5.0}, {name: pas, percentile: 60.0}]"
+    assert launch("train", str(space_file), grid)[0] == 0
+    result = json.loads(Path("runs/tiny/best/result.json").read_text())
+    assert [entry["values"].get("evaluation.normalizer", {}).get("name") for entry in result["post_hoc"]] == [None, "pas", "pas"]
+    values = [entry["value"] for entry in result["post_hoc"]]
+    assert values[0] == result["value"] and len(set(values)) > 1
+    chosen = result["post_hoc"][values.index(max(values))]["values"].get("evaluation.normalizer", {"name": "min_max"})
+    assert result["config"]["evaluation"]["normalizer"] == chosen
+    assert result["train_fullsup"]["max_box_acc_v2"] == max(values)
+    assert launch("evaluate", "runs/tiny", "--split", "test")[0] == 0
+    assert json.loads(Path("runs/tiny/test.json").read_text())["evaluations"][0]["config"]["evaluation"]["normalizer"] == chosen
+    code, out, _ = launch("evaluate", "runs/tiny")
+    assert code == 0 and f"{max(values):.3f}" in out
+
+
 def test_a_diverged_training_fails_with_the_reason(space_file: Path, launch: Launch) -> None:
     code, out, err = launch("train", str(space_file), "backbone.batch_norm=false", "optim.lr=10", "optim.head_lr_scale=1e30")
     assert code == 1

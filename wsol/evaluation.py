@@ -17,7 +17,7 @@ from wsol.errors import InputError
 from wsol.images import ImageStore
 from wsol.loading import EvalLoader, to_batch
 from wsol.method import Method
-from wsol.metric import Metric, Sample
+from wsol.metric import Sample
 from wsol.ops.resize import resize_maps
 from wsol.threads import map_ahead
 
@@ -48,17 +48,57 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chose
     Returns:
         metric name -> value, and `degenerate_maps`: how many maps were constant or not finite and scored as all zero.
     """
-    metrics = build.metrics(config)
-    degenerate = torch.zeros((), dtype=torch.int64)
-    for counted, zeros in _count(method, images, config):
-        degenerate += zeros
-        for metric, part in zip(metrics, counted, strict=True):
+    return evaluate_settings(method, images, [config], chosen)[0]
+
+
+def evaluate_settings(
+    method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float] | None = None
+) -> list[dict[str, float]]:
+    """`evaluate` under several settings; those with the same extractor share one forward pass."""
+    results: dict[int, dict[str, float]] = {}
+    while len(results) < len(settings):
+        first = next(config for index, config in enumerate(settings) if index not in results)
+        alike = {index: config for index, config in enumerate(settings) if config.extractor == first.extractor}
+        results.update(zip(alike, _evaluate_alike(method, images, list(alike.values()), chosen or {}), strict=True))
+    return [results[index] for index in range(len(settings))]
+
+
+def _evaluate_alike(method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float]) -> Iterator[dict[str, float]]:
+    totals = [_Counts(config) for config in settings]
+    for parts in _count(method, images, settings):
+        for total, part in zip(totals, parts, strict=True):
+            total.merge(part)
+    return (total.over_workers().compute(chosen) for total in totals)
+
+
+class _Counts:
+    """What is counted under one setting: the metrics, and how many maps were all zero."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.config, self.metrics, self.degenerate = config, build.metrics(config), torch.zeros((), dtype=torch.int64)
+
+    def update(self, sample: Sample) -> None:
+        self.degenerate += int(not sample.score_map.any())
+        for metric in self.metrics:
+            metric.update(sample)
+
+    def merge(self, other: _Counts) -> None:
+        self.degenerate += other.degenerate
+        for metric, part in zip(self.metrics, other.metrics, strict=True):
             metric.merge(part.state())
-    results: dict[str, float] = {}
-    for metric, total in zip(metrics, build.metrics(config), strict=True):
-        total.merge({name: distributed.sum_over_workers(value) for name, value in metric.state().items()})
-        results.update(total.compute(), **total.compute_at(chosen or {}))
-    return {**results, "degenerate_maps": float(distributed.sum_over_workers(degenerate))}
+
+    def over_workers(self) -> _Counts:
+        total = _Counts(self.config)
+        total.degenerate = distributed.sum_over_workers(self.degenerate)
+        for metric, own in zip(total.metrics, self.metrics, strict=True):
+            metric.merge({name: distributed.sum_over_workers(value) for name, value in own.state().items()})
+        return total
+
+    def compute(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        results: dict[str, float] = {}
+        for metric in self.metrics:
+            results.update(metric.compute(), **metric.compute_at(chosen))
+        return {**results, "degenerate_maps": float(self.degenerate)}
 
 
 def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
@@ -104,12 +144,12 @@ def evaluation_mode(method: Method) -> Iterator[None]:
             module.training = training
 
 
-def _count(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[tuple[list[Metric], int]]:
+def _count(method: Method, images: ImageStore, settings: list[EvaluationConfig]) -> Iterator[list[_Counts]]:
     """Counts of a few images at a time, in threads (finding boxes releases the GIL) while the network works on the next batch."""
     threads = max(1, torch.get_num_threads())
-    batches = forward(method, images, config, rank=distributed.rank(), world=distributed.world())
+    batches = forward(method, images, settings[0], rank=distributed.rank(), world=distributed.world())
     few = (part for raw in batches for part in _parts(raw))
-    yield from map_ahead(partial(_count_few, images=images, config=config), few, threads=threads, ahead=4 * threads)
+    yield from map_ahead(partial(_count_few, images=images, settings=settings), few, threads=threads, ahead=4 * threads)
 
 
 def _parts(raw: RawScores) -> Iterator[RawScores]:
@@ -118,14 +158,12 @@ def _parts(raw: RawScores) -> Iterator[RawScores]:
         yield RawScores(raw.positions[part], raw.maps[part], raw.logits[part])
 
 
-def _count_few(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> tuple[list[Metric], int]:
-    metrics = build.metrics(config)
-    degenerate = 0
-    for sample in _samples(raw, images, config):
-        degenerate += int(not sample.score_map.any())
-        for metric in metrics:
-            metric.update(sample)
-    return metrics, degenerate
+def _count_few(raw: RawScores, images: ImageStore, settings: list[EvaluationConfig]) -> list[_Counts]:
+    counts = [_Counts(config) for config in settings]
+    for counted in counts:
+        for sample in _samples(raw, images, counted.config):
+            counted.update(sample)
+    return counts
 
 
 def _samples(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:

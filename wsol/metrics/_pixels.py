@@ -16,6 +16,10 @@ from wsol.metric import Metric, Sample
 from wsol.ops.boxes import Floats, Ints, threshold_values
 
 OBJECT, BACKGROUND = 1, 0
+"""Values of a mask."""
+
+OBJECT_ROW = 0
+"""Of counts (2, n); the other row counts the background."""
 
 
 def score_thresholds(step: float) -> Floats:
@@ -51,14 +55,17 @@ def predicted_pixels(counts: Ints) -> Ints:
     return predicted
 
 
-def average_precision(counts: Ints) -> float | None:
-    """100 times the sum over bins of precision at the bin's threshold times the recall that the bin adds; None without object pixels."""
-    positives = int(counts[0].sum())
-    if not positives:
-        return None
+def average_precision(counts: Ints) -> float:
+    """100 times the sum over bins of precision at the bin's threshold times the recall that the bin adds. Object pixels there must be."""
     right, wrong = predicted_pixels(counts)
     precision = right / np.maximum(right + wrong, 1)
-    return 100 * float(precision @ counts[0]) / positives
+    return 100 * float(precision @ counts[OBJECT_ROW]) / int(counts[OBJECT_ROW].sum())
+
+
+def require_object(counts: Ints, name: str, images: int) -> None:
+    """Raise ValueError where all masks together have no object."""
+    if not counts[OBJECT_ROW].any():
+        raise ValueError(f"{name} is not defined: none of the {images} masks has a pixel of an object")
 
 
 class PixelMetric(Metric):
@@ -78,15 +85,9 @@ class PixelMetric(Metric):
 
     def _compute(self) -> dict[str, float]:
         counts = self.sums["counts"].cpu().numpy()
-        if not counts[0].any():
-            raise ValueError(no_object(self.name, int(self.sums["images"])))
+        require_object(counts, self.name, int(self.sums["images"]))
         return self.values(counts)
 
     @abstractmethod
     def values(self, counts: Ints) -> dict[str, float]:
         """The metric from the counts (2, T + 2) of object and background pixels; there are object pixels."""
-
-
-def no_object(name: str, images: int) -> str:
-    """The message where all masks together have no object."""
-    return f"{name} is not defined: none of the {images} masks has a pixel of an object"

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from wsol.metric import Metric, Sample
-from wsol.metrics._pixels import OBJECT, average_precision, no_object, object_mask, pixel_counts, score_thresholds
+from wsol.metrics._pixels import OBJECT, OBJECT_ROW, average_precision, object_mask, pixel_counts, require_object, score_thresholds
 from wsol.metrics._sizes import BINS, SizeConfig, size_bins, summary
+from wsol.ops.boxes import Ints
 
 
 class Config(SizeConfig):
@@ -56,16 +57,18 @@ class PxAPBySize(Metric):
 
     def _compute(self) -> dict[str, float]:
         name, counts = self.config.name, self.sums["counts"].cpu().numpy()
-        total = average_precision(counts.sum(0))
-        if total is None:
-            raise ValueError(no_object(name, int(self.sums["images"])))
-        bins = {label: value for label, row in zip(BINS, counts, strict=True) if (value := average_precision(row)) is not None}
-        pooled = {group: average_precision(counts[part].sum(0)) for group, part in self.config.groups().items()}
-        groups = {group: value for group, value in pooled.items() if value is not None}
+        require_object(counts.sum(0), name, int(self.sums["images"]))
+        bins = _precisions(dict(zip(BINS, counts, strict=True)))
+        groups = _precisions({group: counts[part].sum(0) for group, part in self.config.groups().items()})
         images = {f"{name}/images_{label}": float(number) for label, number in zip(BINS, self.sums["sizes"].tolist(), strict=True)}
-        return {**summary(name, total, bins, groups), **images}
+        return summary(name, average_precision(counts.sum(0)), bins, groups) | images
 
 
 def build(config: Config, threshold_step: float) -> PxAPBySize:
     """The metric at zero."""
     return PxAPBySize(config, threshold_step)
+
+
+def _precisions(counts: dict[str, Ints]) -> dict[str, float]:
+    """PxAP of each part that has object pixels."""
+    return {name: average_precision(part) for name, part in counts.items() if part[OBJECT_ROW].any()}

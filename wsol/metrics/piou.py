@@ -1,0 +1,38 @@
+"""pIoU, the peak intersection over union of the object's pixels.
+
+Idea: predict the pixels whose score is at least tau, pool them over all images, and take the best threshold:
+pIoU = max over tau of TP / (TP + FP + FN).
+Paper: "Weakly Supervised Object Localization as Domain Adaption" (Zhu et al., CVPR 2022).
+Symbols: tau -> threshold.
+Kept from the released code: one curve of the whole data set, not a mean over images or classes; the object only, not the background;
+the threshold is the best of the evaluated split itself, 1 among the candidates.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from wsol.config import PluginConfig
+from wsol.metrics._pixels import OBJECT_ROW, PixelMetric, predicted_pixels
+from wsol.ops.boxes import Ints
+
+
+class Config(PluginConfig):
+    """No settings."""
+
+    name: Literal["piou"] = "piou"
+
+
+class PIoU(PixelMetric):
+    """Percent; its threshold, of equals the smallest, under `/threshold`."""
+
+    def values(self, counts: Ints) -> dict[str, float]:
+        right, wrong = predicted_pixels(counts)
+        overlap = right / (counts[OBJECT_ROW].sum() + wrong)
+        best = int(overlap.argmax())
+        return {self.name: 100 * float(overlap[best]), f"{self.name}/threshold": float(self.thresholds[best])}
+
+
+def build(config: Config, threshold_step: float) -> PIoU:
+    """The metric at zero."""
+    return PIoU(config.name, threshold_step)
