@@ -12,11 +12,13 @@ import torch.multiprocessing as mp
 from orchestrator.experiment import load_experiment
 from wsol import build
 from wsol.checkpoint import Checkpoints, Record
-from wsol.config import TrainConfig
+from wsol.config import EvaluationConfig, TrainConfig
 from wsol.errors import Diverged, InputError
-from wsol.evaluation import evaluate
+from wsol.evaluation import evaluate, evaluate_settings
+from wsol.method import Method
 from wsol.optim import decay
 from wsol.training import train
+from wsol.types import ScoreMaps
 
 OBJECTIVE = "train_fullsup/max_box_acc_v2"
 
@@ -155,3 +157,22 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
     counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])]
     assert counted[0] == counted[1] == counted[2]
+
+
+def test_settings_with_the_same_extractor_share_one_forward_pass(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = build.dataset(config.data)
+    method = build.method(config, dataset.num_classes)
+    images = build.images(dataset, "train_fullsup", config.data)
+    clipped = EvaluationConfig.model_validate({**config.evaluation.model_dump(), "normalizer": {"name": "pas", "percentile": 50.0}})
+    calls: list[int] = []
+    forward = type(method).score_maps
+
+    def counted(self: Method, *arguments: torch.Tensor) -> ScoreMaps:
+        calls.append(len(arguments[0]))
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(type(method), "score_maps", counted)
+    together = evaluate_settings(method, images, [config.evaluation, clipped])
+    assert sum(calls) == len(images)
+    assert together == [evaluate(method, images, config.evaluation), evaluate(method, images, clipped)]
+    assert together[0] != together[1]
