@@ -258,8 +258,10 @@ def _state(folder: Path, info: Mapping[str, Any], rows: Sequence[TrialRow], upda
 def _held(folder: Path) -> bool | None:
     """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be tried."""
     lock = folder / "study.lock"
-    if not lock.is_file() or not _read_text(folder / "study.owner").startswith(f"{socket.gethostname()}, "):
+    if not _read_text(folder / "study.owner").startswith(f"{socket.gethostname()}, "):
         return None
+    if not lock.is_file():  # some versions of filelock remove it on release
+        return False
     try:
         with FileLock(lock, timeout=0):
             return False
