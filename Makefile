@@ -10,7 +10,8 @@ RUN ?= runs/synthetic
 .PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/demo.stamp
-	$(BIN)/python launch.py search search_spaces/synthetic.yaml --run $(RUN)
+	@if [ -e $(RUN)/study.json ]; then $(BIN)/python launch.py resume $(RUN); \
+	else $(BIN)/python launch.py search search_spaces/synthetic.yaml --run $(RUN); fi
 	@echo "open $(RUN)/report.html in a browser"
 
 test: $(VENV)/dev.stamp

@@ -221,7 +221,7 @@ def _on_ray(plan: cluster.Plan) -> final.Measure:
         try:
             measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
         except ray.exceptions.RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.cause from None
         return measured
 
     return measure_there
@@ -234,7 +234,8 @@ def _train_together(study: Study | None, folder: Path, experiment: Experiment) -
 
     distributed.barrier()  # the first process has checked the input and made the folder
     if study is None:
-        train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
+        with contextlib.suppress(Diverged):  # the first process says so
+            train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
         return
     task = study.ask()
     if task is not None:
@@ -269,7 +270,8 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
 
 def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bool) -> Path:
     """Winner, final test, report, summary."""
-    result = final.finish(study, folder, measure_at, test=test)
+    with _interruptible(folder):
+        result = final.finish(study, folder, measure_at, test=test)
     runs.update_header(folder, ended=runs.now())
     runs.write_trials(folder, study.trials())
     report = write_report(folder)
