@@ -137,55 +137,83 @@ def procedural(state: dict[str, Tensor], salt: str) -> dict[str, Tensor]:
     return drawn
 
 
-def resnet50_key(key: str) -> str:
-    key = re.sub(r"^layer(\d)\.(\d)", r"backbone.blocks.layer\1_\2", key)
-    return re.sub(r"^conv1", "backbone.blocks.stem.conv", re.sub(r"^bn1", "backbone.blocks.stem.norm", re.sub(r"^fc", "head.linear", key)))
-
-
-def inception_v3_key(key: str) -> str:
-    key = re.sub(r"^Conv2d_(\d.)_\dx\d", r"backbone.blocks.conv_\1", re.sub(r"^Mixed", "backbone.blocks.mixed", key))
-    key = re.sub(r"^SPG_A3_([12])b\.\d", r"backbone.blocks.extra_\1.conv", key)
-    return key.replace("SPG_A4", "head.linear")
-
-
-def vgg16_keys(keys: list[str]) -> dict[str, str]:
-    """Convolutions by their order, because a dropped pool shifts the published indices."""
-    blocks = [f"conv{group}_{index}" for group, count in enumerate((2, 2, 3, 3, 3), start=1) for index in range(1, count + 1)]
-    convolutions = list(dict.fromkeys(key.rpartition(".")[0] for key in keys if key.startswith("features.")))
-    modules = {theirs: f"backbone.blocks.{ours}.conv" for theirs, ours in zip(convolutions, blocks, strict=True)}
-    modules |= {"conv6": "backbone.blocks.conv6.conv", "fc": "head.linear"}
-    return {key: f"{modules[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}" for key in keys}
-
-
-OUR_KEYS: dict[str, Callable[[list[str]], dict[str, str]]] = {
-    "resnet50": lambda keys: {key: resnet50_key(key) for key in keys},
-    "inception_v3": lambda keys: {key: inception_v3_key(key) for key in keys},
-    "vgg16": vgg16_keys,
+HEADS = {"fc": "linear", "SPG_A4": "linear", "SPG_A_4": "linear"}
+HEADS |= {
+    f"classifier_{x}.{i}": f"{x.lower()}.{ours}" for x in "AB" for i, ours in ((0, "hidden.conv_1"), (2, "hidden.conv_2"), (4, "classifier.linear"))
 }
+HEADS |= {"SPG_B_1a.0": "b1.0", "SPG_B_2a.0": "b2.0", "SPG_B_shared.0": "shared.0.0", "SPG_B_shared.2": "shared.1"}
+HEADS |= {"SPG_C.0": "fused.0.0", "SPG_C.2": "fused.1"}
+"""Published module of a head -> ours."""
 
 
-@pytest.mark.parametrize("path", vectors_support.files("backbones", "*_cam_*.npz"))
+def resnet50_module(module: str, method: str = "cam") -> str:
+    if not (found := re.match(r"(layer4_[12]|layer\d|SPG_A[12])\.(\d)\.(.+)", module)):
+        return {"conv1": "stem.conv", "bn1": "stem.norm"}[module]
+    stage, index, rest = found[1], int(found[2]), found[3]
+    parts = {"SPG_A1": ("layer3", 0), "SPG_A2": ("layer3", 1), "layer4_1": ("layer4", 0), "layer4_2": ("layer4", 1)}
+    stage, first = parts.get(stage, (stage, 0))
+    if method == "adl" and stage in ("layer3", "layer4") and index > 0:
+        first -= 1  # the layer inserted behind block 0 is counted too
+    return f"{stage}_{first + index}.{rest}"
+
+
+def inception_v3_module(module: str) -> str:
+    module = re.sub(r"^Conv2d_(\d.)_\dx\d", r"conv_\1", re.sub(r"^Mixed", "mixed", module))
+    return re.sub(r"^SPG_A3_([12])b\.\d", r"extra_\1.conv", module)
+
+
+def vgg16_modules(modules: list[str]) -> dict[str, str]:
+    """Convolutions by their order, because dropped pools and inserted layers shift the published indices."""
+    blocks = [f"conv{group}_{index}.conv" for group, count in enumerate((2, 2, 3, 3, 3), start=1) for index in range(1, count + 1)]
+    convolutions = [module for module in modules if module.startswith(("features.", "SPG_A_1.", "SPG_A_2."))]
+    return {**dict(zip(convolutions, blocks, strict=True)), "conv6": "conv6.conv", "SPG_A_3.0": "conv6.0.0", "SPG_A_3.2": "conv6.1.0"}
+
+
+def our_keys(name: str, method: str, keys: list[str]) -> dict[str, str]:
+    """Published key -> ours, of a network with head."""
+    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in keys))
+    if name == "vgg16":
+        bodies = vgg16_modules(modules)
+    elif name == "resnet50":
+        bodies = {module: resnet50_module(module, method) for module in modules if module not in HEADS}
+    else:
+        bodies = {module: inception_v3_module(module) for module in modules}
+    ours = {module: f"head.{HEADS[module]}" if module in HEADS else f"backbone.blocks.{bodies[module]}" for module in modules}
+    return {key: f"{ours[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}" for key in keys}
+
+
+def published_state(path: Path, name: str, method: str, salt: str) -> dict[str, Tensor]:
+    """The procedural weights of a recorded network under our keys; its classifiers are 1x1 convolutions in places."""
+    shapes = json.loads((path.parent / f"state_dict_keys_{'brid' if method == 'drop' else 'base'}.json").read_text())[path.stem]
+    shapes = {key: torch.empty(shape) for key, shape in (shapes.items() if isinstance(shapes, dict) else shapes)}
+    ours = our_keys(name, method, list(shapes))
+    state = {ours[key]: value for key, value in procedural(shapes, salt).items()}
+    return {key: value.flatten(1) if key.endswith("linear.weight") else value for key, value in state.items()}
+
+
+@pytest.mark.parametrize("path", vectors_support.files("backbones"))
 @torch.no_grad()
 def test_published_network(path: Path) -> None:
-    vector, case = vectors_support.load(path), path.stem
-    name = case.split("_cam_")[0]
-    backbone = make(name, stride=8 if case.endswith("True") else 16)
-    network = Classifier(backbone, CamHead(backbone.channels, 7)).eval()
-    shapes = json.loads((path.parent / "state_dict_keys_base.json").read_text())[case]
-    shapes = {key: torch.empty(shape) for key, shape in (shapes.items() if isinstance(shapes, dict) else shapes)}
-    ours = OUR_KEYS[name](list(shapes))
-    state = {ours[key]: value for key, value in procedural(shapes, str(vector["key_salt"])).items()}
-    state["head.linear.weight"] = state["head.linear.weight"].flatten(1)
-    missing, unexpected = network.load_state_dict(state, strict=False)
+    vector, (name, method_name, large) = vectors_support.load(path), re.fullmatch(r"(.+)_(.+)_large_(.+)", path.stem).groups()
+    blocks = make(name, stride=8 if large == "True" else 16)
+    plugin = plugins.load("method", "cam" if method_name == "drop" else method_name)  # what `drop` adds has no weights
+    method = plugin.build(plugin.Config(), Classifier(blocks, CamHead(blocks.channels, 7))).eval()
+    network = method.network
+    missing, unexpected = network.load_state_dict(published_state(path, name, method_name, str(vector["key_salt"])), strict=False)
     assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
 
-    images = np.random.default_rng(int(vector["input_seed"])).standard_normal((2, 3, 224, 224)).astype(np.float32)
-    activations = network(torch.from_numpy(images))
+    images = torch.from_numpy(np.random.default_rng(int(vector["input_seed"])).standard_normal((2, 3, 224, 224)).astype(np.float32))
     labels = torch.from_numpy(vector["labels"])
-    maps = network.head.class_map(activations.features, labels)
-    if name == "inception_v3":  # its classifier is a convolution, whose map holds the bias and is not divided by the channels
-        maps = maps * backbone.channels + network.head.linear.bias[labels][:, None, None]
-    for found, expected in ((activations.logits, vector["logits"]), (maps, vector["cam"])):
+    activations = method.activate(images, labels)
+    maps = method.class_map(activations, labels)
+    if method_name != "acol" and (name == "inception_v3" or method_name == "spg"):
+        # this classifier is a convolution, whose map holds the bias and is not divided by the channels
+        maps = maps * blocks.channels + network.head.linear.bias[labels][:, None, None]
+    pairs = [(activations.logits, vector["logits"]), (maps, vector["cam"])]
+    if "logits_b" in vector:  # recorded without labels: erased by the class with the highest logit
+        erased = method.activate(images, activations.logits.argmax(1)).taps["head.b"]
+        pairs.append((network.head.b.classifier(erased), vector["logits_b"]))
+    for found, expected in pairs:
         assert np.abs(found.numpy() - expected).max() / np.abs(expected).max() < 1e-3
 
 
@@ -198,7 +226,8 @@ def test_resnet50_at_stride_32_is_torchvisions() -> None:
     theirs.load_state_dict(state, strict=False)
     backbone = make("resnet50", stride=32)
     network = Classifier(backbone, CamHead(2048, 1000)).eval()
-    network.load_state_dict({resnet50_key(key): value for key, value in state.items()}, strict=False)
+    keys = our_keys("resnet50", "cam", list(state))
+    network.load_state_dict({keys[key]: value for key, value in state.items()}, strict=False)
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(network(images).logits, theirs(images))
 

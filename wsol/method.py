@@ -37,6 +37,9 @@ class Method(nn.Module):
         network: backbone and head; a method with a head of its own replaces `network.head`.
     """
 
+    slow_head = False
+    """The head learns at the backbone's rate. Published for heads that the released optimizer did not find by their names."""
+
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
@@ -95,6 +98,8 @@ class Method(nn.Module):
         for name, block in backbone.blocks.items():
             if name not in backbone.fast_blocks:
                 yield from block.parameters()
+        if self.slow_head:
+            yield from self.network.head.parameters()
 
 
 class Wrapper(Method):

@@ -28,6 +28,7 @@ class Backbone(nn.Module):
     Args:
         blocks: name -> module, in the order of execution; a name holds no dot.
         info: name -> channels and stride of the block's output.
+        name: under which methods list their published places in this network; without it they place their layers by stride.
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
         pixel_mean: subtracted from RGB in [0, 1].
         pixel_std: divides the difference.
@@ -38,6 +39,7 @@ class Backbone(nn.Module):
         blocks: Mapping[str, nn.Module],
         info: Mapping[str, BlockInfo],
         *,
+        name: str = "",
         fast_blocks: Iterable[str] = (),
         pixel_mean: tuple[float, float, float] = IMAGENET_MEAN,
         pixel_std: tuple[float, float, float] = IMAGENET_STD,
@@ -46,6 +48,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleDict(dict(blocks))
         self.inserted = nn.ModuleDict()
         self.info = dict(info)
+        self.name = name
         self.fast_blocks = tuple(fast_blocks)
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
@@ -66,6 +69,19 @@ class Backbone(nn.Module):
         """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes."""
         self._require([block])
         self.inserted[block] = module
+
+    def replace(self, block: str, module: nn.Module, channels: int | None = None) -> None:
+        """Run `module` in the place of `block`. Its output has the same size and, where they are given, other channels."""
+        self._require([block])
+        self.blocks[block] = module
+        if channels is not None:
+            self.info[block] = BlockInfo(channels, self.info[block].stride)
+
+    def remove(self, *blocks: str) -> None:
+        """Leave blocks out, with their weights: an unused weight would stop distributed training."""
+        self._require(blocks)
+        for block in blocks:
+            del self.blocks[block], self.info[block]
 
     def forward(self, images: Tensor, taps: Iterable[str] = (), after: tuple[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the blocks.
@@ -129,12 +145,17 @@ class CamHead(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Backbone and head."""
+    """Backbone and head.
+
+    Attributes:
+        num_classes: K, also where a method replaces the head.
+    """
 
     def __init__(self, backbone: Backbone, head: CamHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head: nn.Module = head
+        self.num_classes = head.linear.out_features
 
     def forward(self, images: Tensor, taps: Iterable[str] = ()) -> Activations:
         """(B, 3, H, W) -> activations, with the outputs of the blocks named in `taps`."""

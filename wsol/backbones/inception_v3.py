@@ -29,7 +29,7 @@ class Config(BackboneConfig):
     every `weights` and learn at the head's rate.
 
     Attributes:
-        dropout: before each extra block and behind the last one; the published ADL network has none.
+        dropout: before each extra block and behind the last one; the method `adl` switches it off, as published.
         pixels: `imagenet` scales by the ImageNet mean and deviation as the published code does, `unit` to [-1, 1] as these weights were trained.
     """
 
@@ -44,7 +44,7 @@ def build(config: Config) -> Backbone:
     stride 8) `mixed_6a` ... `mixed_6e` `extra_1` `extra_2`."""
     blocks, info = _layers(config.stride, config.dropout)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if config.pixels == "imagenet" else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    backbone = Backbone(blocks, info, fast_blocks=EXTRA, pixel_mean=mean, pixel_std=std)
+    backbone = Backbone(blocks, info, name=config.name, fast_blocks=EXTRA, pixel_mean=mean, pixel_std=std)
     _weights.xavier(backbone)
     _weights.load(backbone, config.weights, _published(blocks))
     return backbone

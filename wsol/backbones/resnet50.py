@@ -30,7 +30,7 @@ class Config(BackboneConfig):
 def build(config: Config) -> Backbone:
     """Blocks `stem` (stride 2), `pool` (stride 4) and `layer<stage>_<bottleneck>`, counted as in torchvision."""
     blocks, info = _layers(config.stride)
-    backbone = Backbone(blocks, info, fast_blocks=[name for name in blocks if name.startswith("layer4_")])
+    backbone = Backbone(blocks, info, name=config.name, fast_blocks=[name for name in blocks if name.startswith("layer4_")])
     _weights.xavier(backbone)
     _weights.load(backbone, config.weights, _published(blocks))
     return backbone

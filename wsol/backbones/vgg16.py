@@ -33,7 +33,7 @@ class Config(BackboneConfig):
 def build(config: Config) -> Backbone:
     """Blocks `conv<group>_<index>` (with their ReLU), `pool1` ... `pool4` (`pool4` passes its input on at stride 8) and `conv6`."""
     blocks, info = _layers(config.stride)
-    backbone = Backbone(blocks, info, fast_blocks=["conv6"])
+    backbone = Backbone(blocks, info, name=config.name, fast_blocks=["conv6"])
     _weights.he(backbone)
     _weights.load(backbone, config.weights, _published(blocks))
     return backbone
