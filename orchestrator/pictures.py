@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
+
+from wsol.opencv import cv2
 
 MIN_SIDE = 192
 TRUE_COLOR = (64, 224, 96)

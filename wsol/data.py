@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from wsol import metadata
 from wsol.config import DatasetConfig
 from wsol.errors import InputError
 from wsol.metadata import Metadata
+from wsol.opencv import cv2
 from wsol.threads import map_ahead
 from wsol.types import Annotation
 
