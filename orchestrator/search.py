@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,15 @@ from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
 from wsol.errors import RunFailed
 
 
-def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str, float]) -> None:
+def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str, float], stopped: Callable[[], bool]) -> None:
     """Run all trials that the study still asks for.
+
+    Args:
+        study: asks and is told.
+        plan: what a trial takes.
+        progress: shows it.
+        resources: Ray's resource totals.
+        stopped: whether the user wants it to stop.
 
     Raises:
         KeyboardInterrupt: the user stopped it; what was running stays resumable.
@@ -31,7 +39,7 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
         return
     state = study.folder / ".tune"
     shutil.rmtree(state, ignore_errors=True)
-    searcher = StudySearcher(study, plan, progress)
+    searcher = StudySearcher(study, plan, progress, stopped)
     tuner = tune.Tuner(
         _trainable(plan, resources),
         tune_config=tune.TuneConfig(search_alg=searcher, num_samples=waiting, max_concurrent_trials=plan.concurrent, reuse_actors=True),
@@ -55,9 +63,9 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
 
-    def __init__(self, study: Study, plan: Plan, progress: Progress) -> None:
+    def __init__(self, study: Study, plan: Plan, progress: Progress, stopped: Callable[[], bool]) -> None:
         super().__init__()
-        self._study, self._plan, self._progress = study, plan, progress
+        self._study, self._plan, self._progress, self._stopped = study, plan, progress, stopped
         self._numbers: dict[str, int] = {}
         self._started: dict[str, float] = {}
 
@@ -73,6 +81,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An epoch ended."""
+        if self._stopped():
+            raise KeyboardInterrupt
         if "objective_now" in result:
             self._study.report(self._numbers[trial_id], result)
             self._progress.epoch(self._numbers[trial_id], result)

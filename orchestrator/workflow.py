@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,8 +204,8 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.value if done else None, console)
     try:
-        with _interruptible(folder), progress:
-            run_trials(study, plan, progress, resources)
+        with _interruptible(folder) as stopped, progress:
+            run_trials(study, plan, progress, resources, stopped.is_set)
     finally:
         runs.write_trials(folder, study.trials())
     return _conclude(study, folder, _on_ray(plan), test=True)
@@ -303,17 +304,26 @@ def _with_resources(folder: Path, overrides: list[str]) -> Experiment:
 
 
 @contextlib.contextmanager
-def _interruptible(folder: Path) -> Iterator[None]:
-    """SIGTERM ends a run like Ctrl-C: resumable."""
+def _interruptible(folder: Path) -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end a run so that it can be resumed.
+
+    Yields:
+        set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor, which may just be running.
+    """
+    stopped = threading.Event()
 
     def stop(number: int, frame: object) -> None:
+        stopped.set()
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, stop)
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stopped
+        if stopped.is_set():
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; continue with: python launch.py resume {folder}")
         raise
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -103,7 +103,7 @@ def test_ctrl_c_is_resumable(space_file: Path) -> None:
     )
     wait_for(lambda: Path("runs/tiny/trials/0000/manifest.json").exists(), process)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 130, out
     assert "continue with: python launch.py resume runs/tiny" in out
     code, out = launch("resume", "--run", "runs/tiny")
