@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from wsol.config import PluginConfig
+from wsol.normalizers._shared import ratio, without_broken
 
 
 class Config(PluginConfig):
@@ -37,9 +37,6 @@ def min_max(maps: Tensor) -> Tensor:
     Returns:
         (B, H, W), same type. A constant map and a map with a value that is not finite become zeros, with zero gradient.
     """
-    extent = maps.detach().amax((1, 2), keepdim=True) - maps.detach().amin((1, 2), keepdim=True)
-    usable = torch.isfinite(extent) & (extent > 0)
-    # Unusable maps are replaced before anything is computed: a NaN behind a later `where` would still poison the gradient.
-    maps = torch.where(usable, maps, 0.0)
-    shifted = maps - maps.amin((1, 2), keepdim=True)
-    return shifted / torch.where(usable, shifted.amax((1, 2), keepdim=True), 1.0)
+    usable = without_broken(maps)
+    shifted = usable - usable.amin((1, 2), keepdim=True)
+    return ratio(shifted, shifted.amax((1, 2), keepdim=True))
