@@ -73,26 +73,47 @@ def resume(
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="with --experiment: change values of the file")] = None,
     split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
     test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
+    save_maps: Annotated[Path | None, typer.Option(metavar="DIR", help="write the raw maps as <image_id>.npy")] = None,
+    maps: Annotated[Path | None, typer.Option(metavar="DIR", help="score these maps, <image_id>.npy (h, w) of any size, instead of a run")] = None,
+    experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="with --maps: a search-space file with data set and metrics")] = None,
     baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
     metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
     image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
 ) -> None:
-    """Score the winner of a run, or a baseline on metadata alone."""
+    """Score the winner of a run, anybody's maps, or a baseline on metadata alone."""
     from orchestrator import workflow
 
+    words = [str(run), *(overrides or [])] if run is not None else []
+    if split not in ("train_fullsup", "test"):
+        raise typer.BadParameter(f"--split {split}: use train_fullsup or test")
     if baseline is not None:
-        if baseline != "center_gaussian" or metadata is None or folder is not None:
+        if baseline != "center_gaussian" or metadata is None or words:
             raise typer.BadParameter("use --baseline center_gaussian --metadata DIR, without a run")
         workflow.evaluate_baseline(metadata, image_size)
-    elif folder is None:
-        raise typer.BadParameter("give the run folder, or --baseline center_gaussian --metadata DIR")
-    elif split not in ("train_fullsup", "test"):
-        raise typer.BadParameter(f"--split {split}: use train_fullsup or test")
+    elif maps is not None:
+        if experiment is None or save_maps is not None or test_again is not None:
+            raise typer.BadParameter("use --maps DIR --experiment FILE [KEY=VALUE]... [--split test]")
+        workflow.evaluate_maps(maps, experiment, words, split)
+    elif run is None or overrides:
+        raise typer.BadParameter("give one run folder, or --maps DIR --experiment FILE, or --baseline center_gaussian --metadata DIR")
     else:
-        workflow.evaluate(folder, split, test_again)
+        workflow.evaluate(run, split, test_again, save_maps)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished runs; the first is what the others are compared with")],
+    metric: Annotated[str, typer.Option(help="such as max_box_acc_v2, top1 or max_box_acc_by_size/small")] = "max_box_acc_v2",
+    split: Annotated[str, typer.Option(help="test or train_fullsup")] = "test",
+) -> None:
+    """Compare finished runs, with 95 % intervals and the paired bootstrap."""
+    from orchestrator import workflow
+
+    workflow.compare(folders, metric, split)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 from orchestrator.summary import TrialRow
 
 Spec = dict[str, Any]
+
+ThresholdCurves = Mapping[str, tuple[list[float], list[float]]]
+"""Curve -> score thresholds and percent."""
 
 COLORS = {"complete": "var(--complete)", "pruned": "var(--pruned)", "failed": "var(--failed)", "running": "var(--running)"}
 MAX_CATEGORIES = 24
@@ -87,6 +90,32 @@ def curves(trials: Sequence[TrialRow], winner: int | None, objective: str) -> Fi
     layout = {"xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)), "yaxis": {"title": {"text": objective}}, "height": 340}
     caption = f"{_states(shown)} that reported at least one epoch."
     return Figure("curves", "Objective by epoch", caption, {"data": [trace for trace in (*data, front) if trace["x"]], "layout": layout})
+
+
+def thresholds(curves: Mapping[str, ThresholdCurves], name: Callable[[str], str]) -> Figure | None:
+    """Percent of images right over the score threshold, a line for each IoU; what the protocol reports is the top of each.
+
+    Args:
+        curves: split -> curve -> score thresholds and percent.
+        name: makes a curve readable.
+    """
+    colors, dashes = ("var(--complete)", "var(--best)", "var(--running)"), {"train_fullsup": "dot", "test": "solid"}
+    data = [
+        {
+            "x": x,
+            "y": y,
+            "mode": "lines",
+            "name": f"{name(curve)}, {split}",
+            "line": {"color": color, "width": 2, "dash": dashes[split]},
+        }
+        for split, lines in curves.items()
+        for color, (curve, (x, y)) in zip(itertools.cycle(colors), lines.items(), strict=False)
+    ]
+    if not data:
+        return None
+    layout = {"xaxis": {"title": {"text": "score threshold"}, "range": [0, 1]}, "yaxis": {"title": {"text": "images right, %"}}, "height": 340}
+    caption = "The winner on each split. The protocol reports the top of each curve; where the tops lie apart, the threshold does not carry over."
+    return Figure("thresholds", "Accuracy by score threshold", caption, {"data": data, "layout": layout})
 
 
 def slices(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], winner: int | None, objective: str) -> list[Figure]:

@@ -16,6 +16,8 @@ from wsol.files import sha256, write_text
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from orchestrator.experiment import Experiment
+
 Measure = Callable[[dict[str, Any]], dict[str, Any]]
 """Runs `measure` somewhere: here, or on a node with a GPU."""
 
@@ -31,19 +33,31 @@ def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> di
         return None
     objective = study.experiment.study.objective
     result = {"trial": trial.number, "objective": objective, "value": trial.value, **export_winner(study, trial, folder)}
-    request = {"folder": str(folder), "split": "train_fullsup", "objective": objective.partition("/")[2]}
-    measured = measure_at({**request, "post_hoc": study.experiment.post_hoc, "pictures": True})
-    result["value_measured_again"] = measured["own"][request["objective"]]
+    result.update(choose(study.experiment, folder, measure_at))
     _require_same(result)
-    write_config(study, folder, trial.number, measured["config"])
-    result.update(config=measured["config"], post_hoc=measured["grid"], train_fullsup=measured["metrics"])
-    result["baseline"] = {"train_fullsup": measured["baseline"]}
+    write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     if test and not runs.tested(folder):
         evaluate_test(folder, measure_at, result["train_fullsup"], None)
     if runs.tested(folder):
         result["baseline"]["test"] = runs.tested(folder)[0]["baseline"]
+        result["intervals"]["test"] = runs.tested(folder)[0]["intervals"]
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
     return result
+
+
+def choose(experiment: Experiment, folder: Path, measure_at: Measure) -> dict[str, Any]:
+    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of `best/result.json`."""
+    metric = experiment.study.objective.partition("/")[2]
+    request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
+    measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True})
+    return {
+        "value_measured_again": measured["own"][metric],
+        "config": measured["config"],
+        "post_hoc": measured["grid"],
+        "train_fullsup": measured["metrics"],
+        "intervals": {"train_fullsup": measured["intervals"]},
+        "baseline": {"train_fullsup": measured["baseline"]},
+    }
 
 
 def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, Any]:
@@ -53,18 +67,18 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, A
         raise InputError(f"{checkpoints.folder}: the winner's checkpoint is missing")
     (folder / "best").mkdir(exist_ok=True)
     digest = write_state(folder / "best" / "weights.pt", {"method": checkpoints.load(checkpoints.best)["method"]})
-    write_config(study, folder, trial.number, study.config_of(trial).model_dump(mode="json"))
+    write_config(study.experiment, folder, f"Trial {trial.number}", study.config_of(trial).model_dump(mode="json"))
     return {"epoch": checkpoints.best.epoch, "checkpoint_sha256": digest}
 
 
-def write_config(study: Study, folder: Path, number: int, config: dict[str, Any]) -> None:
-    """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again."""
+def write_config(experiment: Experiment, folder: Path, what: str, config: dict[str, Any]) -> None:
+    """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
     write_text(folder / "best" / "config.yaml", runs.to_yaml(config))
-    whole = {**study.experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
-    write_text(folder / "best.yaml", f"# Trial {number} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{runs.to_yaml(whole)}")
+    whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
+    write_text(folder / "best.yaml", f"# {what} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{runs.to_yaml(whole)}")
 
 
-def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None) -> dict[str, Any]:
+def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None, save_maps: Path | None = None) -> dict[str, Any]:
     """Evaluate the winner on the test split and record it.
 
     Args:
@@ -72,14 +86,15 @@ def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], r
         measure_at: where to evaluate.
         chosen: the winner's metrics on train_fullsup, whose score thresholds give the numbers under `fixed`.
         reason: why again, if it was evaluated before.
+        save_maps: a folder for the raw maps.
 
     Raises:
         InputError: it was evaluated before and no reason is given.
     """
     runs.require_untested(folder, reason)
-    measured = measure_at({"folder": str(folder), "split": "test", "chosen": chosen})
+    measured = measure_at({"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)})
     entry = {"time": runs.now(), "checkpoint_sha256": sha256(folder / "best" / "weights.pt"), "reason": reason}
-    runs.record_test(folder, {**entry, **{name: measured[name] for name in ("metrics", "baseline", "config")}})
+    runs.record_test(folder, {**entry, **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config")}})
     return measured
 
 

@@ -1,4 +1,4 @@
-"""Measure the exported winner on a split: its metrics, the centre Gaussian beside them, pictures, and the choice of post-hoc settings."""
+"""Measure the exported winner on a split: metrics with intervals, the centre Gaussian beside them, pictures, and the choice of post-hoc settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.scores import write_scores
 from orchestrator.space import replaced
 from wsol.checkpoint import read_state
 from wsol.config import TrainConfig
@@ -31,33 +32,39 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `folder` of the run and `split`. Optional: `directory`, where relative paths start; `chosen`: metrics on train_fullsup whose score
             thresholds are used as well; `post_hoc`: dotted path -> values, of which the combination with the highest `objective` is taken;
-            `pictures`: write examples.
+            `pictures`: write examples; `save_maps`: a folder for the raw maps.
 
     Returns:
-        metrics, baseline and config; `own`: the metrics without post-hoc settings; `grid`: what every combination scored.
+        metrics, intervals, baseline and config; `own`: the metrics without post-hoc settings; `grid`: what every combination scored. Bootstrap
+        replicates and curves are left in `best/scores-<split>.npz`.
     """
     os.chdir(request.get("directory", "."))
     from wsol import build
     from wsol.baseline import center_gaussian, score_constant_map
+    from wsol.scoring import score
 
     best = Path(request["folder"]) / "best"
     own, weights = read_winner(best)
     dataset = build.dataset(own.data)
     images = build.images(dataset, request["split"], own.data)
     combinations = post_hoc_settings(own, request.get("post_hoc", {}))
-    scored = _score([config for _, config in combinations], weights, images, dataset.num_classes, request.get("chosen"))
-    values = [metrics[request["objective"]] for metrics in scored] if len(scored) > 1 else [0.0]
-    config, metrics = combinations[values.index(max(values))][1], scored[values.index(max(values))]
+    grid = _score([config for _, config in combinations], weights, images, dataset.num_classes) if len(combinations) > 1 else []
+    values = [metrics[request["objective"]] for metrics in grid]
+    config = combinations[values.index(max(values))][1] if grid else own
+    method = _build(config, weights, dataset.num_classes)
+    scores = score(method, images, config.evaluation, request.get("chosen"), save_to=request.get("save_maps") and Path(request["save_maps"]))
+    write_scores(best, scores, images.split)
     gaussian = center_gaussian((images.size, images.size), images.size / 4)
     annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
     if request.get("pictures"):
-        write_pictures(best, _build(config, weights, dataset.num_classes), config, dataset, metrics)
+        write_pictures(best, method, config, dataset, scores.metrics)
     return {
-        "metrics": metrics,
+        "metrics": scores.metrics,
+        "intervals": scores.intervals(),
         "baseline": score_constant_map(gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step),
         "config": config.model_dump(mode="json"),
-        "own": scored[0],
-        "grid": [{"values": chosen, "value": value} for (chosen, _), value in zip(combinations, values, strict=True)],
+        "own": grid[0] if grid else scores.metrics,
+        "grid": [{"values": chosen, "value": value} for (chosen, _), value in zip(combinations, values, strict=True)] if grid else [],
     }
 
 
@@ -75,17 +82,15 @@ def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> li
     return found
 
 
-def _score(
-    configs: list[TrainConfig], weights: dict[str, Any], images: ImageStore, num_classes: int, chosen: dict[str, float] | None
-) -> list[dict[str, float]]:
-    """Metrics of each configuration; those with the same method share it, and its forward pass where the extractor allows."""
+def _score(configs: list[TrainConfig], weights: dict[str, Any], images: ImageStore, num_classes: int) -> list[dict[str, float]]:
+    """Metrics of each configuration; those with the same method share one pass over the images."""
     from wsol.evaluation import evaluate_settings
 
     results: dict[int, dict[str, float]] = {}
     for first in configs:
         alike = [index for index, config in enumerate(configs) if config.method == first.method and index not in results]
         if alike:
-            scored = evaluate_settings(_build(first, weights, num_classes), images, [configs[index].evaluation for index in alike], chosen)
+            scored = evaluate_settings(_build(first, weights, num_classes), images, [configs[index].evaluation for index in alike])
             results.update(zip(alike, scored, strict=True))
     return [results[index] for index in range(len(configs))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -82,22 +83,25 @@ class Progress:
         self._bar.update(self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left())
 
 
-def score_table(scores: dict[str, dict[str, float]], baselines: dict[str, dict[str, float]]) -> Table:
-    """Metrics as rows, splits as columns, the centre Gaussian of the same images beside each."""
+def score_table(
+    title: str, metrics: Mapping[str, float], baseline: Mapping[str, float], intervals: Mapping[str, Sequence[float]] | None = None
+) -> Table:
+    """Metrics of one split as rows, with their 95 % intervals and the centre Gaussian of the same images."""
     table = Table(box=None, pad_edge=False)
     table.add_column("metric")
-    for split in scores:
-        table.add_column(split, justify="right")
-        if split in baselines:
-            table.add_column("centre Gauss", justify="right", style="dim")
-    names = dict.fromkeys(name for metrics in scores.values() for name in metrics)
-    shown = [name for name in names if "threshold" not in name]  # the thresholds are in the JSON files
-    for name in shown:
-        row = [name]
-        for split, metrics in scores.items():
-            row.append(f"{metrics[name]:.3f}" if name in metrics else "")
-            if split in baselines:
-                row.append(f"{baselines[split][name]:.3f}" if name in baselines[split] else "")
+    table.add_column(title, justify="right")
+    if intervals:
+        table.add_column("95 %", justify="right", style="dim")
+    if baseline:
+        table.add_column("centre Gauss", justify="right", style="dim")
+    for name, value in metrics.items():
+        if "threshold" in name or "/size_" in name or "/fixed_size_" in name or "/images_" in name:
+            continue  # details; they are in the JSON files
+        row = [name, f"{value:.3f}"]
+        if intervals:
+            row.append("{:.2f} to {:.2f}".format(*intervals[name]) if name in intervals else "")
+        if baseline:
+            row.append(f"{baseline[name]:.3f}" if name in baseline else "")
         table.add_row(*row)
     return table
 

@@ -18,11 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from orchestrator import figures
 from orchestrator.figures import Figure
+from orchestrator.scores import read_scores
 from orchestrator.summary import Summary, parse_time, read_summary
+from wsol.errors import InputError
 from wsol.files import write_text
 
 if TYPE_CHECKING:
@@ -124,6 +127,7 @@ def _figures(summary: Summary, order: Sequence[str]) -> list[Figure]:
     drawn = [
         figures.history(trials, objective, summary.maximize),
         figures.curves(trials, winner, objective),
+        figures.thresholds(_threshold_curves(summary), _metric),
         figures.timeline(trials, datetime.now(UTC) if summary.state == "running" else summary.updated),
         figures.parallel(trials, order, summary.log_params, objective),
         *figures.slices(trials, order, summary.log_params, winner, objective),
@@ -131,14 +135,32 @@ def _figures(summary: Summary, order: Sequence[str]) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
+def _threshold_curves(summary: Summary) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Split -> curve of the objective's metric -> thresholds and percent, a hundred points each."""
+    found = {}
+    for split in ("train_fullsup", "test"):
+        try:
+            stored = read_scores(summary.folder / "best", split)
+        except InputError:  # not scored yet
+            continue
+        every = max(1, round(0.01 / stored.threshold_step))
+        found[split] = {
+            name: ((np.arange(0, len(curve), every) * stored.threshold_step).round(4).tolist(), curve[::every].round(3).tolist())
+            for name, curve in stored.curves.items()
+            if name.startswith(summary.objective.partition("/")[2])
+        }
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class MetricLine:
-    """One metric of one split; `difference` is in points, None where there is nothing to subtract."""
+    """One metric of one split; `difference` is in points, None where there is nothing to subtract; `interval`: 95 %, over images."""
 
     key: str
     value: float
     baseline: float | None
     difference: float | None
+    interval: tuple[float, float] | None = None
 
     @property
     def is_threshold(self) -> bool:
@@ -157,16 +179,16 @@ class Split:
 
 def _split(summary: Summary, name: str) -> Split:
     metric = summary.objective.partition("/")[2]
-    values, baseline = summary.metrics(name), summary.metrics(name, baseline=True)
+    values, baseline, intervals = summary.metrics(name), summary.metrics(name, baseline=True), summary.intervals(name)
     keys = sorted(values, key=lambda key: ("threshold" in key, not key.startswith(metric), key.count("/") > 0, key))
     first = {_metric(key): key for key in reversed(keys)}  # top1 and top1/loc are one number
-    lines = [_line(key, values[key], baseline.get(key)) for key in keys if first[_metric(key)] == key]
+    lines = [_line(key, values[key], baseline.get(key), intervals.get(key)) for key in keys if first[_metric(key)] == key]
     return Split(name, lines, next((line for line in lines if line.key == metric), None))
 
 
-def _line(key: str, value: float, baseline: float | None) -> MetricLine:
+def _line(key: str, value: float, baseline: float | None, interval: tuple[float, float] | None) -> MetricLine:
     in_points = not any(word in key for word in NOT_POINTS)
-    return MetricLine(key, value, baseline, value - baseline if in_points and baseline is not None else None)
+    return MetricLine(key, value, baseline, value - baseline if in_points and baseline is not None else None, interval if in_points else None)
 
 
 def _pictures(summary: Summary) -> list[dict[str, Any]]:

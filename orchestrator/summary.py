@@ -128,6 +128,12 @@ class Summary:
         start = parse_time(self.info.get("started"))
         return None if start is None else max(((parse_time(self.info.get("ended")) or self.updated) - start).total_seconds(), 0.0)
 
+    def intervals(self, split: str) -> dict[str, tuple[float, float]]:
+        """Metric -> 95 % interval over images of the winner on `train_fullsup` or `test`."""
+        source = self.test.get("intervals") if split == "test" else (self.result.get("intervals") or {}).get(split)
+        pairs = {key: (_number(low), _number(high)) for key, (low, high) in (source or {}).items()}
+        return {key: (low, high) for key, (low, high) in pairs.items() if low is not None and high is not None}
+
     def metrics(self, split: str, baseline: bool = False) -> dict[str, float]:
         """Metric -> value of the winner, or of the centre-Gaussian baseline, on `train_fullsup` or `test`; names without the split."""
         if baseline:

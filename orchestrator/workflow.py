@@ -122,14 +122,51 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
     return _conclude(study, folder, measure, test=False) if study else folder
 
 
-def evaluate(folder: Path, split: str, test_again: str | None) -> dict[str, float]:
-    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded."""
+def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
+    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps can be saved on the way."""
     if split == "test":
-        measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again)
+        measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps)
     else:
-        measured = measure({"folder": str(folder), "split": split})
-    console.print(score_table({split: measured["metrics"]}, {split: measured["baseline"]}))
+        measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
+    console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
+    if save_maps:
+        console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
     return dict(measured["metrics"])
+
+
+def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:
+    """Score anybody's maps against a data set.
+
+    Args:
+        maps: a folder with `<image_id>.npy`, (h, w) of any size, for every image of the split.
+        path: a search-space file; of its `trial`, the data set and the evaluation count.
+        overrides: `KEY=VALUE`.
+        split: `train_fullsup` or `test`.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    from wsol import build
+    from wsol.scoring import map_sizes, score_files
+
+    config = _load(path, overrides).experiment.trial
+    part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
+    sizes = map_sizes(maps, part)
+    console.print(f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}")
+    for (height, width), number in sorted(sizes.items()):
+        resized = "as they are" if (height, width) == (side, side) else f"resized to {side} x {side} (bicubic)"
+        console.print(f"  {number} of {height} x {width}, {resized}")
+    scores = score_files(maps, part, side, config.evaluation)
+    console.print(score_table(split, scores.metrics, {}, scores.intervals()))
+    return scores.metrics
+
+
+def compare(folders: list[Path], metric: str, split: str) -> None:
+    """Print finished runs side by side, with paired differences from the first."""
+    from orchestrator.compare import compare, comparison_table
+
+    console.print(comparison_table(compare(folders, metric, split), metric, split))
+    console.print("* the 95 % interval of the difference leaves out 0", style="dim")
 
 
 def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
@@ -152,7 +189,7 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
     scores = score_constant_map(center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step)
     console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
-    console.print(score_table({"centre Gaussian": scores}, {}))
+    console.print(score_table("centre Gaussian", scores, {}))
     return scores
 
 
@@ -285,7 +322,8 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
     tested = runs.tested(folder)
     console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested[0]["metrics"]} if tested else {})}
-    console.print(score_table(scores, result["baseline"]))
+    for split, metrics in scores.items():
+        console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
     if not tested:
         console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
     console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import re
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import published_networks
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ import vectors_support
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from wsol import plugins
+from wsol import layouts, plugins
 from wsol.backbones import _weights
 from wsol.errors import InputError
 from wsol.method import Method
@@ -117,80 +116,6 @@ def test_tiny_does_not_shift_its_maps(stride: int) -> None:
 # --- the numbers of the published networks ----------------------------------------------------------------------------------------------
 
 
-def procedural(state: dict[str, Tensor], salt: str) -> dict[str, Tensor]:
-    """Weights drawn from the key's name, as the recording did."""
-    drawn = {}
-    for key, value in state.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        shape = tuple(value.shape)
-        noise = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
-        if key.endswith("running_var"):
-            noise = 1 + 0.1 * np.abs(noise)
-        elif key.endswith("running_mean"):
-            noise = 0.1 * noise
-        elif len(shape) == 1:
-            noise = 1 + 0.1 * noise if key.endswith("weight") else 0.05 * noise
-        else:
-            noise = noise * np.sqrt(2 / np.prod(shape[1:]))
-        drawn[key] = torch.from_numpy(noise.astype(np.float32))
-    return drawn
-
-
-HEADS = {"fc": "linear", "SPG_A4": "linear", "SPG_A_4": "linear"}
-HEADS |= {
-    f"classifier_{x}.{i}": f"{x.lower()}.{ours}" for x in "AB" for i, ours in ((0, "hidden.conv_1"), (2, "hidden.conv_2"), (4, "classifier.linear"))
-}
-HEADS |= {"SPG_B_1a.0": "b1.0", "SPG_B_2a.0": "b2.0", "SPG_B_shared.0": "shared.0.0", "SPG_B_shared.2": "shared.1"}
-HEADS |= {"SPG_C.0": "fused.0.0", "SPG_C.2": "fused.1"}
-"""Published module of a head -> ours."""
-
-
-def resnet50_module(module: str, method: str = "cam") -> str:
-    if not (found := re.match(r"(layer4_[12]|layer\d|SPG_A[12])\.(\d)\.(.+)", module)):
-        return {"conv1": "stem.conv", "bn1": "stem.norm"}[module]
-    stage, index, rest = found[1], int(found[2]), found[3]
-    parts = {"SPG_A1": ("layer3", 0), "SPG_A2": ("layer3", 1), "layer4_1": ("layer4", 0), "layer4_2": ("layer4", 1)}
-    stage, first = parts.get(stage, (stage, 0))
-    if method == "adl" and stage in ("layer3", "layer4") and index > 0:
-        first -= 1  # the layer inserted behind block 0 is counted too
-    return f"{stage}_{first + index}.{rest}"
-
-
-def inception_v3_module(module: str) -> str:
-    module = re.sub(r"^Conv2d_(\d.)_\dx\d", r"conv_\1", re.sub(r"^Mixed", "mixed", module))
-    return re.sub(r"^SPG_A3_([12])b\.\d", r"extra_\1.conv", module)
-
-
-def vgg16_modules(modules: list[str]) -> dict[str, str]:
-    """Convolutions by their order, because dropped pools and inserted layers shift the published indices."""
-    blocks = [f"conv{group}_{index}.conv" for group, count in enumerate((2, 2, 3, 3, 3), start=1) for index in range(1, count + 1)]
-    convolutions = [module for module in modules if module.startswith(("features.", "SPG_A_1.", "SPG_A_2."))]
-    return {**dict(zip(convolutions, blocks, strict=True)), "conv6": "conv6.conv", "SPG_A_3.0": "conv6.0.0", "SPG_A_3.2": "conv6.1.0"}
-
-
-def our_keys(name: str, method: str, keys: list[str]) -> dict[str, str]:
-    """Published key -> ours, of a network with head."""
-    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in keys))
-    if name == "vgg16":
-        bodies = vgg16_modules(modules)
-    elif name == "resnet50":
-        bodies = {module: resnet50_module(module, method) for module in modules if module not in HEADS}
-    else:
-        bodies = {module: inception_v3_module(module) for module in modules}
-    ours = {module: f"head.{HEADS[module]}" if module in HEADS else f"backbone.blocks.{bodies[module]}" for module in modules}
-    return {key: f"{ours[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}" for key in keys}
-
-
-def published_state(path: Path, name: str, method: str, salt: str) -> dict[str, Tensor]:
-    """The procedural weights of a recorded network under our keys; its classifiers are 1x1 convolutions in places."""
-    shapes = json.loads((path.parent / f"state_dict_keys_{'brid' if method == 'drop' else 'base'}.json").read_text())[path.stem]
-    shapes = {key: torch.empty(shape) for key, shape in (shapes.items() if isinstance(shapes, dict) else shapes)}
-    ours = our_keys(name, method, list(shapes))
-    state = {ours[key]: value for key, value in procedural(shapes, salt).items()}
-    return {key: value.flatten(1) if key.endswith("linear.weight") else value for key, value in state.items()}
-
-
 @pytest.mark.parametrize("path", vectors_support.files("backbones"))
 @torch.no_grad()
 def test_published_network(path: Path) -> None:
@@ -199,8 +124,8 @@ def test_published_network(path: Path) -> None:
     plugin = plugins.load("method", "cam" if method_name == "drop" else method_name)  # what `drop` adds has no weights
     method = plugin.build(plugin.Config(), Classifier(blocks, CamHead(blocks.channels, 7))).eval()
     network = method.network
-    missing, unexpected = network.load_state_dict(published_state(path, name, method_name, str(vector["key_salt"])), strict=False)
-    assert not unexpected and all(key.endswith("num_batches_tracked") for key in missing)
+    state = published_networks.state(path.stem, str(vector["key_salt"]))
+    layouts.fill(method, "bridging_gap" if method_name == "drop" else "wsolevaluation", state, path.name)
 
     images = torch.from_numpy(np.random.default_rng(int(vector["input_seed"])).standard_normal((2, 3, 224, 224)).astype(np.float32))
     labels = torch.from_numpy(vector["labels"])
@@ -222,12 +147,11 @@ def test_resnet50_at_stride_32_is_torchvisions() -> None:
     from torchvision.models import resnet50
 
     theirs = resnet50(weights=None).eval()
-    state = procedural(theirs.state_dict(), "")
+    state = published_networks.procedural(theirs.state_dict(), "")
     theirs.load_state_dict(state, strict=False)
     backbone = make("resnet50", stride=32)
     network = Classifier(backbone, CamHead(2048, 1000)).eval()
-    keys = our_keys("resnet50", "cam", list(state))
-    network.load_state_dict({keys[key]: value for key, value in state.items()}, strict=False)
+    layouts.fill(Method(network), "wsolevaluation", state, "torchvision")
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(network(images).logits, theirs(images))
 

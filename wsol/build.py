@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsol import plugins
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
-from wsol.data import Dataset
+from wsol.data import Dataset, Split
 from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric
@@ -47,11 +47,15 @@ def dataset(config: DatasetConfig) -> Dataset:
     return built
 
 
-def images(data: Dataset, split: str, config: DatasetConfig) -> ImageStore:
-    """The images of one split, cut to the configured number of each class: train_weaksup at `resize_size`, the others on the evaluation grid."""
-    per_class = {"train_weaksup": config.subset_per_class, "train_fullsup": config.fullsup_per_class}.get(split)
-    selected = data.split(split) if per_class is None else data.split(split).subset(per_class, config.subset_seed)
-    return ImageStore(selected, config.resize_size if split == "train_weaksup" else config.image_size, config)
+def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
+    """One split, cut to the configured number of images of each class."""
+    per_class = {"train_weaksup": config.subset_per_class, "train_fullsup": config.fullsup_per_class}.get(name)
+    return data.split(name) if per_class is None else data.split(name).subset(per_class, config.subset_seed)
+
+
+def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
+    """The images of one split: train_weaksup at `resize_size`, the others on the evaluation grid."""
+    return ImageStore(split(data, name, config), config.resize_size if name == "train_weaksup" else config.image_size, config)
 
 
 def extractor(config: EvaluationConfig) -> Extractor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wsol import build, distributed
 from wsol.config import EvaluationConfig
+from wsol.data import Split
 from wsol.errors import InputError
 from wsol.images import ImageStore
 from wsol.loading import EvalLoader, to_batch
@@ -26,11 +27,17 @@ IMAGES_PER_TASK = 8
 
 @dataclass(frozen=True, slots=True)
 class RawScores:
-    """What the network says of some images, on the CPU: positions in the split, raw maps (b, h, w) float32, logits (b, K)."""
+    """What is known of some images before their maps are resized, on the CPU.
+
+    Attributes:
+        positions: n places in the split.
+        maps: one tensor (n, h, w) float32 for each extractor.
+        logits: likewise (n, K); None where there is no classifier.
+    """
 
     positions: list[int]
-    maps: Tensor
-    logits: Tensor
+    maps: list[Tensor]
+    logits: list[Tensor | None]
 
 
 def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -54,47 +61,48 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chose
 def evaluate_settings(
     method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float] | None = None
 ) -> list[dict[str, float]]:
-    """`evaluate` under several settings; those with the same extractor share one forward pass."""
-    results: dict[int, dict[str, float]] = {}
-    while len(results) < len(settings):
-        first = next(config for index, config in enumerate(settings) if index not in results)
-        alike = {index: config for index, config in enumerate(settings) if config.extractor == first.extractor}
-        results.update(zip(alike, _evaluate_alike(method, images, list(alike.values()), chosen or {}), strict=True))
-    return [results[index] for index in range(len(settings))]
-
-
-def _evaluate_alike(method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float]) -> Iterator[dict[str, float]]:
-    totals = [_Counts(config) for config in settings]
-    for parts in _count(method, images, settings):
+    """`evaluate` under several settings, with one pass of the network over the images for all of them."""
+    totals = [Counts(config) for config in settings]
+    raw = forward(method, images, extractors(settings), settings[0].batch_size, rank=distributed.rank(), world=distributed.world())
+    for parts in count(raw, images.split, images.size, settings):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
-    return (total.over_workers().compute(chosen) for total in totals)
+    return [total.over_workers().compute(chosen or {}) for total in totals]
 
 
-class _Counts:
+def extractors(settings: list[EvaluationConfig]) -> list[EvaluationConfig]:
+    """The first of the settings with each extractor."""
+    return [config for index, config in enumerate(settings) if config.extractor not in [other.extractor for other in settings[:index]]]
+
+
+class Counts:
     """What is counted under one setting: the metrics, and how many maps were all zero."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config, self.metrics, self.degenerate = config, build.metrics(config), torch.zeros((), dtype=torch.int64)
 
     def update(self, sample: Sample) -> None:
+        """Count one image."""
         self.degenerate += int(not sample.score_map.any())
         for metric in self.metrics:
             metric.update(sample)
 
-    def merge(self, other: _Counts) -> None:
+    def merge(self, other: Counts) -> None:
+        """Add what another one counted."""
         self.degenerate += other.degenerate
         for metric, part in zip(self.metrics, other.metrics, strict=True):
             metric.merge(part.state())
 
-    def over_workers(self) -> _Counts:
-        total = _Counts(self.config)
+    def over_workers(self) -> Counts:
+        """The sum of all workers."""
+        total = Counts(self.config)
         total.degenerate = distributed.sum_over_workers(self.degenerate)
         for metric, own in zip(total.metrics, self.metrics, strict=True):
             metric.merge({name: distributed.sum_over_workers(value) for name, value in own.state().items()})
         return total
 
     def compute(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """All metrics; see `evaluate`."""
         results: dict[str, float] = {}
         for metric in self.metrics:
             results.update(metric.compute(), **metric.compute_at(chosen))
@@ -117,19 +125,23 @@ def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
     """The scored images of a split themselves, in its order, for looking at them."""
-    for raw in forward(method, images, config, rank=0, world=1):
-        yield from _samples(raw, images, config)
+    for raw in forward(method, images, [config], config.batch_size, rank=0, world=1):
+        yield from _samples(raw, images.split, images.size, [config])[0]
 
 
-def forward(method: Method, images: ImageStore, config: EvaluationConfig, *, rank: int, world: int) -> Iterator[RawScores]:
-    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch."""
-    extractor, device = build.extractor(config), distributed.device()
+def forward(
+    method: Method, images: ImageStore, settings: list[EvaluationConfig], batch_size: int, *, rank: int = 0, world: int = 1
+) -> Iterator[RawScores]:
+    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by the extractor of each setting."""
+    extract, device = [build.extractor(config) for config in settings], distributed.device()
     backbone = method.network.backbone
     with evaluation_mode(method):
-        for raw, positions in EvalLoader(images.split, images, batch_size=config.batch_size, rank=rank, world=world):
+        for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
             batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
-            scores = extractor(method, batch.images, batch.labels)
-            yield RawScores(positions, scores.maps.detach().float().cpu(), scores.logits.detach().float().cpu())
+            with backbone.shared_pass(batch.images):
+                scores = [extractor(method, batch.images, batch.labels) for extractor in extract]
+            maps, logits = [score.maps.detach().float().cpu() for score in scores], [score.logits.detach().float().cpu() for score in scores]
+            yield RawScores(positions, maps, list(logits))
 
 
 @contextmanager
@@ -144,31 +156,46 @@ def evaluation_mode(method: Method) -> Iterator[None]:
             module.training = training
 
 
-def _count(method: Method, images: ImageStore, settings: list[EvaluationConfig]) -> Iterator[list[_Counts]]:
-    """Counts of a few images at a time, in threads (finding boxes releases the GIL) while the network works on the next batch."""
+def count(raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], *, singly: bool = False) -> Iterator[list[Counts]]:
+    """What a few images add under every setting, in threads (finding boxes releases the GIL) while the network works on the next batch.
+
+    Args:
+        raw: maps by each of `extractors(settings)`.
+        split: has the annotations.
+        size: side in pixels of the evaluation grid.
+        settings: what to count.
+        singly: one image at a time, in the order of `raw`.
+    """
     threads = max(1, torch.get_num_threads())
-    batches = forward(method, images, settings[0], rank=distributed.rank(), world=distributed.world())
-    few = (part for raw in batches for part in _parts(raw))
-    yield from map_ahead(partial(_count_few, images=images, settings=settings), few, threads=threads, ahead=4 * threads)
+    few = (part for batch in raw for part in _parts(batch, 1 if singly else IMAGES_PER_TASK))
+    yield from map_ahead(partial(_count_few, split=split, size=size, settings=settings), few, threads=threads, ahead=4 * threads)
 
 
-def _parts(raw: RawScores) -> Iterator[RawScores]:
-    for start in range(0, len(raw.positions), IMAGES_PER_TASK):
-        part = slice(start, start + IMAGES_PER_TASK)
-        yield RawScores(raw.positions[part], raw.maps[part], raw.logits[part])
+def _parts(raw: RawScores, images: int) -> Iterator[RawScores]:
+    for start in range(0, len(raw.positions), images):
+        part = slice(start, start + images)
+        logits = [None if values is None else values[part] for values in raw.logits]
+        yield RawScores(raw.positions[part], [maps[part] for maps in raw.maps], logits)
 
 
-def _count_few(raw: RawScores, images: ImageStore, settings: list[EvaluationConfig]) -> list[_Counts]:
-    counts = [_Counts(config) for config in settings]
-    for counted in counts:
-        for sample in _samples(raw, images, counted.config):
+def _count_few(raw: RawScores, split: Split, size: int, settings: list[EvaluationConfig]) -> list[Counts]:
+    counts = [Counts(config) for config in settings]
+    for counted, samples in zip(counts, _samples(raw, split, size, settings), strict=True):
+        for sample in samples:
             counted.update(sample)
     return counts
 
 
-def _samples(raw: RawScores, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
+def _samples(raw: RawScores, split: Split, size: int, settings: list[EvaluationConfig]) -> list[Iterator[Sample]]:
     """Resize first, then normalise (the published order: the other one leaves values outside [0, 1])."""
-    maps = build.normalizer(config)(resize_maps(raw.maps, (images.size, images.size))).numpy()
-    split = images.split
-    for position, score_map, logits in zip(raw.positions, maps, raw.logits.numpy(), strict=True):
-        yield Sample(score_map, split.annotation(position, images.size), int(split.labels[position]), logits, config.threshold_step)
+    kinds = [config.extractor for config in extractors(settings)]
+    resized = [resize_maps(maps, (size, size)) for maps in raw.maps]
+
+    def under(config: EvaluationConfig) -> Iterator[Sample]:
+        kind = kinds.index(config.extractor)
+        score_maps, logits = build.normalizer(config)(resized[kind]).numpy(), raw.logits[kind]
+        for index, (position, score_map) in enumerate(zip(raw.positions, score_maps, strict=True)):
+            own = None if logits is None else logits[index].numpy()
+            yield Sample(score_map, split.annotation(position, size), int(split.labels[position]), own, config.threshold_step)
+
+    return [under(config) for config in settings]

@@ -142,6 +142,10 @@ class Metric(ABC):
         """
         return {}
 
+    def over_thresholds(self) -> dict[str, Floats]:
+        """Curve name -> percent of images right at every score threshold (T,) float64; empty where the metric has no such curve."""
+        return {}
+
     @abstractmethod
     def _add(self, sample: Sample) -> None:
         """Add one image to the sums, the number of images excepted."""
@@ -169,6 +173,10 @@ class ThresholdCurves(Metric):
 
     def _add(self, sample: Sample) -> None:
         self.sums["counts"] += torch.from_numpy(self.right(sample))
+
+    def over_thresholds(self) -> dict[str, Floats]:
+        percent = self.sums["counts"].cpu().numpy() * 100 / int(self.sums["images"])
+        return dict(zip(self.curves, percent, strict=True))
 
     def best(self) -> dict[str, float]:
         """Curve -> percent of images right at the curve's own best threshold."""
@@ -209,6 +217,10 @@ class BoxAccuracy(ThresholdCurves):
     def right(self, sample: Sample) -> np.ndarray:
         """Bool (3, T)."""
         return sample.best_iou(self.contours) >= np.array(self.IOU_PERCENT)[:, None] / 100
+
+    def over_thresholds(self) -> dict[str, Floats]:
+        """`<name>/iou_*`."""
+        return {f"{self.name}/iou_{iou}": curve for iou, curve in super().over_thresholds().items()}
 
     @abstractmethod
     def headline(self, best: dict[str, float]) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,7 @@ class Backbone(nn.Module):
         self.pixel_std = pixel_std
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of ImageNet."""
+        self._shared: tuple[Tensor, dict[frozenset[str], tuple[Tensor, dict[str, Tensor]]]] | None = None
 
     @property
     def block_names(self) -> list[str]:
@@ -94,13 +96,27 @@ class Backbone(nn.Module):
         Returns:
             features (B, C, h, w), and block name -> (B, c, h', w') for every tap that was passed.
         """
-        taps = set(taps)
+        taps = frozenset(taps)
         self._require(taps)
-        names = self.block_names
-        x = images
         if after is not None:
             self._require([after[0]])
-            names, x = names[names.index(after[0]) + 1 :], after[1]
+            return self._run(self.block_names[self.block_names.index(after[0]) + 1 :], after[1], taps)
+        if self._shared is None or self._shared[0] is not images or torch.is_grad_enabled():
+            return self._run(self.block_names, images, taps)
+        if taps not in self._shared[1]:
+            self._shared[1][taps] = self._run(self.block_names, images, taps)
+        return self._shared[1][taps]
+
+    @contextmanager
+    def shared_pass(self, images: Tensor) -> Iterator[None]:
+        """Inside, the blocks run over `images` once, however often they are asked without gradient: several maps can be made of one batch."""
+        self._shared = (images, {})
+        try:
+            yield
+        finally:
+            self._shared = None
+
+    def _run(self, names: Iterable[str], x: Tensor, taps: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         tapped = {}
         for name in names:
             x = self.blocks[name](x)
@@ -117,7 +133,14 @@ class Backbone(nn.Module):
 
 
 class CamHead(nn.Module):
-    """Global average pooling and one linear layer, whose weights make the class map (Zhou et al., CVPR 2016)."""
+    """Global average pooling and one linear layer, whose weights make the class map (Zhou et al., CVPR 2016).
+
+    Attributes:
+        clip_negative_weights: the class map ignores what speaks against the class (negative weight clamping of "Rethinking Class Activation
+            Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A choice of evaluation, off in training.
+    """
+
+    clip_negative_weights = False
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -141,6 +164,8 @@ class CamHead(nn.Module):
             (B, h, w). Only the asked class is computed, (B, K, h, w) is never built.
         """
         weight = self.linear.weight[labels].to(features.dtype)
+        if self.clip_negative_weights:
+            weight = weight.clamp(min=0)
         return torch.einsum("bchw,bc->bhw", features, weight) / features.shape[1]
 
 

@@ -15,6 +15,7 @@ Groups and mean are not in the released code; they are the readings named in `ws
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -65,24 +66,39 @@ class MaxBoxAccBySize(Metric):
         self.sums["sizes"] += torch.from_numpy(in_bin)
         self.sums["counts"] += torch.from_numpy(in_bin[:, None] & right)
 
-    def best(self) -> tuple[Ints, Ints, Ints]:
-        """Images right and all images of every bin, (10, 3) each, and the indices (3,) of the thresholds best for all images."""
-        sizes, counts = self.sums["sizes"].cpu().numpy(), self.sums["counts"].cpu().numpy()
-        indices = counts.sum(0).argmax(1)
-        return counts[:, np.arange(len(indices)), indices], sizes[:, indices], indices
+    def best(self) -> Ints:
+        """The indices (3,) of the thresholds that are best for all images, one for each IoU."""
+        indices: Ints = self.sums["counts"].cpu().numpy().sum(0).argmax(1)
+        return indices
+
+    def at(self, indices: Ints) -> tuple[Ints, Ints]:
+        """Images right and all images of every bin, (10, 3) each, at one threshold (3,) for each IoU."""
+        return self.sums["counts"].cpu().numpy()[:, np.arange(len(indices)), indices], self.sums["sizes"].cpu().numpy()[:, indices]
 
     def _compute(self) -> dict[str, float]:
-        right, images, indices = self.best()
-        rows = {name: slice(row, row + 1) for row, name in enumerate(BINS)}
+        indices = self.best()
+        thresholds = zip(BoxAccuracy.IOU_PERCENT, threshold_values(self.threshold_step)[indices].tolist(), strict=True)
+        images = self.at(indices)[1].mean(1)
+        facts = {f"images_{name}": float(images[part].sum()) for name, part in _bin_rows().items()}
+        facts.update({f"threshold_{percent}": threshold for percent, threshold in thresholds})
+        return self._values(indices) | {f"{self.config.name}/{key}": value for key, value in facts.items()}
+
+    def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """`<name>/fixed` and `<name>/fixed_*`."""
+        keys = [f"{self.config.name}/threshold_{percent}" for percent in BoxAccuracy.IOU_PERCENT]
+        if any(key not in chosen for key in keys):
+            return {}
+        thresholds = threshold_values(self.threshold_step)
+        values = self._values(np.array([np.abs(thresholds - chosen[key]).argmin() for key in keys]))
+        return {f"{self.config.name}/fixed" + key.removeprefix(self.config.name).replace("/", "_"): value for key, value in values.items()}
+
+    def _values(self, indices: Ints) -> dict[str, float]:
+        right, images = self.at(indices)
         bins, groups = (
             {name: _accuracy(right[part].sum(0), images[part].sum(0)) for name, part in parts.items() if images[part].any()}
-            for parts in (rows, self.config.groups())
+            for parts in (_bin_rows(), self.config.groups())
         )
-        values = summary(self.config.name, _accuracy(right.sum(0), images.sum(0)), bins, groups)
-        numbers = {f"images_{name}": float(images[part].mean()) for name, part in rows.items()}
-        best = threshold_values(self.threshold_step)[indices].tolist()
-        numbers.update({f"threshold_{percent}": value for percent, value in zip(BoxAccuracy.IOU_PERCENT, best, strict=True)})
-        return values | {f"{self.config.name}/{key}": value for key, value in numbers.items()}
+        return summary(self.config.name, _accuracy(right.sum(0), images.sum(0)), bins, groups)
 
 
 def build(config: Config, threshold_step: float) -> MaxBoxAccBySize:
@@ -113,6 +129,11 @@ def _true_bins(sample: Sample) -> Ints:
     width, height = sample.annotation.image_size
     boxes = np.asarray(sample.annotation.boxes, np.int64)
     return size_bins((boxes[:, 2:] - boxes[:, :2]).prod(1), width * height)
+
+
+def _bin_rows() -> dict[str, slice]:
+    """Bin -> its row."""
+    return {name: slice(row, row + 1) for row, name in enumerate(BINS)}
 
 
 def _accuracy(right: Ints, images: Ints) -> float:

@@ -10,11 +10,14 @@ the threshold is the best of the evaluated split itself, 1 among the candidates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
+
+import numpy as np
 
 from wsol.config import PluginConfig
 from wsol.metrics._pixels import OBJECT_ROW, PixelMetric, predicted_pixels
-from wsol.ops.boxes import Ints
+from wsol.ops.boxes import Floats, Ints
 
 
 class Config(PluginConfig):
@@ -26,9 +29,16 @@ class Config(PluginConfig):
 class PIoU(PixelMetric):
     """Percent; its threshold, of equals the smallest, under `/threshold`."""
 
+    def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """`piou/fixed`."""
+        threshold = chosen.get(f"{self.name}/threshold")
+        if threshold is None:
+            return {}
+        overlap = overlaps(self.sums["counts"].cpu().numpy())
+        return {f"{self.name}/fixed": 100 * float(overlap[np.abs(self.thresholds - threshold).argmin()])}
+
     def values(self, counts: Ints) -> dict[str, float]:
-        right, wrong = predicted_pixels(counts)
-        overlap = right / (counts[OBJECT_ROW].sum() + wrong)
+        overlap = overlaps(counts)
         best = int(overlap.argmax())
         return {self.name: 100 * float(overlap[best]), f"{self.name}/threshold": float(self.thresholds[best])}
 
@@ -36,3 +46,10 @@ class PIoU(PixelMetric):
 def build(config: Config, threshold_step: float) -> PIoU:
     """The metric at zero."""
     return PIoU(config.name, threshold_step)
+
+
+def overlaps(counts: Ints) -> Floats:
+    """TP / (TP + FP + FN) at every threshold, from the counts (2, n) of object and background pixels per bin."""
+    right, wrong = predicted_pixels(counts)
+    found: Floats = right / (counts[OBJECT_ROW].sum() + wrong)
+    return found

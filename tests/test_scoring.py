@@ -1,0 +1,243 @@
+"""Published numbers: intervals, curves, maps from files and to files, runs compared."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator import cli
+from orchestrator.compare import compare
+from orchestrator.experiment import load_experiment
+from orchestrator.scores import read_scores
+from wsol import build
+from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
+from wsol.config import EvaluationConfig, TrainConfig
+from wsol.errors import InputError
+from wsol.evaluation import evaluate, evaluate_settings
+from wsol.images import ImageStore
+from wsol.method import Method
+from wsol.metric import Metric, Sample
+from wsol.metrics import max_box_acc_by_size, max_box_acc_v2, piou, pxap
+from wsol.network import Backbone
+from wsol.scoring import map_sizes, score, score_files
+from wsol.types import Annotation
+
+STEP = 0.1
+
+
+@pytest.fixture
+def config(space_file: Path) -> TrainConfig:
+    return load_experiment(space_file).experiment.trial
+
+
+@pytest.fixture
+def scene(config: TrainConfig) -> tuple[Method, ImageStore, EvaluationConfig]:
+    dataset = build.dataset(config.data)
+    torch.manual_seed(0)
+    return build.method(config, dataset.num_classes), build.images(dataset, "train_fullsup", config.data), config.evaluation
+
+
+def samples(count: int, masks: bool = False) -> list[Sample]:
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        score_map = random.random((16, 16))
+        top, left, height, width = *random.integers(0, 8, 2), *random.integers(2, 8, 2)
+        score_map[top : top + height, left : left + width] += 0.7 * random.random()
+        mask = np.zeros((16, 16), np.uint8)
+        mask[top : top + height, left : left + width] = 1
+        box = np.array([[left, top, left + width - 1, top + height - 1]])
+        annotation = Annotation((16, 16), box[:0] if masks else box, mask if masks else None)
+        made.append(Sample(score_map / score_map.max(), annotation, 0, threshold_step=STEP))
+    return made
+
+
+def fresh(name: str) -> Metric:
+    plugin = {"v2": max_box_acc_v2, "size": max_box_acc_by_size, "pxap": pxap, "piou": piou}[name]
+    metric: Metric = plugin.build(plugin.Config(), STEP)
+    return metric
+
+
+def counted(name: str, images: list[Sample], times: list[int]) -> dict[str, float]:
+    metric = fresh(name)
+    for image, repeats in zip(images, times, strict=True):
+        for _ in range(repeats):
+            metric.update(image)
+    return metric.compute()
+
+
+# --- bootstrap --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["v2", "size", "pxap", "piou"])
+def test_a_replicate_is_the_metric_over_repeated_images(name: str) -> None:
+    images, names = samples(70, masks=name.startswith("p")), [f"image{i}" for i in range(70)]  # more than are summed at once
+    bootstrap = Bootstrap([fresh(name)])
+    for image_id, image in zip(names, images, strict=True):
+        metric = fresh(name)
+        metric.update(image)
+        bootstrap.add(image_id, [metric.state()])
+    found, times = bootstrap.compute({}), draws(names).int().tolist()
+    for replicate in (0, 1, REPLICATES - 1):
+        for key, value in counted(name, images, times[replicate]).items():
+            assert found[key][replicate] == pytest.approx(value, abs=1e-9), key
+
+
+def test_draws_depend_on_the_name_alone_and_are_poisson() -> None:
+    one, both = draws(["a"]), draws(["b", "a"])
+    assert torch.equal(one[:, 0], both[:, 1]) and not torch.equal(both[:, 0], both[:, 1])
+    many = draws([f"image{i}" for i in range(200)])
+    assert many.mean().item() == pytest.approx(1, abs=0.01) and many.var().item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_interval_of_a_proportion_is_the_binomial_one() -> None:
+    """Two images in three are right at every threshold: the deviation over n images is sqrt(p (1 - p) / n)."""
+    right = Sample(np.pad(np.ones((10, 10)), 3), Annotation((16, 16), np.array([[3, 3, 12, 12]])), 0, threshold_step=STEP)
+    wrong = Sample(np.pad(np.ones((10, 10)), 3), Annotation((16, 16), np.array([[0, 0, 1, 1]])), 0, threshold_step=STEP)
+    bootstrap, count = Bootstrap([fresh("v2")]), 300
+    for index in range(count):
+        metric = fresh("v2")
+        metric.update(wrong if index % 3 == 0 else right)
+        bootstrap.add(f"image{index}", [metric.state()])
+    bounds = interval(bootstrap.compute({})["max_box_acc_v2"])
+    half = 196 * (2 / 9 / count) ** 0.5
+    assert bounds is not None
+    assert bounds[0] == pytest.approx(200 / 3 - half, abs=0.8) and bounds[1] == pytest.approx(200 / 3 + half, abs=0.8)
+
+
+def test_replicates_without_images_are_left_out() -> None:
+    assert interval(np.array([np.nan, 1.0, np.nan, 3.0])) == pytest.approx((1.05, 2.95))
+    assert interval(np.full(5, np.nan)) is None
+
+
+@pytest.mark.parametrize("name", ["size", "piou"])
+def test_numbers_at_a_chosen_threshold(name: str) -> None:
+    images = samples(40, masks=name == "piou")
+    metric, other = fresh(name), fresh(name)
+    for index, image in enumerate(images):
+        (metric if index < 20 else other).update(image)
+    own, key = metric.compute(), {"size": "max_box_acc_by_size", "piou": "piou"}[name]
+    assert metric.compute_at(own)[f"{key}/fixed"] == own[key]
+    assert metric.compute_at(other.compute())[f"{key}/fixed"] <= own[f"{key}/total"] if name == "size" else own[key]
+    assert metric.compute_at({}) == {}
+
+
+# --- one pass, several maps -------------------------------------------------------------------------------------------------------------
+
+
+def test_extractors_share_the_pass_of_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    method, images, plain = scene
+    clipped = EvaluationConfig.model_validate({**plain.model_dump(), "extractor": {"name": "cam", "clip_negative_weights": True}})
+    alone = [evaluate(method, images, plain), evaluate(method, images, clipped)]
+    passes: list[int] = []
+    run = Backbone._run
+
+    def counting(self: Backbone, names: list[str], x: torch.Tensor, taps: frozenset[str]) -> object:
+        passes.append(len(x))
+        return run(self, names, x, taps)
+
+    monkeypatch.setattr(Backbone, "_run", counting)
+    assert evaluate_settings(method, images, [plain, clipped]) == alone
+    assert sum(passes) == len(images)
+
+
+def test_a_shared_pass_is_not_used_for_gradients_and_ends(config: TrainConfig) -> None:
+    backbone, images = build.method(config, 2).network.backbone, torch.randn(2, 3, 32, 32)
+    with backbone.shared_pass(images):
+        with torch.no_grad():
+            kept = backbone(images)[0]
+            assert backbone(images)[0] is kept and backbone(images.clone())[0] is not kept
+        assert backbone(images)[0].requires_grad
+    with torch.no_grad():
+        assert backbone(images)[0] is not kept
+
+
+def test_negative_weights_are_clipped_for_one_map_only(scene: tuple[Method, ImageStore, EvaluationConfig]) -> None:
+    """The example of the paper's specification: features [[1,2],[0,4]] and [[0,3],[1,1]], weights 2 and -1."""
+    head = scene[0].network.head
+    head.linear = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        head.linear.weight.copy_(torch.tensor([[2.0, -1.0]]))
+    features = torch.tensor([[[[1.0, 2], [0, 4]], [[0, 3], [1, 1]]]])
+    label = torch.zeros(1, dtype=torch.int64)
+    assert (head.class_map(features, label) * 2).tolist() == [[[2, 1], [-1, 7]]]
+    head.clip_negative_weights = True
+    assert (head.class_map(features, label) * 2).tolist() == [[[2, 4], [0, 8]]]
+    assert head(features).item() == pytest.approx(2 * 7 / 4 - 5 / 4 + head.linear.bias.item())
+
+
+# --- maps from files --------------------------------------------------------------------------------------------------------------------
+
+
+def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
+    method, images, config = scene
+    ours = score(method, images, config, save_to=tmp_path / "maps")
+    assert ours.metrics == evaluate(method, images, config)
+    assert set(map_sizes(tmp_path / "maps", images.split)) == {(4, 4)}
+    theirs = score_files(tmp_path / "maps", images.split, images.size, config)
+    boxes = [name for name in ours.metrics if name.startswith("max_box_acc")]
+    assert boxes and all(theirs.metrics[name] == ours.metrics[name] for name in boxes)
+    assert all(np.array_equal(theirs.replicates[name], ours.replicates[name], equal_nan=True) for name in boxes)
+    assert "gt_known/loc" in theirs.metrics and "top1/cls" not in theirs.metrics
+    curve = ours.curves["max_box_acc_v2/iou_50"]
+    assert curve.max() == ours.metrics["max_box_acc_v2/iou_50"] and len(curve) == 100
+
+
+def test_maps_that_cannot_be_used_are_all_named(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
+    _, images, config = scene
+    for number, image_id in enumerate(images.split.image_ids[1:]):
+        path = tmp_path / f"{image_id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, [np.zeros((2, 3, 3)), np.array([["a"]]), np.zeros((0, 3))][number % 3])
+    first = tmp_path / f"{images.split.image_ids[0]}.npy"
+    with pytest.raises(InputError, match=rf"{len(images)} of the {len(images)} maps") as caught:
+        score_files(tmp_path, images.split, images.size, config)
+    text = str(caught.value)
+    assert f"{first}: no such file" in text and "(2, 3, 3) float64" in text and "<U1" in text and "(0, 3)" in text
+
+
+# --- the command line -------------------------------------------------------------------------------------------------------------------
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_intervals_maps_and_comparison(space_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in ("0", "1"):
+        assert launch(monkeypatch, "train", str(space_file), f"seed={seed}", "training.epochs=1", "--run", f"runs/seed{seed}") == 0
+        assert launch(monkeypatch, "evaluate", f"runs/seed{seed}", "--split", "test", "--save-maps", f"maps{seed}") == 0
+    entry = json.loads(Path("runs/seed0/test.json").read_text())["evaluations"][0]
+    value, (low, high) = entry["metrics"]["max_box_acc_v2"], entry["intervals"]["max_box_acc_v2"]
+    assert low <= value <= high
+    assert read_scores(Path("runs/seed0/best"), "test").curves["max_box_acc/iou_50"].max() == pytest.approx(entry["metrics"]["max_box_acc/iou_50"])
+    assert "Accuracy by score threshold" in Path("runs/seed0/report.html").read_text()
+    capsys.readouterr()
+
+    assert launch(monkeypatch, "evaluate", "--maps", "maps0", "--experiment", str(space_file), "--split", "test") == 0
+    out = capsys.readouterr().out
+    assert "6 of 4 x 4, resized to 32 x 32" in out and f"{value:.3f}" in out
+    assert (
+        launch(monkeypatch, "evaluate", "--maps", "maps0", "--experiment", str(space_file), "evaluation.normalizer.name=max", "--split", "test") == 0
+    )
+    assert "normalizer max" in capsys.readouterr().out
+    assert launch(monkeypatch, "evaluate", "--maps", "maps0") == 2
+
+    first, second = compare([Path("runs/seed0"), Path("runs/seed1")], "max_box_acc_v2", "test")
+    assert (first.value, first.difference) == (value, None) and second.difference == pytest.approx(second.value - value)
+    assert launch(monkeypatch, "compare", "runs/seed0", "runs/seed1") == 0
+    assert "seed1" in capsys.readouterr().out
+    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], "max_box_acc_v2", "test")[1]
+    assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)
+    assert launch(monkeypatch, "compare", "runs/seed0", "--metric", "max_box_acc_v3") == 2
+    assert launch(monkeypatch, "compare", "runs/seed0", "runs/none") == 2

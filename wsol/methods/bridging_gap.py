@@ -1,0 +1,177 @@
+"""Bridging the gap between classification and localization.
+
+Idea: the class map is the product of how long a feature vector is and how well it points in the direction of its class. The first covers
+the object, the second only its most telling part, so the network learns to let directions follow lengths and lengths follow directions, and
+to find the same features where its strongest cells are erased.
+
+Paper: Bridging the Gap between Classification and Localization for Weakly Supervised Object Localization (Kim, Kim, Lee, Kim, Yoon),
+CVPR 2022.
+
+Symbols: norm map F-hat -> `level`; similarity map S -> `cosine`; lambda_drop, lambda_sim, lambda_norm (released code: loss_ratio_*) ->
+`erasure_weight`, `similarity_weight`, `norm_weight`; tau_fg (sim_fg_thres) -> `foreground_threshold`; tau_bg / tau_fg -> `background_ratio`;
+gamma (drop_threshold), p (drop_prob) -> `erase_threshold`, `erase_probability`; warm_epochs / epochs -> `warmup_fraction`.
+
+Kept from the released code: a cell is erased in all channels, each cell of each image drawn for itself, and what is left is not scaled up;
+the erased activation runs through the same layers a second time, where batch norm takes its own statistics and counts them too; gradient
+flows through both passes, and through minimum and maximum of the norm map; none through a choice of cells; an empty region counts 0; only
+the two alignments wait for the end of the warm-up, the erasure does not. The classifier and the map are those of CAM. In ResNet only the
+classifier learns at the head's rate. What is foreground to the norms: the label's direction on ImageNet, that of any class on CUB.
+
+Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed where the label's are
+enough; a feature vector of zeros had a derivative of 1e12, which its ReLU took back, and a constant norm map one of 1e15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from wsol.config import PluginConfig
+from wsol.method import Method
+from wsol.network import Backbone, CamHead, Classifier
+from wsol.types import Activations, Batch, Progress
+
+PLACES = {"vgg16": "conv4_3", "resnet50": "layer4_0"}
+"""Backbone -> the block whose output is erased."""
+
+FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
+"""Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""
+
+ERASED = "erased.features"
+"""Where `Activations.taps` holds the features of the erased pass, in training only; no block has a dot in its name."""
+
+SMALLEST_DIVISOR = 1e-12
+
+
+class Config(PluginConfig):
+    """What is erased and aligned; the defaults are those published for CUB with ResNet-50.
+
+    Attributes:
+        erasure_weight: lambda_drop, of the distance between features and erased features; without it nothing is erased.
+        similarity_weight: lambda_sim, of the directions that follow lengths.
+        norm_weight: lambda_norm, of the lengths that follow directions.
+        foreground_threshold: tau_fg in [0, 1]: cells whose rescaled norm is above it are foreground to the directions.
+        background_ratio: cells whose rescaled norm is below this share (in [0, 1]) of `foreground_threshold` are background.
+        norm_region: which direction makes a cell foreground to the norms, the one of the label (`target`, published for ImageNet) or of the
+            best class (`max`, published for CUB).
+        erase_threshold: gamma in [0, 1], in units of an image's largest attention: cells above it may be erased.
+        erase_probability: that such a cell is erased.
+        warmup_fraction: share of the epochs, rounded to whole ones, before the two alignments begin.
+    """
+
+    name: Literal["bridging_gap"] = "bridging_gap"
+    erasure_weight: float = Field(default=2.0, ge=0)
+    similarity_weight: float = Field(default=0.5, ge=0)
+    norm_weight: float = Field(default=0.05, ge=0)
+    foreground_threshold: float = Field(default=0.4, ge=0, le=1)
+    background_ratio: float = Field(default=0.5, ge=0, le=1)
+    norm_region: Literal["target", "max"] = "max"
+    erase_threshold: float = Field(default=0.8, ge=0, le=1)
+    erase_probability: float = Field(default=0.25, ge=0, le=1)
+    warmup_fraction: float = Field(default=0.286, ge=0, le=1)
+
+
+def build(config: Config, inner: Classifier) -> Method:
+    """CAM with three more losses; network and map are CAM's."""
+    backbone = inner.backbone
+    backbone.fast_blocks = FAST_BLOCKS.get(backbone.name, backbone.fast_blocks)
+    return BridgingGap(inner, config)
+
+
+class BridgingGap(Method):
+    """CAM whose feature vectors agree in length and direction."""
+
+    def __init__(self, network: Classifier, config: Config) -> None:
+        super().__init__(network)
+        self.config = config
+        self.place = place(network.backbone)
+
+    def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
+        """The network; in training also the features of the erased pass, drawn with torch's global generator."""
+        if not self.training or self.config.erasure_weight == 0:
+            return super().activate(images, labels, taps)
+        activations = super().activate(images, labels, {*taps, self.place})
+        left = erase(activations.taps[self.place], self.config.erase_threshold, self.config.erase_probability)
+        # A pass of its own: in one batch with the other features batch norm would normalise both together.
+        erased, _ = self.network.backbone(images, after=(self.place, left))
+        return replace(activations, taps={**activations.taps, ERASED: erased})
+
+    def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Cross entropy, the distance of the erased pass, and behind the warm-up both alignments."""
+        terms, features = super().loss_terms(activations, batch, progress), activations.features.float()
+        if ERASED in activations.taps:
+            terms["erasure"] = self.config.erasure_weight * F.l1_loss(activations.taps[ERASED].float(), features)
+        if progress.epoch > round(self.config.warmup_fraction * progress.epochs):
+            with torch.autocast(features.device.type, enabled=False):
+                terms.update(self._alignment(features, batch))
+        return terms
+
+    def _alignment(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
+        config, directions = self.config, unit(features)
+        classes = unit(cast(CamHead, self.network.head).linear.weight)
+        level, high = rescale(torch.linalg.vector_norm(features, dim=1)), config.foreground_threshold
+        cosines = [(cosine(directions, classes[labels]), share) for labels, share in batch.label_sets()]
+        guides = [(best_cosine(directions, classes), 1.0)] if config.norm_region == "max" else cosines
+        similarity = [share * contrast(values, level > high, level < config.background_ratio * high) for values, share in cosines]
+        norm = [share * contrast(level, values > 0, values < 0) for values, share in guides]
+        return {
+            "similarity": config.similarity_weight * torch.stack(similarity).sum(),
+            "norm": config.norm_weight * torch.stack(norm).sum(),
+        }
+
+
+def place(backbone: Backbone) -> str:
+    """The published block; in other networks the middle one of the blocks of the final size, with a block behind it."""
+    if backbone.name in PLACES:
+        return PLACES[backbone.name]
+    names = backbone.block_names
+    final = [name for name in names if backbone.info[name].stride == backbone.info[names[-1]].stride]
+    return names[-1 - max(len(final) // 2, 1)]
+
+
+def erase(features: Tensor, threshold: float, probability: float) -> Tensor:
+    """Zero some of the cells (of features (B, C, h, w), in all channels) whose mean over channels is above `threshold` times its maximum."""
+    attention = features.detach().mean(dim=1, keepdim=True, dtype=torch.float32)
+    strong = attention > threshold * attention.amax(dim=(2, 3), keepdim=True)
+    return features.masked_fill(strong & (torch.rand_like(attention) < probability), 0)
+
+
+def rescale(norms: Tensor) -> Tensor:
+    """Every map (B, h, w) to minimum 0 and maximum 1, with the gradient of both; a constant one to 0."""
+    above = norms - norms.amin(dim=(1, 2), keepdim=True)
+    return above / _divisor(above.amax(dim=(1, 2), keepdim=True))
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Vectors (N, C, ...) of length 1 along C; a vector of zeros stays one."""
+    return vectors / _divisor(torch.linalg.vector_norm(vectors, dim=1, keepdim=True))
+
+
+def cosine(directions: Tensor, classes: Tensor) -> Tensor:
+    """Cosines (B, h, w) in [-1, 1] of unit feature vectors (B, C, h, w) with the unit class vector (B, C) of each image."""
+    return torch.einsum("bchw,bc->bhw", directions, classes)
+
+
+@torch.no_grad()
+def best_cosine(directions: Tensor, classes: Tensor) -> Tensor:
+    """The largest cosine (B, h, w) of unit feature vectors (B, C, h, w) with any of the unit class vectors (K, C)."""
+    return torch.einsum("bchw,kc->bkhw", directions, classes).amax(dim=1)
+
+
+def contrast(values: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+    """Mean over images of the mean outside less the mean inside, of values (B, h, w) and bool regions; an empty region counts 0."""
+    return (_region_mean(values, outside) - _region_mean(values, inside)).mean()
+
+
+def _region_mean(values: Tensor, region: Tensor) -> Tensor:
+    return (values * region).sum(dim=(1, 2)) / region.sum(dim=(1, 2)).clamp(min=1)
+
+
+def _divisor(values: Tensor) -> Tensor:
+    return values.where(values > SMALLEST_DIVISOR, 1.0)

@@ -1,0 +1,85 @@
+"""Thresholded average pooling.
+
+Idea: global average pooling divides by the size of the image, so a channel that fires on a small part gets a large weight. Averaged over
+its strong cells only, a channel counts the same however large its part is, and the class map is no longer led by the smallest parts.
+
+Paper: Rethinking Class Activation Mapping for Weakly Supervised Object Localization (Bae, Noh, Kim), ECCV 2020.
+
+Symbols: theta (released code: avgpool_threshold) -> `pool_threshold`; the pooled features -> `thresholded_average`. The other two parts of the
+paper belong to evaluation: negative weight clamping is `clip_negative_weights` of the extractor, the percentile is the normalizer `pas`.
+
+Kept from the released code: every image and channel has its own threshold, a share of its maximum; a cell is averaged where it is strictly
+above it, in evaluation too; no gradient passes through the threshold and the count; a channel without a positive cell pools to 0; the class
+map does not use the threshold. The pretrained body learns at a tenth of the rate of the extra convolution and the classifier: `optim.lr` is
+the rate of the body. In ResNet, which was not released, the whole body is pretrained and learns at the body's rate.
+
+Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell is above a share of
+its maximum. The released code scaled the gradient of the body and not its rate, so its weight decay was ten times as strong as here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from pydantic import Field
+from torch import Tensor
+
+from wsol.config import PluginConfig
+from wsol.method import Method
+from wsol.network import CamHead, Classifier
+
+FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
+"""Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""
+
+
+class Config(PluginConfig):
+    """What is averaged.
+
+    Attributes:
+        pool_threshold: theta in [0, 1), in units of a channel's maximum: the cells above it are averaged. 0 averages the positive cells, which
+            is not global average pooling.
+    """
+
+    name: Literal["tap"] = "tap"
+    pool_threshold: float = Field(default=0.1, ge=0, lt=1)
+
+
+def build(config: Config, inner: Classifier) -> Method:
+    """CAM with another pooling; the head keeps its weights."""
+    backbone = inner.backbone
+    backbone.fast_blocks = FAST_BLOCKS.get(backbone.name, backbone.fast_blocks)
+    inner.head = ThresholdedHead(cast(CamHead, inner.head), config.pool_threshold)
+    return Method(inner)
+
+
+class ThresholdedHead(CamHead):
+    """A CAM head that averages the strong cells of each channel.
+
+    Args:
+        head: gives its linear layer.
+        pool_threshold: in [0, 1), in units of a channel's maximum.
+    """
+
+    def __init__(self, head: CamHead, pool_threshold: float) -> None:
+        super().__init__(head.linear.in_features, head.linear.out_features)
+        self.linear = head.linear
+        self.pool_threshold = pool_threshold
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> logits (B, K)."""
+        logits: Tensor = self.linear(thresholded_average(features, self.pool_threshold))
+        return logits
+
+
+def thresholded_average(features: Tensor, threshold: float) -> Tensor:
+    """Mean of the cells above a share of their channel's maximum.
+
+    Args:
+        features: (B, C, h, w); a cell that is not positive is never averaged.
+        threshold: in [0, 1), in units of the maximum of each image and channel.
+
+    Returns:
+        (B, C); 0 with a zero gradient for a channel without a positive cell.
+    """
+    strong = features > threshold * features.detach().amax(dim=(2, 3), keepdim=True)
+    return features.where(strong, 0).sum(dim=(2, 3)) / strong.sum(dim=(2, 3)).clamp(min=1)

@@ -1,0 +1,145 @@
+"""The numbers that are published: every metric with its 95 % interval and its curve over thresholds, from a network or from a folder of maps.
+
+    score(method, images, config)           -> Scores
+    score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
+    saved(raw, split, folder)               writes such a folder on the way
+
+During training `wsol/evaluation.py` counts the same without intervals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsol.bootstrap import Bootstrap, interval
+from wsol.build import metrics as build_metrics
+from wsol.config import EvaluationConfig
+from wsol.data import MAX_PROBLEMS, Split
+from wsol.errors import InputError
+from wsol.evaluation import Counts, RawScores, count, forward
+from wsol.images import ImageStore
+from wsol.method import Method
+from wsol.ops.boxes import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What is known about some images.
+
+    Attributes:
+        metrics: name -> value; see `evaluate`.
+        replicates: the same names -> bootstrap replicates (R,), NaN where one is not defined.
+        curves: name -> percent over score thresholds (T,), of metrics that have such a curve.
+        threshold_step: distance of those thresholds, which start at 0.
+    """
+
+    metrics: dict[str, float]
+    replicates: dict[str, Floats]
+    curves: dict[str, Floats]
+    threshold_step: float
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Name -> 95 % interval over images."""
+        found = {name: interval(values) for name, values in self.replicates.items()}
+        return {name: bounds for name, bounds in found.items() if bounds is not None}
+
+
+def score(
+    method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None, save_to: Path | None = None
+) -> Scores:
+    """Score a split with one network, alone (other workers must not take part).
+
+    Args:
+        method: on this process's device.
+        images: of an annotated split, as large as the evaluation grid.
+        config: extractor, normalizer, metrics, thresholds.
+        chosen: results on the split that selects; see `evaluate`.
+        save_to: a folder for the raw maps, as `score_files` reads them.
+    """
+    raw = forward(method, images, [config], config.batch_size)
+    return _scored(saved(raw, images.split, save_to) if save_to else raw, images.split, images.size, config, chosen or {})
+
+
+def score_files(folder: Path, split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float] | None = None) -> Scores:
+    """Score maps from files; there is no classifier, so of `top1` only the GT-known number.
+
+    Args:
+        folder: holds `<image_id>.npy` for every image of the split: (h, w), real numbers of any scale.
+        split: an annotated one.
+        size: side in pixels of the evaluation grid, to which maps of another size are resized.
+        config: normalizer, metrics, thresholds.
+        chosen: results on the split that selects; see `evaluate`.
+
+    Raises:
+        InputError: maps are missing, or are no maps.
+    """
+    map_sizes(folder, split)  # every problem is named before the first map is scored
+    return _scored(_read(folder, split), split, size, config, chosen or {})
+
+
+def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
+    """How many maps of a folder have which size (h, w), from the headers of the files.
+
+    Raises:
+        InputError: up to ten of the problems.
+    """
+    problems, sizes = [], Counter[tuple[int, int]]()
+    for image_id in split.image_ids:
+        try:
+            sizes[_opened(map_path(folder, image_id)).shape] += 1
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        more = [f"... and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+        head = f"{folder}: {len(problems)} of the {len(split)} maps of {split.name} cannot be used; each is expected at <image_id>.npy"
+        raise InputError("\n".join([head, *problems[:MAX_PROBLEMS], *more]))
+    return sizes
+
+
+def map_path(folder: Path, image_id: str) -> Path:
+    """Where the map of an image is: ids may hold slashes, and keep their ending."""
+    return folder / f"{image_id}.npy"
+
+
+def saved(raw: Iterable[RawScores], split: Split, folder: Path) -> Iterator[RawScores]:
+    """Pass scores on and write their first maps, raw and at the network's own size: scoring the files gives the same counts."""
+    for batch in raw:
+        for position, score_map in zip(batch.positions, batch.maps[0].numpy(), strict=True):
+            path = map_path(folder, split.image_ids[position])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, score_map)
+        yield batch
+
+
+def _scored(raw: Iterable[RawScores], split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float]) -> Scores:
+    total, bootstrap = Counts(config), Bootstrap(build_metrics(config))
+    for image_id, (part,) in zip(split.image_ids, count(raw, split, size, [config], singly=True), strict=True):
+        total.merge(part)
+        bootstrap.add(image_id, [metric.state() for metric in part.metrics])
+    curves = {name: curve for metric in total.metrics for name, curve in metric.over_thresholds().items()}
+    return Scores(total.compute(chosen), bootstrap.compute(chosen), curves, config.threshold_step)
+
+
+def _read(folder: Path, split: Split) -> Iterator[RawScores]:
+    for position, image_id in enumerate(split.image_ids):
+        score_map = np.array(_opened(map_path(folder, image_id)), np.float32)
+        yield RawScores([position], [torch.from_numpy(score_map)[None]], [None])
+
+
+def _opened(path: Path) -> np.ndarray:
+    """A map (h, w), not read yet. Raises InputError where it is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"{path}: is no array of numbers ({error})") from None
+    if array.ndim != 2 or array.size == 0 or not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise InputError(f"{path}: a map is (h, w) of real numbers, this is {array.shape} {array.dtype}")
+    return array
