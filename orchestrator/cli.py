@@ -79,12 +79,16 @@ def evaluate(
     test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
     save_maps: Annotated[Path | None, typer.Option(metavar="DIR", help="write the raw maps as <image_id>.npy")] = None,
     maps: Annotated[Path | None, typer.Option(metavar="DIR", help="score these maps, <image_id>.npy (h, w) of any size, instead of a run")] = None,
-    experiment: Annotated[Path | None, typer.Option(metavar="FILE", help="with --maps: a search-space file with data set and metrics")] = None,
+    layout: Annotated[str | None, typer.Option("--import", metavar="LAYOUT", help="RUN is a released checkpoint, of wsolevaluation, ...")] = None,
+    experiment: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="with --maps and --import: a search-space file with data set, metrics (and network)")
+    ] = None,
+    into: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="with --import: run folder (default: runs/<checkpoint>)")] = None,
     baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
     metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
     image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
 ) -> None:
-    """Score the winner of a run, anybody's maps, or a baseline on metadata alone."""
+    """Score the winner of a run, anybody's maps, a released checkpoint, or a baseline on metadata alone."""
     from orchestrator import workflow
 
     words = [str(run), *(overrides or [])] if run is not None else []
@@ -98,8 +102,12 @@ def evaluate(
         if experiment is None or save_maps is not None or test_again is not None:
             raise typer.BadParameter("use --maps DIR --experiment FILE [KEY=VALUE]... [--split test]")
         workflow.evaluate_maps(maps, experiment, words, split)
+    elif layout is not None:
+        if run is None or experiment is None:
+            raise typer.BadParameter("use --import LAYOUT CHECKPOINT --experiment FILE [KEY=VALUE]... [--run DIR]")
+        workflow.evaluate_import(layout, run, experiment, overrides or [], into)
     elif run is None or overrides:
-        raise typer.BadParameter("give one run folder, or --maps DIR --experiment FILE, or --baseline center_gaussian --metadata DIR")
+        raise typer.BadParameter("give one run folder; or see --maps, --import and --baseline in `evaluate --help`")
     else:
         workflow.evaluate(run, split, test_again, save_maps)
 

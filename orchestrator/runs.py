@@ -40,7 +40,7 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
     Args:
         folder: must not hold a run.
         loaded: the experiment, after overrides.
-        kind: `search` or `train`, which `resume` reads.
+        kind: `search`, `train` or `import`, which `resume` reads.
         facts: added to the header.
 
     Raises:

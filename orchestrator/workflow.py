@@ -102,6 +102,8 @@ def resume(folder: Path, overrides: list[str], address: str | None = None) -> Pa
     """
 
     experiment = _with_resources(folder, overrides)
+    if runs.read_header(folder)["kind"] == "import":
+        raise InputError(f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate {folder}`")
     if runs.read_header(folder)["kind"] == "train":
         return _resume_training(folder, experiment)
     study = Study(folder, experiment)
@@ -159,6 +161,32 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     scores = score_files(maps, part, side, config.evaluation)
     console.print(score_table(split, scores.metrics, {}, scores.intervals()))
     return scores.metrics
+
+
+def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], run: Path | None) -> Path:
+    """Make a run folder of a released checkpoint and score it on train_fullsup; returns the folder.
+
+    Args:
+        layout: whose names the weights have: a repository in `wsol/layouts.py`.
+        file: the checkpoint.
+        path: a search-space file, whose `trial` says method, backbone and data set.
+        overrides: `KEY=VALUE`.
+        run: the run folder, `runs/<name of the checkpoint>` by default; must not hold a run.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    from orchestrator.importing import import_checkpoint
+
+    folder = run or Path("runs") / file.name.partition(".")[0]
+    import_checkpoint(layout, file, _load(path, overrides), folder)
+    result = final.read_result(folder)
+    split = "train_fullsup"
+    console.print(f"imported {file} ({layout}) into {folder}")
+    console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
+    console.print(f"report:      {write_report(folder)}")
+    console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
+    return folder
 
 
 def compare(folders: list[Path], metric: str, split: str) -> None:

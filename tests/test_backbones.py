@@ -121,7 +121,7 @@ def test_tiny_does_not_shift_its_maps(stride: int) -> None:
 def test_published_network(path: Path) -> None:
     vector, (name, method_name, large) = vectors_support.load(path), re.fullmatch(r"(.+)_(.+)_large_(.+)", path.stem).groups()
     blocks = make(name, stride=8 if large == "True" else 16)
-    plugin = plugins.load("method", "cam" if method_name == "drop" else method_name)  # what `drop` adds has no weights
+    plugin = plugins.load("method", "bridging_gap" if method_name == "drop" else method_name)
     method = plugin.build(plugin.Config(), Classifier(blocks, CamHead(blocks.channels, 7))).eval()
     network = method.network
     state = published_networks.state(path.stem, str(vector["key_salt"]))

@@ -265,7 +265,7 @@ def save_checkpoint(change: Change = lambda state: None) -> Path:
 
 def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     file, folder = save_checkpoint(), Path("runs/imported")
-    import_checkpoint("wsolevaluation", file, loaded, folder)
+    workflow.evaluate_import("wsolevaluation", file, Path("vgg.yaml"), [], folder)
 
     header, result = runs.read_header(folder), json.loads((folder / "best" / "result.json").read_text())
     source = {"layout": "wsolevaluation", "file": str(file), "sha256": sha256(file)}
@@ -284,7 +284,9 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     with pytest.raises(InputError, match="already evaluated"):
         workflow.evaluate(folder, "test", None)
     page = write_report(folder).read_text()
-    assert 'class="badge finished"' in page and f"{result['value']:.2f}" in page
+    assert 'class="badge finished"' in page and f"{result['value']:.2f}" in page and "Imported model" in page
+    with pytest.raises(InputError, match="nothing to resume"):
+        workflow.resume(folder, [])
     with pytest.raises(InputError, match="holds a run already"):
         import_checkpoint("wsolevaluation", file, loaded, folder)
 

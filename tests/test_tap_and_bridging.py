@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from wsol import plugins
-from wsol.config import PluginConfig
+from wsol.config import OptimConfig, PluginConfig
 from wsol.method import Method, Wrapper
 from wsol.methods import bridging_gap, tap
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
+from wsol.optim import build_optimizer, decay, set_learning_rates
 from wsol.types import Activations, Batch, Progress
 
 LAST = Progress(epoch=10, epochs=10, step=9, steps=10)
@@ -136,6 +138,28 @@ def test_tap_keeps_the_classifier_and_every_key() -> None:
     method = tap.build(tap.Config(), network)
     assert method.network.head.linear.weight is before
     assert list(method.network.state_dict()) == keys
+
+
+def test_tap_learns_as_with_a_scaled_gradient_of_the_body() -> None:
+    """The published step: one rate and decay for all, the body's gradient times 0.1."""
+    method = make(tap.Config()).double()
+    published = copy.deepcopy(method)
+    body = list(published.network.backbone.parameters())
+    reference = torch.optim.SGD(published.parameters(), lr=3e-3, momentum=0.9, nesterov=True, weight_decay=5e-2)
+    config = OptimConfig(lr=3e-4, head_lr_scale=10.0, weight_decay=5e-2, lr_decay_every=26)
+    optimizer = build_optimizer(method, config)
+    for epoch in range(1, 51):
+        set_learning_rates(optimizer, epoch, config)
+        reference.param_groups[0]["lr"] = 3e-3 * decay(epoch, config)
+        draws = [torch.randn_like(p) for p in method.parameters()]
+        for ours, theirs, gradient in zip(method.parameters(), published.parameters(), draws, strict=True):
+            ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        for parameter in body:
+            parameter.grad *= 0.1
+        optimizer.step()
+        reference.step()
+    for ours, theirs in zip(method.parameters(), published.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 # --- bridging the gap, recorded numbers -------------------------------------------------------------------------------------------------

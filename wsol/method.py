@@ -12,7 +12,7 @@ The defaults below *are* CAM. A method overrides what it changes, and nothing el
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,15 @@ from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 
 class ParameterGroup(TypedDict):
-    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`."""
+    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`.
+
+    With `scaled_decay` the weight decay is times `head_lr_scale`: published for a body whose gradient was scaled down, but not its decay.
+    """
 
     name: str
     params: list[nn.Parameter]
     head: bool
+    scaled_decay: NotRequired[bool]
 
 
 class Method(nn.Module):

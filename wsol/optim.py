@@ -11,11 +11,16 @@ from wsol.method import Method
 def build_optimizer(method: Method, config: OptimConfig) -> torch.optim.SGD:
     """SGD with Nesterov momentum over the method's parameter groups; weight decay on every parameter, as published."""
     groups = [
-        {"params": group["params"], "scale": config.head_lr_scale if group["head"] else 1.0, "group": group["name"]}
+        {
+            "params": group["params"],
+            "scale": config.head_lr_scale if group["head"] else 1.0,
+            "weight_decay": config.weight_decay * (config.head_lr_scale if group.get("scaled_decay") else 1.0),
+            "group": group["name"],
+        }
         for group in method.parameter_groups()
         if group["params"]
     ]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0, weight_decay=config.weight_decay)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
 def decay(epoch: int, config: OptimConfig) -> float:

@@ -11,10 +11,11 @@ paper belong to evaluation: negative weight clamping is `clip_negative_weights` 
 Kept from the released code: every image and channel has its own threshold, a share of its maximum; a cell is averaged where it is strictly
 above it, in evaluation too; no gradient passes through the threshold and the count; a channel without a positive cell pools to 0; the class
 map does not use the threshold. The pretrained body learns at a tenth of the rate of the extra convolution and the classifier: `optim.lr` is
-the rate of the body. In ResNet, which was not released, the whole body is pretrained and learns at the body's rate.
+the rate of the body. What was scaled is the body's gradient and not its decay, so its weight decay is ten times `optim.weight_decay`. In
+ResNet, which was not released, the whole body is pretrained and learns at the body's rate.
 
 Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell is above a share of
-its maximum. The released code scaled the gradient of the body and not its rate, so its weight decay was ten times as strong as here.
+its maximum.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from wsol.config import PluginConfig
-from wsol.method import Method
+from wsol.method import Method, ParameterGroup
 from wsol.network import CamHead, Classifier
 
 FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
@@ -49,7 +50,16 @@ def build(config: Config, inner: Classifier) -> Method:
     backbone = inner.backbone
     backbone.fast_blocks = FAST_BLOCKS.get(backbone.name, backbone.fast_blocks)
     inner.head = ThresholdedHead(cast(CamHead, inner.head), config.pool_threshold)
-    return Method(inner)
+    return ThresholdedPooling(inner)
+
+
+class ThresholdedPooling(Method):
+    """CAM whose body learns slowly and decays at the head's pace."""
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Backbone and head; of the backbone only the gradient is scaled down, not the weight decay."""
+        body, head = super().parameter_groups()
+        return [{**body, "scaled_decay": True}, head]
 
 
 class ThresholdedHead(CamHead):
