@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import resource
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,9 @@ from wsol.types import Annotation
 
 SIDE = 224
 STEP = 0.001
-ROW = "{:<8} {:<15} {:>6} {:>10} {:>8} {:>9} {:>10} {:>13} {:>11}  {}"
+ROUNDS = 5
+COPIES = 8
+ROW = "{:<8} {:<15} {:>6} {:>10} {:>8} {:>9} {:>10} {:>13} {:>11} {:>8}  {}"
 
 
 def main() -> None:
@@ -44,12 +47,30 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     kinds = {"files": stored(options.maps, options.images)} if options.maps else {f"{n}x{n}": random_maps(n, options.images) for n in (7, 14, 28)}
-    print("milliseconds per image, fastest of three runs")
-    head = ("maps", "metric", "images", "published", "tidied", "1 thread", f"{options.threads} threads", "to published", "to tidied", "counts")
+    print(f"milliseconds per image, fastest of {ROUNDS} rounds; peak memory before {peak_memory():.0f} MiB")
+    head = (
+        "maps",
+        "metric",
+        "images",
+        "published",
+        "tidied",
+        "1 thread",
+        f"{options.threads} threads",
+        "to published",
+        "to tidied",
+        "threads",
+        "counts",
+    )
     print(ROW.format(*head))
     for kind, raw_maps in kinds.items():
         for name in ("max_box_acc_v2", "max_box_acc", "both"):
             print(ROW.format(kind, name, len(raw_maps), *compare(prepared(raw_maps), name, options.threads)), flush=True)
+    print(f"peak memory after {peak_memory():.0f} MiB")
+
+
+def peak_memory() -> float:
+    """Of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def random_maps(cells: int, images: int) -> list[np.ndarray]:
@@ -75,25 +96,26 @@ def prepared(raw_maps: Sequence[np.ndarray]) -> Callable[[], list[Sample]]:
 
 
 def compare(fresh: Callable[[], list[Sample]], name: str, threads: int) -> tuple[str, ...]:
-    """Times and ratios of one row."""
-    counted(fresh()[:1], name)
-    ours, counts = timed(lambda: counted(fresh(), name))
-    threaded, threaded_counts = timed(lambda: counted_in_threads(fresh(), name, threads))
-    published, expected = timed(lambda: loop_counts(fresh(), name, published_maxima))
-    tidied, tidied_counts = timed(lambda: loop_counts(fresh(), name, tidied_maxima))
-    equal = all(np.array_equal(found, expected) for found in (counts, threaded_counts, tidied_counts))
-    times = (f"{seconds * 1000 / len(fresh()):.2f}" for seconds in (published, tidied, ours, threaded))
-    return (*times, f"{published / ours:.1f}x", f"{tidied / ours:.1f}x", "equal" if equal else "DIFFERENT")
-
-
-def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
-    """Seconds of the fastest of three runs, and what came out."""
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        result = work()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result
+    """Times and ratios of one row: all ways in turn, the fastest round of each; threads get more images, to have something to share."""
+    images = len(fresh())
+    ways: dict[str, Callable[[list[Sample]], np.ndarray]] = {
+        "published": lambda samples: loop_counts(samples, name, published_maxima),
+        "tidied": lambda samples: loop_counts(samples, name, tidied_maxima),
+        "ours": lambda samples: counted(samples, name),
+        "many": lambda samples: counted(samples, name),
+        "threaded": lambda samples: counted_in_threads(samples, name, threads),
+    }
+    seconds, counts = dict.fromkeys(ways, float("inf")), {}
+    for _ in range(ROUNDS):
+        for way, work in ways.items():
+            samples = [sample for _ in range(COPIES if way in ("many", "threaded") else 1) for sample in fresh()]
+            start = time.perf_counter()
+            counts[way] = work(samples) // (len(samples) // images)
+            seconds[way] = min(seconds[way], (time.perf_counter() - start) / len(samples))
+    equal = all(np.array_equal(found, counts["published"]) for found in counts.values())
+    times = (f"{1000 * seconds[way]:.2f}" for way in ("published", "tidied", "ours", "threaded"))
+    ratios = (("published", "ours"), ("tidied", "ours"), ("many", "threaded"))
+    return (*times, *(f"{seconds[a] / seconds[b]:.1f}x" for a, b in ratios), "equal" if equal else "DIFFERENT")
 
 
 def metrics(name: str) -> list[Metric]:
