@@ -53,8 +53,7 @@ def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:
 
     state = layouts.read(file)
     dataset = build.dataset(config.data)
-    bare = config.model_copy(update={"backbone": config.backbone.model_copy(update={"weights": "none"})})
-    method = build.method(bare, dataset.num_classes)
+    method = build.bare_method(config, dataset.num_classes)
     layouts.fill(method, layout, state, str(file))
     for split in ("train_fullsup", "test"):
         require_countable(build.images(dataset, split, config.data), config.evaluation)

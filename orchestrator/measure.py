@@ -99,8 +99,7 @@ def _build(config: TrainConfig, weights: dict[str, Any], num_classes: int) -> Me
     """The method with the winner's weights, on the device; the pretrained weights that they replace are not read."""
     from wsol import build, distributed
 
-    bare = config.model_copy(update={"backbone": config.backbone.model_copy(update={"weights": "none"})})
-    method = build.method(bare, num_classes)
+    method = build.bare_method(config, num_classes)
     method.load_state_dict(weights)
     return method.to(distributed.device())
 

@@ -7,14 +7,17 @@ What a plugin's `build` takes: a method `(config, inner)`, inner being the netwo
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from wsol import plugins
+from wsol.checkpoint import read_state
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
 from wsol.data import Dataset, Split
+from wsol.errors import InputError
 from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric
@@ -37,8 +40,17 @@ def network(config: BackboneConfig, num_classes: int) -> Classifier:
 
 
 def method(config: TrainConfig, num_classes: int) -> Method:
-    """The method with its network, on the CPU."""
-    return _method(config.method, network(config.backbone, num_classes))
+    """The method with its network and initial weights, on the CPU. Raises InputError where `initial_run` has no weights for it."""
+    if config.initial_run is None:
+        return _method(config.method, network(config.backbone, num_classes))
+    built = bare_method(config, num_classes)
+    _start_from(built, Path(config.initial_run) / "best" / "weights.pt")
+    return built
+
+
+def bare_method(config: TrainConfig, num_classes: int) -> Method:
+    """The method with random weights, for those that replace them: nothing is downloaded or read."""
+    return _method(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
 
 
 def dataset(config: DatasetConfig) -> Dataset:
@@ -73,6 +85,21 @@ def normalizer(config: EvaluationConfig) -> Normalizer:
 def metrics(config: EvaluationConfig) -> list[Metric]:
     """Fresh metrics, nothing counted."""
     return [_build("metric", metric, config.threshold_step) for metric in config.metrics]
+
+
+def _start_from(method: Method, path: Path) -> None:
+    """Put the weights of another run's network, whatever method it was trained with, into this one's."""
+    if not path.exists():
+        raise InputError(f"initial_run: {path} is missing; give the folder of a finished run")
+    state = {key.rpartition("network.")[2]: value for key, value in read_state(path)["method"].items() if "network." in key}
+    ours = method.network.state_dict()
+    wrong = [key for key in {**ours, **state} if key not in ours or key not in state or state[key].shape != ours[key].shape]
+    if wrong:
+        raise InputError(
+            f"initial_run: the network in {path} is another one: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''} "
+            f"({len(wrong)} of {len(ours)} weights) are missing, unexpected or of another shape; backbone, data set and head must be the same"
+        )
+    method.network.load_state_dict(state)
 
 
 def _method(config: PluginConfig, inner: Classifier) -> Method:

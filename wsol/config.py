@@ -142,9 +142,12 @@ class TrainConfig(Strict):
 
     Attributes:
         seed: fixes initial weights, order, augmentation and the draws of the method.
+        initial_run: folder of a finished run on the same data set and backbone, with whose best weights the network starts; null: with those
+            of the backbone.
     """
 
     seed: int = Field(default=0, ge=0)
+    initial_run: str | None = None
     method: Annotated[SerializeAsAny[PluginConfig], _plugin("method")]
     backbone: Annotated[SerializeAsAny[BackboneConfig], _plugin("backbone")]
     data: Annotated[SerializeAsAny[DatasetConfig], _plugin("dataset")]
