@@ -137,7 +137,7 @@ class Summary:
     def metrics(self, split: str, baseline: bool = False) -> dict[str, float]:
         """Metric -> value of the winner, or of the centre-Gaussian baseline, on `train_fullsup` or `test`; names without the split."""
         if baseline:
-            source = (self.result.get("baseline") or {}).get(split)
+            source = self.test.get("baseline") if split == "test" else (self.result.get("baseline") or {}).get(split)
         elif split == "test":
             source = self.test.get("metrics")
         else:

@@ -128,6 +128,7 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps can be saved on the way."""
     if split == "test":
         measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps)
+        write_report(folder)
     else:
         measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
     console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
