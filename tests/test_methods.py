@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import functools
 import multiprocessing
 import traceback
 from collections.abc import Iterator
@@ -29,11 +30,17 @@ from wsol.types import Batch, Progress
 CLASSES = 4
 SIDE = 32
 METHODS = plugins.names("method")
-STACKS = [(method, backbone) for method in METHODS for backbone in ("tiny", "efficientnet_lite0")] + [("cam", "resnet50")]
+SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
+STACKS = [(method, backbone) for backbone in SMALL + LARGE for method in METHODS]
+LONG_STACKS = [stack if stack[1] == "tiny" else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS]
+TINY_RATE, RATE = 0.05, 0.003
+"""Learning rates; the wide networks need the small one."""
+
 FIRST, LAST = Progress(epoch=1, epochs=4, step=0, steps=20), Progress(epoch=4, epochs=4, step=19, steps=20)
 
 every_method = pytest.mark.parametrize("name", METHODS)
 every_stack = pytest.mark.parametrize(("name", "backbone"), STACKS)
+every_long_stack = pytest.mark.parametrize(("name", "backbone"), LONG_STACKS)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -46,11 +53,19 @@ def one_thread() -> Iterator[None]:
 
 
 def make(name: str, backbone: str = "tiny") -> Method:
-    """The method with its defaults on a small random network; the same weights every time."""
+    """The method with its defaults on a random network; the same weights every time."""
+    network = copy.deepcopy(_network(backbone))
+    torch.manual_seed(0)
+    return _around(plugins.load("method", name).Config(name=name), network)
+
+
+@functools.cache
+def _network(backbone: str) -> Classifier:
+    """Drawing millions of weights takes longer than copying them."""
     torch.manual_seed(0)
     plugin = plugins.load("backbone", backbone)
     blocks = plugin.build(plugin.Config(weights="none"))
-    return _around(plugins.load("method", name).Config(name=name), Classifier(blocks, CamHead(blocks.channels, CLASSES)))
+    return Classifier(blocks, CamHead(blocks.channels, CLASSES))
 
 
 def _around(config: PluginConfig, network: Classifier) -> Method:
@@ -97,7 +112,7 @@ def test_loss_terms_are_named_finite_scalars(name: str, backbone: str) -> None:
 def test_every_trainable_parameter_gets_a_gradient_in_every_step(name: str, backbone: str, progress: Progress) -> None:
     """Distributed training waits for every one of them."""
     method = make(name, backbone).train()
-    total(method(make_batch(4), progress)).backward()
+    total(method(make_batch(3), progress)).backward()  # one class is absent: the bias learns even where a method hides all of a small map
     trainable = {key: p for key, p in method.named_parameters() if p.requires_grad}
     assert trainable
     assert [key for key, p in trainable.items() if p.grad is None] == []
@@ -113,11 +128,11 @@ def test_parameter_groups_hold_every_trainable_parameter_once(name: str, backbon
     assert sorted(grouped) == sorted(id(p) for p in method.parameters() if p.requires_grad)
 
 
-@every_method
-def test_loss_falls(name: str) -> None:
-    method, batch = make(name).train(), make_batch()
+@every_long_stack
+def test_loss_falls(name: str, backbone: str) -> None:
+    method, batch = make(name, backbone).train(), make_batch()
     before = loss_at_seed(method, batch, FIRST)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(method.parameters(), lr=TINY_RATE if backbone == "tiny" else RATE, momentum=0.9)
     for step in range(20):
         optimizer.zero_grad()
         total(method(batch, Progress(1, 4, step, 20))).backward()
@@ -199,7 +214,7 @@ def test_label_mixing_composes(name: str) -> None:
     torch.testing.assert_close(losses[0], losses[1])
 
 
-@every_stack
+@every_long_stack
 def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None:
     method, batch = make(name, backbone).train(), make_batch(4)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
@@ -228,11 +243,11 @@ def test_docstring_names_its_paper_and_its_quirks(name: str) -> None:
 # --- two workers ------------------------------------------------------------------------------------------------------------------------
 
 
-def train_two_steps(name: str, rank: int) -> dict[str, Tensor]:
+def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
     """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward pass."""
-    method = make(name).train()
+    method = make(name, backbone).train()
     wrapped = nn.parallel.DistributedDataParallel(method)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.05)
+    optimizer = torch.optim.SGD(method.parameters(), lr=TINY_RATE if backbone == "tiny" else RATE)
     whole = make_batch()
     batch = Batch(whole.images[rank::2], whole.labels[rank::2], whole.image_ids[rank::2])
     torch.manual_seed(rank)
@@ -243,34 +258,39 @@ def train_two_steps(name: str, rank: int) -> dict[str, Tensor]:
     return {key: value for key, value in method.state_dict().items() if not key.endswith(("running_mean", "running_var"))}
 
 
-def worker(rank: int, folder: str) -> None:
+def worker(rank: int, folder: str, stacks: list[tuple[str, str]]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60))
-    for name in METHODS:
+    for name, backbone in stacks:
         try:
-            result: object = train_two_steps(name, rank)
+            result: object = train_three_steps(name, backbone, rank)
         except Exception:
             result = traceback.format_exc()
-        torch.save(result, Path(folder) / f"{name}_{rank}.pt")
+        torch.save(result, Path(folder) / f"{name}_{backbone}_{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both workers train every method, because starting them takes longer than training."""
+def two_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both workers train every stack that is tested in this run, because starting them takes longer than training."""
+    tests = [item for item in request.session.items if "two_workers" in getattr(item, "fixturenames", ())]
+    stacks = [(item.callspec.params["name"], item.callspec.params["backbone"]) for item in tests]
     folder = tmp_path_factory.mktemp("two_workers")
     multiprocessing.set_forkserver_preload(["torch._dynamo"])  # imported once for both
-    torch.multiprocessing.start_processes(worker, (str(folder),), nprocs=2, start_method="forkserver")
+    torch.multiprocessing.start_processes(worker, (str(folder), stacks), nprocs=2, start_method="forkserver")
     return folder
 
 
-@every_method
-def test_two_workers_end_with_the_same_network(name: str, two_workers: Path) -> None:
-    first, second = (torch.load(two_workers / f"{name}_{rank}.pt", weights_only=True) for rank in range(2))
+@every_long_stack
+def test_two_workers_end_with_the_same_network(name: str, backbone: str, two_workers: Path) -> None:
+    paths = [two_workers / f"{name}_{backbone}_{rank}.pt" for rank in range(2)]
+    first, second = (torch.load(path, weights_only=True) for path in paths)
+    for path in paths:
+        path.unlink()  # hundreds of megabytes
     assert isinstance(first, dict), first
     assert isinstance(second, dict), second
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
-    start = make(name).state_dict()
+    start = make(name, backbone).state_dict()
     assert any(not torch.equal(first[key], start[key]) for key in first)
 
 
