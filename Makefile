@@ -15,7 +15,7 @@ demo: $(VENV)/demo.stamp
 	@echo "open $(RUN)/report.html in a browser"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m slow

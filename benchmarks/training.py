@@ -30,7 +30,7 @@ from wsol.config import OptimConfig, TrainConfig
 from wsol.distributed import device
 from wsol.method import Method
 from wsol.optim import build_optimizer
-from wsol.training import _autocast
+from wsol.training import autocast
 from wsol.types import Batch, Progress
 
 ROW = "{:<13} {:<19} {:>10} {:>10} {:>8} {:>10} {:>10}"
@@ -120,7 +120,7 @@ def our_epoch(method: Method, batches: list[tuple[Tensor, Tensor]], compiled: bo
     def run() -> float:
         losses = torch.zeros((), device=device())
         for index, batch in enumerate(ready):
-            with _autocast("auto", device()):
+            with autocast("auto", device()):
                 terms = step(batch, Progress(1, 1, index, len(ready)))
             optimizer.zero_grad(set_to_none=True)
             loss = torch.stack([term.float() for term in terms.values()]).sum()

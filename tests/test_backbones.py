@@ -33,7 +33,8 @@ def strides(name: str) -> list[int]:
 
 def make(name: str, **fields: object) -> Backbone:
     plugin = plugins.load("backbone", name)
-    backbone: Backbone = plugin.build(plugin.Config(**{"name": name, "weights": "none", **fields}))
+    small = {"model": "convnext_atto"} if name == "timm" else {}
+    backbone: Backbone = plugin.build(plugin.Config(**{"name": name, "weights": "none", **small, **fields}))
     return backbone.eval()
 
 

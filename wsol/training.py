@@ -90,7 +90,7 @@ def _train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimiz
     losses, images, started = _Losses(), 0, time.perf_counter()
     for index, raw in enumerate(loader.epoch(epoch)):
         batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
-        with _autocast(config.training.precision, device):
+        with autocast(config.training.precision, device):
             terms = step(batch, Progress(epoch, config.training.epochs, (epoch - 1) * len(loader) + index, config.training.epochs * len(loader)))
         optimizer.zero_grad(set_to_none=True)
         (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()  # type: ignore[no-untyped-call]
@@ -168,7 +168,7 @@ def _loader(images: ImageStore, config: TrainConfig) -> TrainLoader:
     )
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """bf16 autocast where asked for; `auto` asks for it on a GPU."""
     wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
