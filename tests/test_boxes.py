@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from vectors_support import files, load
 
 from wsol.ops import component_tree, drainage
 from wsol.ops.boxes import best_iou, boxes_by_level, iou, resize_boxes, threshold_levels, threshold_values
+from wsol.ops.lazy import lazy
 
 
 def as_set(boxes):
@@ -279,3 +283,21 @@ def test_best_overlap_is_the_maximum_over_the_boxes_of_a_level(score_map, seed):
     found = boxes_by_level(score_map)
     assert best_iou(found, truth).tolist() == [iou(found.at(level), truth).max() for level in range(255)]
     assert best_iou(found, truth, "largest").tolist() == [iou(found.largest[[level]], truth).max() for level in range(255)]
+
+
+def test_what_is_found_lazily_is_found_once_and_by_two_objects_at_once() -> None:
+    """With a lock for all objects, as in `functools.cached_property` before Python 3.12, neither would meet the other."""
+    meeting = threading.Barrier(2)
+    found: list[int] = []
+
+    class Slow:
+        @lazy
+        def value(self) -> int:
+            meeting.wait(timeout=10)
+            found.append(1)
+            return 5
+
+    objects = [Slow(), Slow()]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda slow: slow.value + slow.value, objects)) == [10, 10]
+    assert len(found) == 2

@@ -12,7 +12,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from wsol.ops.boxes import Contours, Floats, Ints, LevelBoxes, best_iou, boxes_by_level, resize_boxes, threshold_levels, threshold_values
+from wsol.ops.lazy import lazy
 from wsol.types import Annotation
 
 
@@ -52,12 +52,12 @@ class Sample:
         if not (self.score_map.min() >= 0 and self.score_map.max() <= 1):
             raise ValueError("a score map must lie in [0, 1] and have no NaN")
 
-    @cached_property
+    @lazy
     def level_boxes(self) -> LevelBoxes:
         """The boxes predicted at every level."""
         return self.shared_boxes or boxes_by_level(self.score_map)
 
-    @cached_property
+    @lazy
     def grid_boxes(self) -> Ints:
         """The true boxes (n, 4) on the evaluation grid. Raises ValueError where the annotation has none."""
         if len(self.annotation.boxes) == 0:
@@ -65,7 +65,7 @@ class Sample:
         height, width = self.score_map.shape
         return resize_boxes(self.annotation.boxes, self.annotation.image_size, (width, height))
 
-    @cached_property
+    @lazy
     def class_rank(self) -> int | None:
         """How many classes come before the label, 0 being the arg-max; None without logits.
 
@@ -83,11 +83,11 @@ class Sample:
         per_level = self._best_iou_all if contours == "all" else self._best_iou_largest
         return per_level[threshold_levels(self.threshold_step, self.level_boxes.peak)]
 
-    @cached_property
+    @lazy
     def _best_iou_all(self) -> Floats:
         return best_iou(self.level_boxes, self.grid_boxes, "all")
 
-    @cached_property
+    @lazy
     def _best_iou_largest(self) -> Floats:
         return best_iou(self.level_boxes, self.grid_boxes, "largest")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from wsol.ops import component_tree as tree
 from wsol.ops.compiled import compiled
 from wsol.ops.component_tree import Regions
 from wsol.ops.drainage import Pixels
+from wsol.ops.lazy import lazy
 
 Contours = Literal["all", "largest"]
 Ints = npt.NDArray[np.int64]
@@ -78,18 +78,18 @@ class LevelBoxes:
 
     pixels: Pixels
 
-    @cached_property
+    @lazy
     def peak(self) -> int:
         """Maximum of the 8-bit map."""
         return int(self.pixels.max())
 
-    @cached_property
+    @lazy
     def all(self) -> Ints:
         """(n, 6) int64: first and last level, x0, y0, x1, y1 of the boxes of all contours; (0, 0, 0, 0) where there is no contour."""
         nothing = [(self.peak, LEVELS - 1, 0, 0, 0, 0)] if self.peak < LEVELS else np.empty((0, 6), np.int64)
         return np.concatenate([_contour_boxes(tree.components(self.pixels), 0, self.pixels.shape), self._holes[0], nothing])
 
-    @cached_property
+    @lazy
     def largest(self) -> Ints:
         """(255, 4) int64, the box of the contour with the largest polygon area, per level; of equals the one found last in raster order.
 
@@ -104,7 +104,7 @@ class LevelBoxes:
         """The boxes (m, 4) of all contours at a level, in no order."""
         return self.all[(self.all[:, 0] <= level) & (level <= self.all[:, 1]), 2:]
 
-    @cached_property
+    @lazy
     def _holes(self) -> tuple[Ints, Pixels]:
         """The boxes of holes as in `all`, and the 8-bit map without its holes."""
         holes, filled = tree.holes(self.pixels)
