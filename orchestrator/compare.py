@@ -19,7 +19,7 @@ class Compared:
 
     Attributes:
         name: of the run.
-        method, backbone: their plugin names.
+        method: its plugin name, with that of its base.
         value: of the metric.
         interval: 95 % interval of the value over images; None where it is not defined.
         difference: points above the first run; None for the first run itself.
@@ -29,7 +29,6 @@ class Compared:
 
     name: str
     method: str
-    backbone: str
     value: float
     interval: tuple[float, float] | None
     difference: float | None
@@ -63,18 +62,16 @@ def compare(folders: Sequence[Path], metric: str, split: str) -> list[Compared]:
 
 
 def comparison_table(rows: Sequence[Compared], metric: str, split: str) -> Table:
-    """The rows as text; `*` marks a difference whose interval leaves out zero."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("run", "method", "backbone"):
-        table.add_column(title)
-    for title in (f"{split}/{metric}", "95 %", "against the first", "95 %, paired", "centre Gauss"):
-        table.add_column(title, justify="right")
+    """The rows as text, the gain in points over the first run; `*` marks a difference whose interval leaves out zero."""
+    table = Table(box=None, pad_edge=False, title=f"{split}, {metric}", title_justify="left", title_style="bold")
+    for title in ("run", "method"):
+        table.add_column(title, no_wrap=True)
+    for title in ("value", "95 %", "gain", "95 %, paired", "Gauss"):
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        difference = "" if row.difference is None else f"{row.difference:+.2f}{'*' if row.is_different else ' '}"
+        gain = "" if row.difference is None else f"{row.difference:+.2f}{'*' if row.is_different else ' '}"
         baseline = "" if row.baseline is None else f"{row.baseline:.2f}"
-        table.add_row(
-            row.name, row.method, row.backbone, f"{row.value:.2f}", _range(row.interval), difference, _range(row.difference_interval, "+"), baseline
-        )
+        table.add_row(row.name, row.method, f"{row.value:.2f}", _range(row.interval), gain, _range(row.difference_interval, "+"), baseline)
     return table
 
 
@@ -88,7 +85,6 @@ def _compared(summary: Summary, own: Stored, first: Summary, reference: Stored, 
     return Compared(
         name=summary.folder.resolve().name,
         method=_method(config.get("method") or {}),
-        backbone=str((config.get("backbone") or {}).get("name", "")),
         value=values[metric],
         interval=interval(own.replicates[metric]),
         difference=None if is_first else values[metric] - first.metrics(split)[metric],

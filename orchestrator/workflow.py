@@ -195,7 +195,7 @@ def compare(folders: list[Path], metric: str, split: str) -> None:
     from orchestrator.compare import compare, comparison_table
 
     console.print(comparison_table(compare(folders, metric, split), metric, split))
-    console.print("* the 95 % interval of the difference leaves out 0", style="dim")
+    console.print("gain: points over the first run; * its 95 % interval leaves out 0. Gauss: centre Gaussian", style="dim")
 
 
 def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:

@@ -234,7 +234,7 @@ def test_intervals_maps_and_comparison(space_file: Path, monkeypatch: pytest.Mon
     assert launch(monkeypatch, "evaluate", "--maps", "maps0") == 2
 
     first, second = compare([Path("runs/seed0"), Path("runs/seed1")], "max_box_acc_v2", "test")
-    assert (first.value, first.difference) == (value, None) and second.difference == pytest.approx(second.value - value)
+    assert (first.value, first.method, first.difference) == (value, "cam", None) and second.difference == pytest.approx(second.value - value)
     assert launch(monkeypatch, "compare", "runs/seed0", "runs/seed1") == 0
     assert "seed1" in capsys.readouterr().out
     same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], "max_box_acc_v2", "test")[1]
