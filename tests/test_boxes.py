@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference_boxes import boxes_at as reference_boxes_at
 from vectors_support import files, load
 
-from wsol.ops import component_tree, drainage
+from wsol.ops import component_tree
 from wsol.ops.boxes import best_iou, boxes_by_level, iou, resize_boxes, threshold_levels, threshold_values
 from wsol.ops.lazy import lazy
 
@@ -248,9 +248,9 @@ def test_barriers_are_never_too_low(family, diagonal):
         before = exact
         lowest = cv2.erode(exact, np.ones((3, 3), np.uint8) if diagonal else cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
         exact = np.maximum(surface, lowest.reshape(surface.shape))
-    bound = drainage.barriers(surface, land, diagonal)
+    bound = component_tree.barriers(surface, land, diagonal)
     assert (bound >= exact).all()
-    assert np.array_equal(drainage.dilated(surface > 99, diagonal), neighbourhoods(surface > 99, diagonal))
+    assert np.array_equal(component_tree.dilated(surface > 99, diagonal), neighbourhoods(surface > 99, diagonal))
 
 
 def neighbourhoods(mask, diagonal):

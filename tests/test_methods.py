@@ -33,8 +33,8 @@ METHODS = plugins.names("method")
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
 STACKS = [(method, backbone) for backbone in SMALL + LARGE for method in METHODS]
 LONG_STACKS = [stack if stack[1] == "tiny" else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS]
-TINY_RATE, RATE = 0.05, 0.003
-"""Learning rates; the wide networks need the small one."""
+RATE = 0.001
+"""Adam makes steps of it that fit wide and narrow networks alike."""
 
 FIRST, LAST = Progress(epoch=1, epochs=4, step=0, steps=20), Progress(epoch=4, epochs=4, step=19, steps=20)
 
@@ -88,9 +88,14 @@ def total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def loss_at_seed(method: Method, batch: Batch, progress: Progress) -> Tensor:
-    torch.manual_seed(7)
-    return total(method(batch, progress))
+@torch.no_grad()
+def mean_loss(method: Method, batch: Batch, progress: Progress) -> Tensor:
+    """Over several draws of what a method hides or mixes: one draw may hide all of a small map."""
+    losses = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        losses.append(total(method(batch, progress)))
+    return torch.stack(losses).mean()
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------------------------
@@ -131,13 +136,13 @@ def test_parameter_groups_hold_every_trainable_parameter_once(name: str, backbon
 @every_long_stack
 def test_loss_falls(name: str, backbone: str) -> None:
     method, batch = make(name, backbone).train(), make_batch()
-    before = loss_at_seed(method, batch, FIRST)
-    optimizer = torch.optim.SGD(method.parameters(), lr=TINY_RATE if backbone == "tiny" else RATE, momentum=0.9)
+    before = mean_loss(method, batch, FIRST)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=RATE)
     for step in range(20):
         optimizer.zero_grad()
         total(method(batch, Progress(1, 4, step, 20))).backward()
         optimizer.step()
-    assert loss_at_seed(method, batch, FIRST) < before
+    assert mean_loss(method, batch, FIRST) < before
 
 
 @every_stack
@@ -197,7 +202,7 @@ def test_training_steps_do_not_change_their_batch(name: str) -> None:
 
 @every_method
 def test_steps_repeat_with_the_seed(name: str) -> None:
-    first, second = (loss_at_seed(make(name).train(), make_batch(), LAST) for _ in range(2))
+    first, second = (mean_loss(make(name).train(), make_batch(), LAST) for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -218,7 +223,7 @@ def test_label_mixing_composes(name: str) -> None:
 def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None:
     method, batch = make(name, backbone).train(), make_batch(4)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
-    total(method(batch, FIRST)).backward()
+    total(method(batch, progress)).backward()
     optimizer.step()
     torch.save(method.state_dict(), tmp_path / "weights.pt")
     again = make(name, backbone)
@@ -247,7 +252,7 @@ def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
     """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward pass."""
     method = make(name, backbone).train()
     wrapped = nn.parallel.DistributedDataParallel(method)
-    optimizer = torch.optim.SGD(method.parameters(), lr=TINY_RATE if backbone == "tiny" else RATE)
+    optimizer = torch.optim.SGD(method.parameters(), lr=RATE)
     whole = make_batch()
     batch = Batch(whole.images[rank::2], whole.labels[rank::2], whole.image_ids[rank::2])
     torch.manual_seed(rank)

@@ -23,7 +23,8 @@ import torch
 
 from wsol.metric import BoxAccuracy, Metric, Sample
 from wsol.metrics._sizes import BINS, SizeConfig, size_bins, summary
-from wsol.ops.boxes import LEVELS, Contours, Floats, Ints, LevelBoxes, iou, threshold_levels, threshold_values
+from wsol.ops.boxes import Contours, Floats, Ints, LevelBoxes, iou, threshold_levels, threshold_values
+from wsol.ops.component_tree import LEVELS
 
 
 class Config(SizeConfig):

@@ -16,16 +16,12 @@ import numpy.typing as npt
 
 from wsol.ops import component_tree as tree
 from wsol.ops.compiled import compiled
-from wsol.ops.component_tree import Regions
-from wsol.ops.drainage import Pixels
 from wsol.ops.lazy import lazy
 
 Contours = Literal["all", "largest"]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-LEVELS = 255
-"""A foreground is `8-bit map > level`, so levels are 0..254."""
+Pixels = npt.NDArray[np.uint8]
 
 
 def resize_boxes(boxes: npt.ArrayLike, image_size: tuple[int, int], grid: tuple[int, int]) -> Ints:
@@ -83,11 +79,13 @@ class LevelBoxes:
         """Maximum of the 8-bit map."""
         return int(self.pixels.max())
 
+    # Few long calls: a thread that comes back from compiled code waits for the interpreter, longer than a short piece of it computes.
+
     @lazy
     def all(self) -> Ints:
         """(n, 6) int64: first and last level, x0, y0, x1, y1 of the boxes of all contours; (0, 0, 0, 0) where there is no contour."""
-        nothing = [(self.peak, LEVELS - 1, 0, 0, 0, 0)] if self.peak < LEVELS else np.empty((0, 6), np.int64)
-        return np.concatenate([_contour_boxes(tree.components(self.pixels), 0, self.pixels.shape), self._holes[0], nothing])
+        boxes: Ints = tree.all_boxes(self.pixels, self._holes[0], self.peak)
+        return boxes
 
     @lazy
     def largest(self) -> Ints:
@@ -95,9 +93,7 @@ class LevelBoxes:
 
         A hole or a component inside a hole is never larger than what surrounds it, so only outer outlines have to be compared.
         """
-        outlines = tree.components(self._holes[1], areas=True)
-        boxes = np.concatenate([_contour_boxes(outlines, 0, self.pixels.shape)[:, 2:], np.zeros((1, 4), np.int64)])
-        largest: Ints = boxes[_largest(outlines)]
+        largest: Ints = tree.largest_boxes(self._holes[1])
         return largest
 
     def at(self, level: int) -> Ints:
@@ -107,8 +103,8 @@ class LevelBoxes:
     @lazy
     def _holes(self) -> tuple[Ints, Pixels]:
         """The boxes of holes as in `all`, and the 8-bit map without its holes."""
-        holes, filled = tree.holes(self.pixels)
-        return _contour_boxes(holes, 1, self.pixels.shape), filled
+        boxes, filled = tree.hole_boxes(self.pixels)
+        return boxes, filled
 
 
 def boxes_by_level(score_map: Floats) -> LevelBoxes:
@@ -153,7 +149,7 @@ def best_iou(level_boxes: LevelBoxes, truth: npt.ArrayLike, contours: Contours =
     if contours == "largest":
         largest: Floats = iou(level_boxes.largest, truth).max(1)
         return largest
-    best: Floats = _best_iou(level_boxes.all, _checked(truth))
+    best: Floats = _best_iou(level_boxes.all, _checked(truth), tree.LEVELS)
     return best
 
 
@@ -190,39 +186,9 @@ def _areas(boxes: Ints) -> Ints:
     return areas
 
 
-def _contour_boxes(regions: Regions, margin: int, shape: tuple[int, ...]) -> Ints:
-    """First level, last level and box (n, 6) of the contours at a distance of `margin` pixels around regions."""
-    boxes: Ints = _clamped(regions, margin, shape[1] - 1, shape[0] - 1)
-    return boxes
-
-
 @compiled
-def _clamped(regions: Any, margin: Any, right: Any, bottom: Any) -> Any:
-    boxes = np.empty((len(regions), 6), np.int64)
-    for row in range(len(regions)):
-        boxes[row, 0], boxes[row, 1] = regions[row, tree.BORN], regions[row, tree.FULL]
-        boxes[row, 2], boxes[row, 3] = regions[row, tree.LEFT] - margin, regions[row, tree.TOP] - margin
-        boxes[row, 4] = min(regions[row, tree.RIGHT] + margin + 1, right)
-        boxes[row, 5] = min(regions[row, tree.BOTTOM] + margin + 1, bottom)
-    return boxes
-
-
-@compiled
-def _largest(outlines: Any) -> Any:
-    """The row of the region with the largest area, per level; -1 where there is none."""
-    winners = np.full(LEVELS, -1, np.int64)
-    for row in range(len(outlines)):
-        size = (outlines[row, tree.AREA], outlines[row, tree.ANCHOR])
-        for level in range(outlines[row, tree.BORN], outlines[row, tree.FULL] + 1):
-            best = winners[level]
-            if best < 0 or size > (outlines[best, tree.AREA], outlines[best, tree.ANCHOR]):
-                winners[level] = row
-    return winners
-
-
-@compiled
-def _best_iou(boxes: Any, truth: Any) -> Any:
-    best = np.zeros(LEVELS)
+def _best_iou(boxes: Any, truth: Any, levels: Any) -> Any:
+    best = np.zeros(levels)
     for row in range(len(boxes)):
         first, last, x0, y0, x1, y1 = boxes[row]
         overlap = 0.0

@@ -5,7 +5,7 @@ the sea. It lives from the level of its lowest pixel until it overflows into the
 which it grows gives it another box. The water is followed pixel by pixel, always at the lowest open pixel and at once deeper where a
 neighbour is lower; lakes that are not full yet wait on a stack, at whose bottom is the sea. So every pixel is entered once, and all
 levels together cost little more than reading the map ("Linear Time Maximally Stable Extremal Regions", Nistér and Stewénius, ECCV 2008,
-without the stability). Pixels that surely drain into the sea (`wsol/ops/drainage.py`) are in no lake and are left out.
+without the stability). Pixels that surely drain into the sea are in no lake: they are found first, by a cheap look, and left out.
 
 Holes are the lakes of the map in a sea around it. Components of `map > level` are the lakes of the inverted map, in a sea that comes up
 at the map's highest peak; what is below that sea is one more component.
@@ -16,12 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wsol.ops.compiled import compiled
-from wsol.ops.drainage import Pixels, barriers, dilated
 
-Regions = npt.NDArray[np.int32]
+LEVELS = 255
+"""A foreground is `8-bit map > level`, so levels are 0..254."""
 
 BORN, FULL, LEFT, TOP, RIGHT, BOTTOM, AREA, ANCHOR = range(8)
 """Columns of regions. First and last level; the box, inclusive pixels; twice the area of the polygon through the border pixels'
@@ -34,7 +33,34 @@ _DONE = np.uint16(256)
 _ONE = np.uint64(1)
 
 
-def components(pixels: Pixels, areas: bool = False) -> Regions:
+@compiled
+def all_boxes(pixels: Any, holes: Any, peak: Any) -> Any:
+    """First level, last level and box (n, 6) of all contours: those of components, those of `holes` (m, 6), and of nothing above the peak."""
+    nothing = np.zeros((1 if peak < LEVELS else 0, 6), np.int64)
+    nothing[:, 0], nothing[:, 1] = peak, LEVELS - 1
+    return np.concatenate((_contour_boxes(components(pixels, False), 0, pixels.shape), holes, nothing))
+
+
+@compiled
+def hole_boxes(pixels: Any) -> Any:
+    """First level, last level and box (n, 6) of the contours of holes, and the map without its holes."""
+    regions, filled = holes(pixels)
+    return _contour_boxes(regions, 1, pixels.shape), filled
+
+
+@compiled
+def largest_boxes(filled: Any) -> Any:
+    """The box (255, 4) of the component with the largest area, per level of a map without holes; of nothing above the peak."""
+    outlines = components(filled, True)
+    boxes, winners, largest = _contour_boxes(outlines, 0, filled.shape), _largest(outlines), np.zeros((LEVELS, 4), np.int64)
+    for level in range(LEVELS):
+        if winners[level] >= 0:
+            largest[level] = boxes[winners[level], 2:]
+    return largest
+
+
+@compiled
+def components(pixels: Any, areas: Any) -> Any:
     """The 8-connected components of `pixels > level` for every level 0..254.
 
     Args:
@@ -44,14 +70,17 @@ def components(pixels: Pixels, areas: bool = False) -> Regions:
     Returns:
         (n, 8) int32, columns as above. A component that changes with the level has a row for each stretch of levels.
     """
-    land = np.full(pixels.shape, 255, np.uint8)
-    land.flat[pixels.argmax()] = 0
+    land, rows = np.full(pixels.shape, 255, np.uint8), _maxima(pixels)[0]
+    top = rows.argmax()
+    land[top, pixels[top].argmax()] = 0
     lakes, surface = _lakes(~pixels, land, 8)
-    lakes[:, [BORN, FULL]] = 254 - lakes[:, [FULL, BORN]]
-    return np.concatenate([lakes, _under_the_sea(~surface, areas)])
+    for row in range(len(lakes)):
+        lakes[row, BORN], lakes[row, FULL] = 254 - lakes[row, FULL], 254 - lakes[row, BORN]
+    return np.concatenate((lakes, _under_the_sea(~surface, areas)))
 
 
-def holes(pixels: Pixels) -> tuple[Regions, Pixels]:
+@compiled
+def holes(pixels: Any) -> Any:
     """The 4-connected components of `pixels <= level` that do not reach the border, for every level 0..254.
 
     Args:
@@ -66,35 +95,90 @@ def holes(pixels: Pixels) -> tuple[Regions, Pixels]:
     return _lakes(pixels, land, 4)
 
 
-def _lakes(surface: Pixels, land: Pixels, neighbours: int) -> tuple[Regions, Pixels]:
+@compiled
+def _contour_boxes(regions: Any, margin: Any, shape: Any) -> Any:
+    """First level, last level and box (n, 6) of the contours at a distance of `margin` pixels around regions."""
+    boxes = np.empty((len(regions), 6), np.int64)
+    for row in range(len(regions)):
+        boxes[row, 0], boxes[row, 1] = regions[row, BORN], regions[row, FULL]
+        boxes[row, 2], boxes[row, 3] = regions[row, LEFT] - margin, regions[row, TOP] - margin
+        boxes[row, 4] = min(regions[row, RIGHT] + margin + 1, shape[1] - 1)
+        boxes[row, 5] = min(regions[row, BOTTOM] + margin + 1, shape[0] - 1)
+    return boxes
+
+
+@compiled
+def _largest(outlines: Any) -> Any:
+    """The row of the region with the largest area, per level; -1 where there is none."""
+    winners = np.full(LEVELS, -1, np.int64)
+    for row in range(len(outlines)):
+        size = (outlines[row, AREA], outlines[row, ANCHOR])
+        for level in range(outlines[row, BORN], outlines[row, FULL] + 1):
+            best = winners[level]
+            if best < 0 or size > (outlines[best, AREA], outlines[best, ANCHOR]):
+                winners[level] = row
+    return winners
+
+
+@compiled
+def _lakes(surface: Any, land: Any, neighbours: Any) -> Any:
     """All lakes, and the surface with all lakes filled to the brim at which they reach the sea."""
     stride = surface.shape[1] + 2
-    steps = np.array((1, -1, stride, -stride, stride + 1, stride - 1, 1 - stride, -1 - stride)[:neighbours])
+    steps = np.array((1, -1, stride, -stride, stride + 1, stride - 1, 1 - stride, -1 - stride))[:neighbours]
     unknown = barriers(surface, land, neighbours == 8) != surface
     # Unsigned steps, with wrap-around: Numba would test every signed index for being negative.
-    regions, filled = _flood(surface, unknown, dilated(unknown, neighbours == 8), steps.view(np.uint64))
-    return regions, np.ascontiguousarray(filled.reshape(-1, stride)[1:-1, 1:-1])
+    regions, filled = _flood(surface, unknown, dilated(unknown, neighbours == 8), steps.astype(np.uint64))
+    return regions, filled.reshape(-1, stride)[1:-1, 1:-1].copy()
 
 
-def _under_the_sea(pixels: Pixels, areas: bool) -> Regions:
+@compiled
+def _under_the_sea(pixels: Any, areas: Any) -> Any:
     """The component of the highest peak: `pixels > level`, connected at every level. One row per level."""
-    levels = np.arange(pixels.max())
-    rows, columns = pixels.max(1), pixels.max(0)
-    region = np.empty((len(levels), 8), np.int32)
-    region[:, BORN] = region[:, FULL] = levels
-    region[:, TOP], region[:, LEFT] = _first_above(rows, levels), _first_above(columns, levels)
-    region[:, BOTTOM] = len(rows) - 1 - _first_above(rows[::-1], levels)
-    region[:, RIGHT] = len(columns) - 1 - _first_above(columns[::-1], levels)
+    height, width = pixels.shape
+    rows, columns = _maxima(pixels)
+    levels = np.int64(rows.max())  # as a byte it would be read as a signed length
+    region = np.zeros((levels, 8), np.int32)
+    top, left, bottom, right = 0, 0, height - 1, width - 1
+    for level in range(levels):
+        while rows[top] <= level:
+            top += 1
+        while columns[left] <= level:
+            left += 1
+        while rows[bottom] <= level:
+            bottom -= 1
+        while columns[right] <= level:
+            right -= 1
+        region[level, BORN], region[level, FULL] = level, level
+        region[level, LEFT], region[level, TOP], region[level, RIGHT], region[level, BOTTOM] = left, top, right, bottom
     if areas:
-        first_column = (pixels[region[:, TOP]] > levels[:, None]).argmax(1)
-        region[:, ANCHOR] = (region[:, TOP] + 1) * (len(columns) + 2) + first_column + 1
-        region[:, AREA] = _areas(pixels)[levels]
+        _measure(region, pixels)
     return region
 
 
-def _first_above(values: Pixels, levels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Index of the first value above each level."""
-    return np.searchsorted(np.maximum.accumulate(values), levels, side="right")
+@compiled
+def _maxima(pixels: Any) -> Any:
+    """The highest pixel of each row and of each column."""
+    rows, columns = np.zeros(len(pixels), np.uint8), np.zeros(pixels.shape[1], np.uint8)
+    for y in range(len(pixels)):
+        highest = np.uint8(0)
+        for x in range(len(columns)):  # two loops: machine code takes many pixels at once in each
+            highest = max(highest, pixels[y, x])
+        for x in range(len(columns)):
+            columns[x] = max(columns[x], pixels[y, x])
+        rows[y] = highest
+    return rows, columns
+
+
+@compiled
+def _measure(region: Any, pixels: Any) -> None:
+    """Fill in the areas and the first pixels in raster order of the component of every level."""
+    halves = _areas(pixels)
+    for level in range(len(region)):
+        top, first = region[level, TOP], 0
+        while pixels[top, first] <= level:
+            first += 1
+        region[level, ANCHOR] = (top + 1) * (pixels.shape[1] + 2) + first + 1
+        region[level, AREA] = halves[level]
 
 
 @compiled
@@ -247,3 +331,77 @@ def _merge(lake: Any, other: Any) -> None:
     lake[_LEFT], lake[_RIGHT] = min(lake[_LEFT], other[_LEFT]), max(lake[_RIGHT], other[_RIGHT])
     lake[_FIRST], lake[_LAST] = min(lake[_FIRST], other[_FIRST]), max(lake[_LAST], other[_LAST])
     lake[_AREA] += other[_AREA]
+
+
+# --- which pixels surely drain into the sea -------------------------------------------------------------------------------------------
+# Most pixels of a smooth map do, along a straight line with at most one turn, and straight lines are a few array operations per row.
+
+
+@compiled
+def barriers(surface: Any, land: Any, diagonal: Any) -> Any:
+    """How high water must rise at most to flow from a pixel into the sea.
+
+    Args:
+        surface: (H, W) uint8, heights.
+        land: (H, W) uint8, 0 on pixels from which water leaves into the sea, 255 elsewhere.
+        diagonal: water flows to all 8 neighbours, not only to 4.
+
+    Returns:
+        (H, W) uint8, never below the exact height, and never below the surface. Where it equals the surface, the pixel drains.
+    """
+    bound = np.maximum(surface, land)
+    _sweep(bound, surface, diagonal)
+    turned = _turned(bound)
+    _sweep(turned, _turned(surface), diagonal)
+    return _turned(turned)
+
+
+@compiled
+def _turned(array: Any) -> Any:
+    """The transpose (W, H) with its rows in memory; Numba's copy would leave the columns there."""
+    height, width = array.shape
+    turned = np.empty((width, height), array.dtype)
+    for y in range(width):
+        for x in range(height):
+            turned[y, x] = array[x, y]
+    return turned
+
+
+@compiled
+def dilated(mask: Any, diagonal: Any) -> Any:
+    """The pixels of a mask (H, W) bool and their 4 or 8 neighbours."""
+    wide = mask.copy()
+    for y in range(len(mask)):
+        _spread(wide[y, 1:], mask[y, :-1])
+        _spread(wide[y, :-1], mask[y, 1:])
+    source, tall = wide if diagonal else mask, wide.copy()
+    for y in range(1, len(mask)):
+        _spread(tall[y], source[y - 1])
+        _spread(tall[y - 1], source[y])
+    return tall
+
+
+@compiled
+def _spread(row: Any, beside: Any) -> None:
+    for x in range(len(row)):
+        row[x] |= beside[x]
+
+
+@compiled
+def _sweep(bound: Any, surface: Any, diagonal: Any) -> None:
+    """Down and up: each row takes what its neighbour row allows."""
+    for y in range(1, len(bound)):
+        _step(bound[y], bound[y - 1], surface[y], diagonal)
+    for y in range(len(bound) - 2, -1, -1):
+        _step(bound[y], bound[y + 1], surface[y], diagonal)
+
+
+@compiled
+def _step(bound: Any, beside: Any, surface: Any, diagonal: Any) -> None:
+    for x in range(len(bound)):
+        bound[x] = max(surface[x], min(bound[x], beside[x]))
+    if diagonal:
+        for x in range(1, len(bound)):
+            bound[x] = max(surface[x], min(bound[x], beside[x - 1]))
+        for x in range(len(bound) - 1):
+            bound[x] = max(surface[x], min(bound[x], beside[x + 1]))
