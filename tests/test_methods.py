@@ -223,7 +223,7 @@ def test_label_mixing_composes(name: str) -> None:
 def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None:
     method, batch = make(name, backbone).train(), make_batch(4)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.01)
-    total(method(batch, progress)).backward()
+    total(method(batch, FIRST)).backward()
     optimizer.step()
     torch.save(method.state_dict(), tmp_path / "weights.pt")
     again = make(name, backbone)
