@@ -1,4 +1,4 @@
-"""The only composition root: configurations become objects here and nowhere else.
+"""The composition root: configurations become objects here. A plugin that holds another one, as CropCAM its normalizer, builds that itself.
 
 What a plugin's `build` takes: a method `(config, inner)`, inner being the network or, for a wrapper, its base method; a metric
 `(config, threshold_step)`; every other kind `(config)`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ Normalizer = Callable[[Tensor], Tensor]
 
 def network(config: BackboneConfig, num_classes: int) -> Classifier:
     """Backbone and CAM head; the head starts from the pretrained classifier where the classes are ImageNet's 1000."""
-    backbone: Backbone = _build("backbone", config)
+    backbone: Backbone = plugins.build("backbone", config)
     head = CamHead(backbone.channels, num_classes)
     if backbone.imagenet_classifier is not None and num_classes == len(backbone.imagenet_classifier[1]):
         with torch.no_grad():
@@ -55,7 +54,7 @@ def bare_method(config: TrainConfig, num_classes: int) -> Method:
 
 def dataset(config: DatasetConfig) -> Dataset:
     """The data set; its files are read strictly."""
-    built: Dataset = _build("dataset", config)
+    built: Dataset = plugins.build("dataset", config)
     return built
 
 
@@ -72,19 +71,19 @@ def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
 
 def extractor(config: EvaluationConfig) -> Extractor:
     """Makes raw maps from a method and images."""
-    built: Extractor = _build("extractor", config.extractor)
+    built: Extractor = plugins.build("extractor", config.extractor)
     return built
 
 
 def normalizer(config: EvaluationConfig) -> Normalizer:
     """Brings resized maps to [0, 1]."""
-    built: Normalizer = _build("normalizer", config.normalizer)
+    built: Normalizer = plugins.build("normalizer", config.normalizer)
     return built
 
 
 def metrics(config: EvaluationConfig) -> list[Metric]:
     """Fresh metrics, nothing counted."""
-    return [_build("metric", metric, config.threshold_step) for metric in config.metrics]
+    return [plugins.build("metric", metric, config.threshold_step) for metric in config.metrics]
 
 
 def _start_from(method: Method, path: Path) -> None:
@@ -104,9 +103,5 @@ def _start_from(method: Method, path: Path) -> None:
 
 def _method(config: PluginConfig, inner: Classifier) -> Method:
     base = getattr(config, "base", None)
-    built: Method = _build("method", config, _method(base, inner) if base is not None else inner)
+    built: Method = plugins.build("method", config, _method(base, inner) if base is not None else inner)
     return built
-
-
-def _build(kind: str, config: PluginConfig, *arguments: Any) -> Any:
-    return plugins.load(kind, config.name).build(config, *arguments)

@@ -68,8 +68,14 @@ class Backbone(nn.Module):
         return self.info[self.block_names[-1]].channels
 
     def insert_after(self, block: str, module: nn.Module) -> None:
-        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes."""
+        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes.
+
+        Raises:
+            ValueError: there is no such block, or a module behind it already.
+        """
         self._require([block])
+        if block in self.inserted:
+            raise ValueError(f"a module was inserted behind {block} already")
         self.inserted[block] = module
 
     def replace(self, block: str, module: nn.Module, channels: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """A name in YAML is a file name: `method: {name: has}` is `wsol/methods/has.py`. No registry, import on demand.
 
-Every plugin file exports `Config`, a `PluginConfig`, and `build`. What `build` takes is said in `wsol/build.py`, its only caller.
+Every plugin file exports `Config`, a `PluginConfig`, and `build`. What `build` takes is said in `wsol/build.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ import difflib
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsol.config import PluginConfig
 
 FOLDERS = {
     "method": "methods",
@@ -35,6 +39,11 @@ def load(kind: str, name: str) -> ModuleType:
     if name not in names(kind):
         raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, names(kind))}; there are {', '.join(names(kind))}")
     return importlib.import_module(f"wsol.{FOLDERS[kind]}.{name}")
+
+
+def build(kind: str, config: PluginConfig, *arguments: Any) -> Any:
+    """The object of a plugin's configuration, for `wsol/build.py` and for plugins that hold another one."""
+    return load(kind, config.name).build(config, *arguments)
 
 
 def did_you_mean(word: str, words: list[str]) -> str:

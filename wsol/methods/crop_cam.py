@@ -77,7 +77,7 @@ class Config(PluginConfig):
 
 def build(config: Config, inner: Method) -> Method:
     """The base, looking twice."""
-    return CropCAM(inner, config, plugins.load("normalizer", config.normalizer.name).build(config.normalizer))
+    return CropCAM(inner, config, plugins.build("normalizer", config.normalizer))
 
 
 class CropCAM(Wrapper):
