@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -115,13 +115,16 @@ def evaluate(
 @app.command()
 def compare(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished runs; the first is what the others are compared with")],
-    metric: Annotated[str, typer.Option(help="such as max_box_acc_v2, top1 or max_box_acc_by_size/small")] = "max_box_acc_v2",
+    metric: Annotated[list[str] | None, typer.Option(help="max_box_acc_v2 unless given; top1 or max_box_acc_by_size/small; may be repeated")] = None,
     split: Annotated[str, typer.Option(help="test or train_fullsup")] = "test",
+    form: Annotated[
+        Literal["markdown", "latex", "html", "csv"] | None, typer.Option("--format", help="one table for all metrics, for elsewhere")
+    ] = None,
 ) -> None:
     """Compare finished runs, with 95 % intervals and the paired bootstrap."""
     from orchestrator import workflow
 
-    workflow.compare(folders, metric, split)
+    workflow.compare(folders, metric or ["max_box_acc_v2"], split, form)
 
 
 @app.command()

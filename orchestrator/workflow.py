@@ -190,11 +190,16 @@ def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], r
     return folder
 
 
-def compare(folders: list[Path], metric: str, split: str) -> None:
-    """Print finished runs side by side, with paired differences from the first."""
-    from orchestrator.compare import compare, comparison_table
+def compare(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
+    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a form for elsewhere."""
+    from orchestrator.compare import FORMATS, compare, comparison_table
 
-    console.print(comparison_table(compare(folders, metric, split), metric, split))
+    rows = compare(folders, metrics, split)
+    if form is not None:
+        print(FORMATS[form](rows))
+        return
+    for metric in metrics:
+        console.print(comparison_table(rows, metric, split))
     console.print("gain: points over the first run; * its 95 % interval leaves out 0. Gauss: centre Gaussian", style="dim")
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator import cli
-from orchestrator.compare import compare
+from orchestrator.compare import FORMATS, Cell, Row, compare
 from orchestrator.experiment import load_experiment
 from orchestrator.scores import read_scores
 from wsol import build
@@ -233,11 +233,38 @@ def test_intervals_maps_and_comparison(space_file: Path, monkeypatch: pytest.Mon
     assert "normalizer max" in capsys.readouterr().out
     assert launch(monkeypatch, "evaluate", "--maps", "maps0") == 2
 
-    first, second = compare([Path("runs/seed0"), Path("runs/seed1")], "max_box_acc_v2", "test")
-    assert (first.value, first.method, first.difference) == (value, "cam", None) and second.difference == pytest.approx(second.value - value)
+    first, second = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
+    own, other = first.cells["max_box_acc_v2"], second.cells["max_box_acc_v2"]
+    assert (own.value, first.method, own.difference) == (value, "cam", None) and other.difference == pytest.approx(other.value - value)
+    capsys.readouterr()
     assert launch(monkeypatch, "compare", "runs/seed0", "runs/seed1") == 0
     assert "seed1" in capsys.readouterr().out
-    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], "max_box_acc_v2", "test")[1]
+    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells["max_box_acc_v2"]
     assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)
     assert launch(monkeypatch, "compare", "runs/seed0", "--metric", "max_box_acc_v3") == 2
     assert launch(monkeypatch, "compare", "runs/seed0", "runs/none") == 2
+
+    assert launch(monkeypatch, "train", str(space_file), "evaluation.threshold_step=0.02", "training.epochs=1", "--run", "runs/coarse") == 0
+    capsys.readouterr()
+    assert launch(monkeypatch, "compare", "runs/seed0", "runs/coarse", "--split", "train_fullsup") == 2
+    assert "other score thresholds" in capsys.readouterr().err
+
+
+CELLS = {"max_box_acc_v2": Cell(60.5, (58.4, 63.0), 1.25, (0.5, 2.0), 55.4), "top1": Cell(40.0, None, 0.0, (-1.0, 1.0), None)}
+ROWS = [Row("my_run", "crop_cam(cam)", "resnet50", "cub", CELLS)]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("markdown", "| my_run | crop_cam(cam) | resnet50 | cub | 60.5 (58.4 to 63.0)* | 40.0 |\n| centre Gaussian |  |  | cub | 55.4 |  |"),
+        ("latex", "my\\_run & crop\\_cam(cam) & resnet50 & cub & 60.5 (58.4 to 63.0)* & 40.0 \\\\\n"),
+        ("html", "<tr><td>my_run</td><td>crop_cam(cam)</td><td>resnet50</td><td>cub</td><td>60.5 (58.4 to 63.0)*</td><td>40.0</td></tr>"),
+        (
+            "csv",
+            "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4\nmy_run,crop_cam(cam),",
+        ),
+    ],
+)
+def test_tables_for_elsewhere(form: str, expected: str) -> None:
+    assert expected in FORMATS[form](ROWS)
