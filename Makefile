@@ -28,6 +28,7 @@ lint: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.training --methods cam has spg --image-size 64 --images 32 --batch-size 16 --runs 2
+	$(BIN)/python -m benchmarks.assigner --images 4
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

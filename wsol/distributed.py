@@ -45,6 +45,16 @@ def sum_over_workers(values: Tensor) -> Tensor:
     return summed.to(values.device)
 
 
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (n, ...) of all workers in the order of the workers, each with its own n; every worker gets all of them."""
+    if world() == 1:
+        return rows
+    counts = sum_over_workers(torch.eye(world(), dtype=torch.int64)[rank()] * len(rows)).tolist()
+    before, mine = sum(counts[: rank()]), rows.new_zeros(sum(counts), *rows.shape[1:])
+    mine[before : before + len(rows)] = rows
+    return sum_over_workers(mine)  # one number and zeros: exact
+
+
 def wrap(module: nn.Module) -> nn.Module:
     """Average gradients over the workers (DistributedDataParallel); one worker needs no wrapping."""
     if world() == 1:
