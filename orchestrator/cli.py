@@ -55,11 +55,11 @@ def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
 @app.command()
 def resume(
     folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[resources.KEY=VALUE]...")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None,
     address: Address = None,
 ) -> None:
-    """Go on with an interrupted search or training."""
+    """Go on with an interrupted search or training, or with a finished search that gets more trials."""
     from orchestrator import workflow
 
     words = list(overrides or [])
@@ -69,6 +69,34 @@ def resume(
     if chosen is None:
         raise typer.BadParameter("give the run folder")
     workflow.resume(chosen, words, address)
+
+
+@app.command()
+def retry(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a search")],
+    trial: Annotated[list[int] | None, typer.Option(metavar="N", help="only this trial; may be repeated")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="all trials that failed (the default)")] = False,
+    address: Address = None,
+) -> None:
+    """Train failed trials again with the same values, from their last checkpoints."""
+    from orchestrator import workflow
+
+    if failed and trial:
+        raise typer.BadParameter("give --failed or --trial, not both")
+    workflow.retry(folder, trial or None, address)
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a search")],
+    trial: Annotated[list[int] | None, typer.Option(metavar="N", help="only this trial; may be repeated; default: all that completed")] = None,
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: RUN-replay)")] = None,
+    address: Address = None,
+) -> None:
+    """Train recorded points of a search again and compare with what was recorded."""
+    from orchestrator import workflow
+
+    workflow.replay(folder, trial or None, run, address)
 
 
 @app.command()

@@ -4,46 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from orchestrator import checks
+from orchestrator.overrides import apply_override
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
-from orchestrator.yaml_reader import Document, KeyPath, parse_scalar, parse_yaml, read_yaml
+from orchestrator.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
 from wsol import plugins
 from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
 
-SECTIONS = ("trial", "search", "post_hoc", "study", "resources")
-POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")  # what can change without changing a weight
+KINDS = {"data": "dataset", "metrics": "metric", "base": "method"}  # keys that hold a plugin and are not called like its kind
+RESUMABLE = ("trials", "hours", "max_failures", "max_failed_trials", "keep_checkpoints")  # what a resumed study may change
 
 
 class StudyConfig(Strict):
     """What is searched for and how.
 
     Attributes:
-        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not be named.
-        trials: how many configurations are trained; the first is the published point.
-        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random) or `random` (the official protocol).
+        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not be named. With a list,
+            the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for the best compromises between all of them.
+        trials: how many configurations are trained; the first is the published point, then the named ones.
+        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol), `gp`, `cma_es`, `qmc`
+            (these three draw conditional values, and those with the bounds of others, at random), or `grid` (all combinations, shuffled).
         seed: of the sampler. One trial at a time, the same seed gives the same trials.
+        scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median` or `hyperband`.
+        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the first decay of its
+            learning rate.
+        reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the first epoch they may stop at.
+        hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
+        max_failed_trials: the study stops when so many trials have failed; null: never.
+        keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
     """
 
-    objective: str = "train_fullsup/max_box_acc_v2"
+    objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
     trials: int = Field(default=30, ge=1)
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "gp", "cma_es", "qmc", "grid"] = "tpe"
     seed: int = Field(default=0, ge=0)
+    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    grace_epochs: int = Field(default=1, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+    hours: float | None = Field(default=None, gt=0)
     max_failures: int = Field(default=3, ge=0)
+    max_failed_trials: int | None = Field(default=None, ge=1)
+    keep_checkpoints: int = Field(default=5, ge=1)
 
     @field_validator("objective")
     @classmethod
-    def _selects_on_train_fullsup(cls, objective: str) -> str:
-        if not objective.startswith("train_fullsup/"):
-            raise ValueError(f"should be train_fullsup/<metric>, got {objective!r}: configurations are selected on that split only")
+    def _selects_on_train_fullsup(cls, objective: str | list[str]) -> str | list[str]:
+        for one in [objective] if isinstance(objective, str) else objective:
+            if not one.startswith("train_fullsup/"):
+                raise ValueError(f"should be train_fullsup/<metric>, got {one!r}: configurations are selected on that split only")
         return objective
+
+    @property
+    def objectives(self) -> list[str]:
+        """All objectives, the one that chooses epoch and winner first."""
+        return [self.objective] if isinstance(self.objective, str) else self.objective
 
 
 class ResourcesConfig(Strict):
@@ -62,12 +85,28 @@ class ResourcesConfig(Strict):
     concurrent_trials: int | None = Field(default=None, ge=1)
 
 
+class Point(Strict):
+    """A configuration that is trained before anything is drawn.
+
+    Attributes:
+        name: how it is called in tables.
+        source: where it was published.
+        values: dotted path in `trial` -> value; searched values lie inside their ranges, others may be changed as well.
+    """
+
+    name: str
+    source: str = ""
+    values: dict[str, Any] = Field(min_length=1)
+
+
 class Experiment(Strict):
     """A search-space file.
 
     Attributes:
         trial: one complete training configuration, the published point.
-        search: dotted path in `trial` -> distribution.
+        search: dotted path in `trial` -> distribution. The name of a plugin can be searched as well: another plugin starts from its own
+            defaults.
+        points: further named points, tried after `trial` and before anything is drawn.
         post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again: every combination is
             scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
         study: objective, number of trials, sampler.
@@ -76,6 +115,7 @@ class Experiment(Strict):
 
     trial: TrainConfig
     search: dict[str, Distribution] = {}
+    points: list[Point] = []
     post_hoc: dict[str, list[Any]] = {}
     study: StudyConfig = StudyConfig()
     resources: ResourcesConfig = ResourcesConfig()
@@ -86,15 +126,88 @@ class Experiment(Strict):
 
     def space(self) -> Space:
         """The search space; a range over a field that holds an integer draws integers."""
-        base = self.base()
-        return Space(tuple(Parameter(path, d, _draws_integers(d, get(base, path))) for path, d in self.search.items()))
+        return Space(tuple(self.parameter(path) for path in self.search))
+
+    def parameter(self, path: str) -> Parameter:
+        """One of the space."""
+        return Parameter(path, self.search[path], _draws_integers(self.search[path], self.published(path)))
+
+    def plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        """`trial` as plain values with some replaced, outer ones first: another plugin name changes what there is below it.
+
+        Raises:
+            KeyError: a path does not exist; the message says where it breaks off.
+            ValueError: there is no such plugin, or its other settings do not fit.
+        """
+        plain = self.base()
+        for path in sorted(values, key=lambda path: (path.count("."), not path.endswith(".name"))):
+            plain = _replaced(plain, path, values[path])
+        return plain
 
     def configure(self, values: dict[str, Any]) -> TrainConfig:
         """The configuration of a trial: `trial` with some values replaced."""
-        plain = self.base()
-        for path, value in values.items():
-            plain = replaced(plain, path, value)
-        return TrainConfig.model_validate(plain)
+        return TrainConfig.model_validate(self.plain(values))
+
+    def conditions(self, path: str) -> dict[str, Any]:
+        """Values with which a searched value is searched."""
+        return {other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in self.search[path].when.items()}
+
+    def published(self, path: str) -> Any:
+        """The value at a searched path where its conditions hold: of `trial`, or the default of another plugin."""
+        return get(self.plain(self.conditions(path)), path)
+
+    def extent(self, end: Any) -> tuple[float, float]:
+        """The smallest and the largest number that can stand at a path; of a number, itself."""
+        if not isinstance(end, str):
+            return float(end), float(end)
+        if end not in self.search:
+            return self.extent(_number(get(self.base(), end)))
+        ends = self.search[end].options or (self.search[end].low, self.search[end].high)
+        extents = [self.extent(one) for one in [*ends, *([_number(self.published(end))] if self.search[end].when else [])]]
+        return min(low for low, _ in extents), max(high for _, high in extents)
+
+    def grace_epochs(self) -> int:
+        """The first epoch after which a trial of this experiment may be stopped."""
+        latest = {path: max(d.ends(), key=_or_zero) for path, d in self.search.items() if path.rpartition(".")[2] in _SETTLE and d.ends()}
+        variants = [point.values for point in self.points] + [{**self.conditions(path), path: end} for path, end in latest.items()]
+        plains = [self.base(), *(self.plain(values) for values in variants)]
+        return max([self.study.grace_epochs, *(_settled_from(plain) for plain in plains)])
+
+
+_SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for it in every configuration
+
+
+def _settled_from(plain: dict[str, Any]) -> int:
+    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate has decayed once."""
+    epochs: int = plain["training"]["epochs"]
+    begins: list[int] = [round(value * epochs) + 1 if name == "warmup_fraction" else value for name, value in _leaves(plain) if name in _SETTLE]
+    return max([1, *(begin for begin in begins if begin <= epochs)])
+
+
+def _leaves(plain: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield name, value
+
+
+def _replaced(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of the kind take."""
+    place, _, key = path.rpartition(".")
+    kind = plugin_kind(place.rpartition(".")[2])
+    if key != "name" or kind is None or get(plain, path) == value:
+        return dict(replaced(plain, path, value))
+    former, config = (plugins.load(kind, name).Config for name in (get(plain, path), value))
+    shared = next(base for base in former.__mro__ if issubclass(config, base)).model_fields
+    kept = {field: setting for field, setting in get(plain, place).items() if field in shared}
+    return dict(replaced(plain, place, config.model_validate({**kept, "name": value}).model_dump()))
+
+
+def plugin_kind(key: str) -> str | None:
+    """The kind of plugin that stands under a key of a configuration, None for other keys."""
+    kind = "metric" if key.isdigit() else KINDS.get(key, key)
+    return kind if kind in plugins.FOLDERS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +232,7 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Loaded:
         InputError: everything that is wrong, one line each.
     """
     document = read_yaml(path)
-    notes = [note for override in overrides or [] if (note := _override(document, override))]
+    notes = [note for override in overrides or [] if (note := apply_override(document, override))]
     return Loaded(_check(document), str(path), path.stem, notes)
 
 
@@ -133,166 +246,48 @@ def config_hash(config: BaseModel) -> str:
     return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _override(document: Document, override: str) -> str | None:
-    """Put one `KEY=VALUE` into the document; a note if that ends the search of a value."""
-    key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise InputError(f"command line: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
-    section, _, rest = key.partition(".")
-    if section not in SECTIONS or not rest:
-        section, rest = "trial", key
-    values = document.values.setdefault(section, {})
-    path = _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split(".")
-    place: KeyPath = (section,)
-    for part in path[:-1]:
-        place = (*place, int(part) if part.isdigit() else part)
-        if isinstance(values, dict) and part not in values:
-            document.lines[place] = 0
-        values = _below(values, part, key)
-    _put(values, path[-1], parse_scalar(text), key)
-    document.lines[(*place, path[-1])] = 0
-    searched = document.values.get("search")
-    if section == "trial" and isinstance(searched, dict) and searched.pop(rest, None) is not None:
-        return f"{rest} is fixed at {text} and no longer searched"
-    return None
-
-
-def _searched_path(values: Any, path: str) -> list[str]:
-    """Keys of `search` and `post_hoc` hold dots themselves: the longest one that is there counts as one key."""
-    parts = path.split(".")
-    for end in range(len(parts), 0, -1):
-        if isinstance(values, dict) and ".".join(parts[:end]) in values:
-            return [".".join(parts[:end]), *parts[end:]]
-    return [path]
-
-
-def _below(values: Any, part: str, key: str) -> Any:
-    if isinstance(values, dict):
-        return values.setdefault(part, {})
-    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
-        return values[int(part)]
-    raise InputError(f"command line: {key}: there is nothing below {part!r}")
-
-
-def _put(values: Any, part: str, value: Any, key: str) -> None:
-    if isinstance(values, dict):
-        values[part] = value
-    elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-        values[int(part)] = value
-    else:
-        raise InputError(f"command line: {key}: {part!r} can not be set, what holds it is {values!r}")
-
-
 def _check(document: Document) -> Experiment:
     try:
         experiment = Experiment.model_validate(document.values)
     except ValidationError as error:
         raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
-    problems = [_at(document, ("search", path), text) for path in experiment.search for text in _problems(experiment, path)]
-    problems += [_at(document, ("post_hoc", path), text) for path in experiment.post_hoc for text in _post_hoc_problems(experiment, path)]
-    problems += _objective_problems(document, experiment) + _worker_problems(document, experiment)
-    if problems:
-        raise InputError("\n".join(dict.fromkeys(problems)))
+    if found := checks.problems(document, experiment):
+        raise InputError("\n".join(found))
     return experiment
 
 
-def _problems(experiment: Experiment, path: str) -> list[str]:
-    """What is wrong with one searched path: it must exist, hold the published value, and be valid at both ends."""
-    distribution, base = experiment.search[path], experiment.base()
-    try:
-        published = get(base, path)
-        for other, wanted in distribution.when.items():
-            base = replaced(base, other, wanted[0] if isinstance(wanted, list) else wanted)
-    except KeyError as error:
-        return [str(error.args[0])]
-    found = []
-    if not distribution.when and not distribution.contains(published):
-        found.append(f"the published value trial.{path} = {published!r} lies outside of the search range")
-    for end in distribution.ends():
-        value = int(end) if isinstance(end, (int, float)) and _draws_integers(distribution, published) else end
-        try:
-            TrainConfig.model_validate(replaced(base, path, value))
-        except ValidationError as error:
-            found += [f"{value!r} is not allowed: {describe(dict(e), list)}" for e in error.errors(include_url=False)]
-    return found
-
-
-def _post_hoc_problems(experiment: Experiment, path: str) -> list[str]:
-    """What is wrong with one post-hoc path: it must exist, change no weight, and every value must be valid."""
-    if not path.startswith(POST_HOC):
-        return [f"can not be chosen after training; what can begins with {', '.join(POST_HOC)}"]
-    found = []
-    for value in experiment.post_hoc[path]:
-        try:
-            TrainConfig.model_validate(replaced(experiment.base(), path, value))
-        except KeyError as error:
-            return [str(error.args[0])]
-        except ValidationError as error:
-            found += [f"{value!r} is not allowed: {describe(dict(e), list)}" for e in error.errors(include_url=False)]
-    return found
-
-
-def _objective_problems(document: Document, experiment: Experiment) -> list[str]:
-    metric = experiment.study.objective.split("/")[1]
-    measured = [m.name for m in experiment.trial.evaluation.metrics]
-    if metric in measured:
-        return []
-    hint = plugins.did_you_mean(metric, measured)
-    return [_at(document, ("study", "objective"), f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}")]
-
-
-def _worker_problems(document: Document, experiment: Experiment) -> list[str]:
-    workers, batch = experiment.resources.workers, experiment.trial.training.batch_size
-    if workers <= batch:
-        return []
-    return [_at(document, ("resources", "workers"), f"{workers} workers can not share out a global batch of {batch} (trial.training.batch_size)")]
-
-
 def _draws_integers(distribution: Distribution, published: Any) -> bool:
-    if distribution.choices is not None:
+    if distribution.options is not None:
         return False
     if isinstance(published, (int, float)):
         return isinstance(published, int)
     return isinstance(distribution.low, int) and isinstance(distribution.high, int)
 
 
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _or_zero(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0
+
+
 def _explain(document: Document, error: dict[str, Any]) -> str:
     path: KeyPath = tuple(error["loc"])
-    return _at(document, path, describe(error, lambda: _allowed_keys(document.values, path[:-1])))
-
-
-def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
-    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is unknown."""
-    if error["type"] == "missing":
-        return "this key is missing"
-    if error["type"] == "extra_forbidden":
-        allowed = allowed_keys()
-        return f"unknown key{plugins.did_you_mean(str(error['loc'][-1]), allowed)}; allowed are {', '.join(allowed)}"
-    text: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if error["type"] in ("plugin", "value_error"):
-        return text
-    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
-        text = "a mapping of keys to values"
-    got = error.get("input")
-    return f"should be {text}, got {got!r}" if not isinstance(got, (dict, list)) else f"should be {text}"
-
-
-def _at(document: Document, path: KeyPath, text: str) -> str:
-    dotted = ".".join(str(key) for key in path)
-    line = document.line(path)
-    place = f"{document.file}:{line}" if line else "command line"
-    return f"{place}: {dotted}: {text}"
+    return checks.at(document, path, checks.describe(error, lambda: _allowed_keys(document.values, path[:-1])))
 
 
 def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
     """The keys of the model at a path, found by walking down the annotations; plugins are known by their name."""
     model: type[BaseModel] = Experiment
+    if path[:1] == ("points",):
+        return list(Point.model_fields)
     for key in path:
         values = values[key]
-        kind = {"data": "dataset", "metrics": "metric"}.get(str(key), str(key))
-        if isinstance(key, int):
-            kind = "metric"
-        if kind in plugins.FOLDERS and isinstance(values, dict):
+        kind = plugin_kind(str(key))
+        if kind and isinstance(values, dict):
             model = plugins.load(kind, values["name"]).Config
         elif isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type):
             model = model.model_fields[key].annotation  # type: ignore[assignment]

@@ -23,7 +23,8 @@ Measure = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> dict[str, Any] | None:
-    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was done before.
+    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was done before, for
+    whichever winner. Then drop the checkpoints that nobody asks for any more.
 
     Returns:
         `best/result.json`; None where no trial succeeded.
@@ -31,23 +32,39 @@ def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> di
     trial = study.best()
     if trial is None:
         return None
-    objective = study.experiment.study.objective
-    result = {"trial": trial.number, "objective": objective, "value": trial.value, **export_winner(study, trial, folder)}
+    objective = study.experiment.study.objectives[0]
+    result = {"trial": trial.number, "objective": objective, "value": trial.values[0], **export_winner(study, trial, folder)}
     result.update(choose(study.experiment, folder, measure_at))
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     if test and not runs.tested(folder):
         evaluate_test(folder, measure_at, result["train_fullsup"], None)
-    if runs.tested(folder):
-        result["baseline"]["test"] = runs.tested(folder)[0]["baseline"]
-        result["intervals"]["test"] = runs.tested(folder)[0]["intervals"]
+    if entry := test_of(folder, result["checkpoint_sha256"]):
+        result["baseline"]["test"], result["intervals"]["test"] = entry["baseline"], entry["intervals"]
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
+    drop_checkpoints(study, folder)
     return result
+
+
+def test_of(folder: Path, checkpoint_sha256: str) -> dict[str, Any] | None:
+    """The first recorded evaluation of a checkpoint on the test split: more trials after it may have found another winner."""
+    return next((entry for entry in runs.tested(folder) if entry["checkpoint_sha256"] == checkpoint_sha256), None)
+
+
+def drop_checkpoints(study: Study, folder: Path) -> None:
+    """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones."""
+    ended = [trial for trial in study.trials() if trial.state.is_finished()]
+    complete = [trial for trial in ended if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs]
+    ranked = sorted(complete, key=lambda trial: -trial.values[0])
+    kept = {trial.number for trial in ranked[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
+    for trial in ended:
+        if trial.number not in kept:
+            Checkpoints(trial_folder(folder, trial.number)).drop_all()
 
 
 def choose(experiment: Experiment, folder: Path, measure_at: Measure) -> dict[str, Any]:
     """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of `best/result.json`."""
-    metric = experiment.study.objective.partition("/")[2]
+    metric = experiment.study.objectives[0].partition("/")[2]
     request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
     measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True})
     return {

@@ -40,7 +40,7 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
         header = runs.create(folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0})
         shutil.copytree(Path(staging) / "best", folder / "best", dirs_exist_ok=True)
     final.write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
-    value = {"objective": experiment.study.objective, "value": chosen["value_measured_again"]}
+    value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
     result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
     write_text(folder / "study.json", json.dumps({**header, "ended": runs.now()}, indent=1))  # last: it makes the folder a run

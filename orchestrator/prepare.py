@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from orchestrator.experiment import describe
+from orchestrator.checks import describe
 from orchestrator.yaml_reader import parse_scalar
 from wsol import plugins
 from wsol.config import DatasetConfig

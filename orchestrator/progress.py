@@ -61,6 +61,11 @@ class Progress:
         text = f"trial {number:>3}  done  best {value:6.2f}{'  leads' if leads else ''}  ({self.finished} of {self.trials} trials)"
         self._say(text, "green" if leads else "")
 
+    def prune(self, number: int, value: float) -> None:
+        """A trial was stopped because it fell behind."""
+        self._end(number)
+        self._say(f"trial {number:>3}  stopped early at {value:6.2f}  ({self.finished} of {self.trials} trials)")
+
     def fail(self, number: int, reason: str) -> None:
         """A trial has ended badly."""
         self._end(number)

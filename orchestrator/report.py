@@ -82,7 +82,7 @@ def importance(study: optuna.Study | None) -> dict[str, float]:
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         try:
-            found.update(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+            found.update(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: trial.values[0]))
         except Exception as error:  # a report without bars is better than none
             logging.getLogger(__name__).debug("no parameter importance: %s", error)
 

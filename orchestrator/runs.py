@@ -40,7 +40,7 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
     Args:
         folder: must not hold a run.
         loaded: the experiment, after overrides.
-        kind: `search`, `train` or `import`, which `resume` reads.
+        kind: `search`, `train`, `import` or `replay`, which `resume` reads.
         facts: added to the header.
 
     Raises:
@@ -49,16 +49,17 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
     require_no_run(folder)
     experiment = loaded.experiment
     folder.mkdir(parents=True, exist_ok=True)
-    header = f"# The experiment of this run, complete. From {loaded.source}.\n"
-    write_text(folder / "experiment.yaml", header + to_yaml(experiment.model_dump(mode="json", exclude_defaults=False)))
+    write_experiment(folder, experiment, f"The experiment of this run, complete. From {loaded.source}.")
     return {
         "study_name": folder.resolve().name,
         "name": loaded.name,
         "kind": kind,
         "source": loaded.source,
-        "objective": experiment.study.objective,
+        "objective": experiment.study.objectives[0],
+        "objectives": experiment.study.objectives,
         "trials": experiment.study.trials,
         "sampler": experiment.study.sampler,
+        "scheduler": experiment.study.scheduler,
         "seed": experiment.study.seed,
         "workers": experiment.resources.workers,
         "started": now(),
@@ -68,6 +69,19 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
         "versions": versions(),
         **facts,
     }
+
+
+def change_study(folder: Path, experiment: Experiment) -> None:
+    """Write down the bounds of a study that were changed on resume; its resources stay as they were asked for first."""
+    study = {"study": experiment.study}
+    title = f"The experiment of this run, complete. Its study was changed on resume, {now()}."
+    write_experiment(folder, open_experiment(folder).model_copy(update=study), title)
+    update_header(folder, trials=experiment.study.trials, ended=None)
+
+
+def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
+    """`experiment.yaml`."""
+    write_text(folder / "experiment.yaml", f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}")
 
 
 def require_no_run(folder: Path) -> None:
@@ -100,15 +114,15 @@ def update_header(folder: Path, **changes: Any) -> None:
 
 
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
-    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch and failure."""
+    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where its point comes from."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
-    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure"]
+    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "origin", "repeats", "retry_of"]
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])
     for trial in trials:
-        row = [trial.number, trial.state.name.lower(), trial.value, *(trial.params.get(name) for name in parameters)]
+        row = [trial.number, trial.state.name.lower(), (trial.values or [None])[0], *(trial.params.get(name) for name in parameters)]
         measured = trial.user_attrs.get("metrics", {})
         writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
     write_text(folder / "trials.csv", table.getvalue())

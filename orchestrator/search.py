@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.cluster import HEAD, Plan
 from orchestrator.progress import Progress
-from orchestrator.study import Study
+from orchestrator.study import Study, trial_folder
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
 from wsol.errors import RunFailed
 
@@ -32,7 +33,7 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
 
     Raises:
         KeyboardInterrupt: the user stopped it; what was running stays resumable.
-        RunFailed: Ray gave up.
+        RunFailed: Ray gave up, or too many trials failed.
     """
     waiting = study.unfinished()
     if not waiting:
@@ -42,7 +43,9 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
     searcher = StudySearcher(study, plan, progress, stopped)
     tuner = tune.Tuner(
         _trainable(plan, resources),
-        tune_config=tune.TuneConfig(search_alg=searcher, num_samples=waiting, max_concurrent_trials=plan.concurrent, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=StudyScheduler(searcher), num_samples=waiting, max_concurrent_trials=plan.concurrent, reuse_actors=True
+        ),
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(state.absolute()),
@@ -55,6 +58,9 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
         tuner.fit()
     except Exception as error:
         raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
+    if reason := study.stopped():
+        mend = f"mend the cause, then: python launch.py retry {study.folder}"
+        raise RunFailed(f"the search was stopped: {reason}\n{mend} (or resume with a higher study.max_failed_trials)")
     if study.unfinished():
         raise RunFailed(f"{study.unfinished()} of {study.experiment.study.trials} trials did not run; {remedy}")
     shutil.rmtree(state, ignore_errors=True)
@@ -67,6 +73,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self._study, self._plan, self._progress, self._stopped = study, plan, progress, stopped
         self._numbers: dict[str, int] = {}
+        self._pruned: set[str] = set()
         self._started: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -79,13 +86,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         plan = self._plan
         return to_wire(task, plan.workers, plan.cpus, plan.gpus, self._study.experiment.study.max_failures)
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """An epoch ended."""
+    def after_epoch(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """An epoch ended, or a trial with a last report; whether the trial is to be stopped."""
         if self._stopped():
             raise KeyboardInterrupt
         if "objective_now" in result:
-            self._study.report(self._numbers[trial_id], result)
             self._progress.epoch(self._numbers[trial_id], result)
+            if self._study.report(self._numbers[trial_id], result):
+                self._pruned.add(trial_id)
+        return trial_id in self._pruned
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Nothing: the scheduler, which Tune asks first, has passed it on."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended: with a history, with a failure, or without a word."""
@@ -93,15 +105,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         seconds = time.perf_counter() - self._started.pop(trial_id)
         result = result or {}
         worker = str(result.get("worker", "unknown"))
-        if "history" in result and not error:
-            history = json.loads(result["history"])
-            self._study.complete(number, history, result["seconds"], worker)
-            self._progress.complete(number, max(record["objective_now"] for record in history))
+        if trial_id in self._pruned:
+            self._progress.prune(number, self._study.prune(number, seconds, worker))
+        elif "history" in result and not error:
+            self._complete(number, json.loads(result["history"]), result["seconds"], worker)
         else:
             reason = result.get("failure") if not error else None
-            reason = reason or last_words(self._study.folder / "trials" / f"{number:04d}" / "error.txt")
-            self._study.fail(number, reason, seconds, worker)
-            self._progress.fail(number, reason)
+            self._fail(number, reason or last_words(trial_folder(self._study.folder, number) / "error.txt"), seconds, worker)
+
+    def _complete(self, number: int, history: list[dict[str, float]], seconds: float, worker: str) -> None:
+        failure = self._study.complete(number, history, seconds, worker)
+        if failure is None:
+            self._progress.complete(number, self._study.trials()[number].values[0])
+        else:
+            self._progress.fail(number, failure)
+
+    def _fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
+        self._study.fail(number, reason, seconds, worker)
+        self._progress.fail(number, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is on disk."""
@@ -112,6 +133,22 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher into a state that we never read back."""
+        return {}
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune asks a scheduler after every epoch whether a trial goes on. Ours passes the question to the study, whose journal has all epochs."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP or CONTINUE."""
+        return str(TrialScheduler.STOP if self._searcher.after_epoch(trial.trial_id, result) else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler into a state that we never read back."""
         return {}
 
 

@@ -1,7 +1,13 @@
-"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function."""
+"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function, and who draws from it."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -9,57 +15,90 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from wsol.config import Strict
+from wsol.errors import InputError
 from wsol.plugins import did_you_mean
 
 if TYPE_CHECKING:
     import optuna
 
 Scalar = bool | int | float | str | None
+Number = int | float
+
+# Optuna 5's defaults written out, so that another version does not change the trials silently. A study keeps a copy in its header.
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "random": {},
+    "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True, "group": False},
+    "gp": {"n_startup_trials": 10, "deterministic_objective": False, "warn_independent_sampling": False},
+    "cma_es": {"n_startup_trials": 1, "popsize": None, "with_margin": False, "lr_adapt": False, "warn_independent_sampling": False},
+    "qmc": {"qmc_type": "sobol", "scramble": True, "warn_independent_sampling": False},
+    "grid": {},
+}
+PACKAGES = {"gp": ("scipy",), "cma_es": ("cmaes",), "qmc": ("scipy",)}
+LARGEST_GRID = 100_000
 
 
 class Distribution(Strict):
-    """How one value is drawn: from a range, or from a list of choices.
+    """How one value is drawn: from a range, from a list of choices, or not at all.
 
     Attributes:
-        low: smallest value of a range.
-        high: largest value of a range, included.
+        low: smallest value of a range: a number, or the dotted path of another value, below which this one never lies.
+        high: largest value of a range, included: a number, or the dotted path of another value.
         log: draw the logarithm uniformly.
         step: draw multiples of this, from `low` on.
         choices: draw one of these instead of a range.
+        fixed: always this value.
         when: dotted path -> value or list of values: searched only where the configuration has one of them there.
     """
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: int | float | str | None = None
+    high: int | float | str | None = None
     log: bool = False
     step: int | float | None = Field(default=None, gt=0)
     choices: list[Scalar] | None = Field(default=None, min_length=1)
+    fixed: Scalar = None
     when: dict[str, Scalar | list[Scalar]] = {}
 
     @model_validator(mode="after")
-    def _range_or_choices(self) -> Distribution:
-        if self.choices is not None:
-            if (self.low, self.high, self.step, self.log) != (None, None, None, False):
-                raise ValueError("give either choices or a range with low and high, not both")
+    def _one_kind(self) -> Distribution:
+        if self.options is not None:
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False) or None not in (self.choices, self.fixed):
+                raise ValueError("give a range with low and high, or choices, or fixed, not several of them")
             return self
         if self.low is None or self.high is None:
-            raise ValueError("give low and high, or choices")
-        if self.low >= self.high:
+            raise ValueError("give low and high, or choices, or fixed")
+        for name, end in (("low", self.low), ("high", self.high)):
+            if isinstance(end, str) and "." not in end:
+                raise ValueError(f"{name} should be a number or the dotted path of another value, got {end!r}")
+        if not self.bounds and self.low >= self.high:  # type: ignore[operator]
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
-        if self.log and (self.low <= 0 or self.step is not None):
+        if self.log and (self.step is not None or (not isinstance(self.low, str) and self.low <= 0)):
             raise ValueError("a log range needs low > 0 and takes no step")
         return self
 
+    @property
+    def options(self) -> list[Scalar] | None:
+        """What can be drawn where it is a list; None for a range."""
+        return self.choices if self.fixed is None else [self.fixed]
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """`low` and `high` where they are paths of other values."""
+        return {name: end for name, end in (("low", self.low), ("high", self.high)) if isinstance(end, str)}
+
     def ends(self) -> list[Scalar]:
-        """The values at which a range could leave what the configuration allows: both ends, or every choice."""
-        return list(self.choices) if self.choices is not None else [self.low, self.high]
+        """The values at which a range could leave what the configuration allows: its ends that are numbers, or every choice."""
+        return list(self.options) if self.options is not None else [end for end in (self.low, self.high) if not isinstance(end, str)]
+
+    def within(self, values: dict[str, Any]) -> Distribution:
+        """The same with numbers for `low` and `high`: `values` has them by path."""
+        return self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
 
     def contains(self, value: Any) -> bool:
-        """Whether the distribution can draw a value (steps aside)."""
-        if self.choices is not None:
-            return value in self.choices
-        assert self.low is not None and self.high is not None
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and self.low <= value <= self.high
+        """Whether a distribution without open bounds can draw a value (steps aside)."""
+        if self.options is not None:
+            return value in self.options
+        assert isinstance(self.low, Number) and isinstance(self.high, Number)
+        return isinstance(value, Number) and not isinstance(value, bool) and self.low <= value <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +109,40 @@ class Parameter:
     distribution: Distribution
     integer: bool
 
-    def suggest(self, trial: optuna.Trial) -> Scalar:
-        """Draw a value through Optuna."""
-        d = self.distribution
-        if d.choices is not None:
-            choice: Scalar = trial.suggest_categorical(self.path, d.choices)
-            return choice
-        assert d.low is not None and d.high is not None
-        if self.integer:
-            return trial.suggest_int(self.path, int(d.low), int(d.high), step=int(d.step or 1), log=d.log)
-        value = trial.suggest_float(self.path, float(d.low), float(d.high), step=d.step, log=d.log)
-        return _without_noise(value, d.low, d.step)
+    def suggest(self, trial: optuna.Trial, known: dict[str, Any] | None = None) -> Scalar:
+        """Draw a value through Optuna; `known` has the values by path that bounds name."""
+        d = self.distribution.within(known or {})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Fixed parameter")  # of a point between two steps; it is used as it is
+            if d.options is not None:
+                choice: Scalar = trial.suggest_categorical(self.path, d.options)
+                return choice
+            low, high = self._range(d)
+            if self.integer:
+                return trial.suggest_int(self.path, int(low), int(high), step=int(d.step or 1), log=d.log)
+            value = trial.suggest_float(self.path, float(low), float(high), step=d.step, log=d.log)
+        return _without_noise(value, low, d.step)
+
+    def grid(self, known: dict[str, Any]) -> list[Scalar]:
+        """Every value that can be drawn; `known` as in `suggest`.
+
+        Raises:
+            InputError: it is a range without steps.
+        """
+        d = self.distribution.within(known)
+        if d.options is not None:
+            return d.options
+        step = d.step or (1 if self.integer and not d.log else None)
+        if step is None:
+            raise InputError(f"search.{self.path}: a grid needs choices or a step, this is a continuous range")
+        low, high = self._range(d)
+        return [_without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1)]
+
+    def _range(self, d: Distribution) -> tuple[Number, Number]:
+        """Both ends; integers lie inside, and with steps the upper one is reached."""
+        assert isinstance(d.low, Number) and isinstance(d.high, Number)
+        low, high = (math.ceil(d.low), math.floor(d.high)) if self.integer else (d.low, d.high)
+        return low, _without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +155,68 @@ class Space:
         """Draw every parameter whose condition holds, given the values drawn before it and the configuration `base`."""
         drawn: dict[str, Scalar] = {}
         for parameter in self.parameters:
-            if all(_matches(drawn.get(path, get(base, path)), wanted) for path, wanted in parameter.distribution.when.items()):
-                drawn[parameter.path] = parameter.suggest(trial)
+            if holds(parameter.distribution, drawn, base):
+                drawn[parameter.path] = parameter.suggest(trial, _known(parameter.distribution, drawn, base))
         return drawn
 
     def point(self, base: dict[str, Any]) -> dict[str, Scalar]:
-        """The searched values as they stand in the configuration `base`: the published point."""
-        return {parameter.path: get(base, parameter.path) for parameter in self.parameters}
+        """The searched values as they stand in the configuration `base`, those whose condition holds there."""
+        return {p.path: get(base, p.path) for p in self.parameters if holds(p.distribution, {}, base)}
+
+    def grid(self, base: dict[str, Any]) -> Iterator[dict[str, Scalar]]:
+        """Every combination of values, with conditions and bounds; the last parameter changes fastest.
+
+        Raises:
+            InputError: a range has no steps, or there are more than `LARGEST_GRID` combinations.
+        """
+        points: list[dict[str, Scalar]] = [{}]
+        for parameter in self.parameters:
+            points = list(itertools.islice(_extended(points, parameter, base), LARGEST_GRID + 1))
+            if len(points) > LARGEST_GRID:
+                raise InputError(f"study.sampler: a grid of more than {LARGEST_GRID:,} points; use fewer or wider steps, or another sampler")
+        return iter(points)
+
+
+def holds(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> bool:
+    """Whether a value is searched, given what was drawn and the configuration around it."""
+    return all(_matches(value_at(path, drawn, base), wanted) for path, wanted in distribution.when.items())
+
+
+def value_at(path: str, drawn: dict[str, Scalar], base: dict[str, Any]) -> Any:
+    """The drawn value at a path, else the one of the configuration; None where neither has one."""
+    try:
+        return drawn[path] if path in drawn else get(base, path)
+    except KeyError:
+        return None
+
+
+def make_sampler(name: str, arguments: dict[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
+    """The sampler for one trial; a grid's points are enqueued instead.
+
+    Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one. A QMC sequence has
+    one seed; the study's journal counts its points.
+
+    Args:
+        name: a key of `SAMPLERS`.
+        arguments: as in `SAMPLERS`.
+        seed: of the study.
+        number: of the trial.
+    """
+    from optuna import samplers
+
+    derived = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
+    if name == "qmc":
+        return samplers.QMCSampler(seed=seed, independent_sampler=samplers.RandomSampler(seed=derived), **arguments)
+    kinds: dict[str, type] = {"tpe": samplers.TPESampler, "gp": samplers.GPSampler, "cma_es": samplers.CmaEsSampler}
+    sampler: samplers.BaseSampler = kinds.get(name, samplers.RandomSampler)(seed=derived, **arguments)
+    return sampler
+
+
+def require_packages(sampler: str) -> None:
+    """Raises InputError if a sampler needs a package that is not installed."""
+    missing = [package for package in PACKAGES.get(sampler, ()) if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f"study.sampler: {sampler} needs {' and '.join(missing)}; install it with: pip install 'wsol-search[samplers]'")
 
 
 def get(values: Any, path: str) -> Any:
@@ -115,11 +232,27 @@ def get(values: Any, path: str) -> Any:
 
 def replaced(values: Any, path: str, value: Any) -> Any:
     """A copy of nested dicts and lists with another value at a dotted path (see `get`)."""
-    key, _, rest = path.partition(".")
-    place = _step(values, key, path)
+    return _replaced(values, path.split("."), value, path)
+
+
+def _replaced(values: Any, keys: list[str], value: Any, path: str) -> Any:
+    place = _step(values, keys[0], path)
     copy = list(values) if isinstance(values, list) else dict(values)
-    copy[place] = replaced(values[place], rest, value) if rest else value
+    copy[place] = _replaced(values[place], keys[1:], value, path) if keys[1:] else value
     return copy
+
+
+def _extended(points: list[dict[str, Scalar]], parameter: Parameter, base: dict[str, Any]) -> Iterator[dict[str, Scalar]]:
+    for point in points:
+        if holds(parameter.distribution, point, base):
+            yield from ({**point, parameter.path: value} for value in parameter.grid(_known(parameter.distribution, point, base)))
+        else:
+            yield point
+
+
+def _known(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> dict[str, Any]:
+    """The values that the bounds of a distribution name, by path."""
+    return {path: value_at(path, drawn, base) for path in distribution.bounds.values()}
 
 
 def _step(values: Any, key: str, path: str) -> Any:
@@ -138,9 +271,9 @@ def _matches(value: Any, wanted: Any) -> bool:
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
-def _without_noise(value: float, low: float, step: float | None) -> float:
+def _without_noise(value: Number, low: Number, step: Number | None) -> Number:
     """0.7 instead of 0.7000000000000001: as many decimals as the step and the lower end have."""
-    if step is None:
+    if step is None or isinstance(value, int):
         return value
     decimals = max(-int(Decimal(str(number)).as_tuple().exponent) for number in (step, low))
     return round(value, max(decimals, 0))

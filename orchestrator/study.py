@@ -1,19 +1,24 @@
 """The durable study: which configurations were asked for, what became of them. Its journal in the run folder is the truth.
 
 Nothing here knows Ray. Optuna writes the journal, so optuna-dashboard and every Optuna plot can read it while the search runs.
+A trial is one of Optuna's: RUNNING (or interrupted, until the study is resumed), COMPLETE with the best value it reached, PRUNED where the
+scheduler stopped it, with its last value, or FAIL with the reason.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import math
 import os
+import re
 import socket
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -23,6 +28,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment import Experiment, config_hash
+from orchestrator.points import Candidate, published_points, shuffled_grid
+from orchestrator.space import SAMPLERS, make_sampler
+from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -33,15 +41,19 @@ if TYPE_CHECKING:
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+OPENING_FAILURES = 3  # so many trials that fail alike at the start of a session end it
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One trial to run: its number, what to train, where its files go."""
+    """One trial to run: its number, what to train, where its files go, the searched values, what it is called."""
 
     number: int
     config: TrainConfig
     folder: Path
     objective: str
+    values: dict[str, Any]
+    origin: str
 
 
 class Study:
@@ -59,16 +71,34 @@ class Study:
         self.folder, self.experiment = folder, experiment
         self._lock = _owned(folder)
         self._study = open_study(folder)
-        self._interrupted = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
+        header = json.loads((folder / "study.json").read_text())
+        self._sampler_arguments = header.get("sampler_arguments", SAMPLERS[experiment.study.sampler])
+        self._pruner = make_pruner(experiment.study.scheduler, header.get("scheduler_arguments", {}))
+        self._interrupted = self.trials(TrialState.RUNNING)
         self._running: dict[int, optuna.Trial] = {}
+        self._repeating: dict[int, list[optuna.Trial]] = {}
+        self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
+        self._reasons: dict[int, str | None] = {}  # why the trials that were asked for in this session failed; None for the others
+        self._opened = time.monotonic()
+        self._seconds_before = self._seconds_kept = float(self._study.user_attrs.get("seconds", 0.0))
 
     @classmethod
-    def create(cls, folder: Path, experiment: Experiment, header: dict[str, Any]) -> Study:
-        """Begin a study: enqueue the published point as trial 0, then write the header, which makes the folder a run."""
+    def create(cls, folder: Path, experiment: Experiment, header: dict[str, Any], candidates: Sequence[Candidate] | None = None) -> Study:
+        """Begin a study: enqueue what is tried first, then write the header, which makes the folder a run.
+
+        Args:
+            folder: the run folder.
+            experiment: what is searched.
+            header: `study.json`.
+            candidates: by default `trial` and the named points of the experiment.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that was cut off
-        study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), direction="maximize")
-        study.enqueue_trial(experiment.space().point(experiment.base()), user_attrs={"origin": "published point"})
+        directions = [optuna.study.StudyDirection.MAXIMIZE] * len(experiment.study.objectives)
+        study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), directions=directions)
+        for candidate in published_points(experiment) if candidates is None else candidates:
+            study.enqueue_trial(candidate.params, user_attrs=candidate.attributes())
+        header = {**header, "sampler_arguments": SAMPLERS[experiment.study.sampler], "scheduler_arguments": scheduler_arguments(experiment)}
         write_text(folder / "study.json", json.dumps(header, indent=1))
         return cls(folder, experiment)
 
@@ -77,63 +107,237 @@ class Study:
         self._lock.release()
 
     def ask(self) -> Task | None:
-        """The next trial, interrupted ones first; None when as many as wanted are finished or running."""
-        if self._interrupted:
-            frozen = self._interrupted.pop(0)
-            trial = optuna.Trial(self._study, frozen._trial_id)
-        elif self._count_started() < self.experiment.study.trials:
-            number = self._count_started()
-            self._study.sampler = make_sampler(self.experiment.study.sampler, self.experiment.study.seed, number)
-            trial = self._study.ask()
-            trial.set_user_attr("started", _now())
-        else:
-            return None
-        self._running[trial.number] = trial
-        config = self.experiment.configure(self.experiment.space().suggest(trial, self.experiment.base()))
-        trial.set_user_attr("config_hash", config_hash(config))
-        return Task(trial.number, config, trial_folder(self.folder, trial.number), self.experiment.study.objective)
+        """The next trial, interrupted ones first; None when no more is to be started now.
 
-    def report(self, number: int, record: Record) -> None:
-        """Keep the objective of an epoch. Epochs repeated after an interruption are kept once."""
+        A configuration that a trial has, or had, is not trained again: the trial that repeats it ends as the other one does.
+        """
+        while (trial := self._next()) is not None:
+            frozen = trial.storage.get_trial(trial._trial_id)
+            extra = frozen.user_attrs.get("values", {})
+            values = self.experiment.space().suggest(trial, self.experiment.plain(extra))
+            config = self.experiment.configure({**extra, **values})
+            trial.set_user_attr("config_hash", config_hash(config))
+            twin = self._first_with(config_hash(config), trial.number)
+            if twin is None:
+                self._running[trial.number], self._reasons[trial.number] = trial, None
+                origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
+                return Task(trial.number, config, self._folder(trial), self.experiment.study.objectives[0], values, origin)
+            trial.set_user_attr("repeats", twin.number)
+            self._repeating.setdefault(twin.number, []).append(trial)
+            if twin.state != TrialState.RUNNING:
+                self._end_repeats(twin.number)
+        return None
+
+    def report(self, number: int, record: Record) -> bool:
+        """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the trial is to be stopped."""
+        trial, value, epoch = self._running[number], record["objective_now"], int(record["epoch"])
+        self._keep_time()
+        if not math.isfinite(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
+            return False
+        trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)  # trial.report refuses several objectives
+        last = epoch >= self.experiment.trial.training.epochs
+        return self._pruner is not None and not last and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
+
+    def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
+        """A trial ended well: its value is the best objective it reached. If that was never a number it failed; returns the reason."""
+        objectives = self.experiment.study.objectives
+        finite = [record for record in history if all(math.isfinite(record.get(name, math.nan)) for name in ("objective_now", *objectives))]
+        if not finite:
+            reason = f"{', '.join(objectives)}: not a finite number in any of {len(history)} epochs"
+            self.fail(number, reason, seconds, worker)
+            return reason
+        best = max(finite, key=lambda record: record["objective_now"])
+        facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
+        self._end(number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts)
+        return None
+
+    def prune(self, number: int, seconds: float, worker: str) -> float:
+        """The scheduler stopped a trial: its value is its last one, which is returned. It can not win."""
         trial = self._running[number]
-        if int(record["epoch"]) not in trial.storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(record["objective_now"], int(record["epoch"]))
-
-    def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> None:
-        """A trial ended well: its value is the best objective it reached."""
-        best = max(history, key=lambda record: record["objective_now"])
-        trial = self._running.pop(number)
-        self._describe(trial, seconds, worker, epochs=len(history), best_epoch=int(best["epoch"]), metrics=best)
-        self._study.tell(trial, best["objective_now"])
+        values = trial.storage.get_trial(trial._trial_id).intermediate_values
+        self._end(number, TrialState.PRUNED, None, seconds=seconds, worker=worker, epochs=max(values))
+        Checkpoints(self._folder(trial)).drop_latest()
+        return values[max(values)]
 
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
         """A trial ended badly."""
-        trial = self._running.pop(number)
-        self._describe(trial, seconds, worker, failure=reason)
-        self._study.tell(trial, state=TrialState.FAIL)
+        self._end(number, TrialState.FAIL, None, seconds=seconds, worker=worker, failure=reason)
+
+    def retry(self, numbers: Sequence[int] | None = None) -> list[int]:
+        """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back already stays as it is.
+
+        Args:
+            numbers: which; None: all that failed.
+
+        Returns:
+            The trials that were put back now.
+
+        Raises:
+            InputError: one of them did not fail.
+        """
+        failed = {trial.number: trial for trial in self._failed()}
+        known = {trial.number for trial in self.trials(TrialState.FAIL)}
+        if wrong := [number for number in numbers or () if number not in known]:
+            raise InputError(f"{self.folder}: trial {wrong[0]} did not fail; failed are {', '.join(map(str, sorted(known))) or 'none'}")
+        chosen = [trial for number, trial in failed.items() if numbers is None or number in numbers]
+        for trial in chosen:
+            kept: dict[str, Any] = {name: trial.user_attrs[name] for name in ("origin", "source", "values") if name in trial.user_attrs}
+            self._study.enqueue_trial(trial.params, user_attrs=kept | {"retry_of": trial.number})
+        return [trial.number for trial in chosen]
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the order of their numbers; only of some states if given."""
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the highest value, the first of equal ones."""
-        return max(self.trials(TrialState.COMPLETE), key=lambda trial: trial.value or 0.0, default=None)
+        """The complete trial with the highest value (of the first objective), the first of equal ones."""
+        return max(self.trials(TrialState.COMPLETE), key=lambda trial: trial.values[0], default=None)
+
+    def pareto_front(self) -> list[int]:
+        """With several objectives: the trials that no other is better than in all of them."""
+        return [trial.number for trial in self._study.best_trials] if len(self.experiment.study.objectives) > 1 else []
 
     def config_of(self, trial: FrozenTrial) -> TrainConfig:
         """The configuration that a recorded trial trained."""
-        return self.experiment.configure(trial.params)
+        return self.experiment.configure({**trial.user_attrs.get("values", {}), **trial.params})
 
     def unfinished(self) -> int:
         """How many trials are still to be asked for or were interrupted."""
-        return self.experiment.study.trials - self._count_started() + len(self._interrupted)
+        more = 0 if self.stopped() or self.out_of_time() else max(self.experiment.study.trials - self._count_started(), 0)
+        if self.experiment.study.sampler == "grid":
+            more = min(more, len(self._waiting()) + len(self._untried()))
+        return more + len(self._interrupted)
+
+    def out_of_time(self) -> bool:
+        """Whether the hours of the study are spent."""
+        hours = self.experiment.study.hours
+        return hours is not None and self._seconds() >= hours * 3600
+
+    def stopped(self) -> str | None:
+        """Why no trial is started any more although some are left; None if nothing is wrong."""
+        if self._count_started() >= self.experiment.study.trials:
+            return None
+        failed, allowed = len(self._failed()), self.experiment.study.max_failed_trials
+        if allowed is not None and failed >= allowed:
+            last = self.trials(TrialState.FAIL)[-1].user_attrs["failure"]
+            return f"{failed} trials failed (study.max_failed_trials: {allowed}), the last one with: {last}"
+        opening = list(self._reasons.values())[:OPENING_FAILURES]
+        if len(opening) == OPENING_FAILURES and None not in opening and len({_without_numbers(str(reason)) for reason in opening}) == 1:
+            return f"the first {OPENING_FAILURES} trials all failed alike:\n{self._full_failure()}"
+        return None
+
+    def _next(self) -> optuna.Trial | None:
+        """An interrupted trial, else one that is enqueued, else a new one."""
+        if self._interrupted:
+            frozen = self._interrupted.pop(0)
+            self._study.sampler = self._sampler(frozen.number)
+            return optuna.Trial(self._study, frozen._trial_id)
+        if not self.unfinished():
+            return None
+        if self._grid and not self._waiting():
+            self._study.enqueue_trial(self._untried()[0])
+        self._study.sampler = self._sampler(next((trial.number for trial in self._waiting()), len(self.trials())))
+        trial = self._study.ask()
+        trial.set_user_attr("started", _now())
+        return trial
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        return make_sampler(self.experiment.study.sampler, self._sampler_arguments, self.experiment.study.seed, number)
+
+    def _end(self, number: int, state: TrialState, values: list[float] | None, seconds: float, **facts: Any) -> None:
+        trial = self._running.pop(number)
+        _describe(trial, seconds=round(seconds, 3), ended=_now(), **facts)
+        self._study.tell(trial, values, state=state)
+        self._reasons[number] = facts.get("failure")
+        self._end_repeats(number)
+
+    def _end_repeats(self, number: int) -> None:
+        """End the trials that repeat an ended one as it ended."""
+        ended = self.trials()[number]
+        facts = {name: value for name, value in ended.user_attrs.items() if name in ("epochs", "best_epoch", "metrics", "worker", "failure")}
+        for trial in self._repeating.pop(number, []):
+            for epoch, value in ended.intermediate_values.items():
+                trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            _describe(trial, seconds=0.0, ended=_now(), **facts)
+            self._study.tell(trial, ended.values if ended.state == TrialState.COMPLETE else None, state=ended.state)
+
+    def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
+        """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
+        alike = (trial for trial in self.trials()[:number] if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL)
+        return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
+
+    def _folder(self, trial: optuna.Trial) -> Path:
+        """Where a trial's files go; the ones of a failed trial that it tries again move there."""
+        folder, failed = trial_folder(self.folder, trial.number), trial.user_attrs.get("retry_of")
+        if failed is not None and not folder.exists() and trial_folder(self.folder, failed).exists():
+            trial_folder(self.folder, failed).rename(folder)
+        return folder
+
+    def _failed(self) -> list[FrozenTrial]:
+        """The failed trials that were not put back."""
+        put_back = {trial.user_attrs.get("retry_of") for trial in self.trials()}
+        return [trial for trial in self.trials(TrialState.FAIL) if trial.number not in put_back]
 
     def _count_started(self) -> int:
-        return sum(trial.state != TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        """All trials but those that wait; one that was put back counts once."""
+        return sum(trial.state != TrialState.WAITING for trial in self.trials()) - len(self.trials(TrialState.FAIL)) + len(self._failed())
 
-    def _describe(self, trial: optuna.Trial, seconds: float, worker: str, **attributes: Any) -> None:
-        for name, value in {"seconds": round(seconds, 3), "worker": worker, "ended": _now(), **attributes}.items():
-            trial.set_user_attr(name, value)
+    def _waiting(self) -> list[FrozenTrial]:
+        return self.trials(TrialState.WAITING)
+
+    def _untried(self) -> list[dict[str, Any]]:
+        """The points of the grid that no trial has."""
+        plain = [trial for trial in self.trials() if not trial.user_attrs.get("values")]
+        tried = {frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items()) for trial in plain}
+        return [point for point in self._grid if frozenset(point.items()) not in tried]
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._opened
+
+    def _keep_time(self) -> None:
+        """Write the study's seconds into the journal when a minute has passed."""
+        if self._seconds() - self._seconds_kept > 60:
+            self._seconds_kept = self._seconds()
+            self._study.set_user_attr("seconds", round(self._seconds_kept, 1))
+
+    def _full_failure(self) -> str:
+        """The traceback of the last failure where there is one, else its reason."""
+        trial = self.trials(TrialState.FAIL)[-1]
+        error = trial_folder(self.folder, trial.number) / "error.txt"
+        return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])
+
+
+def preview(experiment: Experiment, count: int) -> list[Task]:
+    """The first points that a study would ask for, without an outcome of any."""
+    with TemporaryDirectory() as folder:
+        study = Study.create(Path(folder), experiment, {"study_name": "preview"})
+        tasks = [task for _ in range(count) if (task := study.ask()) is not None]
+        study.close()
+    return tasks
+
+
+def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
+    """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period ends."""
+    grace, factor = experiment.grace_epochs(), experiment.study.reduction_factor
+    return {
+        "none": {},
+        "asha": {"min_resource": grace, "reduction_factor": factor, "min_early_stopping_rate": 0, "bootstrap_count": 0},
+        "median": {"n_startup_trials": 5, "n_warmup_steps": grace, "interval_steps": 1, "n_min_trials": 1},
+        "hyperband": {
+            "min_resource": grace,
+            "max_resource": experiment.trial.training.epochs,
+            "reduction_factor": factor,
+            "bootstrap_count": 0,
+        },
+    }[experiment.study.scheduler]
+
+
+def make_pruner(scheduler: str, arguments: dict[str, Any]) -> optuna.pruners.BasePruner | None:
+    """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before; None without scheduler."""
+    pruners = optuna.pruners
+    kinds: dict[str, type] = {"asha": pruners.SuccessiveHalvingPruner, "median": pruners.MedianPruner, "hyperband": pruners.HyperbandPruner}
+    pruner: pruners.BasePruner | None = kinds[scheduler](**arguments) if scheduler in kinds else None
+    return pruner
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -153,18 +357,6 @@ def open_storage(folder: Path) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
 
 
-def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for one trial.
-
-    Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one. The arguments are
-    Optuna 5's defaults written out, so that another version does not change the trials silently.
-    """
-    derived = int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=derived)
-    return optuna.samplers.TPESampler(seed=derived, n_startup_trials=10, n_ei_candidates=24, multivariate=True, constant_liar=True)
-
-
 def trial_folder(folder: Path, number: int) -> Path:
     """Where the files of a trial are."""
     return folder / "trials" / f"{number:04d}"
@@ -180,6 +372,16 @@ def _owned(folder: Path) -> FileLock:
         raise InputError(f"{folder}: {who} is working on this study; wait for it or stop it first") from None
     owner.write_text(f"{socket.gethostname()}, process {os.getpid()}, since {_now()}")
     return lock
+
+
+def _describe(trial: optuna.Trial, **attributes: Any) -> None:
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+
+
+def _without_numbers(reason: str) -> str:
+    """What failures have in common that differ in an epoch or a rate."""
+    return re.sub(r"\d[\d.e+-]*", "#", reason)
 
 
 def _now() -> str:

@@ -159,7 +159,7 @@ def read_summary(folder: Path) -> Summary:
     info = _read_json(folder / "study.json", dict, notes)
     study = _load_study(folder, str(info.get("study_name", "")), notes)
     frozen = [] if study is None else study.get_trials(deepcopy=False)
-    maximize = study is None or study.direction.name != "MINIMIZE"
+    maximize = study is None or study.directions[0].name != "MINIMIZE"
     updated = datetime.fromtimestamp(max(file.stat().st_mtime for file in (journal, folder / "study.json") if file.is_file()), UTC)
     rows = [_row(trial, maximize) for trial in frozen]
     state = _state(folder, info, rows, updated)

@@ -16,14 +16,17 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from orchestrator import cluster, final, runs
-from orchestrator.experiment import Experiment, Loaded, load_experiment
+from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.measure import measure
+from orchestrator.points import recorded_points
 from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
-from orchestrator.study import Study, Task, trial_folder
+from orchestrator.space import require_packages
+from orchestrator.study import Study, Task, open_study, preview, trial_folder
 from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
+    from orchestrator.points import Candidate
     from wsol.config import TrainConfig
 
 console = Console(highlight=False, soft_wrap=True)
@@ -46,15 +49,20 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     loaded = _load(path, overrides)
     folder = run or Path("runs") / loaded.name
     runs.require_no_run(folder)
+    require_packages(loaded.experiment.study.sampler)
     _check_runnable(loaded.experiment.trial)
+    return _begin_search(loaded, folder, address, "search", {})
+
+
+def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, facts: dict[str, Any], points: list[Candidate] | None = None) -> Path:
     trials = loaded.experiment.study.trials
     if address is None:
         cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
     with cluster.connected(address) as resources:
         plan = cluster.plan(loaded.experiment.resources, trials, resources)
-        header = runs.create(folder, loaded, "search", {"machine": plan.machine, "concurrent_trials": plan.concurrent})
-        study = Study.create(folder, loaded.experiment, header)
-        return _run_search(study, folder, plan, resources)
+        header = runs.create(folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts})
+        study = Study.create(folder, loaded.experiment, header, points)
+        return _run_search(study, folder, plan, resources, test=kind == "search")
 
 
 def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
@@ -74,7 +82,11 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
 
     with distributed.process_group_from_environment():
         loaded = _load(path, overrides)
-        alone = {"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
+        alone = {
+            "search": {},
+            "points": [],
+            "study": loaded.experiment.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"}),
+        }
         loaded = dataclasses.replace(loaded, experiment=loaded.experiment.model_copy(update=alone))
         folder = run or Path("runs") / loaded.name
         study = _create_for_training(loaded, folder) if distributed.is_main() else None
@@ -93,26 +105,85 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
 
 
 def resume(folder: Path, overrides: list[str], address: str | None = None) -> Path:
-    """Go on with an interrupted run.
+    """Go on with an interrupted run, or with a finished one that is given more trials or hours.
 
     Args:
         folder: of the run.
-        overrides: `resources.*=VALUE` only: what is trained and searched stays as it was.
+        overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and how is drawn stays.
         address: of a Ray cluster; None starts Ray on this machine.
     """
-
-    experiment = _with_resources(folder, overrides)
+    experiment = _with_changes(folder, overrides)
     if runs.read_header(folder)["kind"] == "import":
         raise InputError(f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate {folder}`")
     if runs.read_header(folder)["kind"] == "train":
         return _resume_training(folder, experiment)
+    require_packages(experiment.study.sampler)
     study = Study(folder, experiment)
+    if any(override.startswith("study.") for override in overrides):
+        runs.change_study(folder, experiment)
+    return _go_on(study, folder, address)
+
+
+def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -> Path:
+    """Train failed trials of a search again with their values, from their last checkpoints, and go on.
+
+    Args:
+        folder: of the run.
+        numbers: which trials; None: all that failed.
+        address: of a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        InputError: the run is no search, or one of the trials did not fail.
+    """
+    experiment = runs.open_experiment(folder)
+    if runs.read_header(folder)["kind"] not in ("search", "replay"):
+        raise InputError(f"{folder}: is no search; to train again: python launch.py train {folder / 'experiment.yaml'} --run DIR")
+    study = Study(folder, experiment)
+    again = study.retry(numbers)
+    console.print(f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back")
+    if again:
+        runs.update_header(folder, ended=None)
+    return _go_on(study, folder, address)
+
+
+def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, address: str | None = None) -> Path:
+    """Train the recorded points of a run again, in a run folder of their own, and compare; test stays untouched.
+
+    Args:
+        folder: of the run.
+        numbers: which trials; None: all that completed.
+        run: the new run folder, `<folder>-replay` by default.
+        address: of a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        InputError: there is no such trial, or the new folder holds a run already.
+    """
+    experiment = runs.open_experiment(folder)
+    points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
+    into = run or folder.with_name(f"{folder.name}-replay")
+    runs.require_no_run(into)
+    _check_runnable(experiment.trial)
+    study = experiment.study.model_copy(update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None})
+    loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
+    return _begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
+
+
+def _go_on(study: Study, folder: Path, address: str | None) -> Path:
+    """Run what a study still asks for; without any, finish it."""
+    test = runs.read_header(folder)["kind"] == "search"
     if study.unfinished():
         with cluster.connected(address) as resources:
-            plan = cluster.plan(experiment.resources, study.unfinished(), resources)
-            return _run_search(study, folder, plan, resources)
-    console.print(f"all {experiment.study.trials} trials are finished")
-    return _conclude(study, folder, measure, test=True)
+            plan = cluster.plan(study.experiment.resources, study.unfinished(), resources)
+            return _run_search(study, folder, plan, resources, test=test)
+    wanted = study.experiment.study
+    if reason := study.stopped():
+        study.close()
+        raise RunFailed(f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials")
+    if study.out_of_time():
+        console.print(f"the {wanted.hours:g} hours of this study are spent; for more: python launch.py resume {folder} study.hours=...")
+    else:
+        console.print(f"all {wanted.trials} trials are finished; for more: python launch.py resume {folder} study.trials={2 * wanted.trials}")
+    return _conclude(study, folder, measure, test=test)
 
 
 def _resume_training(folder: Path, experiment: Experiment) -> Path:
@@ -229,23 +300,15 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
 
 def dry_run(path: Path, overrides: list[str]) -> None:
     """Print what a search would do: the resolved configuration, the space, the first points. Nothing is written or started."""
-    import optuna
-
-    from orchestrator.study import make_sampler
-
     loaded = _load(path, overrides)
+    require_packages(loaded.experiment.study.sampler)
     experiment = loaded.experiment
     console.print(runs.to_yaml(experiment.model_dump(mode="json")), end="")
     plan = cluster.plan(experiment.resources, experiment.study.trials, cluster.local_resources())
     console.print(f"\n{experiment.study.trials} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; the first points:")
-    space, base = experiment.space(), experiment.base()
-    study = optuna.create_study(direction="maximize")
-    study.enqueue_trial(space.point(base))
-    for number in range(min(5, experiment.study.trials)):
-        study.sampler = make_sampler(experiment.study.sampler, experiment.study.seed, number)
-        drawn = space.suggest(study.ask(), base)
-        values = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in drawn.items())
-        console.print(f"  trial {number}: {', '.join(values)}")
+    for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
+        values = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in task.values.items())
+        console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
 
 
 def _load(path: Path, overrides: list[str]) -> Loaded:
@@ -267,19 +330,19 @@ def _check_runnable(config: TrainConfig) -> None:
     build.method(config, dataset.num_classes)
 
 
-def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float]) -> Path:
+def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:
     from orchestrator.search import run_trials
 
     done = study.best()
     epochs = study.experiment.trial.training.epochs
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
-    progress = Progress(study.unfinished(), epochs, plan.concurrent, done.value if done else None, console)
+    progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
         with _interruptible(folder) as stopped, progress:
             run_trials(study, plan, progress, resources, stopped.is_set)
     finally:
         runs.write_trials(folder, study.trials())
-    return _conclude(study, folder, _on_ray(plan), test=True)
+    return _conclude(study, folder, _on_ray(plan), test=test)
 
 
 def _on_ray(plan: cluster.Plan) -> final.Measure:
@@ -307,7 +370,7 @@ def _train_together(study: Study | None, folder: Path, experiment: Experiment) -
     distributed.barrier()  # the first process has checked the input and made the folder
     if study is None:
         with contextlib.suppress(Diverged):  # the first process says so
-            train(experiment.trial, trial_folder(folder, 0), experiment.study.objective)
+            train(experiment.trial, trial_folder(folder, 0), experiment.study.objectives[0])
         return
     task = study.ask()
     if task is not None:
@@ -348,31 +411,52 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
     runs.write_trials(folder, study.trials())
     report = write_report(folder)
     failed = study.trials(TrialState.FAIL)
+    front = study.pareto_front()
+    for line in _remarks(study):
+        console.print(line, markup=False)
     study.close()
     for trial in failed:
         console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red", markup=False)
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
-    tested = runs.tested(folder)
+    tested = final.test_of(folder, result["checkpoint_sha256"])
     console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
-    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested[0]["metrics"]} if tested else {})}
+    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
     for split, metrics in scores.items():
         console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
-    if not tested:
+    if front:
+        console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
+    if not tested and runs.tested(folder):
+        again = f'python launch.py evaluate {folder} --split test --test-again "why"'
+        console.print(f"test split:  was evaluated for another winner before; for this one:\n             {again}", markup=False)
+    elif not tested:
         console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
     console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
     return folder
 
 
-def _with_resources(folder: Path, overrides: list[str]) -> Experiment:
+def _remarks(study: Study) -> Iterator[str]:
+    """What is to be said about trials that repeat others, here or in the run that is replayed."""
+    for trial in study.trials():
+        known, value = trial.user_attrs, f"{trial.values[0]:.4f}" if trial.values else "no value"
+        if "repeats" in known:
+            yield f"trial {trial.number} repeats trial {known['repeats']}: the same configuration, not trained again"
+        if "replay_of" in known:
+            yield f"{known['origin']}: {known['recorded']} recorded, {value} now"
+
+
+def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
+    """The experiment of a run with other resources, or of a search with other bounds of its study."""
     experiment = runs.open_experiment(folder)
-    if not overrides:
-        return experiment
-    foreign = [override for override in overrides if not override.startswith("resources.")]
+    allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if runs.read_header(folder)["kind"] == "search"))
+    foreign = [override for override in overrides if not override.startswith(allowed)]
     if foreign:
-        raise InputError(f"command line: {foreign[0]}: a resumed run can only change resources.*; for other settings start a new run")
-    changed = load_experiment(folder / "experiment.yaml", overrides).experiment
-    return experiment.model_copy(update={"resources": changed.resources})
+        names = f"resources.* and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
+        raise InputError(f"command line: {foreign[0]}: a resumed run can only change {names}; for other settings start a new run")
+    changed = load_experiment(folder / "experiment.yaml", overrides).experiment if overrides else experiment
+    if changed.study.trials < experiment.study.trials:
+        raise InputError(f"command line: study.trials={changed.study.trials}: this study has {experiment.study.trials} already")
+    return changed
 
 
 @contextlib.contextmanager

@@ -139,3 +139,38 @@ def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
     assert [row["state"] for row in rows("runs/tiny")] == ["complete"]
     assert json.loads(Path("runs/tiny/study.json").read_text())["workers"] == 2
     assert done.stdout.count("winner:") == 1
+
+
+def test_a_scheduler_stops_trials_and_a_finished_search_gets_more(space_file: Path) -> None:
+    words = ["study.trials=6", "training.epochs=6", "study.scheduler=asha", "study.keep_checkpoints=1", "resources.concurrent_trials=2"]
+    code, out = launch("search", str(space_file), *words)
+    assert code == 0, out
+    trials = rows("runs/tiny")
+    assert "pruned" in {row["state"] for row in trials} and "stopped early at" in out
+    assert all(int(row["epochs"]) < 6 for row in trials if row["state"] == "pruned")
+    assert [trial.state.name.lower() for trial in open_study(Path("runs/tiny")).trials] == [row["state"] for row in trials]
+    winner = json.loads(Path("runs/tiny/best/result.json").read_text())["trial"]
+    assert trials[winner]["state"] == "complete"
+    assert [path.parent.name for path in Path("runs/tiny/trials").rglob("epoch-*.pt")] == [f"{winner:04d}"]
+    code, out = launch("resume", "runs/tiny", "study.trials=8")
+    assert code == 0, out
+    assert rows("runs/tiny")[:6] == trials and len(rows("runs/tiny")) == 8
+    assert len(json.loads(Path("runs/tiny/test.json").read_text())["evaluations"]) == 1
+    code, out = launch("resume", "runs/tiny", "study.trials=7")
+    assert code == 2 and "this study has 8 already" in out
+    code, out = launch("replay", "runs/tiny", "--trial", "0")
+    assert code == 0, out
+    again = rows("runs/tiny-replay")
+    assert [row["state"] for row in again] == ["complete"] and not Path("runs/tiny-replay/test.json").exists()
+    assert trials[0]["state"] != "complete" or again[0]["value"] == trials[0]["value"]
+
+
+def test_the_same_failure_at_the_start_stops_the_search_and_is_shown_once(space_file: Path) -> None:
+    words = ["study.trials=8", "backbone.batch_norm=false", "optim.head_lr_scale=1e30", "search.optim.lr={low: 0.009, high: 0.011}"]
+    code, out = launch("search", str(space_file), *words)
+    assert code == 1 and out.count("the first 3 trials all failed alike") == 1 and "training diverged" in out
+    ended = len(rows("runs/tiny"))
+    assert 3 <= ended < 8 and not Path("runs/tiny/report.html").exists()
+    code, out = launch("retry", "runs/tiny", "--trial", "0")
+    assert "put back: trial 0" in out
+    assert [row["retry_of"] for row in rows("runs/tiny")].count("0") == 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.space import Distribution, Parameter, Space, get, replaced
+from orchestrator.space import PACKAGES, SAMPLERS, Distribution, Parameter, Space, get, make_sampler, replaced
+from wsol.errors import InputError
 
 BASE = {"method": {"name": "has", "cell_size": 16}, "optim": {"lr": 0.01}, "metrics": [{"name": "a"}, {"name": "b"}]}
 
@@ -41,6 +44,9 @@ def test_ranges_are_kept_and_both_ends_reached() -> None:
         {"low": 0, "high": 1, "step": 0},
         {"low": "a", "high": 1},
         {"low": 0, "high": 1, "loww": 3},
+        {"fixed": 1, "low": 0},
+        {"fixed": 1, "choices": [1]},
+        {"low": "a.b", "high": 1, "log": True, "step": 0.1},
     ],
 )
 def test_impossible_distributions_are_refused(wrong: dict[str, object]) -> None:
@@ -69,3 +75,67 @@ def test_paths() -> None:
     for path in ("optim.lrr", "metrics.2.name", "optim.lr.x"):
         with pytest.raises(KeyError):
             get(BASE, path)
+
+
+SPG = Space(
+    (
+        Parameter("method.low", Distribution(low=0.0, high=0.8), integer=False),
+        Parameter("method.high", Distribution(low="method.low", high=1.0), integer=False),
+        Parameter("method.between", Distribution(low="method.low", high="method.high"), integer=False),
+        Parameter("method.stepped", Distribution(low=0.0, high="method.high", step=0.1), integer=False),
+        Parameter("method.cells", Distribution(low=2, high=9), integer=True),
+        Parameter("method.fewer", Distribution(low=1, high="method.cells"), integer=True),
+        Parameter("method.rate", Distribution(low="method.floor", high=1.0, log=True), integer=False),
+        Parameter("method.kind", Distribution(fixed="b"), integer=False),
+    )
+)
+FLOOR = {"method": {"floor": 0.01}}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "points"),
+    [("random", 1000), ("tpe", 1000), ("qmc", 1000), ("cma_es", 1000), ("gp", 20), pytest.param("gp", 1000, marks=pytest.mark.slow)],
+)
+def test_bounds_that_are_other_values_hold_at_every_point(sampler: str, points: int) -> None:
+    for package in PACKAGES.get(sampler, ()):
+        pytest.importorskip(package)
+    study = optuna.create_study(direction="maximize")
+    for number in range(points):
+        study.sampler = make_sampler(sampler, SAMPLERS[sampler], 0, number)
+        trial = study.ask()
+        drawn: dict[str, Any] = SPG.suggest(trial, FLOOR)
+        assert 0 <= drawn["method.low"] <= drawn["method.between"] <= drawn["method.high"] <= 1
+        assert 0 <= drawn["method.stepped"] <= drawn["method.high"]
+        assert drawn["method.stepped"] * 10 == pytest.approx(round(drawn["method.stepped"] * 10), abs=1e-9)
+        assert 1 <= drawn["method.fewer"] <= drawn["method.cells"] and type(drawn["method.fewer"]) is int
+        assert 0.01 <= drawn["method.rate"] <= 1 and drawn["method.kind"] == "b"
+        assert {name: value for name, value in trial.params.items() if name != "method.stepped"} == {
+            name: value for name, value in drawn.items() if name != "method.stepped"
+        }
+        state = None if number < 12 else optuna.trial.TrialState.FAIL  # a long history would make the models slow
+        study.tell(trial, None if state else drawn["method.low"] - drawn["method.high"], state=state)
+
+
+def test_dependent_ranges_are_filled() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn: list[dict[str, Any]] = [SPG.suggest(study.ask(), FLOOR) for _ in range(500)]
+    shares = [(values["method.high"] - values["method.low"]) / (1 - values["method.low"]) for values in drawn]
+    assert [sum(low <= share < low + 0.25 for share in shares) // 100 for low in (0, 0.25, 0.5, 0.75)] == [1, 1, 1, 1]
+    assert {values["method.fewer"] for values in drawn if values["method.cells"] == 3} == {1, 2, 3}
+
+
+def test_a_grid_follows_conditions_and_bounds() -> None:
+    space = Space(
+        (
+            Parameter("method.name", Distribution(choices=["has", "cam"]), integer=False),
+            Parameter("method.cell_size", Distribution(low=1, high=3, when={"method.name": "has"}), integer=True),
+            Parameter("method.rate", Distribution(low=0.1, high="optim.lr", step=0.2), integer=False),
+        )
+    )
+    points = [tuple(point.values()) for point in space.grid({"optim": {"lr": 0.6}})]
+    rates = (0.1, 0.3, 0.5)
+    assert points == [("has", cells, rate) for cells in (1, 2, 3) for rate in rates] + [("cam", rate) for rate in rates]
+    with pytest.raises(InputError, match=r"search\.x: a grid needs choices or a step"):
+        Space((Parameter("x", Distribution(low=0, high=1), integer=False),)).grid({})
+    with pytest.raises(InputError, match="a grid of more than 100,000 points"):
+        Space(tuple(Parameter(name, Distribution(low=1, high=99), integer=True) for name in "abc")).grid({})

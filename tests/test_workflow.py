@@ -180,16 +180,19 @@ def test_two_processes_do_not_share_a_study(space_file: Path, launch: Launch) ->
     assert launch("resume", "runs/tiny")[0] == 0
 
 
-def test_resume_takes_resources_only(space_file: Path, launch: Launch) -> None:
+def test_resume_changes_little(space_file: Path, launch: Launch) -> None:
     launch("train", str(space_file))
-    code, _, err = launch("resume", "runs/tiny", "optim.lr=1")
-    assert code == 2 and "can only change resources.*" in err
+    for word in ("optim.lr=1", "study.seed=1", "study.trials=9"):  # the last only for a search
+        code, _, err = launch("resume", "runs/tiny", word)
+        assert code == 2 and "can only change resources.*" in err
+    assert launch("retry", "runs/tiny")[0] == 2
+    assert launch("replay", "runs/tiny", "--trial", "5")[0] == 2
     assert launch("resume", "runs/nothing")[0] == 2
 
 
 def test_dry_run_writes_nothing(space_file: Path, launch: Launch) -> None:
     code, out, _ = launch("search", str(space_file), "--dry-run", "study.trials=2")
-    assert code == 0 and "trial 0: optim.lr=0.01" in out and "trial 1:" in out and "trial 2:" not in out
+    assert code == 0 and "trial 0: optim.lr=0.01  (published point)" in out and "trial 1:" in out and "trial 2:" not in out
     resolved = yaml.safe_load(out.partition("\n\n")[0])
     assert resolved["trial"]["optim"]["momentum"] == 0.9
     assert [path.name for path in Path().iterdir()] == ["tiny.yaml"]

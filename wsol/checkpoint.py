@@ -84,6 +84,12 @@ class Checkpoints:
             self.latest = self.best
             self._commit()
 
+    def drop_all(self) -> None:
+        """Forget everything; the next training in this folder starts from the beginning."""
+        if self.latest is not None:
+            self.latest, self.best, self.history = None, None, []
+            self._commit()
+
     def _commit(self) -> None:
         content = {"latest": self.latest and asdict(self.latest), "best": self.best and asdict(self.best), "history": self.history}
         write_text(self.folder / "manifest.json", json.dumps(content, indent=1))
