@@ -102,14 +102,17 @@ def replay(
 @app.command()
 def evaluate(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="with --experiment: change values of the file")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="with --experiment: change values of the file; of a RUN: post_hoc.PATH=[...]")
+    ] = None,
     split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
     test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
     save_maps: Annotated[Path | None, typer.Option(metavar="DIR", help="write the raw maps as <image_id>.npy")] = None,
     maps: Annotated[Path | None, typer.Option(metavar="DIR", help="score these maps, <image_id>.npy (h, w) of any size, instead of a run")] = None,
     layout: Annotated[str | None, typer.Option("--import", metavar="LAYOUT", help="RUN is a released checkpoint, of wsolevaluation, ...")] = None,
     experiment: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="with --maps and --import: a search-space file with data set, metrics (and network)")
+        Path | None,
+        typer.Option(metavar="FILE", help="a search-space file, for its data set and metrics; of a RUN: for its post_hoc"),
     ] = None,
     into: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="with --import: run folder (default: runs/<checkpoint>)")] = None,
     baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
@@ -134,8 +137,12 @@ def evaluate(
         if run is None or experiment is None:
             raise typer.BadParameter("use --import LAYOUT CHECKPOINT --experiment FILE [KEY=VALUE]... [--run DIR]")
         workflow.evaluate_import(layout, run, experiment, overrides or [], into)
-    elif run is None or overrides:
+    elif run is None:
         raise typer.BadParameter("give one run folder; or see --maps, --import and --baseline in `evaluate --help`")
+    elif experiment is not None or overrides:
+        if split != "train_fullsup" or save_maps is not None or test_again is not None:
+            raise typer.BadParameter("post-hoc settings are chosen on train_fullsup: RUN [--experiment FILE] [post_hoc.PATH=[...]]")
+        workflow.evaluate_settings(run, experiment, overrides or [])
     else:
         workflow.evaluate(run, split, test_again, save_maps)
 

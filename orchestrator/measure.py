@@ -68,6 +68,27 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def measure_settings(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Score the exported winner on a split under every post-hoc setting; nothing is written.
+
+    Args:
+        request: `folder` of the run, `split`, and `post_hoc`: dotted path -> values.
+
+    Returns:
+        of every combination, the winner as it is first: `values` that were changed, `metrics`, and the whole `config`.
+    """
+    from wsol import build
+
+    own, weights = read_winner(Path(request["folder"]) / "best")
+    dataset = build.dataset(own.data)
+    settings = post_hoc_settings(own, request["post_hoc"])
+    scored = _score([config for _, config in settings], weights, build.images(dataset, request["split"], own.data), dataset.num_classes)
+    return [
+        {"values": values, "metrics": metrics, "config": config.model_dump(mode="json")}
+        for (values, config), metrics in zip(settings, scored, strict=True)
+    ]
+
+
 def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> list[tuple[dict[str, Any], TrainConfig]]:
     """The configuration as it is, then with every other combination of post-hoc values."""
     found: list[tuple[dict[str, Any], TrainConfig]] = [({}, config)]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import cluster, final, runs
+from orchestrator import cluster, final, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
-from orchestrator.measure import measure
+from orchestrator.measure import measure, post_hoc_settings
 from orchestrator.points import recorded_points
 from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
@@ -27,7 +27,6 @@ from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
     from orchestrator.points import Candidate
-    from wsol.config import TrainConfig
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -50,7 +49,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     folder = run or Path("runs") / loaded.name
     runs.require_no_run(folder)
     require_packages(loaded.experiment.study.sampler)
-    _check_runnable(loaded.experiment.trial)
+    _check_runnable(loaded.experiment)
     return _begin_search(loaded, folder, address, "search", {})
 
 
@@ -98,7 +97,7 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     from wsol import distributed
 
     runs.require_no_run(folder)
-    _check_runnable(loaded.experiment.trial)
+    _check_runnable(loaded.experiment)
     machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
     header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
     return Study.create(folder, loaded.experiment, header)
@@ -162,7 +161,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
     into = run or folder.with_name(f"{folder.name}-replay")
     runs.require_no_run(into)
-    _check_runnable(experiment.trial)
+    _check_runnable(experiment)
     study = experiment.study.model_copy(update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None})
     loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
     return _begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
@@ -206,6 +205,28 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     if save_maps:
         console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
     return dict(measured["metrics"])
+
+
+def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> Path:
+    """Score the winner of a run on train_fullsup under many post-hoc settings; returns the file with all their metrics.
+
+    Args:
+        folder: of the run.
+        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    settings = post_hoc.score_settings(folder, _load(path, []).experiment if path else None, overrides)
+    console.print(post_hoc.settings_table(f"train_fullsup, {folder}", settings, post_hoc.objective(folder)))
+    if runs.tested(folder):
+        console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
+    else:
+        console.print(f"used from now on: {post_hoc.adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
+        write_report(folder)
+    console.print(f"all metrics: {folder / post_hoc.FILE}")
+    return folder / post_hoc.FILE
 
 
 def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:
@@ -318,16 +339,18 @@ def _load(path: Path, overrides: list[str]) -> Loaded:
     return loaded
 
 
-def _check_runnable(config: TrainConfig) -> None:
+def _check_runnable(experiment: Experiment) -> None:
     """Read the data, decode what will be cached, try the metrics and build the model once, before anything is written or started."""
     from wsol import build
-    from wsol.evaluation import require_countable
+    from wsol.evaluation import require_blocks, require_countable
 
+    config = experiment.trial
     dataset = build.dataset(config.data)
     build.images(dataset, "train_weaksup", config.data)
     for split in ("train_fullsup", "test"):
         require_countable(build.images(dataset, split, config.data), config.evaluation)
-    build.method(config, dataset.num_classes)
+    settings = [setting.evaluation for _, setting in post_hoc_settings(config, experiment.post_hoc)]
+    require_blocks(build.method(config, dataset.num_classes), settings)
 
 
 def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:

@@ -17,13 +17,12 @@ from wsol.checkpoint import read_state
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
 from wsol.data import Dataset, Split
 from wsol.errors import InputError
+from wsol.gradients import Extractor
 from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier
-from wsol.types import ScoreMaps
 
-Extractor = Callable[[Method, Tensor, Tensor], ScoreMaps]
 Normalizer = Callable[[Tensor], Tensor]
 
 

@@ -15,6 +15,7 @@ from wsol import build, distributed
 from wsol.config import EvaluationConfig
 from wsol.data import Split
 from wsol.errors import InputError
+from wsol.gradients import extract_together, find_blocks
 from wsol.images import ImageStore
 from wsol.loading import EvalLoader, to_batch
 from wsol.method import Method
@@ -123,6 +124,11 @@ def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
             raise InputError(f"evaluation.metrics: {settings.name} on {images.split.name}: {error}") from None
 
 
+def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:
+    """Raises InputError where an extractor asks for a block that the method's backbone does not have."""
+    find_blocks(method.network.backbone, [build.extractor(config) for config in settings])
+
+
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
     """The scored images of a split themselves, in its order, for looking at them."""
     for raw in forward(method, images, [config], config.batch_size, rank=0, world=1):
@@ -138,8 +144,7 @@ def forward(
     with evaluation_mode(method):
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
             batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
-            with backbone.shared_pass(batch.images):
-                scores = [extractor(method, batch.images, batch.labels) for extractor in extract]
+            scores = extract_together(extract, method, batch.images, batch.labels)
             maps, logits = [score.maps.detach().float().cpu() for score in scores], [score.logits.detach().float().cpu() for score in scores]
             yield RawScores(positions, maps, list(logits))
 

@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         self.pixel_std = pixel_std
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of ImageNet."""
-        self._shared: tuple[Tensor, dict[frozenset[str], tuple[Tensor, dict[str, Tensor]]]] | None = None
+        self._shared: _SharedPass | None = None
 
     @property
     def block_names(self) -> list[str]:
@@ -107,20 +107,42 @@ class Backbone(nn.Module):
         if after is not None:
             self._require([after[0]])
             return self._run(self.block_names[self.block_names.index(after[0]) + 1 :], after[1], taps)
-        if self._shared is None or self._shared[0] is not images or torch.is_grad_enabled():
+        shared = self._shared
+        if shared is None or shared.images is not images or (torch.is_grad_enabled() and not shared.watched):
             return self._run(self.block_names, images, taps)
-        if taps not in self._shared[1]:
-            self._shared[1][taps] = self._run(self.block_names, images, taps)
-        return self._shared[1][taps]
+        if shared.outputs is None or not taps <= shared.outputs[1].keys():
+            shared.outputs = self._record(images, taps | shared.watched, shared.watched)
+        features, tapped = shared.outputs
+        return features, {name: tapped[name] for name in taps}
 
     @contextmanager
-    def shared_pass(self, images: Tensor) -> Iterator[None]:
-        """Inside, the blocks run over `images` once, however often they are asked without gradient: several maps can be made of one batch."""
-        self._shared = (images, {})
+    def shared_pass(self, images: Tensor, watched: Iterable[str] = ()) -> Iterator[None]:
+        """Inside, the blocks run over `images` once, however often they are asked: several maps can be made of one batch.
+
+        Args:
+            images: (B, 3, H, W); a pass over other images is not shared.
+            watched: blocks by whose outputs something is to be differentiated. The pass is recorded for autograd from the first of them on, and
+                what comes before is constant: no parameter there gets a gradient. Without any, passes with gradient are not shared.
+        """
+        watched = frozenset(watched)
+        self._require(watched)
+        self._shared = _SharedPass(images, watched)
         try:
             yield
         finally:
             self._shared = None
+
+    def _record(self, images: Tensor, taps: frozenset[str], watched: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        names = self.block_names
+        start = next((index + 1 for index, name in enumerate(names) if name in watched), len(names))
+        with torch.no_grad():
+            x, before = self._run(names[:start], images, taps)
+        if not watched:
+            return x, before
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            features, behind = self._run(names[start:], x, taps)
+        return features, {**before, names[start - 1]: x, **behind}
 
     def _run(self, names: Iterable[str], x: Tensor, taps: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         tapped = {}
@@ -136,6 +158,15 @@ class Backbone(nn.Module):
         unknown = [name for name in names if name not in self.blocks]
         if unknown:
             raise ValueError(f"this backbone has no block {', '.join(unknown)}; it has {', '.join(self.blocks)}")
+
+
+@dataclass(slots=True)
+class _SharedPass:
+    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with fewer."""
+
+    images: Tensor
+    watched: frozenset[str]
+    outputs: tuple[Tensor, dict[str, Tensor]] | None = None
 
 
 class CamHead(nn.Module):

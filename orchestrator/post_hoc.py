@@ -1,0 +1,95 @@
+"""Post-hoc settings of a finished run: score many of them with its checkpoint, and use the best one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from orchestrator import final, runs
+from orchestrator.experiment import load_experiment
+from orchestrator.measure import measure, measure_settings
+from wsol.errors import InputError
+from wsol.files import write_text
+
+if TYPE_CHECKING:
+    from orchestrator.experiment import Experiment
+
+FILE = Path("best") / "post_hoc.json"
+COLUMNS = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
+"""The metrics that papers print, beside the objective."""
+
+
+def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[dict[str, Any]]:
+    """Score the winner on train_fullsup under every combination of post-hoc values, and record it in `best/post_hoc.json`.
+
+    Args:
+        folder: of the run.
+        experiment: its `post_hoc` is taken, nothing else.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
+
+    Returns:
+        of every combination, the winner as it is first: `values` that were changed, `metrics`, and the whole `config`.
+
+    Raises:
+        InputError: the run is not finished, or a value does not fit it.
+    """
+    final.read_result(folder)
+    foreign = [override for override in overrides if not override.startswith("post_hoc.")]
+    if foreign:
+        raise InputError(f"command line: {foreign[0]}: of a finished run, only post_hoc.PATH=[VALUE, ...] can be changed")
+    of_file = [f"post_hoc.{path}={json.dumps(values)}" for path, values in (experiment.post_hoc if experiment else {}).items()]
+    post_hoc = load_experiment(folder / "best.yaml", [*of_file, *overrides]).experiment.post_hoc
+    if not post_hoc:
+        raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")
+    settings = measure_settings({"folder": str(folder), "split": "train_fullsup", "post_hoc": post_hoc})
+    write_text(folder / FILE, json.dumps(settings, indent=1))
+    return settings
+
+
+def objective(folder: Path) -> str:
+    """The metric by which the run selects."""
+    return str(final.read_result(folder)["objective"]).partition("/")[2]
+
+
+def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
+    """Use the best of scored settings from now on, and say in words which: it is measured on train_fullsup and written beside the weights.
+
+    Args:
+        folder: of a run whose test split was not evaluated: the numbers there belong to the former setting.
+        settings: see `score_settings`.
+    """
+    experiment, result, metric = runs.open_experiment(folder), final.read_result(folder), objective(folder)
+    best = max(settings, key=lambda setting: float(setting["metrics"][metric]))
+    if best is not settings[0]:
+        final.write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", best["config"])
+        measured = final.choose(experiment.model_copy(update={"post_hoc": {}}), folder, measure)
+        grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
+        kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid}
+        write_text(folder / "best" / "result.json", json.dumps({**result, **measured, **kept}, indent=1))
+    return describe_values(best["values"])
+
+
+def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -> Table:
+    """Post-hoc settings (`values` and `metrics` of each) as rows, the best first, with the objective and what papers print."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column("setting")
+    shown = [objective, *(name for name in COLUMNS if name in settings[0]["metrics"] and name != objective)]
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for setting in sorted(settings, key=lambda setting: -setting["metrics"][objective]):
+        table.add_row(describe_values(setting["values"]), *(f"{setting['metrics'][name]:.2f}" for name in shown))
+    return table
+
+
+def describe_values(values: dict[str, Any]) -> str:
+    """Post-hoc values in words: `bag_cams block=layer3` for the settings of a plugin, `percentile=45` for one value."""
+    parts = []
+    for path, value in values.items():
+        if isinstance(value, dict):
+            parts.append(" ".join([str(value["name"]), *(f"{key}={setting}" for key, setting in value.items() if key != "name")]))
+        else:
+            parts.append(f"{path.rpartition('.')[2]}={value}")
+    return ", ".join(parts) or "as it is"

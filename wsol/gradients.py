@@ -1,0 +1,187 @@
+"""Maps from gradients: every extractor that is a formula over a block's output and the gradient at it, from one pass of a batch.
+
+    extract_together(extractors, method, images, labels) -> one ScoreMaps each
+        forward      once, recorded from the first block that is asked for on
+        backward     once plainly and once guided, if asked for; each gives the gradients at all blocks
+        formulas     (output, gradient, score) -> maps
+
+The score is the logit of each image's label, in evaluation mode, where no image changes another one's. Gradients are taken with
+`torch.autograd.grad`: no parameter gets a `.grad`, no module a hook. At the last block they pass through the head alone, which costs no more than
+a closed form: behind average pooling and a linear layer they are the class weights over the number of cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from wsol.config import PluginConfig
+from wsol.errors import InputError
+from wsol.method import Method
+from wsol.network import Backbone
+from wsol.plugins import did_you_mean
+from wsol.types import ScoreMaps
+
+Extractor = Callable[[Method, Tensor, Tensor], ScoreMaps]
+"""(method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B, K)."""
+
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(output (B, C, h, w), gradient (B, C, h, w), score (B, 1, 1, 1)) -> raw maps (B, h, w), all float32."""
+
+RECTIFIERS = ("ReluBackward0", "HardtanhBackward0")
+"""autograd's names of ReLU, called as a module or a function, in place or not, and of ReLU6."""
+
+
+class BlockConfig(PluginConfig):
+    """What every extractor from gradients takes.
+
+    Attributes:
+        block: of the backbone, whose output the map is made of: its name, or what several names begin with before a `_`, of which the last
+            counts (`layer3` is `layer3_5` of ResNet-50, `mixed` is `mixed_6e` of Inception-v3); null: the last block.
+    """
+
+    block: str | None = Field(default=None, min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockExtractor:
+    """An extractor that is a formula over one block.
+
+    Attributes:
+        block: see `BlockConfig`.
+        formula: see `Formula`.
+        guided: the gradient is that of the score's absolute value, and every ReLU on its way lets the positive part through only.
+    """
+
+    block: str | None
+    formula: Formula
+    guided: bool = False
+
+    def __call__(self, method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
+        """The maps of this extractor alone; see `extract_together`."""
+        return extract_together([self], method, images, labels)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What the formulas read of a batch: block -> output, and guided or not -> block -> gradient."""
+
+    logits: Tensor
+    score: Tensor
+    outputs: dict[str, Tensor]
+    gradients: dict[bool, dict[str, Tensor]]
+
+    def maps(self, formula: Formula, block: str, guided: bool) -> ScoreMaps:
+        maps = formula(self.outputs[block].float(), self.gradients[guided][block].float(), self.score[:, :, None, None].float())
+        return ScoreMaps(maps, self.logits.float())
+
+
+def extract_together(extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor) -> list[ScoreMaps]:
+    """What each extractor makes alone, from one pass of the backbone and at most two backward passes for all of them.
+
+    Args:
+        extractors: of any kind; those that are no `BlockExtractor` are called inside the shared pass.
+        method: in evaluation mode.
+        images: (B, 3, H, W) float32, normalised.
+        labels: (B,) int64, the classes that the maps are for.
+
+    Raises:
+        InputError: the backbone has no such block, or the method's logits do not depend on its output.
+    """
+    backbone = method.network.backbone
+    asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
+    blocks = find_blocks(backbone, asked)
+    with backbone.shared_pass(images, blocks.values()):
+        passed = _differentiate(method, images, labels, set(blocks.values()), {e.guided for e in asked}) if asked else None
+        return [
+            passed.maps(extractor.formula, blocks[extractor.block], extractor.guided)
+            if passed and isinstance(extractor, BlockExtractor)
+            else extractor(method, images, labels)
+            for extractor in extractors
+        ]
+
+
+def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str | None, str]:
+    """`BlockExtractor.block` -> the block it means. Raises InputError where it means none."""
+    return {extractor.block: find_block(backbone, extractor.block) for extractor in extractors if isinstance(extractor, BlockExtractor)}
+
+
+def find_block(backbone: Backbone, name: str | None) -> str:
+    """The block that a `BlockConfig.block` means. Raises InputError, with the names there are, where it means none."""
+    names = backbone.block_names
+    if name is None or name in names:
+        return name or names[-1]
+    within = [block for block in names if block.startswith(f"{name}_")]
+    if not within:
+        hint = did_you_mean(name, names)
+        raise InputError(f"evaluation.extractor.block: this backbone has no block {name!r}{hint}; it has {', '.join(names)}")
+    return within[-1]
+
+
+def _differentiate(method: Method, images: Tensor, labels: Tensor, blocks: set[str], kinds: set[bool]) -> _Pass:
+    """Run the method, and take the gradients of each kind (guided or not) at all blocks."""
+    with torch.enable_grad():
+        activations = method.activate(images, labels, blocks)
+        score = activations.logits.gather(1, labels[:, None])
+    outputs = {block: tap for block, tap in activations.taps.items() if block in blocks and tap.requires_grad}
+    _require_all(blocks, outputs)
+    gradients: dict[bool, dict[str, Tensor]] = {}
+    for kind in sorted(kinds):
+        with guided(score) if kind else nullcontext():
+            gradients[kind] = _gradients(score, score.detach().sign() if kind else torch.ones_like(score), outputs, keep=kind != max(kinds))
+        _require_all(blocks, gradients[kind])
+    return _Pass(activations.logits.detach(), score.detach(), {block: output.detach() for block, output in outputs.items()}, gradients)
+
+
+def _gradients(score: Tensor, seeds: Tensor, outputs: dict[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+    """Block -> gradient, for those that the score (B, 1) depends on; with `keep` a further backward pass can follow."""
+    if not score.requires_grad:
+        return {}
+    found = torch.autograd.grad(score, list(outputs.values()), seeds, retain_graph=keep, allow_unused=True)
+    return {block: gradient for block, gradient in zip(outputs, found, strict=True) if gradient is not None}
+
+
+def _require_all(blocks: set[str], found: Mapping[str, Tensor]) -> None:
+    if missing := sorted(blocks - found.keys()):
+        raise InputError(
+            f"evaluation.extractor: this method does not classify by the output of its block {', '.join(missing)}, so there is no gradient "
+            "to make a map of; choose another block, or the extractor cam"
+        )
+
+
+@contextmanager
+def guided(output: Tensor) -> Iterator[None]:
+    """Inside, a backward pass from `output` is guided: behind every ReLU and ReLU6, also those called as functions, what is negative becomes 0.
+
+    The hooks are on the recorded pass, not on modules, and end with the context.
+    """
+    handles = [node.register_hook(_positive_part) for node in _recorded(output) if node.name() in RECTIFIERS]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _positive_part(gradients: tuple[Tensor | None, ...], _: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    return tuple(None if gradient is None else gradient.clamp(min=0) for gradient in gradients)
+
+
+def _recorded(output: Tensor) -> list[Any]:
+    """Every node of the graph that made `output`."""
+    found, waiting = [], [output.grad_fn]
+    seen = set(waiting)
+    while waiting:
+        node: Any = waiting.pop()
+        if node is not None:
+            found.append(node)
+            behind = {after for after, _ in node.next_functions} - seen
+            seen |= behind
+            waiting += behind
+    return found
