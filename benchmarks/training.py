@@ -99,8 +99,8 @@ def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> E
     torch.manual_seed(0)
     random.seed(0)
     fields = {"name": backbone, "weights": "none"}
-    config = TrainConfig.model_validate({"method": {"name": name}, "backbone": fields, "data": {"name": "synthetic"}})
-    method = build.method(config, options.classes).to(device()).train()
+    plain = {"method": {"name": name}, "backbone": fields, "data": {"name": "synthetic"}, "initial_run": "not read"}
+    method = build.bare_method(TrainConfig.model_validate(plain), options.classes).to(device()).train()
     count, size = options.images, options.image_size
     images, labels = torch.randn(count, 3, size, size, device=device()), torch.randint(options.classes, (count,), device=device())
     batches = list(zip(torch.split(images, options.batch_size), torch.split(labels, options.batch_size), strict=True))

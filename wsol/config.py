@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -17,7 +17,13 @@ class Strict(BaseModel):
 
 
 class PluginConfig(Strict):
-    """Settings of one plugin; `name` is the plugin's file name."""
+    """Settings of one plugin; `name` is the plugin's file name.
+
+    Attributes:
+        needs_initial_run: a method that learns nothing about classes itself, and so trains on what another run learned.
+    """
+
+    needs_initial_run: ClassVar[bool] = False
 
     name: str
 
@@ -154,3 +160,13 @@ class TrainConfig(Strict):
     optim: OptimConfig = OptimConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+
+    @field_validator("method")
+    @classmethod
+    def _has_its_start(cls, method: PluginConfig, info: ValidationInfo) -> PluginConfig:
+        inside: PluginConfig | None = method
+        while inside is not None:
+            if inside.needs_initial_run and info.data.get("initial_run", "") is None:
+                raise ValueError(f"{inside.name} trains on what another run learned: set initial_run to the folder of a finished run")
+            inside = getattr(inside, "base", None)
+        return method
