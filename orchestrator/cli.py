@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
 app.add_typer(data, name="data")
+clusters = typer.Typer(no_args_is_help=True, help="Check cluster files and running clusters.")
+app.add_typer(clusters, name="cluster")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a search-space file, such as search_spaces/synthetic.yaml")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8")]
@@ -200,6 +202,30 @@ def list_plugins(kind: Annotated[str, typer.Argument(help="methods, backbones, d
     for name in plugins.names(kinds[kind]):
         doc = (plugins.load(kinds[kind], name).__doc__ or "").strip().splitlines()
         typer.echo(f"{name:<20} {doc[0] if doc else ''}".rstrip())
+
+
+@app.command()
+def submit(
+    words: Annotated[list[str], typer.Argument(metavar="-- VERB ...", help="what to run there, such as: -- search search_spaces/synthetic.yaml")],
+    address: Annotated[str | None, typer.Option(help="job server of the cluster (default: $RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265)")] = None,
+    storage: Annotated[str, typer.Option(metavar="DIR", help="folder that every node sees: the job works there, on its data/ and runs/")] = "/shared",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay and print what the job prints")] = True,
+) -> None:
+    """Run a verb as a job on a Ray cluster, with the code of this checkout."""
+    from orchestrator.submit import submit as submit_job
+
+    submit_job(words, address, storage, wait=wait)
+
+
+@clusters.command("check")
+def check_cluster(
+    target: Annotated[str, typer.Argument(metavar="FILE|ADDRESS", help="clusters/*.yaml, checked offline; or a running cluster: auto, host:port")],
+    storage: Annotated[str | None, typer.Option(metavar="DIR", help="with ADDRESS: a folder that every node should see")] = None,
+) -> None:
+    """Check a cluster file offline, or a running cluster on every node."""
+    from orchestrator.cluster_check import check
+
+    check(target, storage)
 
 
 @data.command("prepare")

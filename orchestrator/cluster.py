@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from orchestrator import runs
 from orchestrator.experiment import ResourcesConfig
 from wsol.errors import InputError
 
@@ -24,9 +28,13 @@ QUIET = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_AUTH_MODE": "token",
 }
+ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_AUTH_MODE": "token"}
+SHARED = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # an autoscaler needs minutes for a machine
+
+BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves the cluster's file there, on the head
+MAXIMUM = "WSOL_CLUSTER_MAXIMUM"  # where there is no such file: JSON, such as {"CPU": 32, "GPU": 4}
+REINSTALL = "run the setup commands of clusters/*.yaml again (`ray up`), or install with the same constraints.txt on every node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,42 +91,147 @@ def local_resources() -> dict[str, float]:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[dict[str, float]]:
-    """Ray, quiet, for the time of the block; yields the resource totals of the cluster.
+def connected(address: str | None, *, same_versions: bool = True) -> Iterator[dict[str, float]]:
+    """Ray, quiet, for the time of the block; yields the resource totals of the cluster, grown as far as its autoscaler may.
 
     Args:
         address: of a running cluster, or None for one on this machine that ends with the block.
+        same_versions: refuse a running cluster whose nodes hold other versions than this process.
 
     Raises:
-        InputError: nothing answers at the address.
+        InputError: nothing answers at the address, the token is wrong, or versions differ.
     """
-    for name, value in QUIET.items():
+    for name, value in {**QUIET, **(ALONE if address is None else SHARED)}.items():
         os.environ.setdefault(name, value)
+    if address is not None:
+        use_token()
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if address is None:
-        local = local_resources()
-        ray.init(
-            address="local",
-            num_cpus=int(local["CPU"]),
-            num_gpus=int(local["GPU"]),
-            resources={HEAD: 1000},
-            include_dashboard=False,
-            object_store_memory=256 * 2**20,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _start()
     else:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError) as error:
-            hint = "is the cluster up, is the address right, and is its token in RAY_AUTH_TOKEN or ~/.ray/auth_token?"
-            raise InputError(f"--address {address}: no connection ({error}); {hint}") from None
+        _join(address)
     with contextlib.suppress(OSError):
         (Path.home() / ".ray" / "auth_token").chmod(0o600)  # Ray leaves its token readable by everybody
     try:
-        yield ray.cluster_resources()
+        if address is not None and same_versions:
+            _require_same_versions()
+        totals = ray.cluster_resources()
+        yield {name: max(totals.get(name, 0.0), limit) for name, limit in {**totals, **(maximum() if address else {})}.items()}
     finally:
         ray.shutdown()
+
+
+def use_token() -> None:
+    """Ask with the token where there is one: a file alone does not make a client use it."""
+    named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if named or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def maximum() -> dict[str, float]:
+    """What the autoscaler of the cluster may start in all; empty where that is not known, as outside of its head."""
+    if MAXIMUM in os.environ:
+        return {name: float(amount) for name, amount in json.loads(os.environ[MAXIMUM]).items()}
+    if BOOTSTRAP.expanduser().exists():
+        return largest(yaml.safe_load(BOOTSTRAP.expanduser().read_text()))
+    return {}
+
+
+def largest(config: dict[str, Any]) -> dict[str, float]:
+    """The most of each resource that the workers of a cluster file have together."""
+    head, types = config.get("head_node_type"), config.get("available_node_types", {})
+    limit = int(config.get("max_workers", 0))
+    found = {}
+    for name in {resource for kind in types.values() for resource in kind.get("resources", {})}:
+        each = [kind["resources"].get(name, 0) for label, kind in types.items() if label != head for _ in range(kind.get("max_workers", limit))]
+        found[name] = float(sum(sorted(each, reverse=True)[:limit]))
+    return found
+
+
+def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float = 120) -> dict[str, Any]:
+    """Call a function once on each node, whether or not it is busy.
+
+    Args:
+        function: of an importable module.
+        arguments: of it.
+        seconds: to wait for the answers.
+
+    Returns:
+        node, as name and address -> what the function returned, or the exception.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote: Any = ray.remote(num_cpus=0, max_retries=0)(function)
+    nodes = {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    calls = {
+        name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(identity, soft=False)).remote(*arguments)
+        for name, identity in nodes.items()
+    }
+    ray.wait(list(calls.values()), num_returns=len(calls), timeout=seconds)
+    return {name: _answer(call) for name, call in calls.items()}
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
+
+
+def differences(node: str, here: dict[str, str], there: dict[str, str] | Exception) -> str | None:
+    """What a node has in other versions than this process, or None."""
+    if isinstance(there, Exception):
+        return f"{node}: can not run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that every node sees"
+    differ = [f"{name} {there.get(name, 'missing')} instead of {version}" for name, version in here.items() if there.get(name) != version]
+    return f"{node}: {', '.join(differ)}; {REINSTALL}" if differ else None
+
+
+def last_line(error: Exception) -> str:
+    """The end of a message that holds a whole traceback of another process."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _answer(call: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(call, timeout=0)
+    except Exception as error:
+        return error
+
+
+def _require_same_versions() -> None:
+    here = runs.versions()
+    answers = on_every_node(runs.versions)
+    problems = [problem for node, there in answers.items() if (problem := differences(node, here, there))]
+    if problems:
+        raise InputError("versions differ between this process and the cluster's nodes:\n" + "\n".join(problems))
+
+
+def _start() -> None:
+    import ray
+
+    local = local_resources()
+    ray.init(
+        address="local",
+        num_cpus=int(local["CPU"]),
+        num_gpus=int(local["GPU"]),
+        resources={HEAD: 1000},
+        include_dashboard=False,
+        object_store_memory=256 * 2**20,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
+        hint = "is the cluster up, is the address right, and is its token in RAY_AUTH_TOKEN or ~/.ray/auth_token?"
+        raise InputError(f"--address {address}: no connection ({str(error).partition('. ')[0]}); {hint}") from None
+    except RuntimeError as error:
+        raise InputError(f"--address {address}: {error}; {REINSTALL}, or submit a job, which runs on the cluster: `launch.py submit`") from None

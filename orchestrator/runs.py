@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-headless", "opencv-python", "pydantic")
+COMMIT = "WSOL_COMMIT"  # what `git()` returned where the job was submitted
 
 
 def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
         "started": now(),
         "ended": None,
         "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "git": _git(),
+        "git": git(),
         "versions": versions(),
         **facts,
     }
@@ -171,8 +173,11 @@ def now() -> str:
     return datetime.now(tz=UTC).isoformat(timespec="seconds")
 
 
-def _git() -> dict[str, Any] | None:
-    """Commit of this code and whether it was changed since, or None outside a checkout."""
+def git() -> dict[str, Any] | None:
+    """Commit of this code and whether it was changed since, or None outside a checkout; a job's environment holds it."""
+    if COMMIT in os.environ:
+        recorded: dict[str, Any] | None = json.loads(os.environ[COMMIT])
+        return recorded
     try:
         run = [
             subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

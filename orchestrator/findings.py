@@ -1,0 +1,45 @@
+"""What a check found, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from wsol.errors import InputError
+
+COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a check.
+
+    Attributes:
+        subject: what was looked at.
+        state: `ok`; `note`: works, but should be known; `wrong`: does not work or is not safe.
+        detail: what was found, and what to do.
+    """
+
+    subject: str
+    state: Literal["ok", "note", "wrong"]
+    detail: str
+
+
+def show(title: str, findings: list[Finding], console: Console) -> None:
+    """Print the findings as a table.
+
+    Raises:
+        InputError: something is wrong.
+    """
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(finding.subject, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail.replace("[", "\\["))
+    console.print(table)
+    wrong = sum(finding.state == "wrong" for finding in findings)
+    if wrong:
+        raise InputError(f"{title}: {wrong} of {len(findings)} checks failed")
