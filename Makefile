@@ -29,6 +29,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.evaluation
 	$(BIN)/python -m benchmarks.training --methods cam has spg --image-size 64 --images 32 --batch-size 16 --runs 2
 	$(BIN)/python -m benchmarks.assigner --images 4
+	$(BIN)/python -m benchmarks.extractors --images 2 --runs 1
+	$(BIN)/python -m benchmarks.crf
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
