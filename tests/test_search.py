@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.study import open_study
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
 
 ROOT = Path(__file__).parent.parent
 
