@@ -1,14 +1,20 @@
-"""Shared fixtures: a search-space file of seconds, on rendered images."""
+"""Shared fixtures: a search-space file of seconds, on rendered images, and the command line."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestrator import cli
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+Launch = Callable[..., tuple[int, str, str]]
 
 TINY = {
     "trial": {
@@ -40,3 +46,20 @@ def space_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Launch:
+    """Run `launch.py` with words: exit code, output, errors."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["launch.py", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

@@ -16,8 +16,7 @@ import vectors_support
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from wsol import plugins
-from wsol.config import PluginConfig
+from wsol import build, plugins
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency
@@ -31,25 +30,11 @@ PROGRESS = Progress(epoch=1, epochs=1, step=0, steps=1)
 BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def around(config: PluginConfig, network: Classifier) -> Method:
-    base = getattr(config, "base", None)
-    method: Method = plugins.load("method", config.name).build(config, network if base is None else around(base, network))
-    return method
-
-
 def make(batch_norm: bool = True, **fields: object) -> Method:
     torch.manual_seed(0)
     plugin = plugins.load("backbone", "tiny")
     backbone = plugin.build(plugin.Config(width=8, batch_norm=batch_norm))
-    return around(crop_cam.Config(**fields), Classifier(backbone, CamHead(backbone.channels, CLASSES)))
+    return build.around(crop_cam.Config(**fields), Classifier(backbone, CamHead(backbone.channels, CLASSES)))
 
 
 def make_batch(count: int = 8, seed: int = 1) -> Batch:
@@ -93,7 +78,7 @@ def recorded_method(vector: dict[str, np.ndarray]) -> Method:
         box_union={"true": "exact"}.get(str(vector["box_union"]), str(vector["box_union"])),
         normalizer={"name": normalizer if vector["crop_with_norm"] else "min_max"},
     )
-    return around(config, network)
+    return build.around(config, network)
 
 
 def recorded_parameters(network: Classifier) -> dict[str, nn.Parameter]:

@@ -16,8 +16,7 @@ import vectors_support
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from wsol import distributed, plugins
-from wsol.config import PluginConfig
+from wsol import build, distributed, plugins
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.methods import da_wsol
@@ -33,25 +32,11 @@ BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
 TOLERANCE = 1e-5
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def around(config: PluginConfig, network: Classifier) -> Method:
-    base = getattr(config, "base", None)
-    method: Method = plugins.load("method", config.name).build(config, network if base is None else around(base, network))
-    return method
-
-
 def make(channels: int = CHANNELS, classes: int = CLASSES, **fields: object) -> DomainAdaptation:
     """On a backbone that does nothing: tests give the features."""
     torch.manual_seed(0)
     backbone = Backbone({"none": nn.Identity()}, {"none": BlockInfo(channels, 1)})
-    method = around(da_wsol.Config(**{"samples": 4, **fields}), Classifier(backbone, CamHead(channels, classes)))
+    method = build.around(da_wsol.Config(**{"samples": 4, **fields}), Classifier(backbone, CamHead(channels, classes)))
     assert isinstance(method, DomainAdaptation)
     return method
 
@@ -61,7 +46,7 @@ def make_on_tiny(name: str = "da_wsol", **fields: object) -> Method:
     torch.manual_seed(0)
     plugin = plugins.load("backbone", "tiny")
     backbone = plugin.build(plugin.Config(width=4))
-    return around(plugins.load("method", name).Config(name=name, **fields), Classifier(backbone, CamHead(backbone.channels, CLASSES)))
+    return build.around(plugins.load("method", name).Config(name=name, **fields), Classifier(backbone, CamHead(backbone.channels, CLASSES)))
 
 
 def make_features(count: int = 6, seed: int = 0, side: int = SIDE) -> Tensor:

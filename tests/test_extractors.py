@@ -6,26 +6,25 @@ A new file in `wsol/extractors/` is tested here without being named, with the de
 from __future__ import annotations
 
 import copy
-import functools
 import json
-import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_networks
 import torch
 import torch.nn.functional as F
 import vectors_support
 import yaml
 from pydantic import ValidationError
+from small_networks import CLASSES, random_network
 from torch import Tensor, nn
 
-from orchestrator import cli
 from orchestrator.experiment import load_experiment
 from wsol import build, plugins
-from wsol.config import EvaluationConfig, PluginConfig
+from wsol.config import EvaluationConfig
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, evaluate_settings
 from wsol.extractors.bag_cams import bag_cams
@@ -38,7 +37,9 @@ from wsol.method import Method
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
 from wsol.types import Activations
 
-CLASSES, SIDE = 4, 32
+Launch = Callable[..., tuple[int, str, str]]
+
+SIDE = 32
 EXTRACTORS = plugins.names("extractor")
 FROM_GRADIENTS = [name for name in EXTRACTORS if issubclass(plugins.load("extractor", name).Config, BlockConfig)]
 METHODS = ("cam", "acol", "spg", "adl", "tap", "crop_cam")
@@ -50,15 +51,6 @@ every_gradient = pytest.mark.parametrize("name", FROM_GRADIENTS)
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """These networks are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def extractor(name: str, **fields: object) -> Extractor:
     plugin = plugins.load("extractor", name)
     built: Extractor = plugin.build(plugin.Config(name=name, **fields))
@@ -66,24 +58,8 @@ def extractor(name: str, **fields: object) -> Extractor:
 
 
 def make(method: str, backbone: str = "tiny") -> Method:
-    """The method with its defaults on a random network, in evaluation mode; the same weights every time."""
-    network = copy.deepcopy(_network(backbone))
-    torch.manual_seed(0)
-    return _around(plugins.load("method", method).Config(name=method), network).eval()
-
-
-@functools.cache
-def _network(backbone: str) -> Classifier:
-    torch.manual_seed(0)
-    plugin = plugins.load("backbone", backbone)
-    blocks = plugin.build(plugin.Config(weights="none"))
-    return Classifier(blocks, CamHead(blocks.channels, CLASSES))
-
-
-def _around(config: PluginConfig, network: Classifier) -> Method:
-    base = getattr(config, "base", None)  # a wrapper names the method inside it
-    built: Method = plugins.load("method", config.name).build(config, network if base is None else _around(base, network))
-    return built
+    """In evaluation mode."""
+    return small_networks.make(method, backbone).eval()
 
 
 def batch(images: int = 4, side: int = SIDE) -> tuple[Tensor, Tensor]:
@@ -256,7 +232,7 @@ def test_docstring_names_its_paper_and_its_quirks(name: str) -> None:
     ],
 )
 def test_names_of_blocks(backbone: str, asked: str | None, meant: str) -> None:
-    assert find_block(_network(backbone).backbone, asked) == meant
+    assert find_block(random_network(backbone).backbone, asked) == meant
 
 
 def test_an_unknown_block_is_refused_with_the_names_there_are() -> None:
@@ -285,7 +261,7 @@ class Untapped(Method):
 @pytest.mark.parametrize("kind", [Detached, Untapped])
 @every_gradient
 def test_a_method_without_a_gradient_at_the_block_is_refused(name: str, kind: Callable[[Classifier], Method]) -> None:
-    built, (images, labels) = kind(copy.deepcopy(_network("tiny"))).eval(), batch()
+    built, (images, labels) = kind(copy.deepcopy(random_network("tiny"))).eval(), batch()
     with pytest.raises(InputError, match="does not classify by the output of its block conv3"):
         extractor(name, block="conv3")(built, images, labels)
 
@@ -453,23 +429,12 @@ def test_evaluating_a_grid_gives_what_each_setting_gives_alone(space_file: Path)
 # --- the command line -------------------------------------------------------------------------------------------------------------------
 
 
-def launch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    return code, *capsys.readouterr()
-
-
-def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run = functools.partial(launch, monkeypatch, capsys)
-    assert run("train", str(space_file), "--run", "runs/cam")[0] == 0
+def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, launch: Launch) -> None:
+    assert launch("train", str(space_file), "--run", "runs/cam")[0] == 0
     before = json.loads(Path("runs/cam/best/result.json").read_text())
     fields = [{"name": "cam"}, *({"name": name, "block": block} for name in FROM_GRADIENTS for block in ("conv2", "conv4"))]
     Path("grid.yaml").write_text(yaml.safe_dump({**yaml.safe_load(space_file.read_text()), "post_hoc": {"evaluation.extractor": fields}}))
-    code, out, _ = run("evaluate", "runs/cam", "--experiment", "grid.yaml")
+    code, out, _ = launch("evaluate", "runs/cam", "--experiment", "grid.yaml")
     settings = json.loads(Path("runs/cam/best/post_hoc.json").read_text())
     assert code == 0 and "bag_cams block=conv2" in out and "as it is" in out and len(settings) == len(fields)
     values = [setting["metrics"]["max_box_acc_v2"] for setting in settings]
@@ -478,16 +443,15 @@ def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, monkeyp
     assert after["config"] == settings[values.index(max(values))]["config"]
     assert after["train_fullsup"]["max_box_acc_v2"] == max(values) and after["value"] == before["value"]
 
-    assert run("evaluate", "runs/cam", "--split", "test")[0] == 0
+    assert launch("evaluate", "runs/cam", "--split", "test")[0] == 0
     kept = [Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")]
-    code, out, _ = run("evaluate", "runs/cam", "post_hoc.evaluation.normalizer=[{name: max}, {name: pas, percentile: 5.0}]")
+    code, out, _ = launch("evaluate", "runs/cam", "post_hoc.evaluation.normalizer=[{name: max}, {name: pas, percentile: 5.0}]")
     assert code == 0 and "pas percentile=5.0" in out and "keeps the setting" in out
     assert [Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")] == kept
 
 
-def test_settings_that_cannot_be_scored(space_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run = functools.partial(launch, monkeypatch, capsys)
-    assert run("train", str(space_file), "training.epochs=1", "--run", "runs/cam")[0] == 0
+def test_settings_that_cannot_be_scored(space_file: Path, launch: Launch) -> None:
+    assert launch("train", str(space_file), "training.epochs=1", "--run", "runs/cam")[0] == 0
     wrong = {
         ("post_hoc.evaluation.extractor=[{name: grad_cam, block: conv7}]",): "it has conv1, conv2, conv3, conv4",
         ("post_hoc.evaluation.extractor=[{name: grad_camm}]",): "did you mean 'grad_cam'?",
@@ -496,14 +460,12 @@ def test_settings_that_cannot_be_scored(space_file: Path, monkeypatch: pytest.Mo
         ("post_hoc.evaluation.extractor=[{name: pcs}]", "--split", "test"): "chosen on train_fullsup",
     }
     for words, message in wrong.items():
-        code, _, err = run("evaluate", "runs/cam", *words)
+        code, _, err = launch("evaluate", "runs/cam", *words)
         assert code == 2 and message in " ".join(err.split()), err
     assert not Path("runs/cam/best/post_hoc.json").exists()
 
 
-def test_a_block_that_is_not_there_is_found_before_anything_starts(
-    space_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_block_that_is_not_there_is_found_before_anything_starts(space_file: Path, launch: Launch) -> None:
     for override in ("evaluation.extractor={name: pcs, block: conv7}", "post_hoc.evaluation.extractor=[{name: cam}, {name: pcs, block: conv7}]"):
-        code, _, err = launch(monkeypatch, capsys, "train", str(space_file), override)
+        code, _, err = launch("train", str(space_file), override)
         assert code == 2 and "no block 'conv7'" in err and not Path("runs").exists()

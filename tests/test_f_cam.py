@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from orchestrator import workflow
 from orchestrator.experiment import load_experiment
 from wsol import build, plugins
 from wsol.checkpoint import read_state
-from wsol.config import PluginConfig, TrainConfig
+from wsol.config import TrainConfig
 from wsol.errors import InputError
-from wsol.method import Method
 from wsol.methods import f_cam
 from wsol.methods._unet import Decoder, skips
 from wsol.network import CamHead, Classifier
@@ -39,29 +37,15 @@ FIRST = Progress(epoch=1, epochs=4, step=0, steps=20)
 BASES = [name for name in plugins.names("method") if name not in ("f_cam", "crop_cam")]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def classifier(backbone: str = "tiny", **fields: object) -> Classifier:
     plugin = plugins.load("backbone", backbone)
     blocks = plugin.build(plugin.Config(**{"weights": "none", **({"width": 4} if backbone == "tiny" else {}), **fields}))
     return Classifier(blocks, CamHead(blocks.channels, CLASSES))
 
 
-def around(config: PluginConfig, network: Classifier) -> Method:
-    base = getattr(config, "base", None)
-    method: Method = plugins.load("method", config.name).build(config, network if base is None else around(base, network))
-    return method
-
-
 def make(**fields: object) -> f_cam.FCAM:
     torch.manual_seed(0)
-    method = around(f_cam.Config(erosion_size=3, **fields), classifier())
+    method = build.around(f_cam.Config(erosion_size=3, **fields), classifier())
     assert isinstance(method, f_cam.FCAM)
     return method
 
@@ -444,7 +428,7 @@ def test_what_the_base_does_to_images_does_not_reach_the_decoder() -> None:
 
 def test_it_can_be_a_base_itself() -> None:
     config = plugins.load("method", "crop_cam").Config(base={"name": "f_cam", "erosion_size": 3})
-    method = around(config, classifier()).train()
+    method = build.around(config, classifier()).train()
     assert torch.isfinite(torch.stack(list(method(make_batch(), FIRST).values()))).all()
 
 

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import copy
 import datetime
-import functools
 import multiprocessing
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 from pydantic import ValidationError
+from small_networks import CLASSES, make
 from torch import Tensor, nn
 
 from wsol import plugins
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.methods.cutmix import cut_box, draw_share, mix
 from wsol.methods.has import hide
-from wsol.network import CamHead, Classifier
 from wsol.types import Batch, Progress
 
-CLASSES = 4
 SIDE = 32
 METHODS = plugins.names("method")
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
@@ -41,37 +37,6 @@ FIRST, LAST = Progress(epoch=1, epochs=4, step=0, steps=20), Progress(epoch=4, e
 every_method = pytest.mark.parametrize("name", METHODS)
 every_stack = pytest.mark.parametrize(("name", "backbone"), STACKS)
 every_long_stack = pytest.mark.parametrize(("name", "backbone"), LONG_STACKS)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """These networks are too small to share."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make(name: str, backbone: str = "tiny") -> Method:
-    """The method with its defaults on a random network; the same weights every time."""
-    network = copy.deepcopy(_network(backbone))
-    torch.manual_seed(0)
-    return _around(plugins.load("method", name).Config(name=name), network)
-
-
-@functools.cache
-def _network(backbone: str) -> Classifier:
-    """Drawing millions of weights takes longer than copying them."""
-    torch.manual_seed(0)
-    plugin = plugins.load("backbone", backbone)
-    blocks = plugin.build(plugin.Config(weights="none"))
-    return Classifier(blocks, CamHead(blocks.channels, CLASSES))
-
-
-def _around(config: PluginConfig, network: Classifier) -> Method:
-    base = getattr(config, "base", None)  # a wrapper names the method inside it
-    method: Method = plugins.load("method", config.name).build(config, network if base is None else _around(base, network))
-    return method
 
 
 def make_batch(count: int = 8) -> Batch:

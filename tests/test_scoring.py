@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from orchestrator import cli
 from orchestrator.compare import FORMATS, Cell, Row, compare
 from orchestrator.experiment import load_experiment
 from orchestrator.scores import read_scores
@@ -204,50 +203,35 @@ def test_maps_that_cannot_be_used_are_all_named(scene: tuple[Method, ImageStore,
 # --- the command line -------------------------------------------------------------------------------------------------------------------
 
 
-def launch(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["launch.py", *words])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
-
-
-def test_intervals_maps_and_comparison(space_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., tuple[int, str, str]]) -> None:
     for seed in ("0", "1"):
-        assert launch(monkeypatch, "train", str(space_file), f"seed={seed}", "training.epochs=1", "--run", f"runs/seed{seed}") == 0
-        assert launch(monkeypatch, "evaluate", f"runs/seed{seed}", "--split", "test", "--save-maps", f"maps{seed}") == 0
+        assert launch("train", str(space_file), f"seed={seed}", "training.epochs=1", "--run", f"runs/seed{seed}")[0] == 0
+        assert launch("evaluate", f"runs/seed{seed}", "--split", "test", "--save-maps", f"maps{seed}")[0] == 0
     entry = json.loads(Path("runs/seed0/test.json").read_text())["evaluations"][0]
     value, (low, high) = entry["metrics"]["max_box_acc_v2"], entry["intervals"]["max_box_acc_v2"]
     assert low <= value <= high
     assert read_scores(Path("runs/seed0/best"), "test").curves["max_box_acc/iou_50"].max() == pytest.approx(entry["metrics"]["max_box_acc/iou_50"])
     assert "Accuracy by score threshold" in Path("runs/seed0/report.html").read_text()
-    capsys.readouterr()
 
-    assert launch(monkeypatch, "evaluate", "--maps", "maps0", "--experiment", str(space_file), "--split", "test") == 0
-    out = capsys.readouterr().out
+    words = ("evaluate", "--maps", "maps0", "--experiment", str(space_file), "--split", "test")
+    code, out, _ = launch(*words)
+    assert code == 0
     assert "6 of 4 x 4, resized to 32 x 32" in out and f"{value:.3f}" in out
-    assert (
-        launch(monkeypatch, "evaluate", "--maps", "maps0", "--experiment", str(space_file), "evaluation.normalizer.name=max", "--split", "test") == 0
-    )
-    assert "normalizer max" in capsys.readouterr().out
-    assert launch(monkeypatch, "evaluate", "--maps", "maps0") == 2
+    assert "normalizer max" in launch(*words, "evaluation.normalizer.name=max")[1]
+    assert launch("evaluate", "--maps", "maps0")[0] == 2
 
     first, second = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
     own, other = first.cells["max_box_acc_v2"], second.cells["max_box_acc_v2"]
     assert (own.value, first.method, own.difference) == (value, "cam", None) and other.difference == pytest.approx(other.value - value)
-    capsys.readouterr()
-    assert launch(monkeypatch, "compare", "runs/seed0", "runs/seed1") == 0
-    assert "seed1" in capsys.readouterr().out
+    assert "seed1" in launch("compare", "runs/seed0", "runs/seed1")[1]
     same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells["max_box_acc_v2"]
     assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)
-    assert launch(monkeypatch, "compare", "runs/seed0", "--metric", "max_box_acc_v3") == 2
-    assert launch(monkeypatch, "compare", "runs/seed0", "runs/none") == 2
+    assert launch("compare", "runs/seed0", "--metric", "max_box_acc_v3")[0] == 2
+    assert launch("compare", "runs/seed0", "runs/none")[0] == 2
 
-    assert launch(monkeypatch, "train", str(space_file), "evaluation.threshold_step=0.02", "training.epochs=1", "--run", "runs/coarse") == 0
-    capsys.readouterr()
-    assert launch(monkeypatch, "compare", "runs/seed0", "runs/coarse", "--split", "train_fullsup") == 2
-    assert "other score thresholds" in capsys.readouterr().err
+    assert launch("train", str(space_file), "evaluation.threshold_step=0.02", "training.epochs=1", "--run", "runs/coarse")[0] == 0
+    code, _, err = launch("compare", "runs/seed0", "runs/coarse", "--split", "train_fullsup")
+    assert code == 2 and "other score thresholds" in err
 
 
 CELLS = {"max_box_acc_v2": Cell(60.5, (58.4, 63.0), 1.25, (0.5, 2.0), 55.4), "top1": Cell(40.0, None, 0.0, (-1.0, 1.0), None)}

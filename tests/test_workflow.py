@@ -22,23 +22,6 @@ from wsol import training
 Launch = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def launch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Launch:
-    """Run `launch.py` with words: exit code, output, errors."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["launch.py", *words])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def test_train_leaves_a_whole_run_folder(space_file: Path, launch: Launch) -> None:
     code, out, _ = launch("train", str(space_file), "training.epochs=3")
     folder = Path("runs/tiny")

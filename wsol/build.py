@@ -40,7 +40,7 @@ def network(config: BackboneConfig, num_classes: int) -> Classifier:
 def method(config: TrainConfig, num_classes: int) -> Method:
     """The method with its network and initial weights, on the CPU. Raises InputError where `initial_run` has no weights for it."""
     if config.initial_run is None:
-        return _method(config.method, network(config.backbone, num_classes))
+        return around(config.method, network(config.backbone, num_classes))
     built = bare_method(config, num_classes)
     _start_from(built, Path(config.initial_run) / "best" / "weights.pt")
     return built
@@ -48,7 +48,14 @@ def method(config: TrainConfig, num_classes: int) -> Method:
 
 def bare_method(config: TrainConfig, num_classes: int) -> Method:
     """The method with random weights, for those that replace them: nothing is downloaded or read."""
-    return _method(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
+    return around(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
+
+
+def around(config: PluginConfig, inner: Classifier) -> Method:
+    """A method, with those inside of it, on a network."""
+    base = getattr(config, "base", None)
+    built: Method = plugins.build("method", config, inner if base is None else around(base, inner))
+    return built
 
 
 def dataset(config: DatasetConfig) -> Dataset:
@@ -98,9 +105,3 @@ def _start_from(method: Method, path: Path) -> None:
             f"({len(wrong)} of {len(ours)} weights) are missing, unexpected or of another shape; backbone, data set and head must be the same"
         )
     method.network.load_state_dict(state)
-
-
-def _method(config: PluginConfig, inner: Classifier) -> Method:
-    base = getattr(config, "base", None)
-    built: Method = plugins.build("method", config, _method(base, inner) if base is not None else inner)
-    return built
