@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from orchestrator.cluster import MAXIMUM
+from orchestrator.study import open_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
 
@@ -34,6 +35,13 @@ class Head:
     address: str
     jobs: str
     environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def lose_a_node(self) -> None:
+        """The node that came last dies, without a word to the others."""
+        assert self.process.stdin
+        self.process.stdin.write(b"lose\n")
+        self.process.stdin.flush()
 
     def launch(self, *words: str, **changes: str) -> tuple[int, str]:
         """Run `launch.py`: exit code and everything it printed."""
@@ -64,13 +72,14 @@ cluster = Cluster(initialize_head=True, head_node_args=head)
 for other in others:
     cluster.add_node(**other)
 print("started", flush=True)
-sys.stdin.read()
+for _ in sys.stdin:
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
 cluster.shutdown()
 """
 
 
 @contextlib.contextmanager
-def started(command: list[str], environment: dict[str, str], log: Path, sign: str) -> Iterator[None]:
+def started(command: list[str], environment: dict[str, str], log: Path, sign: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process that says when it has started and ends with its input; what remains of its group is killed by its id."""
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -81,7 +90,7 @@ def started(command: list[str], environment: dict[str, str], log: Path, sign: st
         while sign not in log.read_text():
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
-        yield
+        yield process
     finally:
         process.stdin.close()  # type: ignore[union-attr]
         if sign != "started":
@@ -103,8 +112,8 @@ def running(folder: Path, *nodes: dict[str, object], port: int | None = None, **
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as sessions:  # sockets allow short paths only
         environment["RAY_TMPDIR"] = sessions
         command = [sys.executable, "-c", CLUSTER, json.dumps([first, *nodes[1:]])]
-        with started(command, {**environment, **changes}, folder / "head.log", "started"):
-            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs}", environment)
+        with started(command, {**environment, **changes}, folder / "head.log", "started") as process:
+            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs}", environment, process)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +177,37 @@ def test_other_versions_on_a_node_are_refused(two_nodes: Head, tmp_path: Path) -
         assert not (tmp_path / "run").exists()
         code, out = two_nodes.launch("cluster", "check", two_nodes.address, COLUMNS="200")
         assert code == 2 and "optuna 4.0.0 instead of" in out and "checks failed" in out
+
+
+def test_a_search_survives_the_loss_of_a_node(tmp_path: Path, space_file: Path) -> None:
+    """Twelve trials on two nodes; one dies in the middle: twelve finish, none is lost, none runs twice."""
+    with running(tmp_path, {"num_cpus": 1}, {"num_cpus": 1}) as head:
+        words = ["search", str(space_file), "study.trials=12", "training.epochs=4", "--run", str(tmp_path / "run"), "--address", head.address]
+        with (tmp_path / "search.log").open("w") as log:
+            search = subprocess.Popen(
+                [sys.executable, str(ROOT / "launch.py"), *words], env=head.environment, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+            )
+            wait_until(lambda: finished(tmp_path / "run") >= 3 or search.poll() is not None, 200)
+            head.lose_a_node()
+            assert search.wait(400) == 0, (tmp_path / "search.log").read_text()
+    trials = open_study(tmp_path / "run").get_trials(deepcopy=False)
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12 and [trial.number for trial in trials] == list(range(12))
+    assert all(sorted(trial.intermediate_values) == [1, 2, 3, 4] for trial in trials)
+    assert len({trial.user_attrs["config_hash"] for trial in trials}) == 12
+
+
+def finished(run: Path) -> int:
+    """How many trials of a run have ended."""
+    if not (run / "study.json").exists():
+        return 0
+    return sum(trial.state.is_finished() for trial in open_study(run).get_trials(deepcopy=False))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"did not happen in {seconds} s"
+        time.sleep(0.3)
 
 
 def test_the_rehearsal_starts_raylets_when_a_search_asks(tmp_path: Path) -> None:
