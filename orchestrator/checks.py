@@ -32,10 +32,7 @@ def problems(document: Document, experiment: Experiment) -> list[str]:
 
 def at(document: Document, path: KeyPath, text: str) -> str:
     """`file:line: dotted.path: text`."""
-    dotted = ".".join(str(key) for key in path)
-    line = document.line(path)
-    place = f"{document.file}:{line}" if line else "command line"
-    return f"{place}: {dotted}: {text}"
+    return f"{document.place(path)}: {'.'.join(str(key) for key in path)}: {text}"
 
 
 def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:

@@ -21,8 +21,10 @@ clusters = typer.Typer(no_args_is_help=True, help="Check cluster files and runni
 app.add_typer(clusters, name="cluster")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a search-space file, such as search_spaces/synthetic.yaml")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8")]
-Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>)")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8; or variant=NAME")
+]
+Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>, and -<variant>)")]
 Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a data set: see `list datasets`")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")]
 Root = Annotated[str, typer.Option(help="folder of data sets")]
@@ -174,19 +176,20 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
 
 @app.command()
 def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
-    """Check search-space files without running anything."""
-    from orchestrator.experiment import load_experiment
+    """Check search-space files, with all of their variants, without running anything."""
+    from orchestrator.experiment import load_variants
     from wsol.errors import InputError
 
     wrong = 0
     for file in files:
         try:
-            experiment = load_experiment(file).experiment
+            own, variants = load_variants(file)
         except InputError as error:
             wrong += 1
             typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{file}: ok, {experiment.trial.method.name} on {experiment.trial.data.name}, {len(experiment.search)} searched values")
+            more = f", variants {' '.join(variants)}" if variants else ""
+            typer.echo(f"{file}: ok, {own.trial.method.name} on {own.trial.data.name}, {len(own.search)} searched values{more}")
     if wrong:
         raise typer.Exit(2)
 

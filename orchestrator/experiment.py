@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from orchestrator import checks
-from orchestrator.overrides import apply_override
+from orchestrator.overrides import apply_override, chosen_variant, variant_names, with_variant
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
 from orchestrator.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
 from wsol import plugins
@@ -100,7 +100,7 @@ class Point(Strict):
 
 
 class Experiment(Strict):
-    """A search-space file.
+    """A search-space file, without its `extends` (see `yaml_reader.read_yaml`) and with one of its `variants` or none merged in.
 
     Attributes:
         trial: one complete training configuration, the published point.
@@ -180,6 +180,8 @@ _SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for 
 def _settled_from(plain: dict[str, Any]) -> int:
     """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate has decayed once."""
     epochs: int = plain["training"]["epochs"]
+    if decays := plain["optim"]["lr_decay_epochs"]:
+        plain = replaced(plain, "optim.lr_decay_every", min(decays))
     begins: list[int] = [round(value * epochs) + 1 if name == "warmup_fraction" else value for name, value in _leaves(plain) if name in _SETTLE]
     return max([1, *(begin for begin in begins if begin <= epochs)])
 
@@ -212,7 +214,7 @@ def plugin_kind(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked experiment, the name of its file, and what the user should be told."""
+    """A checked experiment, the name of its file and variant, and what the user should be told."""
 
     experiment: Experiment
     source: str
@@ -225,15 +227,35 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Loaded:
 
     Args:
         path: a YAML file.
-        overrides: `KEY=VALUE`; a key that does not begin with a section (`trial`, `search`, `study`, `resources`) is meant in `trial`.
-            An override of a searched value fixes it: it is no longer searched.
+        overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section (`trial`, `search`,
+            `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it is no longer searched.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
+    variant, others = chosen_variant(overrides or [])
+    document = with_variant(read_yaml(path), variant)
+    notes = [note for override in others if (note := apply_override(document, override))]
+    return Loaded(_check(document), str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
+
+
+def load_variants(path: Path) -> tuple[Experiment, dict[str, Experiment]]:
+    """Read and check a file as it is, and with each of its variants, by name.
 
     Raises:
         InputError: everything that is wrong, one line each.
     """
     document = read_yaml(path)
-    notes = [note for override in overrides or [] if (note := apply_override(document, override))]
-    return Loaded(_check(document), str(path), path.stem, notes)
+    found: dict[str | None, Experiment] = {}
+    wrong: list[str] = []
+    for name in (None, *variant_names(document)):
+        try:
+            found[name] = _check(with_variant(document, name))
+        except InputError as error:
+            wrong += str(error).splitlines()
+    if wrong:
+        raise InputError("\n".join(dict.fromkeys(wrong)))
+    return found[None], {name: experiment for name, experiment in found.items() if name is not None}
 
 
 def parse_experiment(text: str, source: str) -> Experiment:

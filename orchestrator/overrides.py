@@ -1,13 +1,54 @@
-"""`KEY=VALUE` of the command line, put into a parsed search-space file before it is checked."""
+"""What is put into a parsed search-space file before it is checked: a variant of its own, and `KEY=VALUE` of the command line."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.yaml_reader import Document, KeyPath, parse_scalar
+from orchestrator.yaml_reader import Document, KeyPath, merged, parse_scalar
 from wsol.errors import InputError
+from wsol.plugins import did_you_mean
 
 SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
+VARIANTS = "variants"
+COMMAND_LINE = "command line"
+
+
+def variant_names(document: Document) -> list[str]:
+    """The variants of a file.
+
+    Raises:
+        InputError: they are not mappings of sections.
+    """
+    variants = document.values.get(VARIANTS, {})
+    if not isinstance(variants, dict):
+        raise InputError(f"{document.place((VARIANTS,))}: {VARIANTS}: should be a mapping of names to what they change")
+    for name, changes in variants.items():
+        if not isinstance(changes, dict):
+            raise InputError(f"{document.place((VARIANTS, name))}: {VARIANTS}.{name}: should be a mapping with {', '.join(SECTIONS)}")
+    return list(variants)
+
+
+def with_variant(document: Document, name: str | None) -> Document:
+    """The document as it is, or with a variant merged over it; the variants themselves are taken out.
+
+    Raises:
+        InputError: the file has no such variant.
+    """
+    names = variant_names(document)
+    own = Document(document.file, {key: value for key, value in document.values.items() if key != VARIANTS}, document.places)
+    if name is None:
+        return own
+    if name not in names:
+        there = f"there are {', '.join(names)}" if names else "it has none"
+        raise InputError(f"{COMMAND_LINE}: variant={name}: {document.file} has no such variant{did_you_mean(name, names)}; {there}")
+    return merged(own, document.part((VARIANTS, name)))
+
+
+def chosen_variant(overrides: list[str]) -> tuple[str | None, list[str]]:
+    """The variant that `variant=NAME` chooses, the last one of several, and the other overrides."""
+    others = [override for override in overrides if not override.startswith("variant=")]
+    chosen = [override.removeprefix("variant=") for override in overrides if override not in others]
+    return (chosen[-1] if chosen else None), others
 
 
 def apply_override(document: Document, override: str) -> str | None:
@@ -24,10 +65,10 @@ def apply_override(document: Document, override: str) -> str | None:
     for part in path[:-1]:
         place = (*place, int(part) if part.isdigit() else part)
         if isinstance(values, dict) and part not in values:
-            document.lines[place] = 0
+            document.places[place] = COMMAND_LINE
         values = _below(values, part, key)
     _put(values, path[-1], parse_scalar(text), key)
-    document.lines[(*place, path[-1])] = 0
+    document.places[(*place, path[-1])] = COMMAND_LINE
     searched = document.values.get("search")
     if section == "trial" and isinstance(searched, dict) and searched.pop(rest, None) is not None:
         return f"{rest} is fixed at {text} and no longer searched"

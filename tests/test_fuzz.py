@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.experiment import parse_experiment
+from orchestrator.experiment import load_experiment, parse_experiment
 from orchestrator.runs import to_yaml
 from wsol.errors import InputError
 
@@ -82,7 +82,7 @@ def damaged(text: str, draw: random.Random) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_damaged_files_are_refused_or_mean_the_same(file: Path) -> None:
-    draw, text = random.Random(file.stem), file.read_text()
+    draw, text = random.Random(file.stem), to_yaml(load_experiment(file).experiment.model_dump(mode="json"))
     refused = 0
     for _ in range(-(-ROUNDS // len(FILES))):
         changed = damaged(text, draw)

@@ -235,6 +235,7 @@ def test_every_scheduler_stops_some_but_nobody_early(tmp_path: Path, scheduler: 
         ({}, {}, 1),
         ({"optim": {"lr_decay_every": 4}}, {}, 4),
         ({"optim": {"lr_decay_every": 10}}, {}, 1),  # never in nine epochs
+        ({"optim": {"lr_decay_every": 4, "lr_decay_epochs": [6, 8]}}, {}, 6),
         ({"method": {"name": "crop_cam", "start_epoch": 5}}, {}, 5),
         ({"method": {"name": "crop_cam", "start_epoch": 2}}, {"method.start_epoch": {"low": 1, "high": 6}}, 6),
         ({"method": {"name": "bridging_gap", "warmup_fraction": 0.5}}, {}, 5),

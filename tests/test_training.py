@@ -116,6 +116,8 @@ def test_the_published_decay_is_one_epoch_early(config: TrainConfig) -> None:
     assert [round(decay(epoch, optim), 6) for epoch in range(1, 11)] == [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001]
     optim = config.optim.model_copy(update={"lr_decay_every": 15})
     assert [round(decay(epoch, optim), 6) for epoch in (14, 15, 29, 30, 45, 50)] == [1, 0.1, 0.1, 0.01, 0.001, 0.001]
+    optim = config.optim.model_copy(update={"lr_decay_every": 3, "lr_decay_epochs": [41, 61], "lr_decay_factor": 0.2})
+    assert [round(decay(epoch, optim), 6) for epoch in (1, 40, 41, 60, 61, 70)] == [1, 1, 0.2, 0.2, 0.04, 0.04]
 
 
 def test_evaluation_restores_modes_and_random_state(config: TrainConfig) -> None:

@@ -98,6 +98,7 @@ class OptimConfig(Strict):
         momentum: Nesterov momentum.
         weight_decay: on every parameter, biases and batch norm included.
         lr_decay_every: f: at the start of epochs f, 2f, ... (1-based) all rates are multiplied by `lr_decay_factor`.
+        lr_decay_epochs: the rates are multiplied at the start of these epochs (1-based) instead; null: see above.
         lr_decay_factor: see above.
     """
 
@@ -106,6 +107,7 @@ class OptimConfig(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     lr_decay_every: int = Field(default=15, ge=1)
+    lr_decay_epochs: list[Annotated[int, Field(ge=1)]] | None = Field(default=None, min_length=1)
     lr_decay_factor: float = Field(default=0.1, gt=0, le=1)
 
 

@@ -28,7 +28,8 @@ def decay(epoch: int, config: OptimConfig) -> float:
 
     The published loop decays at the *start* of epochs f, 2f, ...: one epoch earlier than a usual step schedule.
     """
-    return config.lr_decay_factor ** (epoch // config.lr_decay_every)
+    steps = epoch // config.lr_decay_every if config.lr_decay_epochs is None else sum(epoch >= start for start in config.lr_decay_epochs)
+    return config.lr_decay_factor**steps
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, epoch: int, config: OptimConfig) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ FOLDERS = {
 }
 
 
+@cache
 def names(kind: str) -> list[str]:
     """The plugins of a kind (a key of `FOLDERS`), sorted."""
     folder = Path(__file__).parent / FOLDERS[kind]

@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.inception import BasicConv2d, Inception_V3_Weights, InceptionA, InceptionC
 
 from wsol.backbones import _weights
 from wsol.config import BackboneConfig
@@ -51,6 +50,8 @@ def build(config: Config) -> Backbone:
 
 
 def _layers(stride: int, dropout: float) -> tuple[dict[str, nn.Module], dict[str, BlockInfo]]:
+    from torchvision.models.inception import BasicConv2d, InceptionA, InceptionC  # slow to import, and settings are checked without it
+
     pool = nn.MaxPool2d(3, stride=2, ceil_mode=True) if stride == 16 else nn.Identity()
     # name, module, channels and stride of the output
     table: list[tuple[str, nn.Module, int, int]] = [
@@ -80,6 +81,8 @@ class Mixed6a(nn.Module):
     """Two convolution branches and a pool side by side: torchvision's InceptionB at stride 1, padded to keep the size."""
 
     def __init__(self) -> None:
+        from torchvision.models.inception import BasicConv2d
+
         super().__init__()
         self.branch3x3 = BasicConv2d(288, 384, kernel_size=3, padding=1)
         self.branch3x3dbl_1 = BasicConv2d(288, 64, kernel_size=1)
@@ -110,4 +113,6 @@ def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
 
 
 def _file() -> Path:
+    from torchvision.models import Inception_V3_Weights
+
     return _weights.from_url(Inception_V3_Weights.IMAGENET1K_V1.url)

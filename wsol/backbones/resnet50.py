@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from torch import nn
-from torchvision.models.resnet import Bottleneck, ResNet50_Weights
 
 from wsol.backbones import _weights
 from wsol.config import BackboneConfig
@@ -52,6 +51,8 @@ def _layers(stride: int) -> tuple[dict[str, nn.Module], dict[str, BlockInfo]]:
 
 
 def _bottleneck(channels: int, width: int, stride: int) -> nn.Module:
+    from torchvision.models.resnet import Bottleneck  # slow to import, and settings are checked without it
+
     shortcut = None
     if channels != 4 * width:  # the projection stays where stages change, also at stride 1
         shortcut = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width))
@@ -65,4 +66,6 @@ def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
 
 
 def _file() -> Path:
+    from torchvision.models import ResNet50_Weights
+
     return _weights.from_url(ResNet50_Weights.IMAGENET1K_V1.url)

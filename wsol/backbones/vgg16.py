@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from torch import nn
-from torchvision.models.vgg import VGG16_Weights
 
 from wsol.backbones import _weights
 from wsol.config import BackboneConfig
@@ -72,4 +71,6 @@ def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
 
 
 def _file() -> Path:
+    from torchvision.models import VGG16_Weights  # slow to import, and settings are checked without it
+
     return _weights.from_url(VGG16_Weights.IMAGENET1K_V1.url)

@@ -1,0 +1,198 @@
+"""The shipped search spaces: every file and variant is valid, whatever is drawn can be trained, and the published numbers are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator import cli
+from orchestrator.experiment import Experiment, load_experiment, load_variants
+from orchestrator.points import published_points
+from wsol import build
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+BY_NAME = {path.stem: path for path in SHIPPED}
+
+METHODS = ["cam", "has", "acol", "spg", "adl", "cutmix", "tap", "bridging", "da", "fcam", "crop", "crop_da", "crop_bridging", "crop_ivr"]
+DATA = ["cub", "imagenet", "openimages"]
+BACKBONES = ["resnet50", "vgg16", "inception_v3"]
+CLASSES = {"cub": 200, "imagenet": 1000, "openimages": 100}
+
+CROP_FIELDS = ("positive_weight", "negative_weight", "classification_share", "crop_threshold", "max_crop_area")
+SCRIPT = {
+    ("imagenet", "resnet50"): (0.9, 0.1, 0.9, 0.15, 0.3, 3.108411e-5),
+    ("imagenet", "vgg16"): (1.0, 0.0, 0.4, 0.75, 0.7, 6.680514664e-5),
+    ("imagenet", "inception_v3"): (0.3, 0.1, 0.6, 0.8, 0.15, 1.260374694e-4),
+    ("cub", "resnet50"): (1.0, 0.1, 0.65, 0.35, 0.4, 5.253329993e-4),
+    ("cub", "vgg16"): (0.7, 0.5, 0.4, 0.6, 0.0, 2.909729273e-4),
+    ("cub", "inception_v3"): (0.9, 0.6, 0.6, 0.15, 0.0, 4.203227536e-3),
+    ("openimages", "resnet50"): (0.7, 0.3, 0.3, 0.65, 0.0, 4.009288426e-4),
+    ("openimages", "vgg16"): (0.1, 0.7, 0.7, 0.05, 0.1, 2.402852053e-4),
+    ("openimages", "inception_v3"): (0.2, 1.3, 0.9, 0.15, 0.1, 1.48741774e-4),
+}
+"""CropCAM: `CROP_FIELDS` and the learning rate, a tenth of that of the network, of the released scripts."""
+README = {
+    ("imagenet", "resnet50"): (0.9, 0.1, 0.9, 0.15, 0.3),
+    ("imagenet", "vgg16"): (0.8, 0.5, 0.8, 0.5, 0.9),
+    ("imagenet", "inception_v3"): (0.6, 0.7, 0.7, 0.5, 0.6),
+    ("cub", "resnet50"): (0.5, 0.2, 0.8, 0.2, 0.8),
+    ("cub", "vgg16"): (0.9, 0.1, 0.7, 0.7, 0.2),
+    ("cub", "inception_v3"): (1.0, 0.2, 0.8, 0.4, 0.1),
+    ("openimages", "resnet50"): (1.5, 0.5, 0.5, 0.3, 1.0),
+    ("openimages", "vgg16"): (1.0, 0.7, 0.7, 0.05, 0.1),
+    ("openimages", "inception_v3"): (0.2, 1.3, 0.9, 0.15, 0.1),
+}
+"""The same of the README's table, without learning rates."""
+
+each_file = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+on_each_data_set = pytest.mark.parametrize("data", DATA)
+
+
+@cache
+def loaded(path: Path) -> dict[str, Experiment]:
+    """A file as it is, under an empty name, and its variants."""
+    own, variants = load_variants(path)
+    return {"": own, **variants}
+
+
+def of(name: str, backbone: str) -> Experiment:
+    return loaded(BY_NAME[name])["" if backbone == "resnet50" else backbone]
+
+
+@each_file
+def test_every_file_is_valid(path: Path) -> None:
+    for experiment in loaded(path).values():
+        assert experiment.configure(experiment.space().point(experiment.base())) == experiment.trial
+
+
+@each_file
+def test_what_is_drawn_is_a_configuration(path: Path) -> None:
+    """200 points, spread over the variants, with their conditions and bounds; every searched value moves."""
+    experiments = loaded(path)
+    for experiment in experiments.values():
+        space, base = experiment.space(), experiment.base()
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        drawn = [space.suggest(study.ask(), base) for _ in range(-(-200 // len(experiments)))]
+        for values in drawn:
+            config = experiment.configure(values).model_dump()
+            assert space.point(config) == values
+        for parameter in space.parameters:
+            assert len({values.get(parameter.path) for values in drawn}) > 1
+
+
+@each_file
+def test_the_header_has_commands_that_work_and_a_source(path: Path) -> None:
+    header = "".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    commands = re.findall(r"^# +python launch\.py (.*)$", re.sub(r"\\\n# +", "", header), re.MULTILINE)
+    searched = []
+    for command in commands:
+        verb, *words = shlex.split(re.split(r"  +", command)[0])
+        for file in (word for word in words if word.endswith(".yaml") and not word.startswith("runs/")):
+            searched.append(BY_NAME[Path(file).stem])
+            load_experiment(searched[-1], [word for word in words if "=" in word] if verb != "evaluate" else [])
+    assert path in searched
+    assert re.search("Source|Assumption|ours|our own", header)
+
+
+def test_every_method_has_a_file_for_every_data_set_and_backbone() -> None:
+    for method in METHODS:
+        for data in DATA:
+            for backbone in BACKBONES:
+                trial = of(f"{method}_{data}", backbone).trial
+                assert (trial.data.name, trial.backbone.name, trial.seed) == (data, backbone, 0)
+
+
+@on_each_data_set
+def test_the_protocol(data: str) -> None:
+    """Objective, images a class of train_fullsup, and ImageNet's short training list, the same for every method."""
+    for method in METHODS:
+        for experiment in loaded(BY_NAME[f"{method}_{data}"]).values():
+            settings = experiment.trial.data
+            assert experiment.study.objectives == [f"train_fullsup/{'pxap' if data == 'openimages' else 'max_box_acc_v2'}"]
+            assert settings.fullsup_per_class == {"imagenet": 10, "cub": 5, "openimages": 5}[data]
+            assert settings.subset_per_class == (128 if data == "imagenet" else None)
+            assert experiment.study.trials == 30
+
+
+def test_small_objects_have_an_objective_of_their_own() -> None:
+    for name in ("cam_small_imagenet", "crop_small_imagenet"):
+        assert {experiment.study.objective for experiment in loaded(BY_NAME[name]).values()} == {"train_fullsup/max_box_acc_by_size"}
+
+
+@pytest.mark.parametrize(("data", "backbone"), SCRIPT, ids="-".join)
+def test_both_published_settings_of_crop_cam_are_tried_first(data: str, backbone: str) -> None:
+    experiment = of(f"crop_{data}", backbone)
+    tried = [experiment.configure({**point.params, **point.extra}) for point in published_points(experiment)]
+    numbers = [tuple(config.method.model_dump()[field] for field in CROP_FIELDS) for config in tried]
+    script, rate = SCRIPT[data, backbone][:5], SCRIPT[data, backbone][5]
+    assert numbers == list(dict.fromkeys([script, README[data, backbone]]))
+    for config in tried:  # the whole network learns at ten times the rate of the script
+        assert (config.optim.lr, config.optim.head_lr_scale) == (pytest.approx(10 * rate), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "values"),
+    [
+        ("crop_da_imagenet", "resnet50", (0.8, 0.8, 0.2, 0.85, 0.1, 1.305290365e-5, 10)),
+        ("crop_da_imagenet", "inception_v3", (0.3, 0.1, 0.6, 0.8, 0.8, 1.260374694e-3, 1)),
+        ("crop_bridging_imagenet", "resnet50", (0.6, 1.0, 0.7, 0.85, 0.1, 3.397832054e-4, 1)),
+        ("crop_bridging_imagenet", "vgg16", (1.0, 0.0, 0.4, 0.75, 1.0, 6.680514664e-4, 1)),
+        ("crop_ivr_imagenet", "resnet50", (0.9, 0.1, 0.9, 0.15, 0.3, 3.108411e-4, 1)),
+        ("crop_ivr_imagenet", "vgg16", (1.0, 0.0, 0.4, 0.75, 0.7, 6.680514664e-4, 1)),
+        ("crop_ivr_imagenet", "inception_v3", (0.3, 0.1, 0.6, 0.8, 0.15, 1.260374694e-3, 1)),
+    ],
+)
+def test_published_combinations_of_crop_cam(name: str, backbone: str, values: tuple[float, ...]) -> None:
+    trial = of(name, backbone).trial
+    method = trial.method.model_dump()
+    assert (*(method[field] for field in CROP_FIELDS), trial.optim.lr, trial.optim.head_lr_scale) == values
+    percentile = {"resnet50": 0.3, "vgg16": 0.2, "inception_v3": 0.4}[backbone]
+    normalizer = {"name": "ivr", "lower_percentile": percentile} if "ivr" in name else {"name": "min_max"}
+    assert method["normalizer"] == trial.evaluation.normalizer.model_dump() == normalizer
+
+
+@each_file
+def test_a_warm_start_is_the_run_of_a_shipped_file(path: Path) -> None:
+    """Its default folder, of the same variant, data set and network; a frozen stage one is of the method that is expected."""
+    for variant, experiment in loaded(path).items():
+        if experiment.trial.initial_run is None:
+            continue
+        folder, name, *rest = experiment.trial.initial_run.replace("-", "/").split("/")
+        start = load_experiment(BY_NAME[name], [f"variant={one}" for one in rest])
+        assert (folder, [start.name]) == ("runs", [experiment.trial.initial_run.removeprefix("runs/")])
+        trial = start.experiment.trial
+        assert (trial.data.name, trial.backbone.name) == (experiment.trial.data.name, experiment.trial.backbone.name), variant
+        if experiment.trial.method.needs_initial_run:
+            assert experiment.trial.method.model_dump()["base"] == trial.method.model_dump()
+        else:  # stage one of F-CAM is searched with backbone.stride=8
+            assert experiment.trial.backbone.stride == trial.backbone.stride
+
+
+def test_validate_prints_one_line_a_file_quickly() -> None:
+    """Seconds of this process, imports aside: others may be busy."""
+    loaded(BY_NAME["methods_tiny_imagenet"]), loaded(BY_NAME["crop_ivr_cub"])
+    started = time.process_time()
+    result = CliRunner().invoke(cli.app, ["validate", *map(str, SHIPPED)])
+    assert result.exit_code == 0
+    assert [line.split(": ok, ")[0] for line in result.output.splitlines()] == [str(path) for path in SHIPPED]
+    assert time.process_time() - started < 5
+
+
+@each_file
+def test_the_model_of_a_drawn_point_is_built(path: Path) -> None:
+    """With random weights, on the CPU; the variants take turns."""
+    experiments = list(loaded(path).values())
+    experiment = experiments[SHIPPED.index(path) % len(experiments)]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    config = experiment.configure(experiment.space().suggest(study.ask(), experiment.base()))
+    method: Any = build.bare_method(config, CLASSES.get(config.data.name, 20))
+    assert sum(p.numel() for group in method.parameter_groups() for p in group["params"]) > 0
