@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -56,7 +56,7 @@ class Distribution(Strict):
     step: int | float | None = Field(default=None, gt=0)
     choices: list[Scalar] | None = Field(default=None, min_length=1)
     fixed: Scalar = None
-    when: dict[str, Scalar | list[Scalar]] = {}
+    when: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
 
     @model_validator(mode="after")
     def _one_kind(self) -> Distribution:
