@@ -175,6 +175,18 @@ def report(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
 
 
 @app.command()
+def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
+    """Say how far a search is: what runs, when it will end, what waits and why, what failed."""
+    from rich.console import Console
+
+    from orchestrator.status import read_status, render
+
+    console = Console(highlight=False, soft_wrap=True)
+    for part in render(read_status(folder)):
+        console.print(part, markup=False)
+
+
+@app.command()
 def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
     """Check search-space files, with all of their variants, without running anything."""
     from orchestrator.experiment import load_variants

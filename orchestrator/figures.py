@@ -1,4 +1,5 @@
-"""The figures of the report as plain Plotly specifications.
+"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` what was searched, in
+`figures_winner.py` what came out.
 
 Colours are written `var(--name)`: the page replaces them by its own variables, so that figures follow its light and dark theme.
 Every figure says in its caption which trials it shows.
@@ -7,22 +8,17 @@ Every figure says in its caption which trials it shows.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.summary import TrialRow
 
 Spec = dict[str, Any]
 
-ThresholdCurves = Mapping[str, tuple[list[float], list[float]]]
-"""Curve -> score thresholds and percent."""
-
 COLORS = {"complete": "var(--complete)", "pruned": "var(--pruned)", "failed": "var(--failed)", "running": "var(--running)"}
-MAX_CATEGORIES = 24
-MIN_COLUMN = 110
+SLACK = timedelta(seconds=2)  # times are recorded in whole seconds: the next trial on a worker may seem to begin before the last one ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,100 +69,71 @@ def history(trials: Sequence[TrialRow], objective: str, maximize: bool) -> Figur
     floor = min(values) - 0.06 * (max(values) - min(values))
     data.append(_points("failed", failed, [floor] * len(failed)))
     layout = {"xaxis": _whole("trial", len(trials)), "yaxis": {"title": {"text": objective}}, "height": 340}
-    caption = f"{_states(valued)} with a value. The line is the best complete trial so far."
+    caption = f"{states(valued)} with a value. The line is the best complete trial so far."
     if failed:
         caption += f" {counted(len(failed), 'failed trial')} marked at the bottom: they have no value."
     return Figure("history", "Objective by trial", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout})
 
 
-def curves(trials: Sequence[TrialRow], winner: int | None, objective: str) -> Figure | None:
-    """The objective after each epoch, one line a trial, the winner in front."""
+def curves(trials: Sequence[TrialRow], winner: int | None, objective: str, scheduler: str = "") -> Figure | None:
+    """The objective after each epoch, one line a trial, the winner in front; a cross where the scheduler stopped a trial."""
     shown = [trial for trial in trials if trial.curve]
     if not shown:
         return None
+    pruned = [trial for trial in shown if trial.state == "pruned"]
     data = [_lines(state, [trial for trial in shown if _group(trial) == state and trial.number != winner]) for state in COLORS]
     front = _lines("complete", [trial for trial in shown if trial.number == winner])
     front.update(name=f"trial {winner}, the best", opacity=1, line={"color": "var(--best)", "width": 3}, marker={"size": 5})
     layout = {"xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)), "yaxis": {"title": {"text": objective}}, "height": 340}
-    caption = f"{_states(shown)} that reported at least one epoch."
-    return Figure("curves", "Objective by epoch", caption, {"data": [trace for trace in (*data, front) if trace["x"]], "layout": layout})
-
-
-def thresholds(curves: Mapping[str, ThresholdCurves], name: Callable[[str], str]) -> Figure | None:
-    """Percent of images right over the score threshold, a line for each IoU; what the protocol reports is the top of each.
-
-    Args:
-        curves: split -> curve -> score thresholds and percent.
-        name: makes a curve readable.
-    """
-    colors, dashes = ("var(--complete)", "var(--best)", "var(--running)"), {"train_fullsup": "dot", "test": "solid"}
-    data = [
-        {
-            "x": x,
-            "y": y,
-            "mode": "lines",
-            "name": f"{name(curve)}, {split}",
-            "line": {"color": color, "width": 2, "dash": dashes[split]},
-        }
-        for split, lines in curves.items()
-        for color, (curve, (x, y)) in zip(itertools.cycle(colors), lines.items(), strict=False)
-    ]
-    if not data:
-        return None
-    layout = {"xaxis": {"title": {"text": "score threshold"}, "range": [0, 1]}, "yaxis": {"title": {"text": "images right, %"}}, "height": 340}
-    caption = "The winner on each split. The protocol reports the top of each curve; where the tops lie apart, the threshold does not carry over."
-    return Figure("thresholds", "Accuracy by score threshold", caption, {"data": data, "layout": layout})
-
-
-def slices(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], winner: int | None, objective: str) -> list[Figure]:
-    """The objective over each parameter alone.
-
-    Args:
-        trials: all of the study; complete ones are shown.
-        order: the search paths, in the order of the figures.
-        log: search paths that are drawn on a logarithmic axis.
-        winner: number of the trial to stand out.
-        objective: name of the value axis.
-    """
-    complete = _complete(trials)
-    if len(complete) < 2:
-        return []
-    figures = [_slice(path, [trial for trial in complete if path in trial.params], path in log, winner, objective) for path in order]
-    return [figure for figure in figures if figure.spec["data"]]
-
-
-def parallel(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], objective: str) -> Figure | None:
-    """Parallel coordinates over the parameters that every complete trial has; None with fewer than two of them or of trials."""
-    complete = _complete(trials)
-    shared = [path for path in order if complete and all(path in trial.params for trial in complete)]
-    if len(complete) < 2 or len(shared) < 2:
-        return None
-    values = [trial.value for trial in complete]
-    names = short_names(order)
-    axes = [_axis(names[path], [trial.params[path] for trial in complete], path in log) for path in shared]
-    line = {"color": values, "colorscale": [[0, "var(--low)"], [1, "var(--best)"]], "showscale": False}
-    data = [{"type": "parcoords", "dimensions": [*axes, {"label": "objective", "values": values}], "line": line}]
-    caption = f"{_states(complete)}; the stronger the colour, the higher is {objective}. Drag along an axis to keep a range."
-    left = len(order) - len(shared)
-    if left:
-        caption += f" {counted(left, 'parameter')} that only some trials have {'is' if left == 1 else 'are'} left out."
-    layout = {"height": 360, "margin": {"l": 64, "r": 56, "t": 48, "b": 24}}
-    return Figure("parallel", "Parameters together", caption, {"data": data, "layout": layout}, MIN_COLUMN * (len(shared) + 1))
+    caption = f"{states(shown)} that reported at least one epoch."
+    if pruned:
+        caption += f" A cross ends the {counted(len(pruned), 'trial')} that {scheduler or 'the scheduler'} stopped."
+    traces = [*data, _stops(pruned), front]
+    return Figure("curves", "Objective by epoch", caption, {"data": [trace for trace in traces if trace["x"]], "layout": layout})
 
 
 def timeline(trials: Sequence[TrialRow], now: datetime) -> Figure | None:
-    """When each trial ran. A trial without an end is drawn up to `now`."""
-    shown = [trial for trial in trials if trial.started is not None]
+    """When each trial ran and where: a row for every trial that a host ran at the same time. One without an end is drawn up to `now`."""
+    shown = sorted((trial for trial in trials if trial.started is not None), key=lambda trial: (trial.started, trial.number))
     if not shown:
         return None
-    data = [trace for state in COLORS if (trace := _bars(state, [trial for trial in shown if _group(trial) == state], now))["y"]]
+    rows = places(shown, now)
+    names = sorted(set(rows.values()), key=lambda name: (name.partition(" #")[0], int(name.partition(" #")[2])))
+    data = [_bars(state, [trial for trial in shown if _group(trial) == state], rows, now) for state in COLORS]
     layout = {
         "barmode": "overlay",
         "xaxis": {"type": "date"},
-        "yaxis": {**_whole("trial", len(trials)), "autorange": "reversed"},
-        "height": 340,
+        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1]},
+        "height": 120 + 34 * max(len(names), 3),
+        "uniformtext": {"mode": "hide", "minsize": 9},
     }
-    return Figure("timeline", "When trials ran", f"{_states(shown)} with a start time, in UTC.", {"data": data, "layout": layout})
+    caption = f"{states(shown)} with a start time, in UTC. One row for each trial that a host ran at once."
+    return Figure("timeline", "When and where trials ran", caption, {"data": [trace for trace in data if trace["y"]], "layout": layout})
+
+
+def places(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
+    """Trial number -> `host #2`: the host, and the first place there that was free when the trial began.
+
+    Args:
+        trials: with start times, in their order.
+        now: where trials without an end end.
+    """
+    hosts = sorted({_host(trial) for trial in trials} - {""})
+    free: dict[str, list[datetime]] = {}
+    found = {}
+    for trial in trials:
+        host = _host(trial) or (hosts[0] if len(hosts) == 1 else "unknown host")
+        ends, start = free.setdefault(host, []), trial.started or now
+        place = next((index for index, end in enumerate(ends) if end <= start + SLACK), len(ends))
+        ends[place : place + 1] = [trial.ended or now]
+        found[trial.number] = f"{host} #{place + 1}"
+    return found
+
+
+def _host(trial: TrialRow) -> str:
+    """Where it ran, without the process; empty where nobody said."""
+    host = trial.worker.rpartition(":")[0]
+    return host if host != "unknown" else ""
 
 
 def _whole(title: str, largest: int) -> Spec:
@@ -179,11 +146,12 @@ def _group(trial: TrialRow) -> str:
     return {"interrupted": "running", "waiting": "running"}.get(trial.state, trial.state)
 
 
-def _complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
+def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """Those that ended well, with a value."""
     return [trial for trial in trials if trial.state == "complete" and trial.value is not None]
 
 
-def _states(trials: Sequence[TrialRow]) -> str:
+def states(trials: Sequence[TrialRow]) -> str:
     """`12 complete and 2 pruned trials`."""
     states = list(dict.fromkeys(trial.state for trial in trials))
     parts = [f"{sum(trial.state == state for trial in trials)} {state}" for state in states]
@@ -191,7 +159,7 @@ def _states(trials: Sequence[TrialRow]) -> str:
     return f"{text} {'trial' if len(trials) == 1 else 'trials'}" if trials else "No trial"
 
 
-def _label(trial: TrialRow) -> str:
+def label(trial: TrialRow) -> str:
     """Text of a hover box, which reads `<` as markup."""
     value = "no value" if trial.value is None else f"{trial.value:.2f}"
     lines = [f"trial {trial.number}, {trial.state}: {value}", *(f"{name} = {_number(value)}" for name, value in trial.params.items())]
@@ -203,7 +171,7 @@ def _number(value: Any) -> str:
 
 
 def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], float]) -> Spec:
-    complete = _complete(trials)
+    complete = complete_trials(trials)
     numbers = [trial.number for trial in complete]
     values = list(itertools.accumulate((trial.value for trial in complete if trial.value is not None), better))
     line = {"color": "var(--best)", "width": 2.5, "shape": "hv"}
@@ -212,7 +180,7 @@ def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], floa
 
 def _points(state: str, trials: Sequence[TrialRow], values: Sequence[float | None]) -> Spec:
     marker = {"color": COLORS[state], "size": 8, "symbol": {"complete": "circle", "failed": "x"}.get(state, "circle-open")}
-    numbers, labels = [trial.number for trial in trials], [_label(trial) for trial in trials]
+    numbers, labels = [trial.number for trial in trials], [label(trial) for trial in trials]
     spec = {"type": "scatter", "mode": "markers", "name": state, "x": numbers, "y": list(values)}
     return {**spec, "text": labels, "hoverinfo": "text", "marker": marker}
 
@@ -230,60 +198,20 @@ def _lines(state: str, trials: Sequence[TrialRow]) -> Spec:
     return {**spec, "opacity": 0.45, "line": {"color": COLORS[state], "width": 1.25}, "marker": {"size": 3}}
 
 
-def _slice(path: str, trials: Sequence[TrialRow], log: bool, winner: int | None, objective: str) -> Figure:
-    data = []
-    for best, color, size, symbol in ((False, "var(--complete)", 7, "circle"), (True, "var(--best)", 15, "star")):
-        shown = [trial for trial in trials if (trial.number == winner) == best]
-        marker = {"color": color, "size": size, "symbol": symbol, "opacity": 1 if best else 0.7}
-        x, y, text = [_coordinate(trial.params[path]) for trial in shown], [trial.value for trial in shown], [_label(trial) for trial in shown]
-        spec: Spec = {"type": "scatter", "mode": "markers", "x": x, "y": y, "text": text, "hoverinfo": "text"}
-        data.append({**spec, "marker": marker, "showlegend": False})
-    axis = _scale([trial.params[path] for trial in trials], log)
-    layout = {"xaxis": axis, "yaxis": {"title": {"text": objective}, "nticks": 5}, "height": 210, "margin": {"t": 10, "b": 24}}
-    return Figure(f"slice-{path}", path, _states(trials), {"data": [trace for trace in data if trace["x"]], "layout": layout})
+def _stops(pruned: Sequence[TrialRow]) -> Spec:
+    """Where trials were stopped."""
+    ends = [max(trial.curve) for trial in pruned]
+    values = [trial.curve[end] for trial, end in zip(pruned, ends, strict=True)]
+    spec: Spec = {"type": "scatter", "mode": "markers", "name": "stopped", "x": ends, "y": values}
+    marker = {"color": COLORS["pruned"], "size": 7, "symbol": "x-thin", "line": {"color": COLORS["pruned"], "width": 2}}
+    return {**spec, "text": [label(trial) for trial in pruned], "hoverinfo": "text", "marker": marker}
 
 
-def _scale(values: Sequence[Any], log: bool) -> Spec:
-    """The axis of one parameter; one tick a decade where there are decades."""
-    if not all(_is_number(value) for value in values):
-        return {"type": "category"}
-    decades = log and bool(values) and max(values) >= 20 * min(values)
-    return {"type": "log" if log else "linear", "nticks": 5} | ({"exponentformat": "e", "dtick": 1} if decades else {})
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _coordinate(value: Any) -> Any:
-    return value if _is_number(value) else str(value)
-
-
-def _axis(label: str, values: Sequence[Any], log: bool) -> Spec:
-    """One axis of the parallel coordinates, which knows numbers only: the ticks say what they stand for."""
-    if not all(_is_number(value) for value in values):
-        names = sorted({str(value) for value in values})[:MAX_CATEGORIES]
-        places = [names.index(str(value)) if str(value) in names else len(names) for value in values]
-        return {"label": label, "values": places, "tickvals": list(range(len(names))), "ticktext": names}
-    if not log or min(values) <= 0:
-        return {"label": label, "values": list(values)}
-    powers = [math.log10(value) for value in values]
-    ticks = _log_ticks(min(powers), max(powers))
-    return {"label": label, "values": powers, "tickvals": ticks, "ticktext": [f"{10**tick:.3g}" for tick in ticks]}
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 of every decade in the range, or only the decades where there are many."""
-    steps = (1,) if high - low > 2 else (1, 2, 5)
-    marks = [power + math.log10(step) for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-    inside = [mark for mark in marks if low <= mark <= high]
-    return inside or [low]
-
-
-def _bars(state: str, trials: Sequence[TrialRow], now: datetime) -> Spec:
+def _bars(state: str, trials: Sequence[TrialRow], rows: dict[int, str], now: datetime) -> Spec:
     starts = [trial.started for trial in trials if trial.started is not None]
     lengths = [max(((trial.ended or now) - start).total_seconds(), 0) * 1000 for trial, start in zip(trials, starts, strict=True)]
-    numbers = [trial.number for trial in trials]
-    bars: Spec = {"type": "bar", "orientation": "h", "name": state, "y": numbers, "x": lengths, "base": [start.isoformat() for start in starts]}
-    text = [_label(trial) for trial in trials]
-    return {**bars, "text": text, "hoverinfo": "text", "textposition": "none", "width": 0.7, "marker": {"color": COLORS[state]}}
+    names = [rows[trial.number] for trial in trials]
+    bars: Spec = {"type": "bar", "orientation": "h", "name": state, "y": names, "x": lengths, "base": [start.isoformat() for start in starts]}
+    text: Spec = {"text": [str(trial.number) for trial in trials], "textposition": "inside", "textangle": 0, "insidetextanchor": "middle"}
+    look: Spec = {"textfont": {"color": "var(--card)"}, "width": 0.7, "marker": {"color": COLORS[state]}}
+    return {**bars, **text, **look, "hovertext": [label(trial) for trial in trials], "hoverinfo": "text"}

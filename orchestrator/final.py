@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import runs
-from orchestrator.study import Study, trial_folder
+from orchestrator import rivals, runs
+from orchestrator.journal import trial_folder
+from orchestrator.study import Study
 from wsol.checkpoint import Checkpoints, write_state
 from wsol.errors import InputError
 from wsol.files import sha256, write_text
@@ -34,7 +35,7 @@ def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> di
         return None
     objective = study.experiment.study.objectives[0]
     result = {"trial": trial.number, "objective": objective, "value": trial.values[0], **export_winner(study, trial, folder)}
-    result.update(choose(study.experiment, folder, measure_at))
+    result.update(choose(study.experiment, folder, measure_at, rivals.requests(study, folder)))
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     if test and not runs.tested(folder):
@@ -62,11 +63,18 @@ def drop_checkpoints(study: Study, folder: Path) -> None:
             Checkpoints(trial_folder(folder, trial.number)).drop_all()
 
 
-def choose(experiment: Experiment, folder: Path, measure_at: Measure) -> dict[str, Any]:
-    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of `best/result.json`."""
+def choose(experiment: Experiment, folder: Path, measure_at: Measure, others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of `best/result.json`.
+
+    Args:
+        experiment: of the run.
+        folder: of the run.
+        measure_at: where to measure.
+        others: the trials that it is compared with, see `orchestrator.rivals.requests`.
+    """
     metric = experiment.study.objectives[0].partition("/")[2]
     request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
-    measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True})
+    measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True, "rivals": list(others)})
     return {
         "value_measured_again": measured["own"][metric],
         "config": measured["config"],
@@ -74,6 +82,7 @@ def choose(experiment: Experiment, folder: Path, measure_at: Measure) -> dict[st
         "train_fullsup": measured["metrics"],
         "intervals": {"train_fullsup": measured["intervals"]},
         "baseline": {"train_fullsup": measured["baseline"]},
+        **({"first": measured["first"]} if measured["first"] else {}),
     }
 
 

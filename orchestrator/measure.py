@@ -1,29 +1,29 @@
-"""Measure the exported winner on a split: metrics with intervals, the centre Gaussian beside them, pictures, and the choice of post-hoc settings."""
+"""Measure the exported winner on a split: metrics with intervals, the centre Gaussian beside them, pictures, the choice of post-hoc settings, and
+how surely it is the winner."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from orchestrator.events import write_pixel_curve
+from orchestrator.formats import settings as settings_in_words
+from orchestrator.gallery import View, write_gallery
+from orchestrator.rivals import score_rivals, shares_of_first
 from orchestrator.scores import write_scores
 from orchestrator.space import replaced
 from wsol.checkpoint import read_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
-from wsol.files import write_text
 
 if TYPE_CHECKING:
-    from wsol.data import Dataset
     from wsol.images import ImageStore
     from wsol.method import Method
 
-EXAMPLES = 24
+OTHER_SETTINGS = 2
+"""Post-hoc settings that are shown among the pictures beside the chosen one."""
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
@@ -32,10 +32,11 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `folder` of the run and `split`. Optional: `directory`, where relative paths start; `chosen`: metrics on train_fullsup whose score
             thresholds are used as well; `post_hoc`: dotted path -> values, of which the combination with the highest `objective` is taken;
-            `pictures`: write examples; `save_maps`: a folder for the raw maps.
+            `pictures`: write examples; `save_maps`: a folder for the raw maps; `rivals`: see `orchestrator.rivals.requests`.
 
     Returns:
-        metrics, intervals, baseline and config; `own`: the metrics without post-hoc settings; `grid`: what every combination scored. Bootstrap
+        metrics, intervals, baseline and config; `own`: the metrics without post-hoc settings; `grid`: what every combination scored; `first`: in
+        which share of the bootstrap draws the winner without post-hoc settings and each rival come first, empty without rivals. Bootstrap
         replicates and curves are left in `best/scores-<split>.npz`.
     """
     os.chdir(request.get("directory", "."))
@@ -54,10 +55,23 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     method = _build(config, weights, dataset.num_classes)
     scores = score(method, images, config.evaluation, request.get("chosen"), save_to=request.get("save_maps") and Path(request["save_maps"]))
     write_scores(best, scores, images.split)
+    if "pxap/recall" in scores.curves:
+        write_pixel_curve(best, images.split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
     gaussian = center_gaussian((images.size, images.size), images.size / 4)
     annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
+    rivals = score_rivals(request.get("rivals", []), images, dataset.num_classes)
+    first = {}
+    if rivals:
+        as_trained = scores if config == own else score(_build(own, weights, dataset.num_classes), images, own.evaluation)
+        shares = shares_of_first([one.replicates[request["objective"]] for one in (as_trained, *(rival.scores for rival in rivals))])
+        first = dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
     if request.get("pictures"):
-        write_pictures(best, method, config, dataset, scores.metrics)
+        settings = [
+            View(settings_in_words(combinations[place][0]), _build(other, weights, dataset.num_classes), other, grid[place])
+            for place, other in _other_settings(config, [other for _, other in combinations], values)
+        ]
+        trials = [View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics) for rival in rivals]
+        write_gallery(best, [View("winner", method, config, scores.metrics), *settings, *trials], dataset)
     return {
         "metrics": scores.metrics,
         "intervals": scores.intervals(),
@@ -65,6 +79,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         "config": config.model_dump(mode="json"),
         "own": grid[0] if grid else scores.metrics,
         "grid": [{"values": chosen, "value": value} for (chosen, _), value in zip(combinations, values, strict=True)] if grid else [],
+        "first": first,
     }
 
 
@@ -138,35 +153,10 @@ def read_winner(best: Path) -> tuple[TrainConfig, dict[str, Any]]:
     return TrainConfig.model_validate(read_yaml(best / "config.yaml").values), read_state(best / "weights.pt")["method"]
 
 
-def write_pictures(best: Path, method: Method, config: TrainConfig, dataset: Dataset, metrics: dict[str, float]) -> None:
-    """Photos and score maps of a few images of train_fullsup, class by class, with true and predicted boxes, and `examples.json`."""
-    from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
-    from wsol.evaluation import localize
-    from wsol.images import ImageStore
-    from wsol.ops.boxes import iou
-
-    threshold = metrics.get("max_box_acc/threshold_50", metrics.get("max_box_acc_v2/threshold_50"))
-    split = dataset.split("train_fullsup").subset(max(1, -(-EXAMPLES // dataset.num_classes)), config.data.subset_seed)
-    images = ImageStore(split, config.data.image_size, config.data.model_copy(update={"cache": "off"}))
-    if threshold is None or split.metadata.boxes is None:
-        return  # pictures show boxes; a mask data set has none
-    shutil.rmtree(best / "examples", ignore_errors=True)
-    (best / "examples").mkdir()
-    examples = []
-    for position, sample in enumerate(islice(localize(method, images, config.evaluation), EXAMPLES)):
-        image = np.asarray(images.read([position])[0])
-        box = sample.level_boxes.largest[int(threshold * sample.level_boxes.peak)]
-        photo, overlay = f"examples/{position:03d}-photo.jpg", f"examples/{position:03d}-map.jpg"
-        save_jpeg(best / photo, photo_with_boxes(image, sample.grid_boxes))
-        save_jpeg(best / overlay, map_overlay(image, sample.score_map, box, sample.grid_boxes))
-        examples.append(
-            {
-                "image_id": split.image_ids[position],
-                "class_name": dataset.class_names[sample.label],
-                "iou": float(iou(box[None], sample.grid_boxes).max()),
-                "threshold": threshold,
-                "photo": photo,
-                "map": overlay,
-            }
-        )
-    write_text(best / "examples.json", json.dumps(examples, indent=1))
+def _other_settings(chosen: TrainConfig, configs: list[TrainConfig], values: list[float]) -> list[tuple[int, TrainConfig]]:
+    """The best setting of each further extractor, with its place among all; where one extractor was tried, the best other settings."""
+    ranked = sorted(zip(range(len(values)), configs, strict=False), key=lambda entry: -values[entry[0]])
+    rest = [(place, config) for place, config in ranked if config != chosen]
+    names = {config.evaluation.extractor.name for _, config in rest} - {chosen.evaluation.extractor.name}
+    firsts = [next(entry for entry in rest if entry[1].evaluation.extractor.name == name) for name in names]
+    return sorted(firsts, key=lambda entry: -values[entry[0]])[:OTHER_SETTINGS] or rest[:OTHER_SETTINGS]

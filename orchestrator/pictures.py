@@ -1,7 +1,7 @@
-"""The pictures of the report: a photo with its true boxes, and the score map over it with the predicted box.
+"""The pictures of the report: a photo with what is true, and the score map over it with what is predicted: boxes, or the outlines of masks.
 
-True boxes are solid and green, the predicted box is dashed and white: colour, brightness and line style all differ, so the two stay apart
-for every kind of colour vision, on paper, and on the black-red-yellow colours of the map.
+What is true is solid and green, a predicted box is dashed and white, the outline of a predicted mask is white: they stay apart for every kind of
+colour vision, on paper, and on the black-red-yellow colours of the map.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HALO_COLOR = (16, 16, 16)
 DASH = 7
 MAP_SHARE = 0.8
 PHOTO_DIMMING = 0.75
-JPEG_QUALITY = 88
+JPEG_QUALITY = 82
 
 Point = tuple[int, int]
 
@@ -30,13 +30,13 @@ def photo_with_boxes(image: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
 
     Args:
         image: (S, S, 3) uint8 RGB.
-        gt_boxes: (n, 4) inclusive corners x0 y0 x1 y1 in pixels of `image`; n may be 0.
+        gt_boxes: (n, 4) inclusive corners x0 y0 x1 y1 in pixels of `image`, n may be 0; or a mask (S, S) bool.
 
     Returns:
         (S', S', 3) uint8 RGB, where S' is S, or for small images the first multiple of S that is at least 192.
     """
     picture = _enlarge(image)
-    _draw_true_boxes(picture, gt_boxes, picture.shape[0] // image.shape[0])
+    _draw_truth(picture, gt_boxes, picture.shape[0] // image.shape[0])
     return picture
 
 
@@ -46,8 +46,8 @@ def map_overlay(image: np.ndarray, score_map: np.ndarray, predicted_box: np.ndar
     Args:
         image: (S, S, 3) uint8 RGB.
         score_map: (S, S) floating point in [0, 1]; values outside are clipped, non-finite ones count as 0.
-        predicted_box: (4,) inclusive corners x0 y0 x1 y1 in pixels of `image`; None where no box was predicted.
-        gt_boxes: (n, 4), as `predicted_box`; n may be 0.
+        predicted_box: (4,) inclusive corners x0 y0 x1 y1 in pixels of `image`, or a mask (S, S) bool; None where nothing was predicted.
+        gt_boxes: (n, 4), as `predicted_box`, n may be 0; or a mask (S, S) bool.
 
     Returns:
         (S', S', 3) uint8 RGB, as large as the picture of `photo_with_boxes`.
@@ -57,14 +57,29 @@ def map_overlay(image: np.ndarray, score_map: np.ndarray, predicted_box: np.ndar
     scores = np.clip(np.nan_to_num(score_map.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
     picture = _blend(photo, cv2.resize(scores, (photo.shape[1], side), interpolation=cv2.INTER_LINEAR))
     scale = side // image.shape[0]
-    _draw_true_boxes(picture, gt_boxes, scale)
-    if predicted_box is not None:
+    _draw_truth(picture, gt_boxes, scale)
+    if predicted_box is not None and predicted_box.dtype == bool:
+        _draw_outline(picture, predicted_box, PREDICTED_COLOR)
+    elif predicted_box is not None:
         _draw_box(picture, _corners(predicted_box, scale), PREDICTED_COLOR, DASH)
     return picture
 
 
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """An image (S, S) or (S, S, 3) uint8, no larger than `side`."""
+    if image.shape[0] <= side:
+        return image
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    """An RGB picture (H, W, 3) uint8 as JPEG, the same bytes for the same picture."""
+    _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return bytes(jpeg.tobytes())
+
+
 def save_jpeg(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture, the same bytes for the same picture.
+    """Write an RGB picture.
 
     Args:
         path: where to; its folder must exist.
@@ -73,8 +88,7 @@ def save_jpeg(path: Path, picture: np.ndarray) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    path.write_bytes(encoded.tobytes())
+    path.write_bytes(encoded(picture))
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
@@ -93,9 +107,20 @@ def _blend(photo: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rint(grey * (1 - share) + colors * share).astype(np.uint8))
 
 
-def _draw_true_boxes(picture: np.ndarray, boxes: np.ndarray, scale: int) -> None:
-    for box in np.asarray(boxes).reshape(-1, 4):
+def _draw_truth(picture: np.ndarray, truth: np.ndarray, scale: int) -> None:
+    if truth.dtype == bool:
+        _draw_outline(picture, truth, TRUE_COLOR)
+        return
+    for box in truth.reshape(-1, 4):
         _draw_box(picture, _corners(box, scale), TRUE_COLOR, dash=0)
+
+
+def _draw_outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+    """The border of a mask, which is enlarged like its picture, with a dark one around it."""
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, HALO_COLOR, 4)
+    cv2.drawContours(picture, outlines, -1, color, 2)
 
 
 def _corners(box: np.ndarray, scale: int) -> tuple[int, int, int, int]:

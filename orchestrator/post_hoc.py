@@ -10,6 +10,7 @@ from rich.table import Table
 
 from orchestrator import final, runs
 from orchestrator.experiment import load_experiment
+from orchestrator.formats import settings as settings_in_words
 from orchestrator.measure import measure, measure_settings
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -69,7 +70,7 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
         grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
         kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid}
         write_text(folder / "best" / "result.json", json.dumps({**result, **measured, **kept}, indent=1))
-    return describe_values(best["values"])
+    return settings_in_words(best["values"])
 
 
 def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -> Table:
@@ -80,16 +81,5 @@ def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for setting in sorted(settings, key=lambda setting: -setting["metrics"][objective]):
-        table.add_row(describe_values(setting["values"]), *(f"{setting['metrics'][name]:.2f}" for name in shown))
+        table.add_row(settings_in_words(setting["values"]), *(f"{setting['metrics'][name]:.2f}" for name in shown))
     return table
-
-
-def describe_values(values: dict[str, Any]) -> str:
-    """Post-hoc values in words: `bag_cams block=layer3` for the settings of a plugin, `percentile=45` for one value."""
-    parts = []
-    for path, value in values.items():
-        if isinstance(value, dict):
-            parts.append(" ".join([str(value["name"]), *(f"{key}={setting}" for key, setting in value.items() if key != "name")]))
-        else:
-            parts.append(f"{path.rpartition('.')[2]}={value}")
-    return ", ".join(parts) or "as it is"

@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock, Timeout
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from orchestrator import events
 from orchestrator.experiment import Experiment, config_hash
+from orchestrator.journal import open_storage, open_study, trial_folder
 from orchestrator.points import Candidate, published_points, shuffled_grid
 from orchestrator.space import SAMPLERS, make_sampler
 from wsol.checkpoint import Checkpoints
@@ -37,9 +36,6 @@ from wsol.files import write_text
 
 if TYPE_CHECKING:
     from wsol.checkpoint import Record
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 OPENING_FAILURES = 3  # so many trials that fail alike at the start of a session end it
 
@@ -121,7 +117,9 @@ class Study:
             if twin is None:
                 self._running[trial.number], self._reasons[trial.number] = trial, None
                 origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
-                return Task(trial.number, config, self._folder(trial), self.experiment.study.objectives[0], values, origin)
+                folder = self._folder(trial)
+                events.begin(folder, config, {**extra, **values})
+                return Task(trial.number, config, folder, self.experiment.study.objectives[0], values, origin)
             trial.set_user_attr("repeats", twin.number)
             self._repeating.setdefault(twin.number, []).append(trial)
             if twin.state != TrialState.RUNNING:
@@ -248,6 +246,7 @@ class Study:
         trial = self._running.pop(number)
         _describe(trial, seconds=round(seconds, 3), ended=_now(), **facts)
         self._study.tell(trial, values, state=state)
+        events.end(self._folder(trial), state != TrialState.FAIL, facts.get("metrics", {}), facts.get("best_epoch", 0))
         self._reasons[number] = facts.get("failure")
         self._end_repeats(number)
 
@@ -260,6 +259,13 @@ class Study:
                 trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
             _describe(trial, seconds=0.0, ended=_now(), **facts)
             self._study.tell(trial, ended.values if ended.state == TrialState.COMPLETE else None, state=ended.state)
+            self._note_ended(self.trials()[trial.number])
+
+    def _note_ended(self, trial: FrozenTrial) -> None:
+        """TensorBoard's record of an ended trial without a process of its own."""
+        folder = trial_folder(self.folder, trial.number)
+        events.begin(folder, self.config_of(trial), {**trial.user_attrs.get("values", {}), **trial.params})
+        events.end(folder, trial.state != TrialState.FAIL, trial.user_attrs.get("metrics", {}), trial.user_attrs.get("best_epoch", 0))
 
     def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
         """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
@@ -271,6 +277,7 @@ class Study:
         folder, failed = trial_folder(self.folder, trial.number), trial.user_attrs.get("retry_of")
         if failed is not None and not folder.exists() and trial_folder(self.folder, failed).exists():
             trial_folder(self.folder, failed).rename(folder)
+            self._note_ended(self.trials()[failed])
         return folder
 
     def _failed(self) -> list[FrozenTrial]:
@@ -338,28 +345,6 @@ def make_pruner(scheduler: str, arguments: dict[str, Any]) -> optuna.pruners.Bas
     kinds: dict[str, type] = {"asha": pruners.SuccessiveHalvingPruner, "median": pruners.MedianPruner, "hyperband": pruners.HyperbandPruner}
     pruner: pruners.BasePruner | None = kinds[scheduler](**arguments) if scheduler in kinds else None
     return pruner
-
-
-def open_study(folder: Path) -> optuna.Study:
-    """The Optuna study in a run folder.
-
-    Raises:
-        InputError: the folder holds no study.
-    """
-    header = folder / "study.json"
-    if not header.exists() or not (folder / "study.journal").exists():
-        raise InputError(f"{folder}: holds no study (no study.json and study.journal); give the folder of a run")
-    return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
-
-
-def open_storage(folder: Path) -> JournalStorage:
-    """Where Optuna keeps the studies of a run folder."""
-    return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-
-
-def trial_folder(folder: Path, number: int) -> Path:
-    """Where the files of a trial are."""
-    return folder / "trials" / f"{number:04d}"
 
 
 def _owned(folder: Path) -> FileLock:

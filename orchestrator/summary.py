@@ -31,6 +31,7 @@ class TrialRow:
         number: of the trial in the study, from 0.
         state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or `waiting`.
         value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was reported.
+        values: all objectives of a complete trial, the first one first; empty for others.
         params: search path -> value that was tried.
         curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
         metrics: name -> value at the best epoch.
@@ -44,6 +45,7 @@ class TrialRow:
     number: int
     state: str
     value: float | None = None
+    values: tuple[float, ...] = ()
     params: dict[str, Any] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Summary:
         folder: the run folder.
         state: `running`, `interrupted` or `finished`.
         info: `study.json`; empty where missing.
-        objective: name of the objective, such as `train_fullsup/max_box_acc_v2`.
+        objective: name of the objective, such as `train_fullsup/max_box_acc_v2`; of several, the one that chooses.
         maximize: whether a higher objective is better.
         trials: by number.
         log_params: search paths with a logarithmic distribution.
@@ -98,6 +100,11 @@ class Summary:
         return str(self.info.get("name") or self.info.get("study_name") or self.folder.resolve().name)
 
     @property
+    def objectives(self) -> list[str]:
+        """All objectives, the one that chooses first."""
+        return [str(name) for name in self.info.get("objectives") or [self.objective]]
+
+    @property
     def params(self) -> list[str]:
         """All search paths that a trial has tried, in order of appearance."""
         return list(dict.fromkeys(path for trial in self.trials for path in trial.params))
@@ -112,7 +119,7 @@ class Summary:
 
     @property
     def value(self) -> float | None:
-        """The winner's objective: after the post-hoc choice where there was one."""
+        """The winner's objective, as it was trained."""
         value = _number(self.result.get("value"))
         return value if value is not None or self.best is None else self.best.value
 
@@ -213,7 +220,7 @@ def _load_study(folder: Path, name: str, notes: list[str]) -> optuna.Study | Non
         return None
     import optuna
 
-    from orchestrator.study import open_storage
+    from orchestrator.journal import open_storage
 
     try:
         with warnings.catch_warnings():
@@ -237,6 +244,7 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
         number=trial.number,
         state=state,
         value=None if state == "failed" else value,
+        values=tuple(trial.values or ()) if state == "complete" else (),
         params=dict(trial.params),
         curve=curve,
         metrics=metrics,

@@ -9,12 +9,16 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.overlays import Overlays
 from orchestrator.study import Task
 from wsol.checkpoint import Record
 from wsol.config import TrainConfig
 from wsol.errors import Diverged, InputError
+
+if TYPE_CHECKING:
+    from wsol.method import Method
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -95,11 +99,11 @@ def run(wire: dict[str, Any], report: Report) -> None:
 
     def after_epoch(record: Record) -> None:
         log(record)
-        report(dict(record))
+        report({**record, "worker": worker})
 
     try:
         with EpochLog(folder, config, writes=distributed.is_main()) as log:
-            history = train(config, folder, wire["objective"], after_epoch)
+            history = train(config, folder, wire["objective"], after_epoch, log.look)
     except (Diverged, InputError) as error:
         report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})
     except Exception:
@@ -110,7 +114,7 @@ def run(wire: dict[str, Any], report: Report) -> None:
 
 
 class EpochLog:
-    """TensorBoard scalars of one trial, in its folder.
+    """TensorBoard scalars of one trial and its maps of a few fixed images, in its folder.
 
     Args:
         folder: of the trial; `config.yaml` is written there too.
@@ -120,6 +124,7 @@ class EpochLog:
 
     def __init__(self, folder: Path, config: TrainConfig, *, writes: bool) -> None:
         self.writer = None
+        self.overlays = Overlays(config)
         if writes:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -143,3 +148,13 @@ class EpochLog:
                 if name != "epoch":
                     self.writer.add_scalar(name, value, int(record["epoch"]))  # type: ignore[no-untyped-call]
             self.writer.flush()  # type: ignore[no-untyped-call]
+
+    def look(self, method: Method, record: Record) -> None:
+        """Draw the maps of an epoch."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        if self.writer is not None:
+            pictures = self.overlays(method, record)
+            images = ((f"maps/{name}", Summary.Image(encoded_image_string=jpeg, height=side, width=side)) for name, jpeg, side in pictures)
+            values = [Summary.Value(tag=tag, image=image) for tag, image in images]
+            self.writer._get_file_writer().add_summary(Summary(value=values), int(record["epoch"]))  # type: ignore[no-untyped-call]

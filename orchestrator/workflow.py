@@ -17,12 +17,13 @@ from rich.console import Console
 
 from orchestrator import cluster, final, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
+from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
 from orchestrator.points import recorded_points
 from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
 from orchestrator.space import require_packages
-from orchestrator.study import Study, Task, open_study, preview, trial_folder
+from orchestrator.study import Study, Task, preview
 from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
@@ -354,7 +355,7 @@ def _check_runnable(experiment: Experiment) -> None:
 
 
 def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:
-    from orchestrator.search import run_trials
+    from orchestrator.tuning import run_trials
 
     done = study.best()
     epochs = study.experiment.trial.training.epochs
@@ -417,7 +418,7 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
 
     try:
         with progress, EpochLog(task.folder, task.config, writes=True) as log:
-            history = train(task.config, task.folder, task.objective, report)
+            history = train(task.config, task.folder, task.objective, report, log.look)
     except (Diverged, InputError) as error:
         study.fail(task.number, str(error), time.perf_counter() - started, worker)
     else:

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from orchestrator.cluster import MAXIMUM
-from orchestrator.study import open_study
+from orchestrator.journal import open_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
 

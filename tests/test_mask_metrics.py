@@ -19,6 +19,7 @@ from wsol.baseline import center_gaussian
 from wsol.data import Split
 from wsol.metadata import Metadata
 from wsol.metric import Metric, Sample
+from wsol.metrics import pxap
 from wsol.types import Annotation
 
 MASK_METRICS = ["pxap", "piou", "pxap_by_size"]
@@ -150,6 +151,14 @@ TWO_IMAGES = [
     sample([[0, 0.1, 0.3, 0.6], [0.9, 1, 0.5, 0.2]], [[0, 0, 1, 1], [1, 1, 0, IGNORED]]),
     sample([[0, 0.8, 0.4, 1]], [[0, 0, 1, 1]]),
 ]
+
+
+def test_precision_and_recall_over_thresholds_are_those_of_pxap() -> None:
+    metric = pxap.build(pxap.Config(), 0.25)
+    metric.update(Sample(np.array([[0.1, 0.3], [0.6, 0.9]]), Annotation((0, 0), np.empty((0, 4)), np.array([[0, 1], [0, 1]], np.uint8)), 0))
+    curves = metric.over_thresholds()
+    assert curves["pxap/precision"].tolist() == pytest.approx([50, 200 / 3, 50, 100])
+    assert curves["pxap/recall"].tolist() == [100, 100, 50, 50]
 
 
 def test_piou_is_the_peak_of_one_pooled_curve() -> None:

@@ -21,7 +21,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from orchestrator import figures
+from benchmarks import report as large
+from orchestrator import figures, figures_space, report_winner
 from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
 from orchestrator.report import importance, write_report
 from orchestrator.summary import TrialRow, read_summary
@@ -334,16 +335,111 @@ def test_not_a_number_never_reaches_the_page(tmp_path: Path) -> None:
     assert "44.00" in page_of(folder)
 
 
-def test_a_hundred_trials_with_pictures(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "crop"
-    memory = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(100):
-        complete_trial(memory, 40.0 + number % 17)
-    make_run(folder).add_trials(memory.trials)
-    add_examples(folder, 24, side=96)
-    page = page_of(folder)
-    assert page.count('src="data:image/jpeg;base64,') == 48
-    assert len(page) < 5 * MEGABYTE
+def test_a_hundred_trials_with_two_hundred_pictures(tmp_path: Path) -> None:
+    page = page_of(large.make_run(tmp_path / "runs" / "large", trials=100, images=50, views=3))
+    assert page.count('src="data:image/jpeg;base64,') == 200
+    for text in ("70 complete", "20 pruned", "10 failed", "Searched for the best compromises with Top-1 Loc", "asha stops trials", "4 at once"):
+        assert text in page
+    for key in ("history", "curves", "timeline", "front-1", "thresholds", "sizes", "parallel", "contour", "slice-optim.lr"):
+        assert f'id="plot-{key}"' in page
+    assert "node-0, node-1, node-2, node-3" in page
+    assert "A cross ends the 20 trials that asha stopped" in page
+    assert "bag_cams block=top" in page and "pcs block=top" in page
+    assert "it is first in <strong>71 %</strong>" in page
+
+
+def test_old_pictures_without_tabs_and_other_views_are_shown(finished: Path) -> None:
+    page = page_of(finished)
+    assert "data-tab=" not in page and 'data-tabs=""' in page
+
+
+def test_pictures_of_several_views_stand_in_tabs(finished: Path) -> None:
+    entries = json.loads((finished / "best" / "examples.json").read_text())
+    other = {"label": "trial 1", "map": "1_map.jpg", "iou": 0.31, "threshold": 0.4}
+    entries[0] |= {"label": "winner", "tabs": ["hits", "disagreements"], "size": 12.5, "others": [other]}
+    (finished / "best" / "examples.json").write_text(json.dumps(entries))
+    page = page_of(finished)
+    assert page.count('src="data:image/jpeg;base64,') == 7
+    assert 'data-tabs="hits disagreements"' in page and "trial 1: IoU 0.31" in page and "12.5 % large" in page
+    assert re.findall('data-tab="([a-z]+)"', page) == ["hits", "disagreements"]
+
+
+def test_importance_asks_what_makes_trials_good(tmp_path: Path) -> None:
+    """`near` decides among the good trials only, `far` among the bad ones only."""
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: _plateau(trial.suggest_float("near", 0, 1), trial.suggest_float("far", 0, 1)), n_trials=200)
+    assert next(iter(importance(study))) == "near"
+
+
+def _plateau(near: float, far: float) -> float:
+    return 10 + near if far > 0.3 else -10 * (1 - far)
+
+
+def test_rank_stability_from_the_epochs(finished: Path) -> None:
+    found = report_winner.stability(read_summary(finished))
+    assert found is not None
+    assert (found.shares, found.leads, found.epochs) == ({}, 3, 3)
+    assert found.level is None  # no interval was recorded
+    assert "In 3 of its last 3 epochs no complete trial was ahead" in page_of(finished)
+
+
+def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
+    path = finished / "best" / "result.json"
+    grid = [{"values": {}, "value": 61.5}, {"values": {"evaluation.normalizer": {"name": "pas", "percentile": 90}}, "value": 64.25}]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "post_hoc": grid}))
+    assert report_winner.setting_rows(read_summary(finished)) == (
+        ["max_box_acc_v2"],
+        [("pas percentile=90", True, [64.25]), ("as it is", False, [61.5])],
+    )
+    assert "pas percentile=90 (used)" in page_of(finished)
+
+
+def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> None:
+    rows = ["image_id,class,size_percent,iou", "a,x,3.9,0.2", "b,x,4.0,0.5", "c,x,35.9,0.49", "d,x,36,1.0"]
+    (finished / "best" / "images.csv").write_text("\n".join(rows))
+    bars, caption = report_winner.size_bars(read_summary(finished))
+    assert [(bar.value, bar.images) for bar in bars["train_fullsup"]] == [(0.0, 1), (50.0, 2), (100.0, 1)]
+    assert "of those looked at" in caption
+    low, high = bars["train_fullsup"][1].interval or (0, 0)
+    assert (round(low, 1), round(high, 1)) == (9.5, 90.5)  # Wilson, 1 of 2
+    path = finished / "best" / "result.json"
+    result = json.loads(path.read_text())
+    result["train_fullsup"]["max_box_acc_by_size/small"] = 33.0
+    path.write_text(json.dumps(result))
+    bars, caption = report_winner.size_bars(read_summary(finished))
+    assert [(bar.size, bar.value) for bar in bars["train_fullsup"]] == [("small<br>below 4 %", 33.0)] and "MaxBoxAcc by size" in caption
+
+
+def test_trials_that_ran_together_on_a_host_have_rows_of_their_own() -> None:
+    at = [datetime(2026, 1, 5, 10, minute, tzinfo=UTC) for minute in range(6)]
+    spans = [(0, 2, "a:1"), (1, 3, "a:2"), (2, 4, "a:9"), (1, 5, "b:1"), (5, None, "a:3")]
+    rows = [TrialRow(n, "complete", started=at[b], ended=None if e is None else at[e], worker=w) for n, (b, e, w) in enumerate(spans)]
+    rows.sort(key=lambda trial: trial.started or at[0])
+    assert figures.places(rows, at[5]) == {0: "a #1", 1: "a #2", 3: "b #1", 2: "a #1", 4: "a #1"}
+
+
+def test_the_front_of_several_objectives() -> None:
+    pairs = [(1.0, 9.0), (5.0, 5.0), (4.0, 4.0), (9.0, 1.0), (5.0, 4.0)]
+    rows = [TrialRow(number, "complete", pair[0], pair) for number, pair in enumerate(pairs)]
+    (figure,) = figures_space.fronts(rows, ["a", "b"], ["A", "B"])
+    assert figure.spec["data"][1]["y"] == [9.0, 5.0, 1.0]
+    assert "of 3 trials no other is better in all 2 objectives" in figure.caption
+
+
+def test_the_contour_takes_parameters_that_vary_together() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for value in range(6):
+        trial = study.ask()
+        name = trial.suggest_categorical("name", ["x", "y"])
+        trial.suggest_float("fixed", 1.0, 1.0)
+        trial.suggest_float("lr", 0.001, 1.0, log=True)
+        if name == "y":
+            trial.suggest_float("only_y", 0, 1)
+        study.tell(trial, value)
+    figure = figures_space.contour(study, ["name", "only_y", "fixed", "lr"], "value")
+    assert figure is not None and figure.title == "lr and name" and figure.caption.startswith("6 complete trials")
+    assert len(figure.spec["data"][1]["x"]) == 6
+    assert figures_space.contour(study, ["name", "fixed"], "value") is None
 
 
 def test_importance_needs_four_trials(tmp_path: Path) -> None:

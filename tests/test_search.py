@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.study import open_study
+from orchestrator.journal import open_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
 

@@ -278,7 +278,6 @@ def test_failed_trials_are_put_back_once_with_their_values_and_files(tmp_path: P
     run(study, limit=2)
     failed = study.ask()
     assert failed is not None
-    failed.folder.mkdir(parents=True)
     (failed.folder / "manifest.json").write_text("{}")
     study.fail(failed.number, "killed", 1.0, "here")
     run(study)
@@ -288,7 +287,7 @@ def test_failed_trials_are_put_back_once_with_their_values_and_files(tmp_path: P
     again = study.ask()
     assert again is not None and study.ask() is None
     assert (again.config, again.number) == (failed.config, 5)
-    assert (again.folder / "manifest.json").exists() and not failed.folder.exists()
+    assert (again.folder / "manifest.json").exists() and not (failed.folder / "manifest.json").exists()
     study.fail(5, "killed again", 1.0, "here")
     assert study.retry([5]) == [5]
     run(study)
@@ -329,7 +328,6 @@ def test_a_study_stops_when_it_begins_with_the_same_failure(tmp_path: Path) -> N
         assert study.stopped() is None
         task = study.ask()
         assert task is not None
-        task.folder.mkdir(parents=True)
         (task.folder / "error.txt").write_text("Traceback\n  line\nCudaError: 3")
         study.fail(number, f"CudaError: {number}", 1.0, "here")
     reason = study.stopped()

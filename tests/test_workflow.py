@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from orchestrator import cli
 from orchestrator.experiment import load_experiment
-from orchestrator.study import Study, open_study
+from orchestrator.journal import open_study
+from orchestrator.study import Study
 from wsol import training
 
 Launch = Callable[..., tuple[int, str, str]]

@@ -101,6 +101,11 @@ class Split:
         part = _select(self.metadata, sorted(chosen))
         return Split(self.name, part, self.image_root, self.mask_root, f"{self.key}.{per_class}s{seed}")
 
+    def only(self, positions: list[int]) -> Split:
+        """The images at some positions, in that order."""
+        digest = hashlib.blake2b(repr(positions).encode(), digest_size=4).hexdigest()
+        return Split(self.name, _select(self.metadata, positions), self.image_root, self.mask_root, f"{self.key}.{digest}")
+
     def _mask(self, position: int, grid: int) -> Pixels:
         """(grid, grid) uint8: the instances OR-ed are 1, the ignored region outside of them 255."""
         assert self.metadata.masks is not None

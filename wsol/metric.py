@@ -143,7 +143,7 @@ class Metric(ABC):
         return {}
 
     def over_thresholds(self) -> dict[str, Floats]:
-        """Curve name -> percent of images right at every score threshold (T,) float64; empty where the metric has no such curve."""
+        """Curve name -> percent (of images right, or of pixels) at every score threshold (T,) float64; empty where the metric has no curve."""
         return {}
 
     @abstractmethod

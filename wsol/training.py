@@ -5,6 +5,7 @@ for every epoch                        on all workers:
         method(batch, progress)        -> named loss terms -> sum -> step
     evaluate on train_fullsup          a share of the images, exact sums
     checkpoint                         rank 0: the latest and the best
+    look(method, record)               rank 0, between two epochs
     report(record)                     equal records on all workers
 """
 
@@ -33,7 +34,13 @@ SELECTION_SPLIT = "train_fullsup"
 STEPS_BETWEEN_CHECKS = 50  # reading the loss waits for the GPU, so not every step
 
 
-def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[Record], None] = lambda record: None) -> list[Record]:
+def train(
+    config: TrainConfig,
+    folder: Path,
+    objective: str,
+    report: Callable[[Record], None] = lambda record: None,
+    look: Callable[[Method, Record], None] = lambda method, record: None,
+) -> list[Record]:
     """Train one configuration, or go on where an interrupted run in the same folder stopped.
 
     The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the numbers of an
@@ -44,6 +51,7 @@ def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[R
         folder: keeps the checkpoints; the same one on all workers.
         objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint.
         report: called on every worker after every epoch.
+        look: called before it on the first worker, with what was trained; must change nothing.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -75,6 +83,7 @@ def train(config: TrainConfig, folder: Path, objective: str, report: Callable[[R
         history = [*history, record]
         if distributed.is_main():
             checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
+            look(method, record)
         report(record)
     if distributed.is_main():
         checkpoints.drop_latest()

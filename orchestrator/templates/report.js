@@ -71,5 +71,13 @@ function sortBy(header) {
   header.setAttribute("aria-sort", descending ? "descending" : "ascending");
 }
 
+function showTab(name) {
+  for (const button of document.querySelectorAll("[data-tab]")) button.setAttribute("aria-pressed", button.dataset.tab === name);
+  for (const figure of document.querySelectorAll("[data-tabs]")) figure.hidden = !figure.dataset.tabs.split(" ").includes(name);
+}
+
+const tabs = document.querySelectorAll("[data-tab]");
+for (const button of tabs) button.addEventListener("click", () => showTab(button.dataset.tab));
+if (tabs.length > 0) showTab(tabs[0].dataset.tab);
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 showFigures();

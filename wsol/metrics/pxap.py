@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from wsol.config import PluginConfig
-from wsol.metrics._pixels import PixelMetric, average_precision
-from wsol.ops.boxes import Ints
+from wsol.metrics._pixels import OBJECT_ROW, PixelMetric, average_precision, predicted_pixels
+from wsol.ops.boxes import Floats, Ints
 
 
 class Config(PluginConfig):
@@ -28,6 +30,13 @@ class PxAP(PixelMetric):
 
     def values(self, counts: Ints) -> dict[str, float]:
         return {self.name: average_precision(counts)}
+
+    def over_thresholds(self) -> dict[str, Floats]:
+        """`pxap/precision` and `pxap/recall` of the pixels at or above each score threshold."""
+        counts = self.sums["counts"].cpu().numpy()
+        right, wrong = predicted_pixels(counts)[:, :-2]
+        precision = 100 * right / np.maximum(right + wrong, 1)
+        return {f"{self.name}/precision": precision, f"{self.name}/recall": 100 * right / np.maximum(counts[OBJECT_ROW].sum(), 1)}
 
 
 def build(config: Config, threshold_step: float) -> PxAP:

@@ -15,8 +15,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.cluster import HEAD, Plan
+from orchestrator.journal import trial_folder
 from orchestrator.progress import Progress
-from orchestrator.study import Study, trial_folder
+from orchestrator.study import Study
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
 from wsol.errors import RunFailed
 

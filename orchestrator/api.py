@@ -1,0 +1,119 @@
+"""The verbs for Python: paths may be text, settings are words as on the command line, errors are those of `wsol/errors.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+
+    from orchestrator.compare import Row
+    from orchestrator.experiment import Experiment
+    from orchestrator.status import Status
+    from orchestrator.summary import Summary
+
+Place = str | Path
+
+
+def search(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
+    """Search the file's space, pick the winner on train_fullsup, test it once, write the report; returns the run folder.
+
+    Args:
+        file: a search-space file.
+        overrides: such as `"study.trials=8"`.
+        run: the run folder, `runs/<file name>` by default; must not hold a run.
+        address: of a Ray cluster; None starts Ray on this machine.
+    """
+    from orchestrator import workflow
+
+    return workflow.search(Path(file), list(overrides), _path(run), address)
+
+
+def train(file: Place, *overrides: str, run: Place | None = None) -> Path:
+    """Train the file's published point only, without Ray; returns the run folder. Arguments: see `search`."""
+    from orchestrator import workflow
+
+    return workflow.train(Path(file), list(overrides), _path(run))
+
+
+def resume(run: Place, *overrides: str, address: str | None = None) -> Path:
+    """Go on with an interrupted run, or with a finished search that gets more trials; returns its folder."""
+    from orchestrator import workflow
+
+    return workflow.resume(Path(run), list(overrides), address)
+
+
+def retry(run: Place, *trials: int, address: str | None = None) -> Path:
+    """Train failed trials again, all of them unless some are named; returns the run folder."""
+    from orchestrator import workflow
+
+    return workflow.retry(Path(run), list(trials) or None, address)
+
+
+def replay(run: Place, *trials: int, into: Place | None = None, address: str | None = None) -> Path:
+    """Train recorded points again in a run of their own, all that completed unless some are named; returns its folder."""
+    from orchestrator import workflow
+
+    return workflow.replay(Path(run), list(trials) or None, _path(into), address)
+
+
+def evaluate(run: Place, split: str = "train_fullsup", test_again: str | None = None, save_maps: Place | None = None) -> dict[str, float]:
+    """Score the winner of a finished run; returns its metrics in percent.
+
+    Args:
+        run: the folder.
+        split: `train_fullsup`, or `test`, which is evaluated once.
+        test_again: why test is evaluated again; recorded.
+        save_maps: a folder for the raw maps, `<image_id>.npy`, (h, w).
+    """
+    from orchestrator import workflow
+
+    return workflow.evaluate(Path(run), split, test_again, _path(save_maps))
+
+
+def load_study(run: Place) -> optuna.Study:
+    """The Optuna study of a run, with everything that Optuna offers; also while it runs."""
+    from orchestrator.journal import open_study
+
+    return open_study(Path(run))
+
+
+def load_experiment(file: Place, *overrides: str) -> Experiment:
+    """A search-space file, checked, without running anything."""
+    from orchestrator.experiment import load_experiment
+
+    return load_experiment(Path(file), list(overrides)).experiment
+
+
+def read_summary(run: Place) -> Summary:
+    """What a run folder says: its trials, the winner, its metrics and intervals."""
+    from orchestrator.summary import read_summary
+
+    return read_summary(Path(run))
+
+
+def read_status(run: Place) -> Status:
+    """How far a run is: when it will end, what waits and why, what failed."""
+    from orchestrator.status import read_status
+
+    return read_status(Path(run))
+
+
+def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
+    """Finished runs side by side, with intervals and paired differences from the first."""
+    from orchestrator.compare import compare
+
+    return compare([Path(run) for run in runs], metrics, split)
+
+
+def write_report(run: Place) -> Path:
+    """Write `report.html` of a run in any state; returns its path."""
+    from orchestrator.report import write_report
+
+    return write_report(Path(run))
+
+
+def _path(place: Place | None) -> Path | None:
+    return None if place is None else Path(place)

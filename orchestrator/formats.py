@@ -1,0 +1,93 @@
+"""How values are written for readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from orchestrator.summary import parse_time
+
+SPLITS = ("train_weaksup", "train_fullsup", "test")
+METRIC_NAMES = {
+    "max_box_acc_v2": "MaxBoxAccV2",
+    "max_box_acc": "MaxBoxAcc",
+    "top1": "Top-1 Loc",
+    "top1/loc": "Top-1 Loc",
+    "top5/loc": "Top-5 Loc",
+    "gt_known/loc": "GT-known Loc",
+    "top1/cls": "Top-1 classification",
+    "top5/cls": "Top-5 classification",
+    "max_box_acc_by_size": "MaxBoxAcc by size",
+    "pxap_by_size": "PxAP by size",
+    "pxap": "PxAP",
+    "piou": "pIoU",
+    "degenerate_maps": "maps without a score",
+}
+FIXED = "threshold of train_fullsup"
+
+
+def score(value: float | None, signed: bool = False) -> str:
+    """Two decimals, as the field prints them; a true minus sign, and a dash for nothing."""
+    return "–" if value is None else f"{value:{'+' if signed else ''}.2f}".replace("-", "−")
+
+
+def plain(value: Any) -> str:
+    """A parameter's value."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """`8.4 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
+    largest = next(place for place, (_, size) in enumerate(units) if seconds >= size)
+    (big, size), (small, rest) = units[largest : largest + 2]
+    return f"{seconds // size:.0f} {big} {seconds % size // rest:.0f} {small}"
+
+
+def clock(value: Any) -> str:
+    """A moment to the minute."""
+    moment = parse_time(value)
+    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def metric(key: str) -> str:
+    """`train_fullsup/max_box_acc_v2/iou_50` -> `MaxBoxAccV2, IoU 50 %`; words it does not know stay as they are."""
+    first, _, rest = key.partition("/")
+    name = rest if first in SPLITS and rest else key
+    name, fixed = re.subn(r"_fixed$|/fixed$|(?<=/)fixed_", "", name)
+    parts = [METRIC_NAMES.get(part) or re.sub(r"^(iou|threshold)_(\d+)$", _level, part) for part in name.split("/")]
+    return (METRIC_NAMES.get(name) or ", ".join(parts)) + (f", {FIXED}" if fixed else "")
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Post-hoc values in words: `bag_cams block=layer3` for the settings of a plugin, `percentile=45` for one value."""
+    parts = []
+    for path, value in values.items():
+        if isinstance(value, dict):
+            parts.append(" ".join([str(value["name"]), *(f"{key}={setting}" for key, setting in value.items() if key != "name")]))
+        else:
+            parts.append(f"{path.rpartition('.')[2]}={value}")
+    return ", ".join(parts) or "as it is"
+
+
+def first_line(failure: str) -> str:
+    """What a reason says first; of a traceback, what it ends with."""
+    lines = failure.strip().splitlines() or [""]
+    return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
+
+def _level(match: re.Match[str]) -> str:
+    level = f"IoU\u00a0{match[2]}\u00a0%"
+    return level if match[1] == "iou" else f"best threshold at {level}"
+
+
+def as_yaml(value: Any) -> str:
+    """A configuration."""
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))

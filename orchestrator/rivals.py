@@ -1,0 +1,79 @@
+"""Other trials beside the winner: how surely it comes first, and their maps beside its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchestrator.journal import trial_folder
+from wsol.checkpoint import Checkpoints
+from wsol.config import TrainConfig
+
+if TYPE_CHECKING:
+    from orchestrator.study import Study
+    from wsol.images import ImageStore
+    from wsol.method import Method
+    from wsol.ops.boxes import Floats
+    from wsol.scoring import Scores
+
+RIVALS = 3
+"""Each costs one more evaluation of train_fullsup after the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A trial that did not win, with the weights of its best epoch and its scores on train_fullsup."""
+
+    number: int
+    config: TrainConfig
+    method: Method
+    scores: Scores
+
+
+def requests(study: Study, folder: Path) -> list[dict[str, Any]]:
+    """The best trials after the winner whose checkpoint is still there, as plain values: another process scores them.
+
+    Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be compared.
+    """
+    winner = study.best()
+    complete = [trial for trial in study.trials() if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs]
+    ranked = sorted((trial for trial in complete if trial != winner), key=lambda trial: -trial.values[0])
+    found = []
+    for trial in ranked:
+        config, place = study.config_of(trial), trial_folder(folder, trial.number)
+        if winner and config.data == study.config_of(winner).data and Checkpoints(place).best:
+            found.append({"number": trial.number, "config": config.model_dump(mode="json"), "folder": str(place.absolute())})
+    return found[:RIVALS]
+
+
+def score_rivals(requested: Sequence[dict[str, Any]], images: ImageStore, num_classes: int) -> list[Rival]:
+    """Score trials on the images that the winner is scored on."""
+    from wsol import build, distributed
+    from wsol.scoring import score
+
+    found = []
+    for request in requested:
+        config, checkpoints = TrainConfig.model_validate(request["config"]), Checkpoints(Path(request["folder"]))
+        assert checkpoints.best is not None
+        method = build.bare_method(config, num_classes)
+        method.load_state_dict(checkpoints.load(checkpoints.best)["method"])
+        method.to(distributed.device())
+        found.append(Rival(request["number"], config, method, score(method, images, config.evaluation)))
+    return found
+
+
+def shares_of_first(replicates: Sequence[Floats]) -> list[float]:
+    """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a draw.
+
+    Args:
+        replicates: of each trial (R,), of the same draws; draws that are not defined (NaN) for one of them count for none.
+    """
+    values = np.stack(replicates)
+    values = values[:, np.isfinite(values).all(0)]
+    first = values == values.max(0)
+    shares: list[float] = (first / first.sum(0)).mean(1).tolist() if values.size else [0.0] * len(values)
+    return shares
