@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wsol.errors import InputError, RunFailed
 
 ROOT = Path(__file__).resolve().parent.parent
 JOB_SERVER = "http://127.0.0.1:8265"
+NOT_READY, STARTS_SECONDS = "No available agent", 90
 EXCLUDES = ["/.git", "/.venv", "/data", "/runs", "/tests", "/benchmarks", "*_cache", "__pycache__"]  # .gitignore counts as well
 CONNECTS = ("search", "resume")  # verbs that would start a Ray of their own without --address
 
@@ -36,7 +38,7 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
     server = address or os.environ.get("RAY_API_SERVER_ADDRESS", JOB_SERVER)
     command = entrypoint(words, storage)
     client = _client(server)
-    job = client.submit_job(entrypoint=command, runtime_env=runtime_environment())
+    job = _begin(client, server, command)
     follow = f"ray job logs --address {server} --follow {job}"
     print(f"job {job}: {shlex.join(words)}\nfollow it with: {follow}\nend it with:    ray job stop --address {server} {job}", flush=True)
     if not wait:
@@ -50,6 +52,20 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
     if str(details.status) != "SUCCEEDED":
         reason = (details.message or "").partition(", last available logs")[0]  # they were printed
         raise RunFailed(f"job {job} ended as {details.status!s}: {reason}")
+
+
+def _begin(client: Any, server: str, command: str) -> str:
+    """The job's name. A cluster that has just started has no agent for jobs yet: it is asked again for a while."""
+    end = time.monotonic() + STARTS_SECONDS
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=command, runtime_env=runtime_environment()))
+        except RuntimeError as error:
+            if NOT_READY not in str(error):
+                raise
+            if time.monotonic() > end:
+                raise InputError(f"{server}: the cluster takes no jobs yet; try again when its head is up (ray status)") from None
+        time.sleep(1)
 
 
 def entrypoint(words: list[str], storage: str) -> str:
