@@ -15,10 +15,10 @@ demo: $(VENV)/demo.stamp
 	@echo "open $(RUN)/report.html in a browser"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m slow -n 2
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from orchestrator import formats
 from orchestrator.summary import TrialRow
 
 Spec = dict[str, Any]
@@ -162,12 +163,8 @@ def states(trials: Sequence[TrialRow]) -> str:
 def label(trial: TrialRow) -> str:
     """Text of a hover box, which reads `<` as markup."""
     value = "no value" if trial.value is None else f"{trial.value:.2f}"
-    lines = [f"trial {trial.number}, {trial.state}: {value}", *(f"{name} = {_number(value)}" for name, value in trial.params.items())]
+    lines = [f"trial {trial.number}, {trial.state}: {value}", *(f"{name} = {formats.plain(value)}" for name, value in trial.params.items())]
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines[:16])
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], float]) -> Spec:

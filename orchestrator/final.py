@@ -54,12 +54,9 @@ def test_of(folder: Path, checkpoint_sha256: str) -> dict[str, Any] | None:
 
 def drop_checkpoints(study: Study, folder: Path) -> None:
     """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones."""
-    ended = [trial for trial in study.trials() if trial.state.is_finished()]
-    complete = [trial for trial in ended if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs]
-    ranked = sorted(complete, key=lambda trial: -trial.values[0])
-    kept = {trial.number for trial in ranked[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
-    for trial in ended:
-        if trial.number not in kept:
+    kept = {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
+    for trial in study.trials():
+        if trial.state.is_finished() and trial.number not in kept:
             Checkpoints(trial_folder(folder, trial.number)).drop_all()
 
 

@@ -27,6 +27,8 @@ METRIC_NAMES = {
     "degenerate_maps": "maps without a score",
 }
 FIXED = "threshold of train_fullsup"
+PRINTED = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
+"""The metrics that papers print."""
 
 
 def score(value: float | None, signed: bool = False) -> str:
@@ -75,6 +77,11 @@ def settings(values: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{path.rpartition('.')[2]}={value}")
     return ", ".join(parts) or "as it is"
+
+
+def columns(objective: str, metrics: Mapping[str, Any]) -> list[str]:
+    """What a table of settings shows of some metrics: the objective, and what papers print."""
+    return [objective, *(name for name in PRINTED if name in metrics and name != objective)]
 
 
 def first_line(failure: str) -> str:

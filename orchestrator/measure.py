@@ -20,7 +20,6 @@ from wsol.errors import InputError
 
 if TYPE_CHECKING:
     from wsol.images import ImageStore
-    from wsol.method import Method
 
 OTHER_SETTINGS = 2
 """Post-hoc settings that are shown among the pictures beside the chosen one."""
@@ -52,7 +51,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     grid = _score([config for _, config in combinations], weights, images, dataset.num_classes) if len(combinations) > 1 else []
     values = [metrics[request["objective"]] for metrics in grid]
     config = combinations[values.index(max(values))][1] if grid else own
-    method = _build(config, weights, dataset.num_classes)
+    method = build.trained_method(config, weights, dataset.num_classes)
     scores = score(method, images, config.evaluation, request.get("chosen"), save_to=request.get("save_maps") and Path(request["save_maps"]))
     write_scores(best, scores, images.split)
     if "pxap/recall" in scores.curves:
@@ -62,12 +61,12 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     rivals = score_rivals(request.get("rivals", []), images, dataset.num_classes)
     first = {}
     if rivals:
-        as_trained = scores if config == own else score(_build(own, weights, dataset.num_classes), images, own.evaluation)
+        as_trained = scores if config == own else score(build.trained_method(own, weights, dataset.num_classes), images, own.evaluation)
         shares = shares_of_first([one.replicates[request["objective"]] for one in (as_trained, *(rival.scores for rival in rivals))])
         first = dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
     if request.get("pictures"):
         settings = [
-            View(settings_in_words(combinations[place][0]), _build(other, weights, dataset.num_classes), other, grid[place])
+            View(settings_in_words(combinations[place][0]), build.trained_method(other, weights, dataset.num_classes), other, grid[place])
             for place, other in _other_settings(config, [other for _, other in combinations], values)
         ]
         trials = [View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics) for rival in rivals]
@@ -120,24 +119,16 @@ def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> li
 
 def _score(configs: list[TrainConfig], weights: dict[str, Any], images: ImageStore, num_classes: int) -> list[dict[str, float]]:
     """Metrics of each configuration; those with the same method share one pass over the images."""
+    from wsol import build
     from wsol.evaluation import evaluate_settings
 
     results: dict[int, dict[str, float]] = {}
     for first in configs:
         alike = [index for index, config in enumerate(configs) if config.method == first.method and index not in results]
         if alike:
-            scored = evaluate_settings(_build(first, weights, num_classes), images, [configs[index].evaluation for index in alike])
+            scored = evaluate_settings(build.trained_method(first, weights, num_classes), images, [configs[index].evaluation for index in alike])
             results.update(zip(alike, scored, strict=True))
     return [results[index] for index in range(len(configs))]
-
-
-def _build(config: TrainConfig, weights: dict[str, Any], num_classes: int) -> Method:
-    """The method with the winner's weights, on the device; the pretrained weights that they replace are not read."""
-    from wsol import build, distributed
-
-    method = build.bare_method(config, num_classes)
-    method.load_state_dict(weights)
-    return method.to(distributed.device())
 
 
 def read_winner(best: Path) -> tuple[TrainConfig, dict[str, Any]]:

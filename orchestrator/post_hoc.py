@@ -10,6 +10,7 @@ from rich.table import Table
 
 from orchestrator import final, runs
 from orchestrator.experiment import load_experiment
+from orchestrator.formats import columns
 from orchestrator.formats import settings as settings_in_words
 from orchestrator.measure import measure, measure_settings
 from wsol.errors import InputError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.experiment import Experiment
 
 FILE = Path("best") / "post_hoc.json"
-COLUMNS = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
-"""The metrics that papers print, beside the objective."""
 
 
 def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[dict[str, Any]]:
@@ -77,7 +76,7 @@ def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -
     """Post-hoc settings (`values` and `metrics` of each) as rows, the best first, with the objective and what papers print."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("setting")
-    shown = [objective, *(name for name in COLUMNS if name in settings[0]["metrics"] and name != objective)]
+    shown = columns(objective, settings[0]["metrics"])
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for setting in sorted(settings, key=lambda setting: -setting["metrics"][objective]):

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from orchestrator.figures_winner import Curve, SizeBar
+from orchestrator.formats import columns
 from orchestrator.formats import metric as named
 from orchestrator.formats import settings as in_words
+from orchestrator.gallery import HIT
 from orchestrator.scores import Stored, read_scores
 from orchestrator.summary import Summary, TrialRow
 from wsol.errors import InputError
@@ -25,9 +27,7 @@ SIZE_METRICS = ("max_box_acc_by_size", "pxap_by_size")
 SIZE_EDGES = (4, 36)
 """Percent of the image where medium and large objects begin, unless the metric says otherwise: as in `wsol/metrics/_sizes.py`."""
 
-HIT = 0.5
 CURVE_POINTS = 100
-SETTING_METRICS = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, lis
         return [], []
     now = summary.metrics("train_fullsup").get(metric)
     used = next((setting for setting in settings if setting["metrics"][metric] == now), None)
-    names = [metric, *(name for name in SETTING_METRICS if name in settings[0]["metrics"] and name != metric)]
+    names = columns(metric, settings[0]["metrics"])
     ranked = sorted(settings, key=lambda setting: -setting["metrics"][metric])
     return names, [(in_words(one["values"]), one is used, [one["metrics"].get(name) for name in names]) for one in ranked]
 

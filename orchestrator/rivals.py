@@ -39,29 +39,25 @@ def requests(study: Study, folder: Path) -> list[dict[str, Any]]:
 
     Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be compared.
     """
-    winner = study.best()
-    complete = [trial for trial in study.trials() if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs]
-    ranked = sorted((trial for trial in complete if trial != winner), key=lambda trial: -trial.values[0])
-    found = []
-    for trial in ranked:
-        config, place = study.config_of(trial), trial_folder(folder, trial.number)
-        if winner and config.data == study.config_of(winner).data and Checkpoints(place).best:
+    found: list[dict[str, Any]] = []
+    ranked = [(trial, study.config_of(trial)) for trial in study.ranked()]
+    for trial, config in ranked[1:]:
+        place = trial_folder(folder, trial.number)
+        if config.data == ranked[0][1].data and Checkpoints(place).best:
             found.append({"number": trial.number, "config": config.model_dump(mode="json"), "folder": str(place.absolute())})
     return found[:RIVALS]
 
 
 def score_rivals(requested: Sequence[dict[str, Any]], images: ImageStore, num_classes: int) -> list[Rival]:
     """Score trials on the images that the winner is scored on."""
-    from wsol import build, distributed
+    from wsol import build
     from wsol.scoring import score
 
     found = []
     for request in requested:
         config, checkpoints = TrainConfig.model_validate(request["config"]), Checkpoints(Path(request["folder"]))
         assert checkpoints.best is not None
-        method = build.bare_method(config, num_classes)
-        method.load_state_dict(checkpoints.load(checkpoints.best)["method"])
-        method.to(distributed.device())
+        method = build.trained_method(config, checkpoints.load(checkpoints.best)["method"], num_classes)
         found.append(Rival(request["number"], config, method, score(method, images, config.evaluation)))
     return found
 

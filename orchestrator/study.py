@@ -128,12 +128,11 @@ class Study:
 
     def report(self, number: int, record: Record) -> bool:
         """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the trial is to be stopped."""
-        trial, value, epoch = self._running[number], record["objective_now"], int(record["epoch"])
+        trial = self._running[number]
         self._keep_time()
-        if not math.isfinite(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        if not _keep_epoch(trial, record):
             return False
-        trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)  # trial.report refuses several objectives
-        last = epoch >= self.experiment.trial.training.epochs
+        last = record["epoch"] >= self.experiment.trial.training.epochs
         return self._pruner is not None and not last and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
@@ -144,6 +143,8 @@ class Study:
             reason = f"{', '.join(objectives)}: not a finite number in any of {len(history)} epochs"
             self.fail(number, reason, seconds, worker)
             return reason
+        for record in finite:  # a machine may have been lost between an epoch's checkpoint and its report
+            _keep_epoch(self._running[number], record)
         best = max(finite, key=lambda record: record["objective_now"])
         facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
         self._end(number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts)
@@ -187,9 +188,14 @@ class Study:
         """Trials in the order of their numbers; only of some states if given."""
         return self._study.get_trials(deepcopy=False, states=states or None)
 
+    def ranked(self) -> list[FrozenTrial]:
+        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without those that repeat another."""
+        complete = (trial for trial in self.trials(TrialState.COMPLETE) if "repeats" not in trial.user_attrs)
+        return sorted(complete, key=lambda trial: -trial.values[0])
+
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the highest value (of the first objective), the first of equal ones."""
-        return max(self.trials(TrialState.COMPLETE), key=lambda trial: trial.values[0], default=None)
+        """The first of the ranked trials."""
+        return next(iter(self.ranked()), None)
 
     def pareto_front(self) -> list[int]:
         """With several objectives: the trials that no other is better than in all of them."""
@@ -364,9 +370,18 @@ def _describe(trial: optuna.Trial, **attributes: Any) -> None:
         trial.set_user_attr(name, value)
 
 
+def _keep_epoch(trial: optuna.Trial, record: Record) -> bool:
+    """Write the objective of an epoch into the journal; False if it is there already, or is not a number."""
+    value, epoch = record["objective_now"], int(record["epoch"])
+    if not math.isfinite(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
+        return False
+    trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)  # trial.report refuses several objectives
+    return True
+
+
 def _without_numbers(reason: str) -> str:
-    """What failures have in common that differ in an epoch or a rate."""
-    return re.sub(r"\d[\d.e+-]*", "#", reason)
+    """What failures have in common that differ in an epoch, a rate, or in how a loss left the numbers."""
+    return re.sub(r"\d[\d.e+-]*|\b(nan|inf)\b", "#", reason)
 
 
 def _now() -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import cluster, final, post_hoc, runs
+from orchestrator import cluster, final, formats, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
@@ -329,7 +329,7 @@ def dry_run(path: Path, overrides: list[str]) -> None:
     plan = cluster.plan(experiment.resources, experiment.study.trials, cluster.local_resources())
     console.print(f"\n{experiment.study.trials} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; the first points:")
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
-        values = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in task.values.items())
+        values = (f"{name}={formats.plain(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
 
 

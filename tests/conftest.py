@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from orchestrator import cli
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Launch = Callable[..., tuple[int, str, str]]
+
+STARTS_RAY = ("tests/test_search.py", "tests/test_cluster_live.py")
 
 TINY = {
     "trial": {
@@ -37,6 +41,18 @@ TINY = {
     "search": {"optim.lr": {"low": 0.001, "high": 0.1, "log": True}},
     "study": {"trials": 3},
 }
+
+
+class OneRay(LoadFileScheduling):
+    """One file after the other in each process; those that start Ray all in one, because two Rays disturb each other on a small machine."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(STARTS_RAY) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
+    """How several processes share the tests."""
+    return OneRay(config, log)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import yaml
 from orchestrator.cluster import MAXIMUM
 from orchestrator.journal import open_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -108,7 +108,8 @@ def running(folder: Path, *nodes: dict[str, object], port: int | None = None, **
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment["PATH"] = f"{Path(RAY).parent}:{environment['PATH']}"  # jobs run `python`
     environment |= {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder)}
-    first = {"gcs_server_port": port, "dashboard_port": jobs, "include_dashboard": True, "resources": {"head": 1000}, **nodes[0]}
+    ports = {"gcs_server_port": port, "dashboard_port": jobs, "dashboard_agent_listen_port": free_port()}
+    first = {**ports, "include_dashboard": True, "resources": {"head": 1000}, **nodes[0]}
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as sessions:  # sockets allow short paths only
         environment["RAY_TMPDIR"] = sessions
         command = [sys.executable, "-c", CLUSTER, json.dumps([first, *nodes[1:]])]

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 import vectors_support
 import yaml
-from pydantic import ValidationError
 from small_networks import CLASSES, random_network
 from torch import Tensor, nn
 
@@ -201,19 +200,6 @@ def test_every_published_backbone_at_several_blocks(backbone: str) -> None:
     several = [extractor(name, block=block) for name in FROM_GRADIENTS for block in blocks]
     for scores in extract_together(several, built, images, labels):
         assert torch.isfinite(scores.maps).all() and len(scores.maps) == 2
-
-
-@every_extractor
-def test_unknown_key_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="extra"):
-        plugins.load("extractor", name).Config(name=name, unknown=1)
-
-
-@every_gradient
-def test_docstring_names_its_paper_and_its_quirks(name: str) -> None:
-    text = plugins.load("extractor", name).__doc__
-    for section in ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept"):
-        assert f"\n{section}" in text, section
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------------------------

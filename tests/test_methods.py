@@ -200,19 +200,6 @@ def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None
     assert torch.equal(maps, restored)
 
 
-@every_method
-def test_unknown_key_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="extra"):
-        plugins.load("method", name).Config(name=name, unknown=1)
-
-
-@every_method
-def test_docstring_names_its_paper_and_its_quirks(name: str) -> None:
-    text = plugins.load("method", name).__doc__
-    for section in ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept"):
-        assert f"\n{section}" in text, section
-
-
 # --- two workers ------------------------------------------------------------------------------------------------------------------------
 
 

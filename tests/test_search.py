@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.journal import open_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # one Ray at a time
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 
@@ -167,10 +167,9 @@ def test_a_scheduler_stops_trials_and_a_finished_search_gets_more(space_file: Pa
 
 def test_the_same_failure_at_the_start_stops_the_search_and_is_shown_once(space_file: Path) -> None:
     words = ["study.trials=8", "backbone.batch_norm=false", "optim.head_lr_scale=1e30", "search.optim.lr={low: 0.009, high: 0.011}"]
-    code, out = launch("search", str(space_file), *words)
+    code, out = launch("search", str(space_file), *words, "resources.concurrent_trials=1")  # else the first trial may be the last to end
     assert code == 1 and out.count("the first 3 trials all failed alike") == 1 and "training diverged" in out
-    ended = len(rows("runs/tiny"))
-    assert 3 <= ended < 8 and not Path("runs/tiny/report.html").exists()
+    assert len(rows("runs/tiny")) == 3 and not Path("runs/tiny/report.html").exists()
     code, out = launch("retry", "runs/tiny", "--trial", "0")
     assert "put back: trial 0" in out
     assert [row["retry_of"] for row in rows("runs/tiny")].count("0") == 1

@@ -337,6 +337,25 @@ def test_a_study_stops_when_it_begins_with_the_same_failure(tmp_path: Path) -> N
     assert study.stopped() is None and study.unfinished() == 6
 
 
+def test_losses_that_became_infinite_or_nan_failed_alike(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 9}))
+    for number, value in enumerate(["nan", "inf", "nan"]):
+        assert study.ask() is not None
+        study.fail(number, f"the loss became {value}", 1.0, "here")
+    assert "all failed alike" in str(study.stopped())
+
+
+def test_epochs_whose_report_was_lost_with_a_machine_are_in_the_journal(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment())
+    assert study.ask() is not None
+    values = {epoch: 50.0 + epoch for epoch in (1, 2, 3)}
+    history = [{"epoch": epoch, "objective_now": value, "train_fullsup/max_box_acc_v2": value} for epoch, value in values.items()]
+    study.report(0, history[0])
+    study.report(0, history[2])
+    study.complete(0, history, 1.0, "here")
+    assert plain_optuna(tmp_path).trials[0].intermediate_values == values
+
+
 def test_different_failures_go_on_until_too_many(tmp_path: Path) -> None:
     study = create(tmp_path, experiment(study={"trials": 9, "max_failed_trials": 4}))
     for number, reason in enumerate(["a", "b", "a", "a"]):

@@ -6,13 +6,14 @@ What a plugin's `build` takes: a method `(config, inner)`, inner being the netwo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from wsol import plugins
+from wsol import distributed, plugins
 from wsol.checkpoint import read_state
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
 from wsol.data import Dataset, Split
@@ -49,6 +50,13 @@ def method(config: TrainConfig, num_classes: int) -> Method:
 def bare_method(config: TrainConfig, num_classes: int) -> Method:
     """The method with random weights, for those that replace them: nothing is downloaded or read."""
     return around(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
+
+
+def trained_method(config: TrainConfig, state: Mapping[str, Any], num_classes: int) -> Method:
+    """The method with the weights of its state dict, on this worker's device."""
+    built = bare_method(config, num_classes)
+    built.load_state_dict(state)
+    return built.to(distributed.device())
 
 
 def around(config: PluginConfig, inner: Classifier) -> Method:
