@@ -1,5 +1,6 @@
 # make demo   environment + a search on rendered images + report
 # make test   environment + tests
+# make docs   docs/methods/ from the files of the methods
 # Needs python3 >= 3.11 and make, nothing else.
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/synthetic
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench docs clean
 
 demo: $(VENV)/demo.stamp
 	@if [ -e $(RUN)/study.json ]; then $(BIN)/python launch.py resume $(RUN); \
@@ -31,6 +32,9 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.assigner --images 4
 	$(BIN)/python -m benchmarks.extractors --images 2 --runs 1
 	$(BIN)/python -m benchmarks.crf
+
+docs: $(VENV)/demo.stamp
+	$(BIN)/python -c "from pathlib import Path; from orchestrator.describe import write_pages; write_pages(Path('docs/methods'))"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -26,6 +26,7 @@ Overrides = Annotated[
 ]
 Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>, and -<variant>)")]
 Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a data set: see `list datasets`")]
+Kind = Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")]
 Root = Annotated[str, typer.Option(help="folder of data sets")]
 Address = Annotated[str | None, typer.Option(help="address of a Ray cluster, or auto; default: Ray on this machine")]
@@ -207,16 +208,34 @@ def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) ->
 
 
 @app.command("list")
-def list_plugins(kind: Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]) -> None:
+def list_plugins(kind: Kind) -> None:
     """List the plugins of a kind."""
     from wsol import plugins
 
-    kinds = {folder: name for name, folder in plugins.FOLDERS.items()}
-    if kind not in kinds:
-        raise typer.BadParameter(f"{kind}{plugins.did_you_mean(kind, list(kinds))}: use one of {', '.join(kinds)}")
-    for name in plugins.names(kinds[kind]):
-        doc = (plugins.load(kinds[kind], name).__doc__ or "").strip().splitlines()
+    one = _kind_of_plugin(kind)
+    for name in plugins.names(one):
+        doc = (plugins.load(one, name).__doc__ or "").strip().splitlines()
         typer.echo(f"{name:<20} {doc[0] if doc else ''}".rstrip())
+
+
+@app.command()
+def describe(kind: Kind, name: Annotated[str, typer.Argument(metavar="NAME", help="see `list`")]) -> None:
+    """Explain a plugin: idea, paper, symbols, what differs from the released code, settings, search spaces."""
+    from orchestrator.describe import page
+
+    try:
+        typer.echo(page(_kind_of_plugin(kind), name), nl=False)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _kind_of_plugin(folder: str) -> str:
+    from wsol import plugins
+
+    kinds = {folder: name for name, folder in plugins.FOLDERS.items()}
+    if folder not in kinds:
+        raise typer.BadParameter(f"{folder}{plugins.did_you_mean(folder, list(kinds))}: use one of {', '.join(kinds)}")
+    return kinds[folder]
 
 
 @app.command()
@@ -248,9 +267,9 @@ def prepare_data(
     name: Dataset,
     settings: Settings = None,
     root: Root = "data",
-    source: Annotated[Path | None, typer.Option(help="local archive or folder; default: download where possible")] = None,
+    source: Annotated[Path | None, typer.Option(help="folder with the archives that you have; default: ROOT/downloads")] = None,
 ) -> None:
-    """Unpack or download, convert and verify a data set."""
+    """Download what can be, say what else to get, unpack or link, verify; again goes on."""
     from orchestrator import prepare
 
     prepare.prepare_data(name, root, settings or [], source)

@@ -17,6 +17,7 @@ from orchestrator import manifest
 from orchestrator.cluster import HEAD, largest
 from orchestrator.findings import Finding
 from orchestrator.runs import versions
+from orchestrator.shipped import shipped
 from wsol.errors import InputError
 
 COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
@@ -32,7 +33,7 @@ def check_file(path: Path) -> list[Finding]:
         InputError: the file can not be read.
     """
     try:
-        text = path.read_text()
+        text = shipped(path).read_text()
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path}: {error}") from None

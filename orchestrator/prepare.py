@@ -27,7 +27,7 @@ def prepare_data(name: str, root: str, settings: list[str], source: Path | None)
 def check_data(name: str, root: str, settings: list[str]) -> None:
     """Verify a prepared data set."""
     from wsol import build
-    from wsol.data import check_tree
+    from wsol.tree import check_tree
 
     check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
 

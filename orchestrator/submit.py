@@ -82,7 +82,13 @@ def entrypoint(words: list[str], storage: str) -> str:
 
 
 def runtime_environment() -> dict[str, Any]:
-    """What travels with the job: this checkout without data and results, and which commit it is."""
+    """What travels with the job: this checkout without data and results, and which commit it is.
+
+    Raises:
+        InputError: this code is an installed package, not a checkout.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        raise InputError(f"submit: the code of a checkout travels with the job, and {ROOT} is none; run it from a clone of the repository")
     variables = {"PYTHONUNBUFFERED": "1", runs.COMMIT: json.dumps(runs.git())}
     return {"working_dir": str(ROOT), "excludes": EXCLUDES, "env_vars": variables}
 

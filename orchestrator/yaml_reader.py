@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.shipped import shipped
 from wsol.errors import InputError
 
 KeyPath = tuple[str | int, ...]
@@ -51,13 +52,14 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file. Its top key `extends`, a file name or a list of them, relative to it, names what it is merged over, see `merged`.
+    """Read a file, of the user or shipped. Its top key `extends`, a file name or a list of them, relative to it, names what it is merged over,
+    see `merged`.
 
     Raises:
         InputError: missing file, no UTF-8, bad syntax, duplicate or non-text keys, no mapping at the top, files that extend each other; with
             file and line.
     """
-    return _read(path, ())
+    return _read(shipped(path), ())
 
 
 def merged(under: Document, over: Document) -> Document:

@@ -18,11 +18,12 @@ from PIL import Image
 
 from wsol import data, metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Split, check_tree
+from wsol.data import SPLIT_FOLDERS, Dataset, Split
 from wsol.errors import InputError
 from wsol.images import ImageStore
 from wsol.loading import EvalLoader, RawBatch, TrainLoader, to_batch
 from wsol.metadata import Metadata
+from wsol.tree import check_tree
 
 COUNTS = {"train": 11, "val": 5, "test": 4}
 CLASSES = 3
@@ -417,17 +418,18 @@ def test_check_finds_missing_files_and_wrong_sizes(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         check_tree(dataset, lambda line: None)
     message = str(caught.value)
-    assert message.startswith("toy: 3 problems; run `python launch.py data prepare toy")
+    assert message.startswith("toy: the data set is not complete; run `python launch.py data prepare toy")
+    assert "train_fullsup: files of 1 of 5 images are missing:" in message and "train_fullsup: files of 1 of 5 images are damaged" in message
     assert "val/0.png: no such file" in message
     assert "val/1.png: has 21 x 16 pixels, image_sizes.txt says 20 x 16" in message
     assert "test/0.png: cannot be read" in message
 
 
-def test_check_shows_ten_problems_and_counts_the_rest(tmp_path: Path) -> None:
+def test_check_shows_some_problems_and_counts_the_rest(tmp_path: Path) -> None:
     dataset, _ = make(tmp_path)
     for path in (tmp_path / "toy" / "train").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"11 problems(?s:.*)\.\.\. and 1 more$"):
+    with pytest.raises(InputError, match=r"train_weaksup: files of 11 of 11 images are missing:(?s:.*)\.\.\. and 8 more$"):
         check_tree(dataset, lambda line: None)
 
 

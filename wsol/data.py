@@ -8,9 +8,9 @@ TrainLoader, EvalLoader           `wsol/loading.py`: the batches
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import shlex
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from wsol.config import DatasetConfig
 from wsol.errors import InputError
 from wsol.metadata import Metadata
 from wsol.opencv import cv2
-from wsol.threads import map_ahead
 from wsol.types import Annotation
 
 SPLIT_FOLDERS = {"train_weaksup": "train", "train_fullsup": "val", "test": "test"}
@@ -32,9 +31,9 @@ SPLIT_FOLDERS = {"train_weaksup": "train", "train_fullsup": "val", "test": "test
 UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What PIL raises for a damaged image."""
 
-MAX_PROBLEMS = 10
-
 Pixels = NDArray[np.uint8]
+SplitCounts = dict[str, int]
+"""Numbers of `images`, `classes`, `boxes` and `masks`; of masks, one each instance."""
 
 
 class Split:
@@ -126,15 +125,28 @@ class Dataset:
         class_names: K names, in the order of the labels.
         key: names the images in cache files; set where the same data set name can mean different images.
         remedy: what to do when files are missing.
+        published: split name -> counts that the published metadata has; what is not given may be any number.
+        test_folder: of the metadata of test, where there are several.
     """
 
     def __init__(
-        self, config: DatasetConfig, *, images: Path, metadata: Path, class_names: list[str], key: str | None = None, remedy: str | None = None
+        self,
+        config: DatasetConfig,
+        *,
+        images: Path,
+        metadata: Path,
+        class_names: list[str],
+        key: str | None = None,
+        remedy: str | None = None,
+        published: Mapping[str, SplitCounts] | None = None,
+        test_folder: str = SPLIT_FOLDERS["test"],
     ) -> None:
         self.name, self.class_names, self.num_classes = config.name, class_names, len(class_names)
         self.image_root, self.metadata_root = images, metadata
         self.key = key or config.name
         self.remedy = remedy or f"run `{prepare_command(config)}`"
+        self.published = published or {}
+        self.folders = {**SPLIT_FOLDERS, "test": test_folder}
 
     def split(self, name: str) -> Split:
         """Read one split strictly.
@@ -147,46 +159,20 @@ class Dataset:
         """
         if name not in SPLIT_FOLDERS:
             raise InputError(f"unknown split {name!r}; there are {', '.join(SPLIT_FOLDERS)}")
-        folder = self.metadata_root / SPLIT_FOLDERS[name]
+        folder = self.metadata_root / self.folders[name]
         for needed, what in ((folder, f"metadata of {name}"), (self.image_root, "images")):
             if not needed.is_dir():
                 raise InputError(f"{needed}: no such folder, it should hold the {what} of {self.name}; {self.remedy}")
         data = metadata.read(folder, annotated=name != "train_weaksup", num_classes=self.num_classes)
-        return Split(name, data, self.image_root, self.image_root, f"{self.key}-{name}")
+        images = name if folder.name == SPLIT_FOLDERS[name] else folder.name
+        return Split(name, data, self.image_root, self.image_root, f"{self.key}-{images}")
 
 
 def prepare_command(config: DatasetConfig) -> str:
-    """What the user types to get a data set."""
-    return f"python launch.py data prepare {config.name} --root {config.root}"
-
-
-def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str, dict[str, int]]:
-    """Verify a data set on the disk: all files are there, and images have the size that the metadata gives (only headers are read).
-
-    Args:
-        dataset: any.
-        log: gets one line of counts per split.
-
-    Returns:
-        split name -> counts of `images`, `classes`, `boxes` and `masks`.
-
-    Raises:
-        InputError: with up to ten problems, one a line.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    problems: list[str] = []
-    split_of: dict[str, str] = {}
-    for name in SPLIT_FOLDERS:
-        split = dataset.split(name)
-        problems += [f"{image}: is in {split_of[image]} and in {name}" for image in split.image_ids if image in split_of]
-        split_of.update(dict.fromkeys(split.image_ids, name))
-        problems += [problem for problem in map_ahead(partial(_problem, split), range(len(split)), threads=8, ahead=256) if problem]
-        counts[name] = _counts(split)
-        log(f"{dataset.name} {name}: " + ", ".join(f"{count} {what}" for what, count in counts[name].items()))
-    if problems:
-        more = [f"... and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-        raise InputError("\n".join([f"{dataset.name}: {len(problems)} problems; {dataset.remedy}", *problems[:MAX_PROBLEMS], *more]))
-    return counts
+    """What the user types to get a data set; settings of this kind of data set that are not the default are part of it."""
+    own = config.model_dump(exclude=set(DatasetConfig.model_fields), exclude_defaults=True)
+    settings = [f" {shlex.quote(f'{key}={value}')}" for key, value in own.items()]
+    return f"python launch.py data prepare {config.name} --root {config.root}{''.join(settings)}"
 
 
 def seeded_generator(*identity: object) -> torch.Generator:
@@ -223,30 +209,3 @@ def _nearest(side: int, grid: int) -> NDArray[np.int64]:
     """
     indices: NDArray[np.int64] = np.floor(np.arange(grid) * (1 / (grid / side))).astype(np.int64)
     return np.minimum(indices, side - 1)
-
-
-def _problem(split: Split, position: int) -> str | None:
-    """What is wrong with the files of one image."""
-    path, data = split.image_path(position), split.metadata
-    masks = () if data.masks is None else (*data.masks[position][0], data.masks[position][1])
-    for needed in (path, *(split.mask_root / mask for mask in masks)):
-        if not needed.is_file():
-            return f"{needed}: no such file"
-    if data.sizes is None:
-        return None
-    try:
-        with Image.open(path) as image:
-            found = image.size
-    except UNDECODABLE as error:
-        return f"{path}: cannot be read ({error})"
-    width, height = data.sizes[position].tolist()
-    return None if found == (width, height) else f"{path}: has {found[0]} x {found[1]} pixels, {metadata.SIZES} says {width} x {height}"
-
-
-def _counts(split: Split) -> dict[str, int]:
-    return {
-        "images": len(split),
-        "classes": len(np.unique(split.labels)),
-        "boxes": sum(len(boxes) for boxes in split.metadata.boxes or ()),
-        "masks": sum(len(paths) for paths, _ in split.metadata.masks or ()),
-    }

@@ -30,3 +30,9 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, hexadecimal: what publishers of archives give, against damage only."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,186 +1,295 @@
-"""What the `prepare` of several data sets needs: download, unpack, find, move and copy. No plugin."""
+"""What the `prepare` of several data sets needs: find, verify and unpack published archives, and get the metadata. No plugin.
+
+Nothing is half done after a kill: a file is written beside its place and then gets its name, and what is in place stays. So the same command
+goes on where it stopped.
+"""
 
 from __future__ import annotations
 
-import http.client
+import gzip
+import lzma
 import shutil
 import tarfile
 import time
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
 
 from wsol import files, metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS
+from wsol.data import SPLIT_FOLDERS, prepare_command
+from wsol.datasets._download import download
 from wsol.errors import InputError
 
 Log = Callable[[str], None]
-Archives = dict[tuple[str, ...], str]
+Member = tuple[str, Callable[[Path], None]]
+"""Name inside of an archive or folder, and what brings it to a path."""
 
-BYTES_AT_ONCE = 1 << 20
 SECONDS_BETWEEN_LINES = 5.0
 REFERENCE = "https://github.com/clovaai/wsolevaluation"
+RAW = "https://raw.githubusercontent.com"
+DAMAGED = (EOFError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
-def download(url: str, target: Path, sha256: str | None, log: Log) -> None:
-    """Fetch a file; an interrupted download goes on from its `.part` file.
+@dataclass(frozen=True)
+class Archive:
+    """A published archive.
 
-    Args:
-        url: http or https.
-        target: appears only when complete and right; an existing one is not fetched again.
-        sha256: hex digest the file must have; None: the digest found is logged.
-        log: gets progress and the digest.
+    Attributes:
+        name: of the file.
+        what: what it holds and where it is from.
+        folders: names of the unpacked archive; a folder of the user is linked to, not copied.
+        url: where it can be downloaded without a login; None: the user gets it.
+        size: in bytes; None: not known.
+        md5: hexadecimal; None: not known.
+    """
+
+    name: str
+    what: str
+    folders: tuple[str, ...] = ()
+    url: str | None = None
+    size: int | None = None
+    md5: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files that come from one archive.
+
+    A member of the archive belongs to a file if its path ends with the file's name there, so the folders around it do not matter.
+
+    Attributes:
+        archive: holds them.
+        target: the folder that they go to.
+        wanted: end of the path in the archive, all with the same number of parts -> path relative to `target`.
+    """
+
+    archive: Archive
+    target: Path
+    wanted: Mapping[str, str]
+
+    def missing(self) -> dict[str, str]:
+        """What of `wanted` is not in place."""
+        return {end: name for end, name in self.wanted.items() if not (self.target / name).is_file()}
+
+
+def downloads(config: DatasetConfig) -> Path:
+    """Where archives are looked for, beside `--source`, and downloaded to."""
+    return Path(config.root) / "downloads"
+
+
+def require(config: DatasetConfig, source: Path | None, archives: Iterable[Archive]) -> None:
+    """Before anything slow begins: is there everything that only the user can get?
 
     Raises:
-        InputError: no connection, the server refuses, the transfer breaks off, or the digest is another one.
+        InputError: names all files that are not, where to put them and what to run then.
     """
-    if target.exists():
+    wanted = [archive for archive in archives if archive.url is None and _find(config, source, archive) is None]
+    if not wanted:
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    try:
-        _fetch(url, part, log)
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        hint = "try again later, it goes on where it stopped, or give the file with --source"
-        raise InputError(f"{url}: cannot be downloaded ({error}); {hint}") from None
-    found = files.sha256(part)
-    if sha256 is not None and found != sha256:
-        part.unlink()
-        raise InputError(f"{url}: the file has SHA-256 {found}, expected {sha256}; it was deleted, try again")
-    log(f"{target.name}: SHA-256 {found}")
-    part.replace(target)
+    lines = [f"{config.name} needs {len(wanted)} file(s) that cannot be downloaded from here. Put into {_place_for(config, source)}:"]
+    for archive in wanted:
+        size = f"{archive.size:,} bytes" if archive.size else "size not known"
+        unpacked = f"; or, unpacked, the folder {' or '.join(archive.folders)}" if archive.folders else ""
+        lines += [f"  {archive.name} ({size}{unpacked})", f"    {archive.what}"]
+    raise InputError("\n".join([*lines, "then run again:", f"  {_command(config, source)}"]))
 
 
-def _fetch(url: str, part: Path, log: Log) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
-            return  # nothing is left to fetch
-        raise
-    with response, part.open("ab" if response.status == 206 else "wb") as file:
-        done, length = file.tell(), response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        shown = time.monotonic()
-        while block := response.read(BYTES_AT_ONCE):
-            done += file.write(block)
-            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
-                shown = time.monotonic()
-                log(f"{part.stem}: {done >> 20} of {total >> 20 if total else '?'} MiB")
-    if total is not None and done < total:
-        raise OSError(f"the connection ended after {done} of {total} bytes")
+def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Log) -> Path:
+    """The archive, or the folder it was unpacked to: found or downloaded, and verified by size and digest where they are known.
+
+    Raises:
+        InputError: it is not there, cannot be downloaded, or is damaged.
+    """
+    require(config, source, [archive])
+    found = _find(config, source, archive)
+    if found is None:
+        found = downloads(config) / archive.name
+        download(str(archive.url), found, log, md5=archive.md5)
+    elif found.is_file():
+        _verify(archive, found, log)
+    return found
+
+
+def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], log: Log) -> None:
+    """Bring the files of all parts; those that are in place stay, and an archive that has nothing more to give is not asked for.
+
+    Args:
+        config: for the messages.
+        source: folder that holds archives.
+        parts: what goes where.
+        log: gets lines of progress.
+
+    Raises:
+        InputError: an archive is missing or damaged, or has not all files.
+    """
+    needed = [(part, missing) for part in parts if (missing := part.missing())]
+    require(config, source, [part.archive for part, _ in needed])
+    for part, missing in needed:
+        found = obtain(config, source, part.archive, log)
+        left = _bring(found, missing, part.target, log)
+        if left:
+            raise InputError(
+                f"{found}: has {len(missing) - len(left)} of the {len(missing)} files that {config.name} needs from it, "
+                f"not {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}; it is not complete, or not the one that the metadata belongs to"
+            )
+
+
+def fetch_metadata(
+    config: DatasetConfig,
+    published: str,
+    target: Path,
+    source: Path | None,
+    log: Log,
+    *,
+    folders: Iterable[str] = tuple(SPLIT_FOLDERS.values()),
+    reference: str = REFERENCE,
+) -> None:
+    """Copy the text files of `<source>/metadata/<published name>/<folder>`, or download them, unless they are there already.
+
+    Args:
+        config: for the message.
+        published: name of the data set in the reference.
+        target: receives the folders.
+        source: what the user gave.
+        log: gets a line per folder.
+        folders: which.
+        reference: the repository on GitHub that has them.
+
+    Raises:
+        InputError: the files of a folder are neither in place nor in the source, and cannot be downloaded.
+    """
+    for folder in folders:
+        if (target / folder / metadata.IDS).exists():
+            continue
+        offered = _place_for(config, source) / "metadata" / published / folder
+        files_of_a_split = [metadata.LABELS, metadata.SIZES, metadata.LOCALIZATION]
+        names = [path.name for path in offered.iterdir() if path.is_file()] if offered.is_dir() else files_of_a_split
+        try:
+            for name in (*(name for name in names if name != metadata.IDS), metadata.IDS):  # with the last one, a folder is complete
+                if offered.is_dir():
+                    _copy(offered / name, target / folder / name)
+                else:
+                    download(f"{RAW}{urlsplit(reference).path}/HEAD/metadata/{published}/{folder}/{name}", target / folder / name, log)
+        except (OSError, InputError) as error:
+            why = str(error).split("; ")[0]
+            raise InputError(
+                f"{target / folder}: no metadata of {published} ({why}). Get the folder metadata/{published} of {reference}, put it into "
+                f"{offered.parent} and run `{_command(config, source)}`"
+            ) from None
+        log(f"{target / folder}: metadata of {published}")
 
 
 def unpack(archive: Path, target: Path, log: Log) -> None:
-    """Unpack a zip or tar file; members that point outside the target are refused.
+    """Unpack a whole zip or tar file; members that point outside the target are refused.
 
     Raises:
         InputError: the file is no archive, or damaged.
     """
     log(f"unpacking {archive}")
     target.mkdir(parents=True, exist_ok=True)
-    try:
+    with readable(archive):
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 opened.extractall(target)
         else:
             with tarfile.open(archive) as opened_tar:
                 opened_tar.extractall(target, filter="data")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+
+
+@contextmanager
+def readable(archive: Path) -> Iterator[None]:
+    """What goes wrong with an archive inside of the block is an InputError that says so."""
+    try:
+        yield
+    except DAMAGED as error:
         raise InputError(f"{archive}: cannot be unpacked ({error}); the file may be damaged or cut short, get it again") from None
+    except OSError as error:
+        raise InputError(f"{archive}: cannot be unpacked ({error}); what is done stays, the same command goes on") from None
 
 
-def find(source: Path | None, names: tuple[str, ...], config: DatasetConfig, what: str) -> Path:
-    """A file or folder of one of these names in the source folder.
-
-    Raises:
-        InputError: there is none; the message says what to get and where to put it.
-    """
-    for name in names if source is not None else ():
-        if (found := Path(source or "") / name).exists():
-            return found
-    raise InputError(
-        f"{config.name} needs {' or '.join(names)}: {what}. Put it into one folder with the other archives and run "
-        f"`python launch.py data prepare {config.name} --root {config.root} --source THAT_FOLDER`"
-    )
+def members(place: Path) -> Iterator[Member]:
+    """The files of a folder, a zip or a tar file, in their order."""
+    if place.is_dir():
+        yield from ((path.relative_to(place).as_posix(), partial(_link, path)) for path in sorted(place.rglob("*")) if path.is_file())
+    elif zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as opened:
+            yield from ((info.filename, partial(_place, partial(opened.open, info))) for info in opened.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(place) as opened_tar:
+            yield from ((member.name, partial(_place, partial(_open, opened_tar, member))) for member in opened_tar if member.isreg())
 
 
-def gather(config: DatasetConfig, source: Path | None, archives: Archives, names: list[str], target: Path, log: Log) -> None:
-    """Bring files to `target / name` from archives or unpacked folders; what is in place stays.
-
-    A file belongs to a name if its path ends with it, so the folders around it in the archive do not matter. Unpacked folders of the user are
-    copied from, never moved.
-
-    Args:
-        config: for the messages.
-        source: folder that holds the archives.
-        archives: possible names in that folder -> what it is and where to get it.
-        names: relative paths, all with the same number of parts.
-        target: made if absent.
-        log: gets lines of progress.
-
-    Raises:
-        InputError: an archive is missing or damaged, or after all of them a file is missing.
-    """
-    missing = [name for name in names if not (target / name).is_file()]
-    temporary = target.with_name(f".{target.name}.tmp")
-    for choices, what in archives.items():
-        if not missing:
-            break
-        found = find(source, choices, config, what)
-        if found.is_dir():
-            missing = _place(missing, found, target, shutil.copy2)
-            continue
-        shutil.rmtree(temporary, ignore_errors=True)
-        unpack(found, temporary, log)
-        missing = _place(missing, temporary, target, shutil.move)
-        shutil.rmtree(temporary)
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(names)} files of {config.name} are in none of the archives, the first: {', '.join(missing[:3])}; "
-            "the archives are not the ones that the metadata belongs to, or they are not complete"
-        )
+def _place_for(config: DatasetConfig, source: Path | None) -> Path:
+    """Where the user puts archives."""
+    if source is None:
+        return downloads(config)
+    return source.parent if source.is_file() else source
 
 
-def _place(names: list[str], folder: Path, target: Path, bring: Callable[[Path, Path], object]) -> list[str]:
-    """Bring the named files that are somewhere in the folder; returns the names that are not."""
-    depth = names[0].count("/") + 1
-    found = {"/".join(path.parts[-depth:]): path for path in folder.rglob("*") if path.is_file()}
-    for name in names:
-        if name in found:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            bring(found[name], target / name)
-    return [name for name in names if name not in found]
+def _find(config: DatasetConfig, source: Path | None, archive: Archive) -> Path | None:
+    choices = (place / name for place in (_place_for(config, source), downloads(config)) for name in (*archive.folders, archive.name))
+    return next((choice for choice in choices if choice.exists()), None)
 
 
-def copy_metadata(config: DatasetConfig, published: str, target: Path, source: Path | None, log: Log, *, generated: tuple[str, ...] = ()) -> None:
-    """Copy the text files of train, val and test from `<source>/metadata/<published name>`, unless they are there already.
+def _command(config: DatasetConfig, source: Path | None) -> str:
+    return prepare_command(config) + (f" --source {source}" if source is not None else "")
 
-    Args:
-        config: for the message.
-        published: name of the data set in the reference.
-        target: receives the folders train, val and test.
-        source: what the user gave.
-        log: gets a line per folder.
-        generated: folders that may be absent, since `prepare` makes them.
 
-    Raises:
-        InputError: a folder is neither in place nor in the source.
-    """
-    for folder in SPLIT_FOLDERS.values():
-        if (target / folder / metadata.IDS).exists():
-            continue
-        offered = None if source is None else source / "metadata" / published / folder
-        if offered is not None and offered.is_dir():
-            shutil.copytree(offered, target / folder, dirs_exist_ok=True)
-            log(f"copied {offered} to {target / folder}")
-        elif folder not in generated:
-            raise InputError(
-                f"{target / folder}: no metadata of {published}. Get the folder metadata/{published} of {REFERENCE}, put it into "
-                f"SOURCE/metadata/{published} and run `python launch.py data prepare {config.name} --root {config.root} --source SOURCE`"
-            )
+def _verify(archive: Archive, path: Path, log: Log) -> None:
+    again = "it is damaged, cut short or another file: get it again, or unpack it yourself and give the folder"
+    size = path.stat().st_size
+    if archive.size not in (None, size):
+        raise InputError(f"{path}: has {size:,} bytes, the published file {archive.size:,}; {again}")
+    if archive.md5 is not None:
+        log(f"{path.name}: verifying {size >> 20} MiB")
+        if (found := files.md5(path)) != archive.md5:
+            raise InputError(f"{path}: has MD5 {found}, the published file {archive.md5}; {again}")
+
+
+def _bring(place: Path, missing: Mapping[str, str], target: Path, log: Log) -> list[str]:
+    """Bring the missing files that are there; returns the ends of the paths of those that are not."""
+    log(f"{place}: bringing {len(missing)} files to {target}")
+    depth, left, shown = next(iter(missing)).count("/") + 1, dict(missing), time.monotonic()
+    with readable(place):
+        for name, bring in members(place):
+            wanted = left.pop("/".join(name.split("/")[-depth:]), None)
+            if wanted is not None:
+                bring(target / wanted)
+            if not left:
+                break
+            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
+                shown = time.monotonic()
+                log(f"{place.name}: {len(missing) - len(left)} of {len(missing)} files")
+    return list(left)
+
+
+def _link(source: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)  # a link whose file is gone
+    path.symlink_to(source.resolve())
+
+
+def _copy(source: Path, path: Path) -> None:
+    with source.open("rb") as file:
+        _place(lambda: file, path)
+
+
+def _place(open_source: Callable[[], IO[bytes]], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with open_source() as source, part.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    part.replace(path)
+
+
+def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    opened = archive.extractfile(member)
+    assert opened is not None  # only files are asked for
+    return opened

@@ -1,13 +1,15 @@
 """CUB-200-2011 with CUBV2: 200 bird species, one box per image.
 
 *Splits.* train_weaksup and test are the official ones (Wah et al., 2011; 5,994 and 5,794 images); train_fullsup is CUBV2 (1,000 images from
-Flickr, boxes by Choe et al., CVPR 2020), which has 3 to 6 images per class.
+Flickr, boxes by Choe et al., CVPR 2020), which has 3 to 6 images per class. The test images have no object below 4 % of the image; CUBSmall
+(Hwang et al., Neurocomputing 2025; 197 images) has such objects only: `test_images` takes it in their place or beside them, never to select.
 
-*Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158 and `CUBV2.tar`, linked from `dataset/prepare_cub.sh` of
-https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). The images belong to their photographers: CUB for
-non-commercial research and education, CUBV2 under the Creative Commons licences listed in `release/CUBV2_image_licenses.txt` there.
+*Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158, which `prepare` downloads, and `CUBV2.tar`, linked from
+`dataset/prepare_cub.sh` of https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). `CUBSmall.zip` and its metadata are
+linked from https://github.com/dongjunhwang/small_object_wsol. The images belong to their photographers: CUB for non-commercial research and
+education, CUBV2 and CUBSmall under the Creative Commons licences listed beside their metadata.
 
-*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in `<root>/metadata/CUB/{train,val,test}`.
+*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in `<root>/metadata/CUB/{train,val,test,small}`.
 """
 
 from __future__ import annotations
@@ -16,15 +18,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, check_tree, prepare_command
+from wsol.data import Dataset, prepare_command
 from wsol.datasets import _prepare
+from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
+from wsol.tree import check_tree
 
-ARCHIVES: _prepare.Archives = {
-    ("CUB_200_2011", "CUB_200_2011.tgz"): "the images of CUB-200-2011, from https://data.caltech.edu/records/65de6-vp158",
-    ("CUBV2", "CUBV2.tar"): f"the images of CUBV2, linked from dataset/prepare_cub.sh of {_prepare.REFERENCE}",
+CUB = Archive(
+    "CUB_200_2011.tgz",
+    "the images of CUB-200-2011, from https://data.caltech.edu/records/65de6-vp158",
+    folders=("CUB_200_2011",),
+    url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+    size=1150585339,
+    md5="97eceeb196236b17998738112f37df78",
+)
+CUBV2 = Archive("CUBV2.tar", f"the images of CUBV2, linked from dataset/prepare_cub.sh of {_prepare.REFERENCE}", folders=("CUBV2",))
+SMALL_REFERENCE = "https://github.com/dongjunhwang/small_object_wsol"
+CUB_SMALL = Archive("CUBSmall.zip", f"the images of CUBSmall, linked from dataset/prepare_cub.sh of {SMALL_REFERENCE}", folders=("CUBSmall",))
+
+TEST_FOLDERS = {"official": "test", "small": "small", "both": "test_and_small"}
+COUNTS = {
+    "train": {"images": 5994, "classes": 200},
+    "val": {"images": 1000, "classes": 200, "boxes": 1000},
+    "test": {"images": 5794, "classes": 200, "boxes": 5794},
+    "small": {"images": 197, "classes": 197, "boxes": 197},
+    "test_and_small": {"images": 5991, "classes": 200, "boxes": 5991},
 }
 
 
@@ -33,30 +55,62 @@ class Config(DatasetConfig):
 
     Attributes:
         metadata: holds train, val and test; null: `<root>/metadata/CUB`.
+        test_images: those of CUB (`official`), those of CUBSmall (`small`), or `both` together.
     """
 
     name: Literal["cub"] = "cub"
     metadata: str | None = None
+    test_images: Literal["official", "small", "both"] = "official"
 
 
 def build(config: Config) -> Dataset:
     """The data set; class names come from the folders of the images."""
-    tree = _metadata_root(config)
-    if not (tree / "test").is_dir():
-        raise InputError(f"{tree / 'test'}: no such folder, it should hold the metadata of cub; run `{prepare_command(config)}`")
+    tree, folder = _metadata_root(config), TEST_FOLDERS[config.test_images]
+    for needed in {"test", folder}:
+        if not (tree / needed).is_dir():
+            raise InputError(f"{tree / needed}: no such folder, it should hold the metadata of cub; run `{prepare_command(config)}`")
     test = metadata.read(tree / "test", annotated=True, num_classes=200)
     names = {label: name.split("/")[0] for name, label in zip(test.image_ids, test.labels.tolist(), strict=True)}
     readable = [names.get(label, f"{label + 1:03}").split(".", 1)[-1].replace("_", " ") for label in range(200)]
-    return Dataset(config, images=Path(config.root) / "CUB", metadata=tree, class_names=readable)
+    published = {"train_weaksup": COUNTS["train"], "train_fullsup": COUNTS["val"], "test": COUNTS[folder]}
+    return Dataset(
+        config,
+        images=Path(config.root) / "CUB",
+        metadata=tree,
+        class_names=readable,
+        published=None if config.metadata else published,
+        test_folder=folder,
+    )
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Unpack both archives of the source folder, copy `<source>/metadata/CUB`, verify."""
-    _prepare.copy_metadata(config, "CUB", _metadata_root(config), source, log)
-    data = build(config)
-    listed = [metadata.read(data.metadata_root / folder, annotated=False).image_ids for folder in SPLIT_FOLDERS.values()]
-    _prepare.gather(config, source, ARCHIVES, [name for names in listed for name in names], data.image_root, log)
-    check_tree(data, log)
+    """Get the metadata and the archives, in `source` or downloaded, bring every listed image to its place, verify."""
+    tree, images = _metadata_root(config), Path(config.root) / "CUB"
+    if config.metadata is None:
+        _prepare.fetch_metadata(config, "CUB", tree, source, log)
+    parts = [Part(CUB, images, _listed(tree, "train", "test")), Part(CUBV2, images, _listed(tree, "val"))]
+    if config.test_images != "official":
+        _prepare.fetch_metadata(config, "CUB", tree, source, log, folders=["small"], reference=SMALL_REFERENCE)
+        metadata.write(tree / "test_and_small", _joined(tree / "test", tree / "small"))
+        parts.append(Part(CUB_SMALL, images, _listed(tree, "small")))
+    _prepare.gather(config, source, parts, log)
+    check_tree(build(config), log)
+
+
+def _listed(tree: Path, *folders: str) -> dict[str, str]:
+    return {name: name for folder in folders for name in metadata.read(tree / folder, annotated=False).image_ids}
+
+
+def _joined(*folders: Path) -> metadata.Metadata:
+    parts = [metadata.read(folder, annotated=True, num_classes=200) for folder in folders]
+    return metadata.Metadata(
+        folders[0],
+        tuple(name for part in parts for name in part.image_ids),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.sizes for part in parts if part.sizes is not None]),
+        tuple(boxes for part in parts for boxes in part.boxes or ()),
+        None,
+    )
 
 
 def _metadata_root(config: Config) -> Path:

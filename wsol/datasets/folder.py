@@ -15,8 +15,9 @@ from pydantic import Field
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, check_tree
+from wsol.data import SPLIT_FOLDERS, Dataset
 from wsol.errors import InputError
+from wsol.tree import check_tree
 
 
 class Config(DatasetConfig):

@@ -4,9 +4,10 @@
 "Threshold0.7" (Recht et al., ICML 2019; 10,000 images, boxes by Choe et al., CVPR 2020), which lies in the folder `val2`.
 
 *Sources.* `ILSVRC2012_img_train.tar` and `ILSVRC2012_img_val.tar` from https://image-net.org/download.php, behind a login, for
-non-commercial research and education; `imagenetv2-threshold0.7.tar.gz` from https://huggingface.co/datasets/vaishaal/ImageNetV2; the
-metadata from https://github.com/clovaai/wsolevaluation (MIT licence). The archive of ImageNetV2 now names its images by a hash; the
-file `mapping.txt` (rows `<k>/<j>.jpeg, <k>/<hash>.jpeg`) belongs beside the metadata of `val` and gives them their published names back.
+non-commercial research and education; the folders `train` and `val` of an unpacked ImageNet, `val` flat or sorted by class, are linked to.
+`imagenetv2-threshold0.7.tar.gz` from https://huggingface.co/datasets/vaishaal/ImageNetV2 and the metadata from
+https://github.com/clovaai/wsolevaluation (MIT licence) are downloaded. The archive of ImageNetV2 now names its images by a hash; the
+file `mapping.txt` (rows `<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and gives them their published names back.
 Sorted order does not: the boxes would silently belong to other images.
 
 *Layout.* `<root>/ILSVRC/train/<wnid>/*.JPEG`, `<root>/ILSVRC/val/ILSVRC2012_val_*.JPEG`, `<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in
@@ -17,24 +18,50 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from wsol import metadata
+from wsol import files, metadata
 from wsol.config import DatasetConfig
-from wsol.data import Dataset, check_tree
+from wsol.data import Dataset
 from wsol.datasets import _prepare
+from wsol.datasets._download import download
+from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
 from wsol.metadata import Metadata
+from wsol.tree import check_tree
 
 CLASSES = 1000
+COUNTS = {
+    "train_weaksup": {"images": 1281167, "classes": 1000},
+    "train_fullsup": {"images": 10000, "classes": 1000, "boxes": 18532},
+    "test": {"images": 50000, "classes": 1000, "boxes": 80477},
+}
 LOGIN = "from https://image-net.org/download.php, after a login"
-V2 = "ImageNetV2 Threshold0.7, from https://huggingface.co/datasets/vaishaal/ImageNetV2"
+TRAIN = Archive(
+    "ILSVRC2012_img_train.tar",
+    f"the training images, {LOGIN}",
+    folders=("ILSVRC2012_img_train", "train"),
+    size=147897477120,
+    md5="1d675b47d978889d74fa0da5fadfb00e",
+)
+VAL = Archive(
+    "ILSVRC2012_img_val.tar",
+    f"the validation images, {LOGIN}",
+    folders=("ILSVRC2012_img_val", "val"),
+    size=6744924160,
+    md5="29b22e2961454d5413ddabcf34fc5622",
+)
+V2 = Archive(
+    "imagenetv2-threshold0.7.tar.gz",
+    "ImageNetV2 Threshold0.7, from https://huggingface.co/datasets/vaishaal/ImageNetV2",
+    folders=("imagenetv2-threshold0.7-format-val", "imagenetv2-threshold0.7"),
+    url="https://huggingface.co/datasets/vaishaal/ImageNetV2/resolve/main/imagenetv2-threshold0.7.tar.gz",
+)
 MAPPING = "https://raw.githubusercontent.com/clovaai/wsolevaluation/e9972606b18064ea886f098f2b5b29b9ade75f09/metadata/ILSVRC/val/mapping.txt"
-V2_FOLDERS = ("imagenetv2-threshold0.7-format-val", "imagenetv2-threshold0.7")
 
 
 class Config(DatasetConfig):
@@ -53,25 +80,34 @@ def build(config: Config) -> Dataset:
     from torchvision.models import ResNet50_Weights  # slow to import, and only the names are needed
 
     names = list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
-    return Dataset(config, images=_images(config), metadata=_metadata_root(config), class_names=names)
+    published = None if config.metadata else COUNTS
+    return Dataset(config, images=_images(config), metadata=_metadata_root(config), class_names=names, published=published)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Unpack the three archives of the source folder, copy `<source>/metadata/ILSVRC`, verify; what is in place is kept."""
-    _prepare.copy_metadata(config, "ILSVRC", _metadata_root(config), source, log, generated=("train",))
-    images = _images(config)
-    images.mkdir(parents=True, exist_ok=True)
-    if not (images / "val").is_dir():
-        archive = _prepare.find(source, ("ILSVRC2012_img_val.tar",), config, f"the validation images, {LOGIN}")
-        _unpack_whole(archive, images / "val", log)
-    if not (images / "val2").is_dir():
-        _bring_v2(config, source, images / "val2", log)
-    if not (images / "train").is_dir():
-        archive = _prepare.find(source, ("ILSVRC2012_img_train.tar",), config, f"the training images, {LOGIN}")
-        _unpack_train(archive, images / "train", log)
-    if not (_metadata_root(config) / "train" / metadata.IDS).is_file():
-        _write_train_metadata(images, _metadata_root(config) / "train", log)
+    """Get the metadata and the archives, in `source` or downloaded, bring every image to its place, verify; what is in place stays."""
+    tree, images = _metadata_root(config), _images(config)
+    if config.metadata is None:
+        offers_train = source is not None and (source / "metadata" / "ILSVRC" / "train" / metadata.IDS).is_file()
+        _prepare.fetch_metadata(config, "ILSVRC", tree, source, log, folders=["val", "test", *(["train"] if offers_train else [])])
+    validation = Part(VAL, images / "val", {name.rsplit("/", 1)[-1]: name.rsplit("/", 1)[-1] for name in _listed(tree / "test")})
+    v2 = Part(V2, images / "val2", {name.removeprefix("val2/"): name.removeprefix("val2/") for name in _listed(tree / "val")})
+    train = images / "train"
+    absent = [part.archive for part in (validation, v2) if part.missing()] + ([] if train.is_dir() else [TRAIN])
+    _prepare.require(config, source, absent)
+    if v2.missing():
+        place = _prepare.obtain(config, source, V2, log)
+        v2 = Part(V2, v2.target, _renamed(v2.wanted, place, tree / "val" / "mapping.txt", source, log))
+    _prepare.gather(config, source, [validation, v2], log)
+    if not train.is_dir():
+        _bring_train(_prepare.obtain(config, source, TRAIN, log), train, log)
+    if not (tree / "train" / metadata.IDS).is_file():
+        _write_train_metadata(images, tree / "train", log)
     check_tree(build(config), log)
+
+
+def _listed(folder: Path) -> tuple[str, ...]:
+    return metadata.read(folder, annotated=False).image_ids
 
 
 def _images(config: Config) -> Path:
@@ -82,64 +118,69 @@ def _metadata_root(config: Config) -> Path:
     return Path(config.metadata) if config.metadata else Path(config.root) / "metadata" / "ILSVRC"
 
 
-def _unpack_whole(archive: Path, target: Path, log: Callable[[str], None]) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    _prepare.unpack(archive, temporary, log)
-    temporary.rename(target)
-
-
-def _unpack_train(archive: Path, target: Path, log: Callable[[str], None]) -> None:
-    """The archive holds one archive per class, read in place; a class that is complete is not unpacked again."""
+def _bring_train(place: Path, target: Path, log: Callable[[str], None]) -> None:
+    """Link to a folder of classes, or unpack the archive, which holds one archive per class; a class that is complete is not unpacked again."""
+    if place.is_dir():
+        _require_classes(place)
+        target.symlink_to(place.resolve())
+        log(f"{target}: a link to {place}")
+        return
     temporary = target.with_name(".train.tmp")
-    try:
-        with tarfile.open(archive) as outer:
-            for member in outer:
-                wnid, inner = Path(member.name).stem, outer.extractfile(member)
-                if inner is None or (temporary / wnid).is_dir():
-                    continue
-                log(f"unpacking {wnid}")
-                part = temporary / f".{wnid}"
-                with tarfile.open(fileobj=inner) as images:
-                    images.extractall(part, filter="data")
-                part.rename(temporary / wnid)
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); the file may be damaged or cut short, get it again") from None
+    with _prepare.readable(place), tarfile.open(place) as outer:
+        for member in outer:
+            wnid, inner = Path(member.name).stem, outer.extractfile(member)
+            if inner is None or (temporary / wnid).is_dir():
+                continue
+            part = target.with_name(".train.class.tmp")
+            shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+            with tarfile.open(fileobj=inner) as images:
+                images.extractall(part, filter="data")
+            temporary.mkdir(exist_ok=True)
+            part.rename(temporary / wnid)
+            log(f"{wnid}: unpacked")
+    _require_classes(temporary)
     temporary.rename(target)
 
 
-def _bring_v2(config: Config, source: Path | None, target: Path, log: Callable[[str], None]) -> None:
-    found = _prepare.find(source, (*V2_FOLDERS, "imagenetv2-threshold0.7.tar.gz"), config, V2)
-    temporary = target.with_name(".val2.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    if found.is_dir():
-        shutil.copytree(found, temporary / found.name)
-    else:
-        _prepare.unpack(found, temporary, log)
-    inner = next((temporary / name for name in V2_FOLDERS if (temporary / name).is_dir()), None)
-    if inner is None:
-        raise InputError(f"{found}: holds neither {' nor '.join(V2_FOLDERS)}; expected {V2}")
-    if not (inner / "0" / "0.jpeg").is_file():
-        _rename_v2(inner, _metadata_root(config) / "val" / "mapping.txt")
-    inner.rename(target)
-    shutil.rmtree(temporary)
+def _require_classes(folder: Path) -> None:
+    found = sum(path.is_dir() for path in folder.iterdir())
+    if found != CLASSES:
+        raise InputError(f"{folder}: holds {found} folders of classes instead of {CLASSES}; {TRAIN.name} is not complete, get it again")
 
 
-def _rename_v2(folder: Path, mapping: Path) -> None:
-    if not mapping.is_file():
-        raise InputError(f"{mapping}: no such file. The images of ImageNetV2 are named by a hash, and this file has their names: {MAPPING}")
-    for number, line in enumerate(mapping.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) != 2 or not (folder / fields[1]).is_file():
-            raise InputError(f"{mapping}:{number}: expected `<k>/<j>.jpeg, <k>/<hash>.jpeg` with an existing second file, got {line!r}")
-        (folder / fields[1]).rename(folder / fields[0])
+def _renamed(wanted: Mapping[str, str], place: Path, mapping: Path, source: Path | None, log: Callable[[str], None]) -> dict[str, str]:
+    """What the images are called in this archive -> their published names."""
+    with _prepare.readable(place):
+        first = next((name for name, _ in _prepare.members(place) if name.endswith(".jpeg")), "")
+    if Path(first).stem.isdigit():
+        return dict(wanted)
+    if source is not None and (source / "mapping.txt").is_file() and not mapping.is_file():
+        files.write_text(mapping, (source / "mapping.txt").read_text(encoding="utf-8"))
+    download(MAPPING, mapping, log)
+    found = _read_mapping(mapping)
+    lost = [name for name in wanted if name not in found]
+    if lost:
+        raise InputError(
+            f"{mapping}: has no row for {len(lost)} of {len(wanted)} images of ImageNetV2, the first: {lost[0]}; delete it, get {MAPPING}"
+        )
+    return {found[name]: name for name in wanted}
+
+
+def _read_mapping(path: Path) -> dict[str, str]:
+    """Published name -> name in the archive."""
+    rows = [[field.strip() for field in line.split(",")] for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 2:
+            raise InputError(f"{path}:{number}: expected `<k>/<j>.jpeg, <k>/<hash>.jpeg`, got {', '.join(row)!r}; delete it, get {MAPPING}")
+    return dict(rows)
 
 
 def _write_train_metadata(images: Path, folder: Path, log: Callable[[str], None]) -> None:
+    _require_classes(images / "train")
     wnids = sorted(path.name for path in (images / "train").iterdir() if path.is_dir())
-    if len(wnids) != CLASSES:
-        raise InputError(f"{images / 'train'}: holds {len(wnids)} classes instead of {CLASSES}; unpack ILSVRC2012_img_train.tar again")
-    files = [(f"train/{wnid}/{path.name}", label) for label, wnid in enumerate(wnids) for path in sorted((images / "train" / wnid).glob("*.JPEG"))]
-    log(f"writing {folder} from the {len(files)} images of {images / 'train'}")
-    names, labels = zip(*files, strict=True)
+    listed = [(f"train/{wnid}/{path.name}", label) for label, wnid in enumerate(wnids) for path in sorted((images / "train" / wnid).glob("*.JPEG"))]
+    if len(listed) != (count := COUNTS["train_weaksup"]["images"]):
+        raise InputError(f"{images / 'train'}: holds {len(listed)} images instead of {count}; it is not complete")
+    log(f"{folder}: made from the {len(listed)} images of {images / 'train'}")
+    names, labels = zip(*listed, strict=True)
     metadata.write(folder, Metadata(folder, names, np.array(labels, dtype=np.int64), None, None, None))

@@ -18,15 +18,21 @@ from typing import Literal
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, check_tree, prepare_command
+from wsol.data import SPLIT_FOLDERS, Dataset, prepare_command
 from wsol.datasets import _prepare
+from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
+from wsol.tree import check_tree
 
-ARCHIVES: _prepare.Archives = {
-    ("OpenImages_annotations", "OpenImages_annotations.zip"): f"the masks, linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}",
-    ("OpenImages_images", "OpenImages_images.zip"): f"the images, linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}",
-}
+LINKED = f"linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}"
+IMAGES = Archive("OpenImages_images.zip", f"the images, {LINKED}", folders=("OpenImages_images",))
+MASKS = Archive("OpenImages_annotations.zip", f"the masks, {LINKED}", folders=("OpenImages_annotations",))
 CLASSES = 100
+COUNTS = {
+    "train_weaksup": {"images": 29819, "classes": 100},
+    "train_fullsup": {"images": 2500, "classes": 100, "masks": 3854},
+    "test": {"images": 5000, "classes": 100, "masks": 7632},
+}
 
 
 class Config(DatasetConfig):
@@ -48,19 +54,24 @@ def build(config: Config) -> Dataset:
     test = metadata.read(tree / "test", annotated=True, num_classes=CLASSES)
     mids = {label: Path(name).parent.name for name, label in zip(test.image_ids, test.labels.tolist(), strict=True)}
     names = [mids.get(label, str(label)) for label in range(CLASSES)]
-    return Dataset(config, images=Path(config.root) / "OpenImages", metadata=tree, class_names=names)
+    published = None if config.metadata else COUNTS
+    return Dataset(config, images=Path(config.root) / "OpenImages", metadata=tree, class_names=names, published=published)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Unpack both archives of the source folder, copy `<source>/metadata/OpenImages`, verify."""
-    _prepare.copy_metadata(config, "OpenImages", _metadata_root(config), source, log)
-    data = build(config)
-    names: list[str] = []
+    """Get the metadata, bring every listed image and mask from the archives to its place, verify."""
+    tree, target = _metadata_root(config), Path(config.root) / "OpenImages"
+    if config.metadata is None:
+        _prepare.fetch_metadata(config, "OpenImages", tree, source, log)
+    images: list[str] = []
+    masks: list[str] = []
     for split, folder in SPLIT_FOLDERS.items():
-        rows = metadata.read(data.metadata_root / folder, annotated=split != "train_weaksup", num_classes=CLASSES)
-        names += [*rows.image_ids, *(path for paths, ignore in rows.masks or () for path in (*paths, ignore))]
-    _prepare.gather(config, source, ARCHIVES, names, data.image_root, log)
-    check_tree(data, log)
+        rows = metadata.read(tree / folder, annotated=split != "train_weaksup", num_classes=CLASSES)
+        images += rows.image_ids
+        masks += [path for paths, ignore in rows.masks or () for path in (*paths, ignore)]
+    parts = [Part(archive, target, {name: name for name in names}) for archive, names in ((MASKS, masks), (IMAGES, images))]
+    _prepare.gather(config, source, parts, log)
+    check_tree(build(config), log)
 
 
 def _metadata_root(config: Config) -> Path:

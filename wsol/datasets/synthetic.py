@@ -31,8 +31,9 @@ from pydantic import Field
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, check_tree
+from wsol.data import SPLIT_FOLDERS, Dataset
 from wsol.metadata import Metadata
+from wsol.tree import check_tree
 
 FORMAT = 1
 """Raise it whenever a rendered pixel changes: the folder gets another name, and old results are not mixed with new ones."""

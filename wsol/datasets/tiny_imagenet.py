@@ -27,13 +27,15 @@ from pydantic import Field
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import Dataset, check_tree, prepare_command
+from wsol.data import Dataset, prepare_command
 from wsol.datasets import _prepare
 from wsol.errors import InputError
 from wsol.metadata import Metadata
+from wsol.tree import check_tree
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE_FOLDER = "tiny-imagenet-200"
+ARCHIVE = _prepare.Archive(f"{ARCHIVE_FOLDER}.zip", f"the images, from {URL}", folders=(ARCHIVE_FOLDER,), url=URL)
 SIDE = 64
 
 Row = tuple[str, int, list[int]]
@@ -92,13 +94,9 @@ def _folder(config: Config) -> Path:
 
 
 def _source(config: Config, source: Path | None, log: Callable[[str], None]) -> Path:
-    if source is None:
-        archive = Path(config.root) / ".downloads" / f"{ARCHIVE_FOLDER}.zip"
-        _prepare.download(URL, archive, None, log)
-        return archive
-    if source.is_file() or (source / "wnids.txt").is_file():
+    if source is not None and (source.is_file() or (source / "wnids.txt").is_file()):
         return source
-    return _prepare.find(source, (ARCHIVE_FOLDER, f"{ARCHIVE_FOLDER}.zip"), config, f"the archive {URL}, unpacked or not")
+    return _prepare.obtain(config, source, ARCHIVE, log)
 
 
 def _bring(source: Path, target: Path, log: Callable[[str], None]) -> None:

@@ -1,0 +1,133 @@
+"""What the search costs beside its trainings: per trial, against a bare loop over the same training calls and against plain Ray Tune.
+
+    python -m benchmarks.orchestration [--trials 12] [--epochs 3]
+
+The trainings are real ones of a small network on rendered images. All three run them one at a time: `loop` in this process, `search` through our
+study and reused actors, `plain` through a Ray Tune function of its own for each trial. Ray is started once for both and not counted; what it takes
+is printed. The last row is our search with as many trials at a time as there are cores, which should leave none idle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator import cluster, runs
+from orchestrator.experiment import Experiment, Loaded, parse_experiment
+from orchestrator.progress import Progress
+from orchestrator.study import Study
+from orchestrator.trial import to_wire
+from wsol.config import TrainConfig
+from wsol.training import train
+
+TRIAL_SECONDS = 60
+"""Length of the trial whose share is printed."""
+
+EXPERIMENT = """
+trial:
+  method: {name: cam}
+  backbone: {name: tiny, stride: 8, width: 16}
+  data: {name: synthetic, classes: 4, train_images: 40, fullsup_images: 10, test_images: 4, side: 64, image_size: 64, resize_size: 72}
+  optim: {lr: 0.01}
+  training: {batch_size: 8}
+search: {optim.lr: {low: 0.001, high: 0.1, log: true}}
+study: {sampler: random}
+"""
+
+
+def main() -> None:
+    """Print seconds per trial for each way to run the same trials."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=3)
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with TemporaryDirectory() as place:
+        experiment = parse_experiment(EXPERIMENT, "benchmark")
+        training = experiment.trial.training.model_copy(update={"epochs": options.epochs})
+        data = experiment.trial.data.model_copy(update={"root": place})
+        trial = experiment.trial.model_copy(update={"training": training, "data": data})
+        study = experiment.study.model_copy(update={"trials": options.trials})
+        measure(experiment.model_copy(update={"trial": trial, "study": study}), Path(place))
+
+
+def measure(experiment: Experiment, place: Path) -> None:
+    """Run the trials each way and print a row for each."""
+    train(experiment.trial, place / "warm", experiment.study.objectives[0])  # renders the images, loads the packages
+    loop = timed(lambda: run_loop(experiment, place / "loop"))
+    begun = time.perf_counter()
+    with cluster.connected(None) as resources:
+        print(f"Ray starts in {time.perf_counter() - begun:.1f} s (once for a search)")
+        cores = int(resources["CPU"])
+        seconds = {
+            "loop": loop,
+            "search": timed(lambda: run_search(experiment, place / "search", 1, resources)),
+            "plain Ray Tune": timed(lambda: run_plain(experiment, place / "plain")),
+            f"search, {cores} at a time": timed(lambda: run_search(experiment, place / "wide", cores, resources)),
+        }
+    trials = experiment.study.trials
+    print(f"{trials} trials\n{'':<22} {'s/trial':>8} {'overhead':>9} {'of a 60 s trial':>16} {'to loop':>8}")
+    for name, spent in seconds.items():
+        over = (spent - loop) / trials
+        shown = (f"{over:>8.2f}s", f"{over / TRIAL_SECONDS:>15.1%}") if "time" not in name else ("", "")
+        print(f"{name:<22} {spent / trials:>8.2f} {shown[0]:>9} {shown[1]:>16} {loop / spent:>8.2f}")
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that a work takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def make_study(experiment: Experiment, folder: Path) -> Study:
+    """A new study in a folder."""
+    loaded = Loaded(experiment, "benchmark", folder.name)
+    return Study.create(folder, experiment, runs.create(folder, loaded, "search", {}))
+
+
+def run_loop(experiment: Experiment, folder: Path) -> None:
+    """The trials of a study, trained in this process and nothing else."""
+    study = make_study(experiment, folder)
+    while (task := study.ask()) is not None:
+        study.complete(task.number, train(task.config, task.folder, task.objective), 0.0, "here")
+
+
+def run_search(experiment: Experiment, folder: Path, at_once: int, resources: dict[str, float]) -> None:
+    """The trials through our search, as `launch.py search` runs them."""
+    from orchestrator.tuning import run_trials
+
+    plan = cluster.plan(experiment.resources.model_copy(update={"concurrent_trials": at_once}), experiment.study.trials, resources)
+    quiet = Progress(experiment.study.trials, experiment.trial.training.epochs, console=Console(quiet=True))
+    run_trials(make_study(experiment, folder), plan, quiet, resources, lambda: False)
+
+
+def run_plain(experiment: Experiment, folder: Path) -> None:
+    """The trials as a user of Ray Tune writes them down: a function, reports, no reuse."""
+    from ray import tune
+
+    study = make_study(experiment, folder)
+    wires = [to_wire(task, 1, 1, 0, 0) for task in iter(study.ask, None)]
+    config = tune.TuneConfig(max_concurrent_trials=1, reuse_actors=False)
+    run = tune.RunConfig(name="plain", storage_path=str(folder.absolute()), verbose=0)
+    tune.Tuner(tune.with_resources(plain_trial, {"CPU": 1}), tune_config=config, run_config=run, param_space={"wire": tune.grid_search(wires)}).fit()
+
+
+def plain_trial(config: dict[str, Any]) -> None:
+    """What Ray Tune runs in a new process for each trial."""
+    from ray import tune
+
+    wire = config["wire"]
+    trial = TrainConfig.model_validate_json(wire["config"], strict=False)
+    train(trial, Path(wire["folder"]), wire["objective"], lambda record: tune.report(dict(record)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How much faster two workers train than one, each with one thread: the trainer under torchrun, on the same images and the same global batch.
+
+    python -m benchmarks.workers [--image-size 112] [--backbone resnet50]
+
+Printed is `train/images_per_second` of the last epoch, the fastest of the runs; the runs take turns. Gradients are equal to those of one worker:
+the tests say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+
+LAUNCH = Path(__file__).resolve().parent.parent / "launch.py"
+
+
+def main() -> None:
+    """Print images per second with one and two workers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--image-size", type=int, default=112)
+    parser.add_argument("--images", type=int, default=64, help="per epoch")
+    parser.add_argument("--runs", type=int, default=2)
+    options = parser.parse_args()
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with TemporaryDirectory() as place:
+        space = Path(place) / "space.yaml"
+        space.write_text(yaml.safe_dump(experiment(options, place)))
+        for run in range(options.runs):
+            for workers, found in rates.items():
+                found.append(rate(space, Path(place) / f"{workers}-{run}", workers))
+    one, two = max(rates[1]), max(rates[2])
+    print(f"{options.backbone}, {options.image_size} pixels: 1 worker {one:.1f} images/s, 2 workers {two:.1f} images/s: {two / one:.2f} times")
+
+
+def experiment(options: argparse.Namespace, root: str) -> dict[str, object]:
+    """Two epochs of CAM on rendered images."""
+    side, classes = options.image_size, 4
+    counts = {"train_images": options.images // classes, "fullsup_images": 1, "test_images": 1}
+    data = {"name": "synthetic", "root": root, "classes": classes, **counts, "side": side, "image_size": side, "resize_size": side}
+    backbone = {"name": options.backbone, "weights": "none"}
+    training = {"epochs": 2, "batch_size": 16}
+    return {"trial": {"method": {"name": "cam"}, "backbone": backbone, "data": data, "training": training}, "search": {}, "study": {"trials": 1}}
+
+
+def rate(space: Path, run: Path, workers: int) -> float:
+    """Images per second of the last epoch."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}", str(LAUNCH), "train", str(space)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*words, "--run", str(run)], check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return float(next(csv.DictReader((run / "trials.csv").open()))["train/images_per_second"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""The files that come with the code, search spaces and clusters: in a checkout, or inside of the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDERS = ("search_spaces", "clusters")
+HERE = Path(__file__).resolve().parent
+
+
+def root() -> Path:
+    """The folder that holds `FOLDERS`."""
+    return HERE if (HERE / FOLDERS[0]).is_dir() else HERE.parent
+
+
+def shipped(path: Path) -> Path:
+    """The path as it is, or, where nothing is there, the shipped file: `search_spaces/synthetic.yaml` is found from any folder."""
+    if path.exists() or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
+        return path
+    return root() / path if (root() / path).exists() else path

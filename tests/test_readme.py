@@ -1,0 +1,143 @@
+"""Every command that the documents show: it parses, its files and its settings exist; those that cost little are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from orchestrator import cli
+from orchestrator.describe import pages
+from orchestrator.experiment import load_experiment
+from wsol.plugins import FOLDERS
+
+Launch = Callable[..., tuple[int, str, str]]
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+PLACEHOLDERS = {
+    "FILE": "search_spaces/synthetic.yaml",
+    "RUN": "runs/a",
+    "DIR": "a",
+    "N": "3",
+    "REASON": "asked",
+    "CHECKPOINT": "a.pth",
+    "KEY=VALUE": "seed=1",
+    "LAYOUT": "wsolevaluation",
+    "<name>": "cub",
+    "...": "",
+}
+CHEAP = {"list", "validate", "describe"}
+
+
+def commands(text: str) -> list[str]:
+    """What follows `launch.py` in indented blocks and in backquotes; what is in brackets may be left out, so there are two commands then."""
+    shown = re.findall(r"^ {4,}(?:python|torchrun .*) launch\.py (.*)$|`(?:python )?launch\.py ([^`\n]+)`", text, re.MULTILINE)
+    found: set[str] = set()
+    for command in (re.sub(r"(\s#|; ).*", "", block or inline) for block, inline in shown):
+        found |= {re.sub(r"\[[^\]]+\](\.\.\.)?(?=\s|$)", "", command), re.sub(r"\[([^\]]+)\](?=\s|\.|$)", r"\1", command)}
+    return sorted({" ".join(command.split()) for command in found if " " in command.strip()})  # a verb alone is only mentioned
+
+
+def words_of(command: str) -> list[str]:
+    """Words with every placeholder filled in."""
+    words = (word.removesuffix("...") or "..." for word in shlex.split(command))
+    return [word for word in (PLACEHOLDERS.get(word, word) for word in words) if word]
+
+
+EVERY = sorted({command for document in DOCUMENTS for command in commands(document.read_text())})
+
+
+def parsed(words: list[str]) -> Any:
+    """The context that typer makes of a command line: names, options and their types are right."""
+    command: Any = typer.main.get_command(cli.app)
+    context: Any = command.make_context("launch.py", list(words))
+    while hasattr(command, "resolve_command"):
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+    return context
+
+
+def test_commands_are_found() -> None:
+    assert len(EVERY) > 30
+    assert commands("    python launch.py train FILE [KEY=VALUE]... [--run DIR]    # only") == ["train FILE", "train FILE KEY=VALUE... --run DIR"]
+    verbs = {words_of(command)[0] for command in EVERY}
+    assert verbs == set(typer.main.get_command(cli.app).commands), "every verb is shown, and no other"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = words_of(command)
+    context = parsed(words)
+    if words[0] == "submit":
+        parsed(context.params["words"])
+    for word in words:
+        path = word.partition("=")[2] or word
+        if path.startswith(("search_spaces/", "clusters/", "wsol/", "docs/")):
+            assert Path(path).exists(), path
+    if words[0] in ("search", "train") and (file := Path(words[1])).suffix == ".yaml":
+        load_experiment(file, list(context.params["overrides"] or []))
+
+
+def test_a_wrong_command_does_not_parse() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        parsed(["train", "a.yaml", "--dry-run"])
+    with pytest.raises(Exception, match="No such command"):
+        parsed(["data", "fetch", "cub"])
+
+
+@pytest.mark.parametrize("command", [command for command in EVERY if words_of(command)[0] in CHEAP or "--dry-run" in command])
+def test_cheap_command_runs(command: str, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    code, out, err = launch(*words_of(command))
+    assert code == 0 and out, err
+
+
+@pytest.mark.parametrize("verb", sorted(typer.main.get_command(cli.app).commands))  # type: ignore[attr-defined]
+def test_every_verb_explains_itself(verb: str, launch: Launch) -> None:
+    code, out, _ = launch(verb, "--help")
+    assert code == 0 and re.match(rf"Usage: .* {verb} \[OPTIONS\]", out)
+
+
+@pytest.mark.parametrize("kind", FOLDERS.values())
+def test_every_kind_is_listed_and_described(kind: str, launch: Launch) -> None:
+    code, out, _ = launch("list", kind)
+    assert code == 0
+    for name in (line.split()[0] for line in out.splitlines()):
+        code, text, _ = launch("describe", kind, name)
+        assert code == 0 and text.startswith(f"# `{name}`: ")
+
+
+def test_what_cannot_be_described(launch: Launch) -> None:
+    code, _, err = launch("describe", "methods", "tapp")
+    assert code == 2 and "did you mean 'tap'?" in " ".join(err.split())
+    code, _, err = launch("describe", "method", "tap")
+    assert code == 2 and "did you mean 'methods'?" in " ".join(err.split())
+
+
+def test_the_search_space_of_the_readme_is_valid(tmp_path: Path) -> None:
+    block = re.search(r"^    trial:(?:.*\n(?:    .*\n)+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert block is not None
+    text = re.sub(r"^    ", "", block[0], flags=re.MULTILINE)
+    assert set(yaml.safe_load(text)) == {"trial", "search", "points", "post_hoc", "study", "resources"}
+    file = tmp_path / "readme.yaml"
+    file.write_text(text)
+    load_experiment(file)
+
+
+def test_the_pages_of_the_methods_are_up_to_date() -> None:
+    folder = ROOT / "docs" / "methods"
+    assert {path.name: path.read_text() for path in folder.iterdir()} == pages(), "run `make docs`"
+
+
+def test_links_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!http)([^)#]*)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document}: {target}"
