@@ -102,7 +102,8 @@ def read_status(run: Place) -> Status:
 
 
 def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
-    """Finished runs side by side, with intervals and paired differences from the first."""
+    """Finished runs side by side, with intervals, paired differences from the first, and published numbers; seeds of one configuration are one
+    row."""
     from orchestrator.compare import compare
 
     return compare([Path(run) for run in runs], metrics, split)

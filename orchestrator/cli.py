@@ -161,7 +161,7 @@ def compare(
         Literal["markdown", "latex", "html", "csv"] | None, typer.Option("--format", help="one table for all metrics, for elsewhere")
     ] = None,
 ) -> None:
-    """Compare finished runs, with 95 % intervals and the paired bootstrap."""
+    """Compare finished runs: 95 % intervals over images and seeds, the paired bootstrap, published numbers."""
     from orchestrator import workflow
 
     workflow.compare(folders, metric or ["max_box_acc_v2"], split, form)
@@ -188,15 +188,20 @@ def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
 
 
 @app.command()
-def validate(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
+def validate(
+    words: Annotated[list[str], typer.Argument(metavar="FILE... [KEY=VALUE]...", help="search-space files, and changes of their values")],
+) -> None:
     """Check search-space files, with all of their variants, without running anything."""
     from orchestrator.experiment import load_variants
     from wsol.errors import InputError
 
-    wrong = 0
+    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    files, wrong = [Path(word) for word in words if word not in overrides], 0
+    if not files:
+        raise typer.BadParameter("give a search-space file")
     for file in files:
         try:
-            own, variants = load_variants(file)
+            own, variants = load_variants(file, overrides)
         except InputError as error:
             wrong += 1
             typer.echo(str(error), err=True)

@@ -1,34 +1,45 @@
-"""`compare`: runs side by side on the split that counts, each number with its interval, and their paired differences from the first run."""
+"""`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the first row, and what was
+published. How it is written down is in `compare_tables.py`."""
 
 from __future__ import annotations
 
-import csv
-import html
-import io
-from collections.abc import Callable, Sequence
+import json
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import numpy as np
 
+from orchestrator import formats
+from orchestrator.published import Published, published
 from orchestrator.scores import Stored, read_scores
 from orchestrator.summary import Summary, read_summary
 from wsol.errors import InputError
 
 Interval = tuple[float, float]
+Run = tuple[Summary, Stored]
+
+CHANGES_NO_NUMBER = ("root", "cache", "workers")
+"""Settings of a data set in which two seeds of one configuration may differ."""
+
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run on one metric, in percent.
+    """One row on one metric, in percent.
 
     Attributes:
-        value: of the metric.
+        value: of the metric; of several seeds, their mean.
         interval: 95 % interval of the value over images; None where it is not defined.
-        difference: points above the first run; None for the first run itself.
-        difference_interval: its 95 % interval by the paired bootstrap; None without a difference, or where it is not defined.
+        difference: points above the first row; None for the first row itself.
+        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where it is not defined.
         baseline: the centre Gaussian on the same images; None where unknown.
+        seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
+        published: what a paper reports; None where nothing is known, and on train_fullsup.
     """
 
     value: float
@@ -36,21 +47,30 @@ class Cell:
     difference: float | None
     difference_interval: Interval | None
     baseline: float | None
+    seed_interval: Interval | None = None
+    published: Published | None = None
 
     @property
     def is_different(self) -> bool:
         """Whether the interval of the difference leaves out zero."""
         return self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
 
+    @property
+    def is_reproduced(self) -> bool | None:
+        """Whether the published number lies inside one of the intervals, or below them; None without one."""
+        highest = max([self.value, *(bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)])
+        return None if self.published is None else self.published.value <= highest
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run.
+    """One run, or several that differ in their seed only.
 
     Attributes:
-        name: of the run.
+        name: of the run; of several, of the first.
         method, backbone, dataset: plugin names; the method with that of its base.
         cells: metric -> number.
+        seeds: that the runs trained with.
     """
 
     name: str
@@ -58,146 +78,129 @@ class Row:
     backbone: str
     dataset: str
     cells: dict[str, Cell]
+    seeds: tuple[int, ...] = (0,)
 
 
 def compare(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
-    """Compare finished runs.
+    """Compare finished runs, searches (their winners) or single trainings. Those of equal configuration with different seeds form one row.
 
     Args:
-        folders: of the runs; the first is what the others are compared with.
+        folders: of the runs; the row of the first is what the others are compared with.
         metrics: keys of their metrics, such as `max_box_acc_v2` or `max_box_acc_by_size/small`.
         split: `test` or `train_fullsup`.
 
     Raises:
-        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds.
+        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or by other settings of a
+            metric.
     """
     runs = [(read_summary(folder), read_scores(folder / "best", split)) for folder in folders]
     for run in runs:
-        _require_comparable(run, runs[0], split)
-    return [
-        Row(
-            name=summary.folder.resolve().name,
-            method=_method(_config(summary, "method")),
-            backbone=str(_config(summary, "backbone").get("model") or _config(summary, "backbone").get("name", "")),
-            dataset=str(_config(summary, "data").get("name", "")),
-            cells={metric: _cell((summary, stored), runs[0], metric, split) for metric in metrics},
-        )
-        for summary, stored in runs
-    ]
+        _require_comparable(run, runs[0], metrics, split)
+    groups = _by_configuration(runs)
+    return [_row(group, groups[0], metrics, split) for group in groups]
 
 
-def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
-    """One metric in the terminal: the gain in points over the first run; `*` marks a difference whose interval leaves out zero."""
-    table = Table(box=None, pad_edge=False, title=f"{split}, {metric}", title_justify="left", title_style="bold")
-    for title in ("run", "method"):
-        table.add_column(title, no_wrap=True)
-    for title in ("value", "95 %", "gain", "95 %, paired", "Gauss"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        cell = row.cells[metric]
-        gain = "" if cell.difference is None else f"{cell.difference:+.2f}{'*' if cell.is_different else ' '}"
-        baseline = "" if cell.baseline is None else f"{cell.baseline:.2f}"
-        table.add_row(row.name, row.method, f"{cell.value:.2f}", _range(cell.interval), gain, _range(cell.difference_interval, "+"), baseline)
-    return table
+def _row(group: list[Run], first: list[Run], metrics: Sequence[str], split: str) -> Row:
+    summary = group[0][0]
+    backbone = _config(summary, "backbone")
+    return Row(
+        name=summary.folder.resolve().name,
+        method=formats.method(_config(summary, "method")),
+        backbone=str(backbone.get("model") or backbone.get("name", "")),
+        dataset=str(_config(summary, "data").get("name", "")),
+        cells={metric: _cell(group, first, metric, split) for metric in metrics},
+        seeds=tuple(_seed(run) for run in group),
+    )
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """A table with one column for each metric, `value (interval)`."""
-    head, *body = _wide(rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * 4 + ["---:"] * (len(head) - 4), *body))
+def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
+    from wsol.bootstrap import interval
+
+    values = [summary.metrics(split)[metric] for summary, _ in group]
+    reference = [summary.metrics(split)[metric] for summary, _ in first]
+    replicates, summary = _replicates(group, metric), group[0][0]
+    return Cell(
+        value=statistics.fmean(values),
+        interval=interval(replicates),
+        difference=None if group is first else statistics.fmean(values) - statistics.fmean(reference),
+        difference_interval=None if group is first else interval(replicates - _replicates(first, metric)),
+        baseline=summary.metrics(split, baseline=True).get(metric),
+        seed_interval=interval_of_mean(values),
+        published=published(summary.result["config"], metric) if split == "test" else None,
+    )
 
 
-def latex(rows: Sequence[Row]) -> str:
-    """The same as a `tabular`, with rules of the package booktabs."""
-    head, *body = ([_tex(word) for word in line] for line in _wide(rows))
-    lines = [" & ".join(line) + r" \\" for line in body]
-    begin = [rf"\begin{{tabular}}{{llll{'r' * (len(head) - 4)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
-    return "\n".join([*begin, *lines, r"\bottomrule", r"\end{tabular}"])
+def _replicates(group: list[Run], metric: str) -> np.ndarray:
+    """Of the mean over seeds (R,): the draws of an image are the same in all runs."""
+    return np.asarray(np.mean([stored.replicates[metric] for _, stored in group], axis=0))
 
 
-def html_table(rows: Sequence[Row]) -> str:
-    """The same as an HTML table."""
-    head, *body = ([html.escape(word) for word in line] for line in _wide(rows))
-    lines = [f"<tr><th>{'</th><th>'.join(head)}</th></tr>", *(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body)]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+def interval_of_mean(values: Sequence[float]) -> Interval | None:
+    """95 % interval of the mean that some values were drawn around (Student's t); None with fewer than two."""
+    if len(values) < 2:
+        return None
+    quantile = STUDENT[min(len(values) - 1, len(STUDENT)) - 1]
+    half, mean = quantile * statistics.stdev(values) / len(values) ** 0.5, statistics.fmean(values)
+    return mean - half, mean + half
 
 
-def comma_separated(rows: Sequence[Row]) -> str:
-    """Everything that is known, one line for each run and metric."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "method", "backbone", "dataset", "metric", "value", "low", "high", "gain", "gain_low", "gain_high", "center_gaussian"])
-    for row in rows:
-        for metric, cell in row.cells.items():
-            bounds, gains = cell.interval or (None, None), cell.difference_interval or (None, None)
-            writer.writerow([row.name, row.method, row.backbone, row.dataset, metric, cell.value, *bounds, cell.difference, *gains, cell.baseline])
-    return file.getvalue().rstrip("\n")
+def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same configuration but the seed together, in the order of their first; a seed that came already begins another group."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        recipe = _recipe(run[0].result["config"])
+        alike = (group for group in groups if _recipe(group[0][0].result["config"]) == recipe and _seed(run) not in map(_seed, group))
+        group = next(alike, None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return groups
 
 
-FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {"markdown": markdown, "latex": latex, "html": html_table, "csv": comma_separated}
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without its seed, and with that of the run it starts from in place of its folder."""
+    data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
+    start = Path(str(config.get("initial_run"))) / "best" / "result.json"
+    initial = _recipe(json.loads(start.read_text())["config"]) if start.is_file() else config.get("initial_run")
+    return {**config, "seed": None, "data": data, "initial_run": initial}
 
 
-def _wide(rows: Sequence[Row]) -> list[list[str]]:
-    """Head, runs and the centre Gaussian as words; `*` marks a paired difference from the first run whose interval leaves out zero."""
-    metrics = list(rows[0].cells)
-    lines = [["run", "method", "backbone", "data", *metrics]]
-    for row in rows:
-        lines.append([row.name, row.method, row.backbone, row.dataset, *map(_in_words, row.cells.values())])
-    baseline = [rows[0].cells[metric].baseline for metric in metrics]
-    if any(value is not None for value in baseline):
-        lines.append(["centre Gaussian", "", "", rows[0].dataset, *("" if value is None else f"{value:.1f}" for value in baseline)])
-    return lines
+def _seed(run: Run) -> int:
+    return int(run[0].result["config"]["seed"])
 
 
-def _in_words(cell: Cell) -> str:
-    interval = f" ({_range(cell.interval, digits=1)})" if cell.interval else ""
-    return f"{cell.value:.1f}{interval}{'*' if cell.is_different else ''}"
-
-
-def _require_comparable(run: tuple[Summary, Stored], first: tuple[Summary, Stored], split: str) -> None:
+def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str) -> None:
+    summary, stored = run
     for what, own, wanted in zip(("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True):
         if own != wanted:
             raise InputError(
-                f"{run[0].folder}: was scored on other {what} of {split} than {first[0].folder}; only runs on the same images, at the same size and "
+                f"{summary.folder}: was scored on other {what} of {split} than {first[0].folder}; only runs on the same images, at the same size and "
                 "thresholds, can be compared"
             )
+    values = summary.metrics(split)
+    for metric in metrics:
+        if metric not in values or metric not in stored.replicates:
+            raise InputError(f"{summary.folder}: has no {metric!r} on {split}; it has {', '.join(sorted(values)) or 'nothing yet'}")
+        if other := _other_settings(_metrics(summary), _metrics(first[0]), metric):
+            raise InputError(f"{summary.folder}: {metric} was counted with other settings of {other} than in {first[0].folder}")
 
 
 def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:
     return stored.images, _config(summary, "data").get("image_size"), stored.threshold_step
 
 
-def _cell(run: tuple[Summary, Stored], first: tuple[Summary, Stored], metric: str, split: str) -> Cell:
-    from wsol.bootstrap import interval
+def _other_settings(own: dict[str, Any], wanted: dict[str, Any], metric: str) -> str:
+    """The plugin that makes a metric, where its settings differ; a key that does not say which plugin may be of any."""
+    name = metric.partition("/")[0]
+    makers = [name] if name in own else list(own)
+    return next((maker for maker in makers if maker in wanted and own[maker] != wanted[maker]), "")
 
-    summary, stored = run
-    values = summary.metrics(split)
-    if metric not in values or metric not in stored.replicates:
-        raise InputError(f"{summary.folder}: has no {metric!r} on {split}; it has {', '.join(sorted(values)) or 'nothing yet'}")
-    is_first = summary.folder == first[0].folder
-    return Cell(
-        value=values[metric],
-        interval=interval(stored.replicates[metric]),
-        difference=None if is_first else values[metric] - first[0].metrics(split)[metric],
-        difference_interval=None if is_first else interval(stored.replicates[metric] - first[1].replicates[metric]),
-        baseline=summary.metrics(split, baseline=True).get(metric),
-    )
+
+def _metrics(summary: Summary) -> dict[str, Any]:
+    return {metric["name"]: metric for metric in _config(summary, "evaluation").get("metrics", [])}
 
 
 def _config(summary: Summary, section: str) -> dict[str, Any]:
     config: dict[str, Any] = (summary.result.get("config") or {}).get(section) or {}
     return config
-
-
-def _method(config: dict[str, Any]) -> str:
-    """`crop_cam(bridging_gap)` for a method around another one."""
-    base = config.get("base")
-    return f"{config.get('name', '')}({_method(base)})" if isinstance(base, dict) else str(config.get("name", ""))
-
-
-def _range(bounds: Interval | None, sign: str = "", digits: int = 2) -> str:
-    return "" if bounds is None else f"{bounds[0]:{sign}.{digits}f} to {bounds[1]:{sign}.{digits}f}"
-
-
-def _tex(word: str) -> str:
-    return word.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")

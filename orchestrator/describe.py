@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from orchestrator.overrides import variant_names, with_variant
+from orchestrator.published import tables
 from orchestrator.shipped import root
 from orchestrator.yaml_reader import Document, read_yaml
 from wsol import plugins
@@ -37,7 +38,7 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
     title, _, text = inspect.cleandoc(plugin.__doc__ or "").partition("\n")
     parts = [f"{'#' * level} `{name}`: {title.rstrip('.')}", _with_bold_sections(text.strip()), _settings(plugin.Config)]
     if kind == "method":
-        parts.append(_search_spaces(name))
+        parts += [_published(name), _search_spaces(name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -105,6 +106,17 @@ def _choices(annotation: Any) -> Iterator[str]:
         yield from ("`true`", "`false`")
     elif isinstance(annotation, type) and annotation is not NoneType:
         yield "a plugin" if issubclass(annotation, PluginConfig) else annotation.__name__
+
+
+def _published(method: str) -> str:
+    """What papers report for it, alone or around another one; a row of their tables is one line."""
+    rows = []
+    for table in tables():
+        for row in (row for row in table["rows"] if row["method"].partition("(")[0] == method):
+            setting = ", ".join([row["method"], *(f"{key} {row[key]}" for key in ("normalizer", "extractor", "guide") if key in row)])
+            numbers = ", ".join(f"{name} {value}" for name, value in zip(table["backbones"], row["values"], strict=True) if value is not None)
+            rows.append(f"| {table['dataset']} | {table['metric']} | {setting} | {numbers} | {table['source']} |")
+    return "\n".join(["| data set | metric | setting | published, % on test | source |", "|---|---|---|---|---|", *rows]) if rows else ""
 
 
 def _search_spaces(method: str) -> str:

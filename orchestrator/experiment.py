@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,14 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from orchestrator import checks
-from orchestrator.overrides import apply_override, chosen_variant, variant_names, with_variant
+from orchestrator.overrides import apply_overrides, chosen_variant, plugin_kind, shared_fields, variant_names, with_variant
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
 from orchestrator.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
 from wsol import plugins
 from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
 
-KINDS = {"data": "dataset", "metrics": "metric", "base": "method"}  # keys that hold a plugin and are not called like its kind
 RESUMABLE = ("trials", "hours", "max_failures", "max_failed_trials", "keep_checkpoints")  # what a resumed study may change
 
 
@@ -41,6 +41,7 @@ class StudyConfig(Strict):
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
+        loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/loggers.py`.
     """
 
     objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
@@ -54,6 +55,7 @@ class StudyConfig(Strict):
     max_failures: int = Field(default=3, ge=0)
     max_failed_trials: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=5, ge=1)
+    loggers: list[Literal["mlflow", "wandb"]] = []
 
     @field_validator("objective")
     @classmethod
@@ -200,16 +202,10 @@ def _replaced(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     kind = plugin_kind(place.rpartition(".")[2])
     if key != "name" or kind is None or get(plain, path) == value:
         return dict(replaced(plain, path, value))
-    former, config = (plugins.load(kind, name).Config for name in (get(plain, path), value))
-    shared = next(base for base in former.__mro__ if issubclass(config, base)).model_fields
-    kept = {field: setting for field, setting in get(plain, place).items() if field in shared}
+    former, config = get(plain, place), plugins.load(kind, value).Config
+    shared = shared_fields(kind, former["name"], value)
+    kept = {field: setting for field, setting in former.items() if field in shared}
     return dict(replaced(plain, place, config.model_validate({**kept, "name": value}).model_dump()))
-
-
-def plugin_kind(key: str) -> str | None:
-    """The kind of plugin that stands under a key of a configuration, None for other keys."""
-    kind = "metric" if key.isdigit() else KINDS.get(key, key)
-    return kind if kind in plugins.FOLDERS else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,25 +218,27 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
 
-def load_experiment(path: Path, overrides: list[str] | None = None) -> Loaded:
+def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_search: bool = False) -> Loaded:
     """Read, override and check a file.
 
     Args:
         path: a YAML file.
         overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section (`trial`, `search`,
-            `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it is no longer searched.
+            `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it is no longer searched. Another plugin, as in
+            `method=cam`, starts from its own defaults.
+        ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not refused.
 
     Raises:
         InputError: everything that is wrong, one line each.
     """
     variant, others = chosen_variant(overrides or [])
     document = with_variant(read_yaml(path), variant)
-    notes = [note for override in others if (note := apply_override(document, override))]
+    notes = apply_overrides(document, others, ignores_search=ignores_search)
     return Loaded(_check(document), str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
 
 
-def load_variants(path: Path) -> tuple[Experiment, dict[str, Experiment]]:
-    """Read and check a file as it is, and with each of its variants, by name.
+def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
+    """Read and check a file as it is, and with each of its variants, by name; overrides as for `load_experiment`, without `variant`.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -250,7 +248,11 @@ def load_variants(path: Path) -> tuple[Experiment, dict[str, Experiment]]:
     wrong: list[str] = []
     for name in (None, *variant_names(document)):
         try:
-            found[name] = _check(with_variant(document, name))
+            own = with_variant(document, name)
+            if overrides:
+                own = deepcopy(own)  # variants share what they do not change
+                apply_overrides(own, overrides, ignores_search=False)
+            found[name] = _check(own)
         except InputError as error:
             wrong += str(error).splitlines()
     if wrong:

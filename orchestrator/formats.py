@@ -25,6 +25,7 @@ METRIC_NAMES = {
     "pxap": "PxAP",
     "piou": "pIoU",
     "degenerate_maps": "maps without a score",
+    "loss/classification": "classification loss",
 }
 FIXED = "threshold of train_fullsup"
 PRINTED = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
@@ -77,6 +78,12 @@ def settings(values: Mapping[str, Any]) -> str:
         else:
             parts.append(f"{path.rpartition('.')[2]}={value}")
     return ", ".join(parts) or "as it is"
+
+
+def method(config: Mapping[str, Any]) -> str:
+    """The name of a method; `crop_cam(bridging_gap)` for one around another."""
+    base = config.get("base")
+    return f"{config.get('name', '')}({method(base)})" if isinstance(base, dict) else str(config.get("name", ""))
 
 
 def columns(objective: str, metrics: Mapping[str, Any]) -> list[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
+import importlib
 import logging
 import math
 import shlex
+import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import figures, figures_space, figures_winner, formats, report_winner
@@ -61,18 +64,35 @@ def importance(study: optuna.Study | None) -> dict[str, float]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found.update(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(), target=lambda trial: sign * trial.values[0]))
+                evaluator = importances.PedAnovaImportanceEvaluator()
+                found.update(importances.get_param_importances(study, evaluator=evaluator, target=lambda trial: sign * trial.values[0]))
         except Exception as error:  # a report without bars is better than none
             logging.getLogger(__name__).debug("no parameter importance: %s", error)
 
     if study is None or sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < IMPORTANCE_MIN_TRIALS:
         return {}
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # takes seconds where scikit-learn is installed: not counted
-
+    importances = _optuna_importance()  # loading it does not count
     worker = threading.Thread(target=compute, args=(study,), daemon=True)
     worker.start()
     worker.join(IMPORTANCE_SECONDS)
     return {} if worker.is_alive() else {path: share for path, share in found.items() if math.isfinite(share)}
+
+
+def _optuna_importance() -> ModuleType:
+    """`optuna.importance` without scikit-learn, which takes longer than the whole report, and which only other evaluators need: whoever wants
+    those in the same process still gets the whole of it."""
+    import optuna
+
+    if "sklearn" in sys.modules or "optuna.importance" in sys.modules:
+        return importlib.import_module("optuna.importance")
+    former = vars(optuna)["importance"]
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("optuna.importance")
+    finally:
+        vars(optuna)["importance"] = former
+        for name in ["sklearn", *(name for name in sys.modules if name.startswith("optuna.importance"))]:
+            sys.modules.pop(name, None)
 
 
 def _render(summary: Summary) -> str:
@@ -115,10 +135,13 @@ def _render(summary: Summary) -> str:
 def _figures(summary: Summary, order: Sequence[str]) -> list[Figure]:
     trials, objective, winner = summary.trials, formats.metric(summary.objective), summary.best.number if summary.best else None
     names = [formats.metric(name) for name in summary.objectives]
-    drawn = [
+    of_many = [
         figures.history(trials, objective, summary.maximize),
-        figures.curves(trials, winner, objective, str(summary.info.get("scheduler") or "")),
         figures.timeline(trials, datetime.now(UTC) if summary.state == "running" else summary.updated),
+    ]
+    drawn = [
+        *(of_many if not summary.is_single else ()),
+        figures.curves(trials, winner, objective, str(summary.info.get("scheduler") or "")),
         *figures_space.fronts(trials, summary.objectives, names),
         figures_winner.thresholds(report_winner.threshold_curves(summary), lambda curve: formats.metric(curve).rpartition(", ")[2]),
         figures_winner.sizes(*report_winner.size_bars(summary)),
@@ -173,11 +196,11 @@ def _commands(summary: Summary) -> list[tuple[str, str]]:
     """Shell commands with what they do, for the state the search is in."""
     home = summary.folder.resolve()
     run, commit = shlex.quote(f"{home.parent.name}/{home.name}"), (summary.info.get("git") or {}).get("commit")
-    steps = [("python launch.py resume " + run, "continue this search")] if summary.state == "interrupted" else []
+    steps = [("python launch.py resume " + run, "continue it")] if summary.state == "interrupted" else []
     if commit:
         steps.append((f"git checkout {commit}", "the code that ran"))
     if summary.info.get("command"):
-        steps.append((str(summary.info["command"]), "the whole search"))
-    if (home / "best.yaml").is_file():
+        steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
+    if (home / "best.yaml").is_file() and not summary.is_single:
         steps.append((f"python launch.py train {run}/best.yaml", "only the winner"))
     return [*steps, (f"python launch.py evaluate {run}", "score the winner's checkpoint again")] if summary.result else steps

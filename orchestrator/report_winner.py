@@ -22,7 +22,7 @@ from orchestrator.summary import Summary, TrialRow
 from wsol.errors import InputError
 
 NOT_POINTS = ("threshold", "count", "loss", "constant", "degenerate", "images_")
-DETAILS = ("threshold", "/size_", "/images_", "fixed_", "_fixed", "degenerate")
+DETAILS = ("threshold", "/size_", "/images_", "fixed_", "_fixed", "degenerate", "loss")
 SIZE_METRICS = ("max_box_acc_by_size", "pxap_by_size")
 SIZE_EDGES = (4, 36)
 """Percent of the image where medium and large objects begin, unless the metric says otherwise: as in `wsol/metrics/_sizes.py`."""

@@ -100,6 +100,11 @@ class Summary:
         return str(self.info.get("name") or self.info.get("study_name") or self.folder.resolve().name)
 
     @property
+    def is_single(self) -> bool:
+        """Whether it holds one training, or an imported model, and no search."""
+        return self.info.get("kind") in ("train", "import")
+
+    @property
     def objectives(self) -> list[str]:
         """All objectives, the one that chooses first."""
         return [str(name) for name in self.info.get("objectives") or [self.objective]]

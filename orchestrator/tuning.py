@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.cluster import HEAD, Plan
 from orchestrator.journal import trial_folder
+from orchestrator.loggers import make_loggers
 from orchestrator.progress import Progress
 from orchestrator.study import Study
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
@@ -51,6 +52,7 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
             name="tune",
             storage_path=str(state.absolute()),
             verbose=0,
+            callbacks=make_loggers(study.experiment.study.loggers, study.folder.resolve().name),
             failure_config=tune.FailureConfig(max_failures=study.experiment.study.max_failures if plan.workers == 1 else 0),
         ),
     )

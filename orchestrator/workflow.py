@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import cluster, final, formats, post_hoc, runs
+from orchestrator import cluster, final, formats, loggers, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
@@ -56,6 +56,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
 
 def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, facts: dict[str, Any], points: list[Candidate] | None = None) -> Path:
     trials = loaded.experiment.study.trials
+    loggers.require_packages(loaded.experiment.study.loggers)
     if address is None:
         cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
     with cluster.connected(address) as resources:
@@ -81,7 +82,7 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
     from wsol import distributed
 
     with distributed.process_group_from_environment():
-        loaded = _load(path, overrides)
+        loaded = _load(path, overrides, ignores_search=True)
         alone = {
             "search": {},
             "points": [],
@@ -172,6 +173,7 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     """Run what a study still asks for; without any, finish it."""
     test = runs.read_header(folder)["kind"] == "search"
     if study.unfinished():
+        loggers.require_packages(study.experiment.study.loggers)
         with cluster.connected(address) as resources:
             plan = cluster.plan(study.experiment.resources, study.unfinished(), resources)
             return _run_search(study, folder, plan, resources, test=test)
@@ -245,7 +247,7 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     from wsol import build
     from wsol.scoring import map_sizes, score_files
 
-    config = _load(path, overrides).experiment.trial
+    config = _load(path, overrides, ignores_search=True).experiment.trial
     part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
     sizes = map_sizes(maps, part)
     console.print(f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}")
@@ -273,7 +275,7 @@ def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], r
     from orchestrator.importing import import_checkpoint
 
     folder = run or Path("runs") / file.name.partition(".")[0]
-    import_checkpoint(layout, file, _load(path, overrides), folder)
+    import_checkpoint(layout, file, _load(path, overrides, ignores_search=True), folder)
     result = final.read_result(folder)
     split = "train_fullsup"
     console.print(f"imported {file} ({layout}) into {folder}")
@@ -285,7 +287,8 @@ def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], r
 
 def compare(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
     """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a form for elsewhere."""
-    from orchestrator.compare import FORMATS, compare, comparison_table
+    from orchestrator.compare import compare
+    from orchestrator.compare_tables import FORMATS, comparison_table, legend
 
     rows = compare(folders, metrics, split)
     if form is not None:
@@ -293,7 +296,8 @@ def compare(folders: list[Path], metrics: list[str], split: str, form: str | Non
         return
     for metric in metrics:
         console.print(comparison_table(rows, metric, split))
-    console.print("gain: points over the first run; * its 95 % interval leaves out 0. Gauss: centre Gaussian", style="dim")
+    for line in legend(rows):
+        console.print(line, style="dim", soft_wrap=False)
 
 
 def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
@@ -333,8 +337,8 @@ def dry_run(path: Path, overrides: list[str]) -> None:
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
 
 
-def _load(path: Path, overrides: list[str]) -> Loaded:
-    loaded = load_experiment(path, overrides)
+def _load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
+    loaded = load_experiment(path, overrides, ignores_search=ignores_search)
     for note in loaded.notes:
         console.print(f"note: {note}")
     return loaded

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def parse_scalar(text: str) -> Any:
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> Document:
-    document = parse_yaml(_text(path), str(path))
+    document = deepcopy(_parsed(_text(path), str(path)))
     names = document.values.pop(EXTENDS, [])
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -119,6 +120,10 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> Document:
             raise InputError(f"{place}: extends: a circle, {' -> '.join(map(str, (*chain, other)))}")
         parts.append(_read(other, chain))
     return reduce(merged, [*parts, document])
+
+
+_parsed = lru_cache(maxsize=64)(parse_yaml)
+"""What many files extend is parsed once: PyYAML takes longer for it than everything else for a file."""
 
 
 def _text(path: Path) -> str:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -301,3 +303,22 @@ def test_what_is_found_lazily_is_found_once_and_by_two_objects_at_once() -> None
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(lambda slow: slow.value + slow.value, objects)) == [10, 10]
     assert len(found) == 2
+
+
+ONCE = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from wsol.ops import component_tree
+from wsol.ops.boxes import boxes_by_level
+assert "numba" not in sys.modules
+maps = [np.random.default_rng(seed).random((12, 12)) for seed in range(8)]
+with ThreadPoolExecutor(8) as pool:
+    together = list(pool.map(lambda one: boxes_by_level(one).all.tolist(), maps))
+assert together == [boxes_by_level(one).all.tolist() for one in maps]
+assert type(component_tree.all_boxes).__module__.startswith("numba")
+"""
+
+
+def test_machine_code_is_made_at_the_first_call_and_once() -> None:
+    subprocess.run([sys.executable, "-c", ONCE], check=True, timeout=120)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Launch
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
@@ -17,6 +18,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 from tensorboard.util.tensor_util import make_ndarray
 from test_study import create, experiment, rising
 
+from orchestrator import load_study
 from orchestrator.events import write_pixel_curve
 from orchestrator.trial import EpochLog
 from wsol import training
@@ -125,6 +127,9 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
     events = EventAccumulator(str(tmp_path / "with")).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "train/loss/classification", "train/lr", "train/images_per_second", "train_fullsup/max_box_acc_v2"} <= scalars
+    for tag in ("train_fullsup/loss/classification", "train_fullsup/top1/cls", "train/lr/backbone", "train/lr/head"):
+        assert [event.value for event in events.Scalars(tag)] == [pytest.approx(record[tag], rel=1e-6) for record in history]
+    assert history[0]["train/lr/head"] == 10 * history[0]["train/lr/backbone"] == 10 * history[0]["train/lr"]
     pictures = events.Tags()["images"]
     assert len(pictures) == 2 and all(tag.startswith("maps/") for tag in pictures)  # one image of each of two classes
     assert [image.step for image in events.Images(pictures[0])] == [1, 2]
@@ -133,6 +138,16 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
     plain = training.train(config, tmp_path / "without", "train_fullsup/max_box_acc_v2")
     timeless = [[{k: v for k, v in one.items() if "second" not in k} for one in records] for records in (history, plain)]
     assert timeless[0] == timeless[1]  # looking changes nothing
+
+
+def test_a_real_training_is_in_the_table_with_all_that_was_measured_at_its_best_epoch(space_file: Path, launch: Launch) -> None:
+    assert launch("train", str(space_file), "method=has", "--run", "runs/has")[0] == 0
+    ((name, row),) = table(Path("runs"))[1].items()
+    assert name == "has/trials/0000" and row["status"] == "success" and row["values"]["method.name"] == "has"
+    (trial,) = load_study("runs/has").trials
+    recorded = {f"best/{name}": value for name, value in trial.user_attrs["metrics"].items() if name != "epoch"}
+    assert {name: value for name, value in row["metrics"].items() if name.startswith("best/")} == pytest.approx(recorded, rel=1e-6)
+    assert {"best/train_fullsup/loss/classification", "best/train/loss/classification", "best/train/lr/head"} <= set(recorded)
 
 
 def test_the_curve_of_pixels_is_read_back(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -491,3 +493,31 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
     red[..., 0] = 200
     save_jpeg(tmp_path / "red.jpg", red)
     assert cv2.imread(str(tmp_path / "red.jpg"))[16, 16].argmax() == 2
+
+
+def test_a_single_training_is_not_called_a_search(tmp_path: Path) -> None:
+    study = make_run(tmp_path / "alone", kind="train", ended="2026-01-05T11:30:00+00:00", trials=1)
+    complete_trial(study, 64.25)
+    add_winner(tmp_path / "alone", 0)
+    page = page_of(tmp_path / "alone")
+    assert "Training report" in page and "the whole search" not in page and "<dt>sampler</dt>" not in page
+    assert 'id="plot-curves"' in page and 'id="plot-history"' not in page and 'id="plot-timeline"' not in page
+
+
+def test_the_report_does_not_load_scikit_learn_and_leaves_optuna_whole(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    study = make_run(tmp_path / "many")
+    for value in range(8):
+        complete_trial(study, 50.0 + value)
+    code = f"""
+import sys
+from pathlib import Path
+from orchestrator.report import importance, write_report
+from orchestrator.summary import read_summary
+folder = Path({str(tmp_path / "many")!r})
+write_report(folder)
+assert importance(read_summary(folder).study) and "sklearn" not in sys.modules
+import optuna
+optuna.importance.FanovaImportanceEvaluator(n_trees=2)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent, timeout=120)

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.compare import FORMATS, Cell, Row, compare
+from orchestrator.compare import Cell, Row, compare
+from orchestrator.compare_tables import FORMATS
 from orchestrator.experiment import load_experiment
 from orchestrator.scores import read_scores
 from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.errors import InputError
-from wsol.evaluation import evaluate, evaluate_settings
+from wsol.evaluation import evaluate, evaluate_settings, forward
 from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric, Sample
@@ -220,10 +221,10 @@ def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., t
     assert "normalizer max" in launch(*words, "evaluation.normalizer.name=max")[1]
     assert launch("evaluate", "--maps", "maps0")[0] == 2
 
-    first, second = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
-    own, other = first.cells["max_box_acc_v2"], second.cells["max_box_acc_v2"]
-    assert (own.value, first.method, own.difference) == (value, "cam", None) and other.difference == pytest.approx(other.value - value)
-    assert "seed1" in launch("compare", "runs/seed0", "runs/seed1")[1]
+    (both,) = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
+    (own,) = compare([Path("runs/seed0")], ["max_box_acc_v2"], "test")
+    assert (own.cells["max_box_acc_v2"].value, own.method, own.cells["max_box_acc_v2"].difference) == (value, "cam", None)
+    assert both.seeds == (0, 1) and "2 seeds" in launch("compare", "runs/seed0", "runs/seed1")[1]
     same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells["max_box_acc_v2"]
     assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)
     assert launch("compare", "runs/seed0", "--metric", "max_box_acc_v3")[0] == 2
@@ -246,9 +247,17 @@ ROWS = [Row("my_run", "crop_cam(cam)", "resnet50", "cub", CELLS)]
         ("html", "<tr><td>my_run</td><td>crop_cam(cam)</td><td>resnet50</td><td>cub</td><td>60.5 (58.4 to 63.0)*</td><td>40.0</td></tr>"),
         (
             "csv",
-            "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4\nmy_run,crop_cam(cam),",
+            "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4,0,,,,,\nmy_run,crop_cam(cam),",
         ),
     ],
 )
 def test_tables_for_elsewhere(form: str, expected: str) -> None:
     assert expected in FORMATS[form](ROWS)
+
+
+def test_the_loss_of_the_classifier_is_its_mean_cross_entropy(scene: tuple[Method, ImageStore, EvaluationConfig]) -> None:
+    method, images, config = scene
+    raw = next(forward(method, images, [config], len(images)))
+    assert raw.logits[0] is not None
+    expected = torch.nn.functional.cross_entropy(raw.logits[0].double(), torch.from_numpy(np.asarray(images.split.labels))[raw.positions].long())
+    assert evaluate(method, images, config)["loss/classification"] == pytest.approx(float(expected), rel=1e-6)

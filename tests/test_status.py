@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import optuna
 import pytest
 from filelock import FileLock
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from rich.console import Console
 from test_report import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
@@ -65,6 +68,9 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "best so far: trial 0, train_fullsup/max_box_acc_v2 58.62" in text
     assert "an epoch takes 20s; ETA at most 8m22s" in text
     assert "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4.0 CPUs and 1.0 GPUs" in text
+    experiment = held / "experiment.yaml"
+    experiment.write_text(experiment.read_text().replace("workers: 2,", "workers: 2, gpus_per_worker: 0.5,"))
+    assert "a trial takes 2 worker(s) with 1 CPU(s) and 0.5 GPU(s) each, there are" in shown(held, capsys)
     assert "failed: trial 1: CUDA out of memory\n" in text and "failed: trial 2: KeyError: 'x'" in text
     assert "python launch.py retry" in text
     (row,) = [line.split() for line in text.splitlines() if line.split()[:2] == ["3", "running"]]
@@ -138,3 +144,14 @@ def test_functions_are_found_after_all_modules_were_imported() -> None:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, orchestrator.cli; print([name for name in ('torch', 'ray', 'optuna', 'numpy', 'plotly') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip() == "[]"
+
+
+def test_other_programs_read_the_journal_while_the_search_runs(held: Path) -> None:
+    """As `optuna-dashboard runs/crop/study.journal` does: with Optuna alone, knowing nothing but the path of the file."""
+    journal = held / "study.journal"
+    before, storage = journal.read_bytes(), JournalStorage(JournalFileBackend(str(journal)))
+    (name,) = optuna.get_all_study_names(storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": 1, "FAIL": 2, "RUNNING": 2}
+    assert study.trials[3].intermediate_values == {1: 40.0, 2: 47.0} and study.best_value == 58.625
+    assert journal.read_bytes() == before

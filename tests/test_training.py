@@ -158,6 +158,8 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
+    losses = [history[0].pop("train_fullsup/loss/classification") for history in (one, two[0], two[1])]  # a sum of floats, not of counts
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6) and losses[1] == losses[2]
     counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])]
     assert counted[0] == counted[1] == counted[2]
 

@@ -54,7 +54,8 @@ def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chose
         chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under keys with `fixed`.
 
     Returns:
-        metric name -> value, and `degenerate_maps`: how many maps were constant or not finite and scored as all zero.
+        metric name -> value; `degenerate_maps`: how many maps were constant or not finite and scored as all zero; and where there is a
+        classifier `loss/classification`: its mean cross-entropy.
     """
     return evaluate_settings(method, images, [config], chosen)[0]
 
@@ -77,27 +78,31 @@ def extractors(settings: list[EvaluationConfig]) -> list[EvaluationConfig]:
 
 
 class Counts:
-    """What is counted under one setting: the metrics, and how many maps were all zero."""
+    """What is counted under one setting: the metrics, how many maps were all zero, and the cross-entropy of the classifier's images."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config, self.metrics, self.degenerate = config, build.metrics(config), torch.zeros((), dtype=torch.int64)
+        self.loss = torch.zeros(2, dtype=torch.float64)  # sum, images
 
     def update(self, sample: Sample) -> None:
         """Count one image."""
         self.degenerate += int(not sample.score_map.any())
+        if sample.logits is not None:
+            self.loss += torch.tensor([_cross_entropy(sample.logits, sample.label), 1.0], dtype=torch.float64)
         for metric in self.metrics:
             metric.update(sample)
 
     def merge(self, other: Counts) -> None:
         """Add what another one counted."""
         self.degenerate += other.degenerate
+        self.loss += other.loss
         for metric, part in zip(self.metrics, other.metrics, strict=True):
             metric.merge(part.state())
 
     def over_workers(self) -> Counts:
         """The sum of all workers."""
         total = Counts(self.config)
-        total.degenerate = distributed.sum_over_workers(self.degenerate)
+        total.degenerate, total.loss = distributed.sum_over_workers(self.degenerate), distributed.sum_over_workers(self.loss)
         for metric, own in zip(total.metrics, self.metrics, strict=True):
             metric.merge({name: distributed.sum_over_workers(value) for name, value in own.state().items()})
         return total
@@ -107,7 +112,8 @@ class Counts:
         results: dict[str, float] = {}
         for metric in self.metrics:
             results.update(metric.compute(), **metric.compute_at(chosen))
-        return {**results, "degenerate_maps": float(self.degenerate)}
+        loss, images = self.loss.tolist()
+        return {**results, "degenerate_maps": float(self.degenerate), **({"loss/classification": loss / images} if images else {})}
 
 
 def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
@@ -147,6 +153,12 @@ def forward(
             scores = extract_together(extract, method, batch.images, batch.labels)
             maps, logits = [score.maps.detach().float().cpu() for score in scores], [score.logits.detach().float().cpu() for score in scores]
             yield RawScores(positions, maps, list(logits))
+
+
+def _cross_entropy(logits: np.ndarray, label: int) -> float:
+    """Of one image: logits (K,), its class."""
+    shifted = logits.astype(np.float64) - logits.max()
+    return float(np.log(np.exp(shifted).sum()) - shifted[label])
 
 
 @contextmanager

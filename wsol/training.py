@@ -91,7 +91,7 @@ def train(
 
 
 def _train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig) -> Record:
-    """One pass over train_weaksup: mean loss terms, learning rate, images per second."""
+    """One pass over train_weaksup: mean loss terms, learning rate of each parameter group, images per second."""
     backbone, device = method.network.backbone, distributed.device()
     set_learning_rates(optimizer, epoch, config.optim)
     _seed(config.seed, epoch, distributed.rank())
@@ -113,7 +113,8 @@ def _train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimiz
     means = losses.means(epoch, config.optim.lr)
     seconds = time.perf_counter() - started
     total = float(distributed.sum_over_workers(torch.tensor(images)))
-    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), "train/images_per_second": total / seconds}
+    rates = {f"train/lr/{group['group']}": float(group["lr"]) for group in optimizer.param_groups}
+    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), **rates, "train/images_per_second": total / seconds}
 
 
 class _Losses:
