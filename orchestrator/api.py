@@ -31,6 +31,13 @@ def search(file: Place, *overrides: str, run: Place | None = None, address: str 
     return workflow.search(Path(file), list(overrides), _path(run), address)
 
 
+def protocol(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
+    """Run a campaign, methods x backbones x data sets, or go on with it; returns its folder, where each cell is a run. Arguments: see `search`."""
+    from orchestrator.campaign_run import protocol
+
+    return protocol(Path(file), list(overrides), _path(run), address)
+
+
 def train(file: Place, *overrides: str, run: Place | None = None) -> Path:
     """Train the file's published point only, without Ray; returns the run folder. Arguments: see `search`."""
     from orchestrator import workflow

@@ -58,13 +58,29 @@ def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
 
 
 @app.command()
+def protocol(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a campaign file, such as search_spaces/campaigns/demo.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change the campaign: trials=4; or every cell: training.epochs=2")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="folder of all runs (default: runs/<file name>)")] = None,
+    address: Address = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would take")] = False,
+) -> None:
+    """Search methods x backbones x data sets with the same budget, test each winner once, rank them; again, to go on."""
+    from orchestrator.campaign_run import protocol as run_protocol
+
+    run_protocol(file, overrides or [], run, address, dry_run=dry_run)
+
+
+@app.command()
 def resume(
-    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run or campaign")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None,
     address: Address = None,
 ) -> None:
-    """Go on with an interrupted search or training, or with a finished search that gets more trials."""
+    """Go on with an interrupted search, training or campaign, or with a finished search that gets more trials."""
     from orchestrator import workflow
 
     words = list(overrides or [])
@@ -191,7 +207,8 @@ def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
 def validate(
     words: Annotated[list[str], typer.Argument(metavar="FILE... [KEY=VALUE]...", help="search-space files, and changes of their values")],
 ) -> None:
-    """Check search-space files, with all of their variants, without running anything."""
+    """Check search-space files, with all of their variants, and campaign files, without running anything."""
+    from orchestrator.campaign import described, is_campaign, load_campaign
     from orchestrator.experiment import load_variants
     from wsol.errors import InputError
 
@@ -201,6 +218,9 @@ def validate(
         raise typer.BadParameter("give a search-space file")
     for file in files:
         try:
+            if is_campaign(file):
+                typer.echo(f"{file}: ok, {described(load_campaign(file, overrides, Path('runs') / file.stem))}")
+                continue
             own, variants = load_variants(file, overrides)
         except InputError as error:
             wrong += 1

@@ -75,6 +75,7 @@ def choose(experiment: Experiment, folder: Path, measure_at: Measure, others: Se
     return {
         "value_measured_again": measured["own"][metric],
         "config": measured["config"],
+        "training_images": measured["training_images"],
         "post_hoc": measured["grid"],
         "train_fullsup": measured["metrics"],
         "intervals": {"train_fullsup": measured["intervals"]},
@@ -117,7 +118,7 @@ def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], r
     runs.require_untested(folder, reason)
     measured = measure_at({"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)})
     entry = {"time": runs.now(), "checkpoint_sha256": sha256(folder / "best" / "weights.pt"), "reason": reason}
-    runs.record_test(folder, {**entry, **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config")}})
+    runs.record_test(folder, {**entry, **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")}})
     return measured
 
 

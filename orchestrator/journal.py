@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 
@@ -30,7 +31,18 @@ def open_study(folder: Path) -> optuna.Study:
 
 def open_storage(folder: Path) -> JournalStorage:
     """Where Optuna keeps the studies of a run folder."""
-    return JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    return JournalStorage(JournalFileBackend(str((folder / "study.journal").absolute())))  # Optuna's lock is a link to it
+
+
+def mend(folder: Path) -> None:
+    """Undo what a process that was killed while it wrote left in a journal: its lock, for which everybody else would wait, and a line without an
+    end, to which the next one would be joined. For the process that owns the study, the only one that writes."""
+    journal = folder / "study.journal"
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    if journal.exists():
+        text = journal.read_bytes()
+        if not text.endswith(b"\n"):
+            os.truncate(journal, text.rfind(b"\n") + 1)
 
 
 def trial_folder(folder: Path, number: int) -> Path:

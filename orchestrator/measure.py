@@ -34,9 +34,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             `pictures`: write examples; `save_maps`: a folder for the raw maps; `rivals`: see `orchestrator.rivals.requests`.
 
     Returns:
-        metrics, intervals, baseline and config; `own`: the metrics without post-hoc settings; `grid`: what every combination scored; `first`: in
-        which share of the bootstrap draws the winner without post-hoc settings and each rival come first, empty without rivals. Bootstrap
-        replicates and curves are left in `best/scores-<split>.npz`.
+        metrics, intervals, baseline and config; `training_images`: what it was trained on, in words; `own`: the metrics without post-hoc settings;
+        `grid`: what every combination scored; `first`: in which share of the bootstrap draws the winner without post-hoc settings and each rival
+        come first, empty without rivals. Bootstrap replicates and curves are left in `best/scores-<split>.npz`.
     """
     os.chdir(request.get("directory", "."))
     from wsol import build
@@ -76,6 +76,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         "intervals": scores.intervals(),
         "baseline": score_constant_map(gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step),
         "config": config.model_dump(mode="json"),
+        "training_images": build.training_images(dataset, own.data),
         "own": grid[0] if grid else scores.metrics,
         "grid": [{"values": chosen, "value": value} for (chosen, _), value in zip(combinations, values, strict=True)] if grid else [],
         "first": first,

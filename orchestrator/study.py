@@ -2,7 +2,7 @@
 
 Nothing here knows Ray. Optuna writes the journal, so optuna-dashboard and every Optuna plot can read it while the search runs.
 A trial is one of Optuna's: RUNNING (or interrupted, until the study is resumed), COMPLETE with the best value it reached, PRUNED where the
-scheduler stopped it, with its last value, or FAIL with the reason.
+scheduler stopped it, with its last value, or FAIL with the reason. (The best value: of the last epoch where `training.checkpoint` is `last`.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator import events
 from orchestrator.experiment import Experiment, config_hash
-from orchestrator.journal import open_storage, open_study, trial_folder
+from orchestrator.journal import mend, open_storage, open_study, trial_folder
 from orchestrator.points import Candidate, published_points, shuffled_grid
 from orchestrator.space import SAMPLERS, make_sampler
 from wsol.checkpoint import Checkpoints
@@ -59,13 +59,20 @@ class Study:
         folder: the run folder, with `study.json`.
         experiment: what is searched.
 
+    Attributes:
+        gives_up: whether no trial is started any more when the first ones of a session all fail alike. Not where all are drawn: several rates in
+            a row can be too high.
+
     Raises:
         InputError: another process has the study open.
     """
 
+    gives_up = True
+
     def __init__(self, folder: Path, experiment: Experiment) -> None:
         self.folder, self.experiment = folder, experiment
         self._lock = _owned(folder)
+        mend(folder)
         self._study = open_study(folder)
         header = json.loads((folder / "study.json").read_text())
         self._sampler_arguments = header.get("sampler_arguments", SAMPLERS[experiment.study.sampler])
@@ -90,6 +97,7 @@ class Study:
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that was cut off
+        mend(folder)
         directions = [optuna.study.StudyDirection.MAXIMIZE] * len(experiment.study.objectives)
         study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), directions=directions)
         for candidate in published_points(experiment) if candidates is None else candidates:
@@ -136,16 +144,18 @@ class Study:
         return self._pruner is not None and not last and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """A trial ended well: its value is the best objective it reached. If that was never a number it failed; returns the reason."""
-        objectives = self.experiment.study.objectives
+        """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint counts. If that is no number
+        it failed; returns the reason."""
+        objectives, last = self.experiment.study.objectives, self._takes_last(number)
         finite = [record for record in history if all(math.isfinite(record.get(name, math.nan)) for name in ("objective_now", *objectives))]
-        if not finite:
-            reason = f"{', '.join(objectives)}: not a finite number in any of {len(history)} epochs"
+        if not finite or (last and finite[-1] is not history[-1]):
+            when = "the last" if last else "any"
+            reason = f"{', '.join(objectives)}: not a finite number in {when} of {len(history)} epochs"
             self.fail(number, reason, seconds, worker)
             return reason
         for record in finite:  # a machine may have been lost between an epoch's checkpoint and its report
             _keep_epoch(self._running[number], record)
-        best = max(finite, key=lambda record: record["objective_now"])
+        best = finite[-1] if last else max(finite, key=lambda record: record["objective_now"])
         facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
         self._end(number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts)
         return None
@@ -201,6 +211,29 @@ class Study:
         """With several objectives: the trials that no other is better than in all of them."""
         return [trial.number for trial in self._study.best_trials] if len(self.experiment.study.objectives) > 1 else []
 
+    @property
+    def planned(self) -> int:
+        """How many trials there will be."""
+        return self.experiment.study.trials
+
+    @property
+    def max_failures(self) -> int:
+        """How often a trial whose process dies is started again."""
+        return self.experiment.study.max_failures
+
+    @property
+    def loggers(self) -> list[str]:
+        """Who is told of its trials too."""
+        return list(self.experiment.study.loggers)
+
+    def value(self, number: int) -> float:
+        """Of a complete trial."""
+        return float(self.trials()[number].values[0])
+
+    def is_waiting(self) -> bool:
+        """Whether there may be more to ask for once running trials have ended."""
+        return False
+
     def config_of(self, trial: FrozenTrial) -> TrainConfig:
         """The configuration that a recorded trial trained."""
         return self.experiment.configure({**trial.user_attrs.get("values", {}), **trial.params})
@@ -226,7 +259,8 @@ class Study:
             last = self.trials(TrialState.FAIL)[-1].user_attrs["failure"]
             return f"{failed} trials failed (study.max_failed_trials: {allowed}), the last one with: {last}"
         opening = list(self._reasons.values())[:OPENING_FAILURES]
-        if len(opening) == OPENING_FAILURES and None not in opening and len({_without_numbers(str(reason)) for reason in opening}) == 1:
+        alike = {_without_numbers(str(reason)) for reason in opening}
+        if self.gives_up and len(opening) == OPENING_FAILURES and None not in opening and len(alike) == 1:
             return f"the first {OPENING_FAILURES} trials all failed alike:\n{self._full_failure()}"
         return None
 
@@ -277,6 +311,10 @@ class Study:
         """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
         alike = (trial for trial in self.trials()[:number] if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL)
         return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
+
+    def _takes_last(self, number: int) -> bool:
+        """Whether the value of a trial is that of its last epoch."""
+        return self.config_of(self.trials()[number]).training.checkpoint == "last"
 
     def _folder(self, trial: optuna.Trial) -> Path:
         """Where a trial's files go; the ones of a failed trial that it tries again move there."""

@@ -15,19 +15,19 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.cluster import HEAD, Plan
-from orchestrator.journal import trial_folder
+from orchestrator.interleave import Interleaved
 from orchestrator.loggers import make_loggers
 from orchestrator.progress import Progress
-from orchestrator.study import Study
+from orchestrator.study import Study, Task
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
 from wsol.errors import RunFailed
 
 
-def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str, float], stopped: Callable[[], bool]) -> None:
+def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resources: dict[str, float], stopped: Callable[[], bool]) -> None:
     """Run all trials that the study still asks for.
 
     Args:
-        study: asks and is told.
+        study: asks and is told; or several in turn.
         plan: what a trial takes.
         progress: shows it.
         resources: Ray's resource totals.
@@ -52,8 +52,8 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
             name="tune",
             storage_path=str(state.absolute()),
             verbose=0,
-            callbacks=make_loggers(study.experiment.study.loggers, study.folder.resolve().name),
-            failure_config=tune.FailureConfig(max_failures=study.experiment.study.max_failures if plan.workers == 1 else 0),
+            callbacks=make_loggers(study.loggers, study.folder.resolve().name),
+            failure_config=tune.FailureConfig(max_failures=study.max_failures if plan.workers == 1 else 0),
         ),
     )
     remedy = f"continue with: python launch.py resume {study.folder}"
@@ -65,37 +65,37 @@ def run_trials(study: Study, plan: Plan, progress: Progress, resources: dict[str
         mend = f"mend the cause, then: python launch.py retry {study.folder}"
         raise RunFailed(f"the search was stopped: {reason}\n{mend} (or resume with a higher study.max_failed_trials)")
     if study.unfinished():
-        raise RunFailed(f"{study.unfinished()} of {study.experiment.study.trials} trials did not run; {remedy}")
+        raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")
     shutil.rmtree(state, ignore_errors=True)
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
 
-    def __init__(self, study: Study, plan: Plan, progress: Progress, stopped: Callable[[], bool]) -> None:
+    def __init__(self, study: Study | Interleaved, plan: Plan, progress: Progress, stopped: Callable[[], bool]) -> None:
         super().__init__()
         self._study, self._plan, self._progress, self._stopped = study, plan, progress, stopped
-        self._numbers: dict[str, int] = {}
+        self._tasks: dict[str, Task] = {}
         self._pruned: set[str] = set()
         self._started: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial as Tune's configuration, or FINISHED."""
+        """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
         task = self._study.ask()
         if task is None:
-            return str(Searcher.FINISHED)
-        self._numbers[trial_id], self._started[trial_id] = task.number, time.perf_counter()
-        self._progress.start(task.number, self._study.experiment.study.trials)
+            return None if self._study.is_waiting() else str(Searcher.FINISHED)
+        self._tasks[trial_id], self._started[trial_id] = task, time.perf_counter()
+        self._progress.start(task.number, self._study.planned)
         plan = self._plan
-        return to_wire(task, plan.workers, plan.cpus, plan.gpus, self._study.experiment.study.max_failures)
+        return to_wire(task, plan.workers, plan.cpus, plan.gpus, self._study.max_failures)
 
     def after_epoch(self, trial_id: str, result: dict[str, Any]) -> bool:
         """An epoch ended, or a trial with a last report; whether the trial is to be stopped."""
         if self._stopped():
             raise KeyboardInterrupt
         if "objective_now" in result:
-            self._progress.epoch(self._numbers[trial_id], result)
-            if self._study.report(self._numbers[trial_id], result):
+            self._progress.epoch(self._tasks[trial_id].number, result)
+            if self._study.report(self._tasks[trial_id].number, result):
                 self._pruned.add(trial_id)
         return trial_id in self._pruned
 
@@ -104,7 +104,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial ended: with a history, with a failure, or without a word."""
-        number = self._numbers.pop(trial_id)
+        task = self._tasks.pop(trial_id)
+        number = task.number
         seconds = time.perf_counter() - self._started.pop(trial_id)
         result = result or {}
         worker = str(result.get("worker", "unknown"))
@@ -114,12 +115,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._complete(number, json.loads(result["history"]), result["seconds"], worker)
         else:
             reason = result.get("failure") if not error else None
-            self._fail(number, reason or last_words(trial_folder(self._study.folder, number) / "error.txt"), seconds, worker)
+            self._fail(number, reason or last_words(task.folder / "error.txt"), seconds, worker)
 
     def _complete(self, number: int, history: list[dict[str, float]], seconds: float, worker: str) -> None:
         failure = self._study.complete(number, history, seconds, worker)
         if failure is None:
-            self._progress.complete(number, self._study.trials()[number].values[0])
+            self._progress.complete(number, self._study.value(number))
         else:
             self._progress.fail(number, failure)
 

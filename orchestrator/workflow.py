@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import cluster, final, formats, loggers, post_hoc, runs
+from orchestrator import campaign, cluster, final, formats, loggers, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
@@ -50,7 +50,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     folder = run or Path("runs") / loaded.name
     runs.require_no_run(folder)
     require_packages(loaded.experiment.study.sampler)
-    _check_runnable(loaded.experiment)
+    check_runnable(loaded.experiment)
     return _begin_search(loaded, folder, address, "search", {})
 
 
@@ -99,20 +99,24 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     from wsol import distributed
 
     runs.require_no_run(folder)
-    _check_runnable(loaded.experiment)
+    check_runnable(loaded.experiment)
     machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
     header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
     return Study.create(folder, loaded.experiment, header)
 
 
 def resume(folder: Path, overrides: list[str], address: str | None = None) -> Path:
-    """Go on with an interrupted run, or with a finished one that is given more trials or hours.
+    """Go on with an interrupted run or campaign, or with a finished run that is given more trials or hours.
 
     Args:
-        folder: of the run.
+        folder: of the run or the campaign.
         overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and how is drawn stays.
         address: of a Ray cluster; None starts Ray on this machine.
     """
+    if campaign.is_campaign_folder(folder):
+        from orchestrator.campaign_run import resume_campaign
+
+        return resume_campaign(folder, overrides, address)
     experiment = _with_changes(folder, overrides)
     if runs.read_header(folder)["kind"] == "import":
         raise InputError(f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate {folder}`")
@@ -163,7 +167,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
     into = run or folder.with_name(f"{folder.name}-replay")
     runs.require_no_run(into)
-    _check_runnable(experiment)
+    check_runnable(experiment)
     study = experiment.study.model_copy(update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None})
     loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
     return _begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
@@ -344,18 +348,32 @@ def _load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> 
     return loaded
 
 
-def _check_runnable(experiment: Experiment) -> None:
+def check_runnable(experiment: Experiment) -> None:
     """Read the data, decode what will be cached, try the metrics and build the model once, before anything is written or started."""
+    check_data(experiment)
+    check_model(experiment)
+
+
+def check_data(experiment: Experiment) -> None:
+    """The first half of `check_runnable`."""
     from wsol import build
-    from wsol.evaluation import require_blocks, require_countable
+    from wsol.evaluation import require_countable
 
     config = experiment.trial
     dataset = build.dataset(config.data)
     build.images(dataset, "train_weaksup", config.data)
     for split in ("train_fullsup", "test"):
         require_countable(build.images(dataset, split, config.data), config.evaluation)
+
+
+def check_model(experiment: Experiment) -> None:
+    """The second half of `check_runnable`."""
+    from wsol import build
+    from wsol.evaluation import require_blocks
+
+    config = experiment.trial
     settings = [setting.evaluation for _, setting in post_hoc_settings(config, experiment.post_hoc)]
-    require_blocks(build.method(config, dataset.num_classes), settings)
+    require_blocks(build.method(config, build.dataset(config.data).num_classes), settings)
 
 
 def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:
@@ -366,18 +384,18 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
-        with _interruptible(folder) as stopped, progress:
+        with interruptible(folder) as stopped, progress:
             run_trials(study, plan, progress, resources, stopped.is_set)
     finally:
         runs.write_trials(folder, study.trials())
-    return _conclude(study, folder, _on_ray(plan), test=test)
+    return _conclude(study, folder, on_ray(plan, measure), test=test)
 
 
-def _on_ray(plan: cluster.Plan) -> final.Measure:
-    """Measure on a node that has what a worker needs: the driver's node may have no GPU."""
+def on_ray(plan: cluster.Plan, function: final.Measure) -> final.Measure:
+    """Call a function on a node that has what a worker needs: the driver's node may have no GPU. Its request names a `folder`."""
     import ray
 
-    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(measure)
+    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(function)
 
     def measure_there(request: dict[str, Any]) -> dict[str, Any]:
         here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
@@ -403,7 +421,7 @@ def _train_together(study: Study | None, folder: Path, experiment: Experiment) -
     task = study.ask()
     if task is not None:
         console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
-        with _interruptible(folder):
+        with interruptible(folder):
             _train_task(study, task, folder)
 
 
@@ -433,7 +451,7 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
 
 def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bool) -> Path:
     """Winner, final test, report, summary."""
-    with _interruptible(folder):
+    with interruptible(folder):
         result = final.finish(study, folder, measure_at, test=test)
     runs.update_header(folder, ended=runs.now())
     runs.write_trials(folder, study.trials())
@@ -449,6 +467,8 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
     tested = final.test_of(folder, result["checkpoint_sha256"])
     console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
+    if result["training_images"] != "all":
+        console.print(f"trained on a part of train_weaksup: {result['training_images']}", markup=False)
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
     for split, metrics in scores.items():
         console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
@@ -488,7 +508,7 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
 
 
 @contextlib.contextmanager
-def _interruptible(folder: Path) -> Iterator[threading.Event]:
+def interruptible(folder: Path) -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM end a run so that it can be resumed.
 
     Yields:

@@ -389,3 +389,19 @@ def test_a_preview_is_what_a_study_asks_for(tmp_path: Path) -> None:
     of = experiment(study={"trials": 5})
     study = create(tmp_path, of)
     assert [task.values for task in preview(of, 3)] == [task.values for _ in range(3) if (task := study.ask())]
+
+
+def test_a_journal_whose_writer_was_killed_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a line, with the lock in its hand; the run folder is a relative path, as on the command line."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/tiny")
+    study = create(folder, experiment(study={"trials": 3}))
+    run(study, limit=1)
+    study.close()
+    (folder / "study.journal.lock").symlink_to("runs/tiny/study.journal")
+    with (folder / "study.journal").open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":')
+    study = Study(folder, study.experiment)
+    run(study)
+    study.close()
+    assert states(folder) == ["COMPLETE"] * 3

@@ -16,7 +16,7 @@ from torch import Tensor
 from wsol import distributed, plugins
 from wsol.checkpoint import read_state
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
-from wsol.data import Dataset, Split
+from wsol.data import SPLIT_FOLDERS, Dataset, Split
 from wsol.errors import InputError
 from wsol.gradients import Extractor
 from wsol.images import ImageStore
@@ -73,9 +73,28 @@ def dataset(config: DatasetConfig) -> Dataset:
 
 
 def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
-    """One split, cut to the configured number of images of each class."""
+    """One split, cut to the configured list, or to the configured number of images of each class."""
+    listed = subset_list(data, config) if name == "train_weaksup" else None
+    if listed is not None and listed.is_file():
+        return data.split(name).listed(listed)
     per_class = {"train_weaksup": config.subset_per_class, "train_fullsup": config.fullsup_per_class}.get(name)
     return data.split(name) if per_class is None else data.split(name).subset(per_class, config.subset_seed)
+
+
+def subset_list(data: Dataset, config: DatasetConfig) -> Path | None:
+    """Where the configured list of training images is, if it exists."""
+    return None if config.subset_list is None else data.metadata_root / SPLIT_FOLDERS["train_weaksup"] / config.subset_list
+
+
+def training_images(data: Dataset, config: DatasetConfig) -> str:
+    """What a method is trained on, for the record: `all`, or which part of train_weaksup."""
+    listed = subset_list(data, config)
+    if listed is not None and listed.is_file():
+        return f"the images of {listed.name}"
+    if config.subset_per_class is None:
+        return "all"
+    instead = "" if listed is None else f"; there is no {listed}"
+    return f"{config.subset_per_class} images of each class, drawn with seed {config.subset_seed}{instead}"
 
 
 def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:

@@ -18,7 +18,8 @@ from wsol.errors import InputError
 from wsol.files import sha256, sync_and_rename, write_text
 
 Record = dict[str, float]
-"""What is known after an epoch: `epoch`, `objective` (best so far), `objective_now`, `train/...`, `train_fullsup/...`."""
+"""What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last), `objective_now`, `train/...`,
+`train_fullsup/...`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class DatasetConfig(PluginConfig):
         image_size: side in pixels of the square that the network sees and of the evaluation grid.
         resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
         subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null: all.
+        subset_list: train on the images that this file beside the metadata of train_weaksup lists instead, such as `image_ids_proxy.txt`, if
+            there is one; null: no list.
         fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null: all.
         subset_seed: draws both subsets.
         cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
@@ -76,6 +78,7 @@ class DatasetConfig(PluginConfig):
     image_size: int = Field(default=224, ge=8, le=4096)
     resize_size: int = Field(default=256, ge=8, le=4096)
     subset_per_class: int | None = Field(default=None, ge=1)
+    subset_list: str | None = Field(default=None, min_length=1)
     fullsup_per_class: int | None = Field(default=None, ge=1)
     subset_seed: int = Field(default=0, ge=0)
     cache: Literal["auto", "on", "off"] = "auto"
@@ -118,11 +121,14 @@ class TrainingConfig(Strict):
         epochs: passes over train_weaksup.
         batch_size: images of one step over all workers together (the global batch).
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on a GPU, fp32 on a CPU.
+        checkpoint: the weights that count, and with them the value of a trial: of the `best` epoch on train_fullsup, or of the `last` one, as in
+            the published tables of the protocol.
     """
 
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint: Literal["best", "last"] = "best"
 
 
 class EvaluationConfig(Strict):

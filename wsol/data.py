@@ -100,6 +100,19 @@ class Split:
         part = _select(self.metadata, sorted(chosen))
         return Split(self.name, part, self.image_root, self.mask_root, f"{self.key}.{per_class}s{seed}")
 
+    def listed(self, path: Path) -> Split:
+        """The images whose ids a file lists, one a line, in the order of this split.
+
+        Raises:
+            InputError: a listed image is not in this split.
+        """
+        known = {image: position for position, image in enumerate(self.image_ids)}
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        for number, name in enumerate(names, start=1):
+            if name and name not in known:
+                raise InputError(f"{path}:{number}: {name!r} is not among the {len(known)} images of {self.name}")
+        return self.only(sorted({known[name] for name in names if name}))
+
     def only(self, positions: list[int]) -> Split:
         """The images at some positions, in that order."""
         digest = hashlib.blake2b(repr(positions).encode(), digest_size=4).hexdigest()

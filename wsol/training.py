@@ -49,7 +49,7 @@ def train(
     Args:
         config: what to train.
         folder: keeps the checkpoints; the same one on all workers.
-        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint.
+        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint, unless `training.checkpoint` wants the last.
         report: called on every worker after every epoch.
         look: called before it on the first worker, with what was trained; must change nothing.
 
@@ -79,7 +79,7 @@ def train(
         record = _train_epoch(step, method, optimizer, loader, epoch, config)
         metrics = evaluate(method, fullsup, config.evaluation)
         record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, seconds=time.perf_counter() - started)
-        record, best = _rank(record, history, objective)
+        record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
         if distributed.is_main():
             checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
@@ -145,13 +145,13 @@ class _Losses:
         return {"train/loss": sum(means.values()), **means}
 
 
-def _rank(record: Record, history: list[Record], objective: str) -> tuple[Record, bool]:
-    """Add the objective of this epoch and the best so far; whether this epoch is the best. The first of equal epochs wins."""
+def _rank(record: Record, history: list[Record], objective: str, checkpoint: str) -> tuple[Record, bool]:
+    """Add the objective of this epoch and of the one whose weights count so far; whether it is this one. The first of equal epochs wins."""
     if objective not in record:
         measured = ", ".join(name for name in record if name.startswith(SELECTION_SPLIT))
         raise InputError(f"study.objective: {objective!r} is not measured by evaluation.metrics; there are {measured}")
     now = record[objective]
-    best = not history or now > history[-1]["objective"]
+    best = not history or checkpoint == "last" or now > history[-1]["objective"]
     return {"epoch": len(history) + 1, "objective": now if best else history[-1]["objective"], "objective_now": now, **record}, best
 
 
