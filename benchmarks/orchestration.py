@@ -114,7 +114,8 @@ def run_plain(experiment: Experiment, folder: Path) -> None:
     from ray import tune
 
     study = make_study(experiment, folder)
-    wires = [to_wire(task, 1, 1, 0, 0) for task in iter(study.ask, None)]
+    alone = cluster.Plan(workers=1, cpus=1, gpus=0, concurrent=1, machine={})
+    wires = [to_wire(task, alone) for task in iter(study.ask, None)]
     config = tune.TuneConfig(max_concurrent_trials=1, reuse_actors=False)
     run = tune.RunConfig(name="plain", storage_path=str(folder.absolute()), verbose=0)
     tune.Tuner(tune.with_resources(plain_trial, {"CPU": 1}), tune_config=config, run_config=run, param_space={"wire": tune.grid_search(wires)}).fit()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -146,11 +145,13 @@ def _say_forecast(left: list[tuple[CampaignCell, int]], measure_at: final.Measur
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:
     with cluster.connected(address) as resources:
         plan = _plan(planned, resources)
-        with interruptible(folder) as stopped, _opened(folder, planned, plan) as running:
-            running.foretell()
+        with _opened(folder, planned, plan) as running:
+            with interruptible(folder):
+                running.foretell()
             for stage in planned.stages():
-                running.search(stage, resources, stopped)
-                running.finish(stage)
+                running.search(stage, resources)
+                with interruptible(folder):
+                    running.finish(stage)
             standings = running.standings()
     failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
     write_text(folder / FILE, json.dumps({**json.loads((folder / FILE).read_text()), "ended": None if failed else runs.now()}, indent=1))
@@ -192,7 +193,7 @@ class Running:
         if trials:
             _say_forecast(left, on_ray(self.plan, measure_cost), self.folder, self.plan)
 
-    def search(self, stage: list[CampaignCell], resources: dict[str, float], stopped: threading.Event) -> None:
+    def search(self, stage: list[CampaignCell], resources: dict[str, float]) -> None:
         """Train all trials of some cells, those of their best ones with several seeds as well."""
         from orchestrator.tuning import run_trials
 
@@ -203,7 +204,7 @@ class Running:
         if not studies:
             return
         queue = Interleaved(self.folder, studies, self._after_search, self.planned.reruns_of_a_cell())
-        with CampaignProgress(queue, self.plan.concurrent, console) as progress:
+        with interruptible(self.folder, patient=True) as stopped, CampaignProgress(queue, self.plan.concurrent, console) as progress:
             run_trials(queue, self.plan, progress, resources, stopped.is_set)
 
     def finish(self, stage: list[CampaignCell]) -> None:

@@ -38,13 +38,13 @@ def search(
     overrides: Overrides = None,
     run: Run = None,
     address: Address = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done, and how long it would take")] = False,
 ) -> None:
     """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
     from orchestrator import workflow
 
     if dry_run:
-        workflow.dry_run(file, overrides or [])
+        workflow.dry_run(file, overrides or [], run)
     else:
         workflow.search(file, overrides or [], run, address)
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
@@ -56,19 +57,25 @@ class Plan:
     machine: dict[str, Any]
 
 
-def plan(resources: ResourcesConfig, trials: int, available: dict[str, float]) -> Plan:
+def gpus_of_a_worker(resources: ResourcesConfig, available: dict[str, float]) -> float:
+    """As configured; else one where there are GPUs."""
+    return resources.gpus_per_worker if resources.gpus_per_worker is not None else float(available.get("GPU", 0.0) > 0)
+
+
+def plan(resources: ResourcesConfig, trials: int, available: dict[str, float], nodes: Sequence[dict[str, float]] = ()) -> Plan:
     """How many trials fit at once.
 
     Args:
         resources: as configured.
         trials: how many there will be at most.
         available: Ray's resource totals: CPU, GPU, memory in bytes.
+        nodes: the same of every node, where all nodes are known: a worker must fit one of them.
 
     Raises:
         InputError: not even one trial fits; with the numbers.
     """
     cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-    gpus_each = resources.gpus_per_worker if resources.gpus_per_worker is not None else float(gpus > 0)
+    gpus_each = gpus_of_a_worker(resources, available)
     needs = {"CPU": resources.workers * resources.cpus_per_worker, "GPU": resources.workers * gpus_each}
     short = [f"{need:g} {name} where there are {available.get(name, 0.0):g}" for name, need in needs.items() if need > available.get(name, 0.0)]
     if short:
@@ -76,10 +83,49 @@ def plan(resources: ResourcesConfig, trials: int, available: dict[str, float]) -
             f"resources: one trial with {resources.workers} worker(s) needs {' and '.join(short)}; "
             "lower resources.workers, cpus_per_worker or gpus_per_worker, or use a larger cluster"
         )
-    fits = int(min(cpus // needs["CPU"], gpus // needs["GPU"] if needs["GPU"] else cpus))
+    places = sum(_places(resources.cpus_per_worker, gpus_each, node) for node in nodes or [available])
+    if places < resources.workers:
+        largest = ", ".join(f"{node.get('GPU', 0.0):g} GPU + {node.get('CPU', 0.0):g} CPU" for node in nodes or [available])
+        raise InputError(
+            f"resources: each of the {resources.workers} worker(s) of a trial needs {gpus_each:g} GPU + {resources.cpus_per_worker} CPU on one "
+            f"node, and there is room for {places} on: {largest}; lower resources.cpus_per_worker or gpus_per_worker, or use larger nodes"
+        )
+    fits = places // resources.workers
     concurrent = min(resources.concurrent_trials or fits, fits, trials)
     machine = {"host": socket.gethostname(), "cpus": cpus, "gpus": gpus, "memory_gb": round(available.get("memory", 0.0) / 1e9, 1)}
     return Plan(resources.workers, resources.cpus_per_worker, gpus_each, concurrent, machine)
+
+
+def _places(cpus: int, gpus: float, node: dict[str, float]) -> int:
+    """How many workers a node holds; Ray puts a fraction of a GPU on one GPU."""
+    by_cpus, owned = int(node.get("CPU", 0.0) / cpus + 1e-9), node.get("GPU", 0.0)
+    if not gpus:
+        return by_cpus
+    return min(by_cpus, int(owned) * int(1 / gpus + 1e-9) if gpus < 1 else int(owned / gpus))
+
+
+def nodes() -> list[dict[str, float]]:
+    """CPUs and GPUs of every node of the cluster that this process is connected to; none where an autoscaler may add other ones."""
+    import ray
+
+    return [] if maximum() else [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def scarce() -> str | None:
+    """What Ray was asked for and can not give at this moment, and what is free; None where nothing waits."""
+    import ray
+
+    waiting = [group["bundles"].values() for group in ray.util.placement_group_table().values() if group["state"] == "PENDING"]
+    return shortage(waiting, ray.available_resources(), ray.cluster_resources()) if waiting else None
+
+
+def shortage(waiting: Sequence[Iterable[dict[str, float]]], free: dict[str, float], totals: dict[str, float]) -> str:
+    """One line: the bundles that the first of those who wait asks for, and what is free of each resource in them."""
+    bundles = [{name: amount for name, amount in bundle.items() if amount} for bundle in waiting[0]]
+    names = list(dict.fromkeys(name for bundle in bundles for name in bundle))
+    asked = ", ".join(f"{sum(bundle.get(name, 0.0) for bundle in bundles):g} {name}" for name in names)
+    has = ", ".join(f"{free.get(name, 0.0):g} of {totals.get(name, 0.0):g} {name}" for name in names)
+    return f"{len(waiting)} x {asked} in {len(bundles)} bundle(s) asked for; free: {has}"
 
 
 def local_resources() -> dict[str, float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from orchestrator import checks
 from orchestrator.overrides import apply_overrides, chosen_variant, plugin_kind, shared_fields, variant_names, with_variant
@@ -20,7 +20,7 @@ from wsol import plugins
 from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
 
-RESUMABLE = ("trials", "hours", "max_failures", "max_failed_trials", "keep_checkpoints")  # what a resumed study may change
+RESUMABLE = ("trials", "hours", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")  # what a resumed study may change
 
 
 class StudyConfig(Strict):
@@ -39,6 +39,8 @@ class StudyConfig(Strict):
         reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the first epoch they may stop at.
         hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
+        hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and counts as one of its
+            `max_failures`; null: ten times the longest epoch of the study so far, at least 30 minutes, and no limit before its first one.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
         loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/loggers.py`.
@@ -53,6 +55,7 @@ class StudyConfig(Strict):
     reduction_factor: int = Field(default=3, ge=2)
     hours: float | None = Field(default=None, gt=0)
     max_failures: int = Field(default=3, ge=0)
+    hang_minutes: float | None = Field(default=None, gt=0)
     max_failed_trials: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=5, ge=1)
     loggers: list[Literal["mlflow", "wandb"]] = []
@@ -77,7 +80,8 @@ class ResourcesConfig(Strict):
     Attributes:
         workers: processes that train one trial together, each on its share of the global batch.
         cpus_per_worker: CPU cores (and torch threads) of each.
-        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0.
+        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its memory; only for
+            `workers: 1`.
         concurrent_trials: trials at the same time; null: as many as fit.
     """
 
@@ -85,6 +89,17 @@ class ResourcesConfig(Strict):
     cpus_per_worker: int = Field(default=1, ge=1)
     gpus_per_worker: float | None = Field(default=None, ge=0)
     concurrent_trials: int | None = Field(default=None, ge=1)
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _can_be_placed(cls, gpus: float | None, info: ValidationInfo) -> float | None:
+        if gpus is None or gpus.is_integer():
+            return gpus
+        if gpus > 1:
+            raise ValueError(f"should be a whole number above 1, got {gpus:g}: a worker has whole GPUs or a part of one")
+        if info.data.get("workers", 1) > 1:
+            raise ValueError(f"should be a whole number with several workers, got {gpus:g}: the workers of a trial can not share a GPU")
+        return gpus
 
 
 class Point(Strict):

@@ -91,6 +91,11 @@ class Interleaved:
         self._studies[name].fail(own, reason, seconds, worker)
         self._end(name)
 
+    def count(self, number: int, **changes: int) -> None:
+        """See `Study.count`."""
+        name, own = self._asked[number]
+        self._studies[name].count(own, **changes)
+
     def value(self, number: int) -> float:
         """Of a complete trial."""
         name, own = self._asked[number]

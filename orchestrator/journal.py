@@ -21,12 +21,17 @@ def open_study(folder: Path) -> optuna.Study:
     """The Optuna study in a run folder.
 
     Raises:
-        InputError: the folder holds no study.
+        InputError: the folder holds no study, or Optuna can not read it.
     """
     header = folder / "study.json"
     if not header.exists() or not (folder / "study.journal").exists():
         raise InputError(f"{folder}: holds no study (no study.json and study.journal); give the folder of a run")
-    return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
+    try:
+        return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
+    except (ValueError, KeyError, AssertionError) as error:  # what Optuna raises on records that it does not know
+        reason = f"{type(error).__name__}: {error}"
+        hint = "it is damaged, or of another version (see versions in study.json): go on with that one, or restore a copy"
+        raise InputError(f"{folder / 'study.journal'}: Optuna {optuna.__version__} can not read it ({reason}); {hint}") from None
 
 
 def open_storage(folder: Path) -> JournalStorage:

@@ -71,6 +71,10 @@ class Progress:
         self._end(number)
         self._say(f"trial {number:>3}  failed: {reason}", "red")
 
+    def note(self, text: str) -> None:
+        """Something about the search as a whole, or between two epochs."""
+        self._say(text, "yellow")
+
     def _end(self, number: int) -> None:
         self.finished += 1
         self._epochs_of[number] = self.epochs

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-headless", "opencv-python", "pydantic")
+FORMAT = 1
+"""Of run folders; raise it when an older program can not go on with a newer folder, or the other way round."""
 COMMIT = "WSOL_COMMIT"  # what `git()` returned where the job was submitted
 
 
@@ -53,6 +55,7 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(folder, experiment, f"The experiment of this run, complete. From {loaded.source}.")
     return {
+        "format": FORMAT,
         "study_name": folder.resolve().name,
         "name": loaded.name,
         "kind": kind,
@@ -96,17 +99,27 @@ def open_experiment(folder: Path) -> Experiment:
     """The experiment of a run folder.
 
     Raises:
-        InputError: the folder holds no run.
+        InputError: the folder holds no run, or one of another version.
     """
     path = folder / "experiment.yaml"
     if not path.exists() or not (folder / "study.json").exists():
         raise InputError(f"{folder}: holds no run (no experiment.yaml and study.json)")
-    return parse_experiment(path.read_text(), str(path))
+    header = read_header(folder)
+    made = f"{folder} was made by commit {(header.get('git') or {}).get('commit', 'unknown')}"
+    if (found := header.get("format", FORMAT)) != FORMAT:
+        raise InputError(f"{made}, its format is {found}, this program reads {FORMAT}: go on with the version that made it, or start a new run")
+    try:
+        return parse_experiment(path.read_text(), str(path))
+    except InputError as error:
+        raise InputError(f"{error}\n{made}: go on with the version that made it, or mend the file") from None
 
 
 def read_header(folder: Path) -> dict[str, Any]:
     """`study.json`."""
-    header: dict[str, Any] = json.loads((folder / "study.json").read_text())
+    try:
+        header: dict[str, Any] = json.loads((folder / "study.json").read_text())
+    except ValueError as error:
+        raise InputError(f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run") from None
     return header
 
 
@@ -119,7 +132,8 @@ def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
     """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where its point comes from."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
-    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "origin", "repeats", "retry_of"]
+    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "hung", "restarts", "preemptions"]
+    facts += ["origin", "repeats", "retry_of"]
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])

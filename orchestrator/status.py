@@ -145,9 +145,8 @@ def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
     elif summary.state == "running" and to_come:
         running, machine = sum(trial.state == "running" for trial in summary.trials), summary.info.get("machine") or {}
         resources = experiment.get("resources") or {}
-        gpus = resources.get("gpus_per_worker")
-        each = f"{resources.get('cpus_per_worker', 1)} CPU(s)" + (f" and {gpus:g} GPU(s)" if gpus else "")
-        needs = f"{resources.get('workers', 1)} worker(s) with {each} each"
+        gpus = f" and {resources['gpus_per_worker']:g} GPU(s)" if resources.get("gpus_per_worker") else ""
+        needs = f"{resources.get('workers', 1)} worker(s) with {resources.get('cpus_per_worker', 1)} CPU(s){gpus} each"
         if running < _at_once(summary):
             yield f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about to start"
         else:

@@ -24,8 +24,8 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator import events
-from orchestrator.experiment import Experiment, config_hash
+from orchestrator import events, hang
+from orchestrator.experiment import Experiment, StudyConfig, config_hash
 from orchestrator.journal import mend, open_storage, open_study, trial_folder
 from orchestrator.points import Candidate, published_points, shuffled_grid
 from orchestrator.space import SAMPLERS, make_sampler
@@ -42,14 +42,30 @@ OPENING_FAILURES = 3  # so many trials that fail alike at the start of a session
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One trial to run: its number, what to train, where its files go, the searched values, what it is called."""
+    """One trial to run.
+
+    Attributes:
+        number: of the trial.
+        config: what to train.
+        folder: for its files.
+        values: that were searched.
+        origin: what it is called, or who drew it.
+        study: objective and limits.
+        longest_epoch: of the study so far, in seconds; None before the first.
+    """
 
     number: int
     config: TrainConfig
     folder: Path
-    objective: str
     values: dict[str, Any]
     origin: str
+    study: StudyConfig
+    longest_epoch: float | None = None
+
+    @property
+    def objective(self) -> str:
+        """The first one, which chooses the epoch."""
+        return self.study.objectives[0]
 
 
 class Study:
@@ -82,6 +98,7 @@ class Study:
         self._repeating: dict[int, list[optuna.Trial]] = {}
         self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
         self._reasons: dict[int, str | None] = {}  # why the trials that were asked for in this session failed; None for the others
+        self.longest_epoch = hang.longest_epoch(trial.user_attrs.get("metrics", {}) for trial in self.trials())
         self._opened = time.monotonic()
         self._seconds_before = self._seconds_kept = float(self._study.user_attrs.get("seconds", 0.0))
 
@@ -127,7 +144,7 @@ class Study:
                 origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
                 folder = self._folder(trial)
                 events.begin(folder, config, {**extra, **values})
-                return Task(trial.number, config, folder, self.experiment.study.objectives[0], values, origin)
+                return Task(trial.number, config, folder, values, origin, self.experiment.study, self.longest_epoch)
             trial.set_user_attr("repeats", twin.number)
             self._repeating.setdefault(twin.number, []).append(trial)
             if twin.state != TrialState.RUNNING:
@@ -137,6 +154,7 @@ class Study:
     def report(self, number: int, record: Record) -> bool:
         """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the trial is to be stopped."""
         trial = self._running[number]
+        self.longest_epoch = hang.longest_epoch([record, {"seconds": self.longest_epoch or 0.0}])
         self._keep_time()
         if not _keep_epoch(trial, record):
             return False
@@ -147,7 +165,7 @@ class Study:
         """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint counts. If that is no number
         it failed; returns the reason."""
         objectives, last = self.experiment.study.objectives, self._takes_last(number)
-        finite = [record for record in history if all(math.isfinite(record.get(name, math.nan)) for name in ("objective_now", *objectives))]
+        finite = [record for record in history if all(_is_number(record.get(name)) for name in ("objective_now", *objectives))]
         if not finite or (last and finite[-1] is not history[-1]):
             when = "the last" if last else "any"
             reason = f"{', '.join(objectives)}: not a finite number in {when} of {len(history)} epochs"
@@ -171,6 +189,11 @@ class Study:
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
         """A trial ended badly."""
         self._end(number, TrialState.FAIL, None, seconds=seconds, worker=worker, failure=reason)
+
+    def count(self, number: int, **changes: int) -> None:
+        """Add to what is counted of a running trial: `restarts` (its process died) and `preemptions` (its node did)."""
+        trial = self._running[number]
+        _describe(trial, **{name: trial.user_attrs.get(name, 0) + change for name, change in changes.items()})
 
     def retry(self, numbers: Sequence[int] | None = None) -> list[int]:
         """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back already stays as it is.
@@ -284,6 +307,8 @@ class Study:
 
     def _end(self, number: int, state: TrialState, values: list[float] | None, seconds: float, **facts: Any) -> None:
         trial = self._running.pop(number)
+        if hung := hang.times(trial_folder(self.folder, number)):
+            facts["hung"] = hung
         _describe(trial, seconds=round(seconds, 3), ended=_now(), **facts)
         self._study.tell(trial, values, state=state)
         events.end(self._folder(trial), state != TrialState.FAIL, facts.get("metrics", {}), facts.get("best_epoch", 0))
@@ -322,6 +347,8 @@ class Study:
         if failed is not None and not folder.exists() and trial_folder(self.folder, failed).exists():
             trial_folder(self.folder, failed).rename(folder)
             self._note_ended(self.trials()[failed])
+            for path in folder.glob("hung*.txt"):
+                path.rename(trial_folder(self.folder, failed) / path.name)
         return folder
 
     def _failed(self) -> list[FrozenTrial]:
@@ -411,10 +438,15 @@ def _describe(trial: optuna.Trial, **attributes: Any) -> None:
 def _keep_epoch(trial: optuna.Trial, record: Record) -> bool:
     """Write the objective of an epoch into the journal; False if it is there already, or is not a number."""
     value, epoch = record["objective_now"], int(record["epoch"])
-    if not math.isfinite(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
+    if not _is_number(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
         return False
     trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)  # trial.report refuses several objectives
     return True
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a metric can be compared; a plugin may return anything."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _without_numbers(reason: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.hang import Watchdog
 from orchestrator.overlays import Overlays
 from orchestrator.study import Task
 from wsol.checkpoint import Record
@@ -18,31 +19,43 @@ from wsol.config import TrainConfig
 from wsol.errors import Diverged, InputError
 
 if TYPE_CHECKING:
+    from orchestrator.cluster import Plan
     from wsol.method import Method
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def to_wire(task: Task, workers: int, cpus: int, gpus: float, max_failures: int) -> dict[str, Any]:
-    """A task as plain values that travel to another process. The search's working directory goes along: relative paths start there."""
+def to_wire(task: Task, plan: Plan) -> dict[str, Any]:
+    """A task as plain values that travel to another process. The search's working directory goes along: relative paths start there.
+
+    Args:
+        task: what to train.
+        plan: what it takes.
+    """
     return {
         "number": task.number,
         "config": task.config.model_dump_json(),
         "folder": str(task.folder.absolute()),
         "objective": task.objective,
         "directory": str(Path.cwd()),
-        "workers": workers,
-        "cpus": cpus,
-        "gpus": gpus,
-        "max_failures": max_failures,
+        "workers": plan.workers,
+        "cpus": plan.cpus,
+        "gpus": plan.gpus,
+        "max_failures": task.study.max_failures,
+        "hang_minutes": task.study.hang_minutes,
+        "longest_epoch": task.longest_epoch,
     }
 
 
 def run_in_actor(wire: dict[str, Any]) -> None:
     """Tune function of a trial with one worker."""
+    import ray
     from ray import tune
 
-    run(wire, tune.report)
+    if 0 < wire["gpus"] < 1:
+        _share_gpu(wire["gpus"])
+    node = ray.get_runtime_context().get_node_id()
+    run(wire, lambda values: tune.report({**values, "node": node}))
 
 
 def run_as_train_job(wire: dict[str, Any]) -> None:
@@ -82,6 +95,14 @@ def run_in_train_worker(wire: dict[str, Any]) -> None:
     run(wire, ray.train.report)
 
 
+def _share_gpu(part: float) -> None:
+    """Ray shares out a GPU, but not its memory; a tenth is for what every process needs besides."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(0.9 * part)
+
+
 def run(wire: dict[str, Any], report: Report) -> None:
     """Train, reporting every epoch and at the end the outcome.
 
@@ -99,10 +120,12 @@ def run(wire: dict[str, Any], report: Report) -> None:
 
     def after_epoch(record: Record) -> None:
         log(record)
-        report({**record, "worker": worker})
+        with watchdog.resting(record["seconds"]):
+            report({**record, "worker": worker})
 
+    watchdog = Watchdog(folder, wire["hang_minutes"], wire["longest_epoch"], distributed.rank())
     try:
-        with EpochLog(folder, config, writes=distributed.is_main()) as log:
+        with watchdog, EpochLog(folder, config, writes=distributed.is_main()) as log:
             history = train(config, folder, wire["objective"], after_epoch, log.look)
     except (Diverged, InputError) as error:
         report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})

@@ -6,21 +6,27 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.cluster import HEAD, Plan
+from orchestrator import hang
+from orchestrator.cluster import HEAD, Plan, scarce
 from orchestrator.interleave import Interleaved
 from orchestrator.loggers import make_loggers
+from orchestrator.patience import Patience
 from orchestrator.progress import Progress
 from orchestrator.study import Study, Task
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
 from wsol.errors import RunFailed
+
+SECONDS_TO_NOTICE = 60.0
+"""Ray notices the death of a node later than that of the processes on it."""
 
 
 def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resources: dict[str, float], stopped: Callable[[], bool]) -> None:
@@ -52,7 +58,7 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
             name="tune",
             storage_path=str(state.absolute()),
             verbose=0,
-            callbacks=make_loggers(study.loggers, study.folder.resolve().name),
+            callbacks=[Attendant(searcher), *make_loggers(study.loggers, study.folder.resolve().name)],
             failure_config=tune.FailureConfig(max_failures=study.max_failures if plan.workers == 1 else 0),
         ),
     )
@@ -61,6 +67,8 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
         tuner.fit()
     except Exception as error:
         raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
+    if stopped():
+        raise KeyboardInterrupt
     if reason := study.stopped():
         mend = f"mend the cause, then: python launch.py retry {study.folder}"
         raise RunFailed(f"the search was stopped: {reason}\n{mend} (or resume with a higher study.max_failed_trials)")
@@ -77,27 +85,65 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._study, self._plan, self._progress, self._stopped = study, plan, progress, stopped
         self._tasks: dict[str, Task] = {}
         self._pruned: set[str] = set()
+        self._parked: set[str] = set()
+        self._silent: set[str] = set()
+        self._hung: dict[str, int] = {}
+        self._patience = Patience()
         self._started: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
-        task = self._study.ask()
+        task = None if self._stopped() else self._study.ask()
         if task is None:
-            return None if self._study.is_waiting() else str(Searcher.FINISHED)
+            return None if self._study.is_waiting() and not self._stopped() else str(Searcher.FINISHED)
+        self._silent.add(trial_id)
         self._tasks[trial_id], self._started[trial_id] = task, time.perf_counter()
         self._progress.start(task.number, self._study.planned)
-        plan = self._plan
-        return to_wire(task, plan.workers, plan.cpus, plan.gpus, self._study.max_failures)
+        return to_wire(task, self._plan)
 
-    def after_epoch(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """An epoch ended, or a trial with a last report; whether the trial is to be stopped."""
-        if self._stopped():
-            raise KeyboardInterrupt
+    def after_epoch(self, trial_id: str, result: dict[str, Any]) -> str:
+        """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the user wants it to stop: it
+        waits in its report, its checkpoint is on the disk."""
         if "objective_now" in result:
-            self._progress.epoch(self._tasks[trial_id].number, result)
-            if self._study.report(self._tasks[trial_id].number, result):
+            self._silent.discard(trial_id)
+            task = self._tasks[trial_id]
+            self._progress.epoch(task.number, result)
+            if self._study.report(task.number, result):
                 self._pruned.add(trial_id)
-        return trial_id in self._pruned
+                return str(TrialScheduler.STOP)
+            if self._stopped() and result["epoch"] < task.config.training.epochs:
+                self._parked.add(trial_id)
+                return str(TrialScheduler.NOOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def between_steps(self, running: Iterable[str]) -> None:
+        """Look at what no trial reports.
+
+        Args:
+            running: Tune's ids of the trials that have a process.
+
+        Raises:
+            KeyboardInterrupt: the user wants it to stop, and no epoch runs any more.
+        """
+        if self._stopped():
+            if not set(running) - self._parked:
+                raise KeyboardInterrupt
+        elif line := self._patience.line(time.monotonic(), bool(self._silent), scarce):
+            self._progress.note(f"waits: {line}")
+
+    def restarted(self, trial_id: str, *, lost_node: bool) -> None:
+        """A trial was started again after its process died, alone or with its node."""
+        task = self._tasks[trial_id]
+        self._study.count(task.number, **{"preemptions" if lost_node else "restarts": 1})
+        hung = hang.times(task.folder) > self._hung.get(trial_id, 0)
+        self._hung[trial_id] = self._hung.get(trial_id, 0) + hung
+        reason = "lost its node" if lost_node else "hung (see hung.txt in its folder)" if hung else "lost its process"
+        self._progress.note(f"trial {task.number:>3}  {reason}; goes on from its last checkpoint")
+
+    def forgiven(self, trial_id: str) -> None:
+        """The last restart of a trial was the fault of its node, as is known now."""
+        if trial_id in self._tasks:
+            self._study.count(self._tasks[trial_id].number, restarts=-1, preemptions=1)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler, which Tune asks first, has passed it on."""
@@ -106,6 +152,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """A trial ended: with a history, with a failure, or without a word."""
         task = self._tasks.pop(trial_id)
         number = task.number
+        self._silent.discard(trial_id)
         seconds = time.perf_counter() - self._started.pop(trial_id)
         result = result or {}
         worker = str(result.get("worker", "unknown"))
@@ -115,7 +162,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._complete(number, json.loads(result["history"]), result["seconds"], worker)
         else:
             reason = result.get("failure") if not error else None
-            self._fail(number, reason or last_words(task.folder / "error.txt"), seconds, worker)
+            self._fail(number, reason or last_words(task.folder), seconds, worker)
 
     def _complete(self, number: int, history: list[dict[str, float]], seconds: float, worker: str) -> None:
         failure = self._study.complete(number, history, seconds, worker)
@@ -140,6 +187,48 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {}
 
 
+class Attendant(tune.Callback):  # type: ignore[misc]
+    """What Tune says between results: that a step is over, and that a trial is started again.
+
+    A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is taken back. (Of nodes that
+    are drained with notice Tune does not count it to begin with.)
+    """
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+        self._failures: dict[str, int] = {}
+        self._suspects: list[tuple[Any, str, float]] = []
+        self._looked = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Nothing may have been reported for long."""
+        self._searcher.between_steps(trial.trial_id for trial in trials if trial.status == "RUNNING")
+        if self._suspects and time.monotonic() - self._looked > 1:
+            self._looked = time.monotonic()
+            self._look_for_dead_nodes({node["NodeID"] for node in ray.nodes() if node["Alive"]})
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process died; it may go on elsewhere."""
+        failures = trial.run_metadata.num_failures
+        counted = failures > self._failures.get(trial.trial_id, 0)
+        self._failures[trial.trial_id] = failures
+        self._searcher.restarted(trial.trial_id, lost_node=not counted)
+        if counted and (node := (trial.last_result or {}).get("node")):
+            self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
+
+    def _look_for_dead_nodes(self, alive: set[str]) -> None:
+        for trial, node, _ in self._suspects:
+            if node not in alive:
+                trial.run_metadata.num_failures -= 1
+                self._failures[trial.trial_id] -= 1
+                self._searcher.forgiven(trial.trial_id)
+        self._suspects = [suspect for suspect in self._suspects if suspect[1] in alive and time.monotonic() < suspect[2]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks into a state that we never read back."""
+        return {}
+
+
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
     """Tune asks a scheduler after every epoch whether a trial goes on. Ours passes the question to the study, whose journal has all epochs."""
 
@@ -148,18 +237,21 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """STOP or CONTINUE."""
-        return str(TrialScheduler.STOP if self._searcher.after_epoch(trial.trial_id, result) else TrialScheduler.CONTINUE)
+        """STOP, CONTINUE or NOOP."""
+        return self._searcher.after_epoch(trial.trial_id, result)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its scheduler into a state that we never read back."""
         return {}
 
 
-def last_words(path: Path) -> str:
-    """The last line of a recorded traceback."""
+def last_words(folder: Path) -> str:
+    """Why the process of a trial died last: it hung, raised, or was killed."""
+    error, hung = folder / "error.txt", folder / "hung.txt"
+    if hung.exists() and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
+        return f"hung: no epoch ended for too long, {hang.times(folder)} time(s); where it stood is in {hung}"
     with contextlib.suppress(OSError, IndexError):
-        return path.read_text().strip().splitlines()[-1]
+        return error.read_text().strip().splitlines()[-1]
     return "its process died without a message (killed, or out of memory)"
 
 

@@ -8,14 +8,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import campaign, cluster, final, formats, loggers, post_hoc, runs
+from orchestrator import campaign, cluster, final, forecast, formats, loggers, post_hoc, runs
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
@@ -28,8 +28,11 @@ from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
     from orchestrator.points import Candidate
+    from wsol.method import Method
 
 console = Console(highlight=False, soft_wrap=True)
+INTERRUPTED = 130
+"""Exit code of what can be resumed."""
 
 
 def search(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
@@ -50,7 +53,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     folder = run or Path("runs") / loaded.name
     runs.require_no_run(folder)
     require_packages(loaded.experiment.study.sampler)
-    check_runnable(loaded.experiment)
+    check_runnable(loaded.experiment, folder)
     return _begin_search(loaded, folder, address, "search", {})
 
 
@@ -60,7 +63,7 @@ def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, 
     if address is None:
         cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
     with cluster.connected(address) as resources:
-        plan = cluster.plan(loaded.experiment.resources, trials, resources)
+        plan = cluster.plan(loaded.experiment.resources, trials, resources, cluster.nodes())
         header = runs.create(folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts})
         study = Study.create(folder, loaded.experiment, header, points)
         return _run_search(study, folder, plan, resources, test=kind == "search")
@@ -99,7 +102,7 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     from wsol import distributed
 
     runs.require_no_run(folder)
-    check_runnable(loaded.experiment)
+    check_runnable(loaded.experiment, folder)
     machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
     header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
     return Study.create(folder, loaded.experiment, header)
@@ -167,7 +170,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
     into = run or folder.with_name(f"{folder.name}-replay")
     runs.require_no_run(into)
-    check_runnable(experiment)
+    check_runnable(experiment, into)
     study = experiment.study.model_copy(update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None})
     loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
     return _begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
@@ -179,7 +182,7 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     if study.unfinished():
         loggers.require_packages(study.experiment.study.loggers)
         with cluster.connected(address) as resources:
-            plan = cluster.plan(study.experiment.resources, study.unfinished(), resources)
+            plan = cluster.plan(study.experiment.resources, study.unfinished(), resources, cluster.nodes())
             return _run_search(study, folder, plan, resources, test=test)
     wanted = study.experiment.study
     if reason := study.stopped():
@@ -328,17 +331,32 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     return scores
 
 
-def dry_run(path: Path, overrides: list[str]) -> None:
-    """Print what a search would do: the resolved configuration, the space, the first points. Nothing is written or started."""
+def dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
+    """Print what a search would do: the resolved configuration, the space, the first points, what it takes. Nothing is written or started.
+
+    Args:
+        path: a search-space file.
+        overrides: `KEY=VALUE`.
+        run: where the run folder would be.
+
+    Raises:
+        InputError: something the user can mend, such as a disk that is too full.
+    """
     loaded = _load(path, overrides)
     require_packages(loaded.experiment.study.sampler)
     experiment = loaded.experiment
     console.print(runs.to_yaml(experiment.model_dump(mode="json")), end="")
-    plan = cluster.plan(experiment.resources, experiment.study.trials, cluster.local_resources())
-    console.print(f"\n{experiment.study.trials} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; the first points:")
+    concurrent, misfit = forecast.at_once(experiment)
+    if misfit:
+        console.print(f"\nnote: not on this machine: {misfit}", markup=False)
+    console.print(f"\n{experiment.study.trials} trials, {concurrent} at a time, {experiment.resources.workers} worker(s) each; the first points:")
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={formats.plain(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
+    folder, made = run or Path("runs") / loaded.name, forecast.forecast(experiment)
+    for line in forecast.render(made, concurrent, folder):
+        console.print(line, markup=False)
+    forecast.require_disk(made.disk_bytes, folder)
 
 
 def _load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
@@ -348,14 +366,14 @@ def _load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> 
     return loaded
 
 
-def check_runnable(experiment: Experiment) -> None:
-    """Read the data, decode what will be cached, try the metrics and build the model once, before anything is written or started."""
+def check_runnable(experiment: Experiment, folder: Path) -> None:
+    """Read the data, decode what will be cached, try the metrics, build the model once, ask for room, before anything is written or started."""
     check_data(experiment)
-    check_model(experiment)
+    forecast.require_disk_for(experiment, check_model(experiment), folder)
 
 
 def check_data(experiment: Experiment) -> None:
-    """The first half of `check_runnable`."""
+    """The part of `check_runnable` that runs with the same data set and metrics share."""
     from wsol import build
     from wsol.evaluation import require_countable
 
@@ -366,14 +384,16 @@ def check_data(experiment: Experiment) -> None:
         require_countable(build.images(dataset, split, config.data), config.evaluation)
 
 
-def check_model(experiment: Experiment) -> None:
-    """The second half of `check_runnable`."""
+def check_model(experiment: Experiment) -> Method:
+    """Build the model once, and look for the blocks that are evaluated; returns it."""
     from wsol import build
     from wsol.evaluation import require_blocks
 
     config = experiment.trial
     settings = [setting.evaluation for _, setting in post_hoc_settings(config, experiment.post_hoc)]
-    require_blocks(build.method(config, build.dataset(config.data).num_classes), settings)
+    method = build.method(config, build.dataset(config.data).num_classes)
+    require_blocks(method, settings)
+    return method
 
 
 def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:
@@ -384,7 +404,7 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
-        with interruptible(folder) as stopped, progress:
+        with interruptible(folder, patient=True) as stopped, progress:
             run_trials(study, plan, progress, resources, stopped.is_set)
     finally:
         runs.write_trials(folder, study.trials())
@@ -421,11 +441,11 @@ def _train_together(study: Study | None, folder: Path, experiment: Experiment) -
     task = study.ask()
     if task is not None:
         console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
-        with interruptible(folder):
-            _train_task(study, task, folder)
+        with interruptible(folder, patient=distributed.world() == 1) as stopped:  # torchrun ends the other processes at once
+            _train_task(study, task, folder, stopped.is_set)
 
 
-def _train_task(study: Study, task: Task, folder: Path) -> None:
+def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bool]) -> None:
     from orchestrator.trial import EpochLog
     from wsol.training import train
 
@@ -437,6 +457,8 @@ def _train_task(study: Study, task: Task, folder: Path) -> None:
         log(record)
         study.report(task.number, record)
         progress.epoch(task.number, record)
+        if stopped():
+            raise KeyboardInterrupt
 
     try:
         with progress, EpochLog(task.folder, task.config, writes=True) as log:
@@ -508,17 +530,27 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
 
 
 @contextlib.contextmanager
-def interruptible(folder: Path) -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end a run so that it can be resumed.
+def interruptible(folder: Path, *, patient: bool = False) -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end a run so that it can be resumed; a second one ends the process on the spot, which can be resumed as well.
+
+    Args:
+        folder: of the run.
+        patient: leave the block to end itself after the first one, when the running epochs have ended.
 
     Yields:
         set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor, which may just be running.
     """
     stopped = threading.Event()
+    remedy = f"interrupted; continue with: python launch.py resume {folder}"
 
     def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            os.write(1, f"\n{remedy}\n".encode())
+            os._exit(INTERRUPTED)
         stopped.set()
-        raise KeyboardInterrupt
+        if not patient:
+            raise KeyboardInterrupt
+        os.write(1, b"\nstops when the running epochs have ended; once more: at once\n")
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -526,7 +558,7 @@ def interruptible(folder: Path) -> Iterator[threading.Event]:
         if stopped.is_set():
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        console.print(f"\ninterrupted; continue with: python launch.py resume {folder}")
+        console.print(f"\n{remedy}")
         raise
     finally:
         for number, handler in former.items():

@@ -195,6 +195,7 @@ def test_a_search_survives_the_loss_of_a_node(tmp_path: Path, space_file: Path) 
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12 and [trial.number for trial in trials] == list(range(12))
     assert all(sorted(trial.intermediate_values) == [1, 2, 3, 4] for trial in trials)
     assert len({trial.user_attrs["config_hash"] for trial in trials}) == 12
+    assert sum(trial.user_attrs.get(name, 0) for trial in trials for name in ("restarts", "preemptions")) >= 1
 
 
 def finished(run: Path) -> int:

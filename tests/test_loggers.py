@@ -14,6 +14,7 @@ import pytest
 from conftest import Launch
 from test_study import create, experiment
 
+from orchestrator.cluster import Plan
 from orchestrator.loggers import make_loggers, metrics
 from orchestrator.trial import to_wire
 
@@ -77,7 +78,9 @@ def trial(tmp_path: Path) -> SimpleNamespace:
     study = create(tmp_path / "tiny", experiment())
     task = study.ask()
     assert task is not None
-    return SimpleNamespace(config=to_wire(task, 1, 1, 0.0, 3), trial_id="t", experiment_dir_name="d", local_path=str(tmp_path), last_result={})
+    return SimpleNamespace(
+        config=to_wire(task, Plan(1, 1, 0.0, 1, {})), trial_id="t", experiment_dir_name="d", local_path=str(tmp_path), last_result={}
+    )
 
 
 class Trial(SimpleNamespace):

@@ -1,12 +1,13 @@
 """The composition root: configurations become objects here. A plugin that holds another one, as CropCAM its normalizer, builds that itself.
 
 What a plugin's `build` takes: a method `(config, inner)`, inner being the network or, for a wrapper, its base method; a metric
-`(config, threshold_step)`; every other kind `(config)`.
+`(config, threshold_step)`; every other kind `(config)`. A data set may also export `sizes(config)`, for forecasts without its files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from wsol import distributed, plugins
 from wsol.checkpoint import read_state
 from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Split
+from wsol.data import SPLIT_FOLDERS, Dataset, Sizes, Split
 from wsol.errors import InputError
 from wsol.gradients import Extractor
 from wsol.images import ImageStore
@@ -95,6 +96,23 @@ def training_images(data: Dataset, config: DatasetConfig) -> str:
         return "all"
     instead = "" if listed is None else f"; there is no {listed}"
     return f"{config.subset_per_class} images of each class, drawn with seed {config.subset_seed}{instead}"
+
+
+def sizes(config: DatasetConfig) -> Sizes:
+    """How many images the splits have, cut as configured: as the plugin says, where it says so, without reading a file.
+
+    Raises:
+        InputError: the plugin has to count, and files are missing.
+    """
+    plugin = plugins.load("dataset", config.name)
+    if not hasattr(plugin, "sizes"):
+        data = dataset(config)
+        counts = {name: len(split(data, name, config)) for name in SPLIT_FOLDERS}
+        return Sizes(data.num_classes, **counts)
+    known: Sizes = plugin.sizes(config)
+    weaksup, fullsup = (per_class and per_class * known.classes for per_class in (config.subset_per_class, config.fullsup_per_class))
+    cut = min(known.train_weaksup, weaksup or known.train_weaksup), min(known.train_fullsup, fullsup or known.train_fullsup)
+    return replace(known, train_weaksup=cut[0], train_fullsup=cut[1])
 
 
 def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:

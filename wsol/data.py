@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,16 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 Pixels = NDArray[np.uint8]
 SplitCounts = dict[str, int]
 """Numbers of `images`, `classes`, `boxes` and `masks`; of masks, one each instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many classes and images a data set has."""
+
+    classes: int
+    train_weaksup: int
+    train_fullsup: int
+    test: int
 
 
 class Split:

@@ -11,6 +11,7 @@ for every epoch                        on all workers:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -76,7 +77,7 @@ def train(
 
     for epoch in range(len(history) + 1, config.training.epochs + 1):
         started = time.perf_counter()
-        record = _train_epoch(step, method, optimizer, loader, epoch, config)
+        record = train_epoch(step, method, optimizer, loader, epoch, config)
         metrics = evaluate(method, fullsup, config.evaluation)
         record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, seconds=time.perf_counter() - started)
         record, best = _rank(record, history, objective, config.training.checkpoint)
@@ -90,7 +91,7 @@ def train(
     return history
 
 
-def _train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig) -> Record:
+def train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig) -> Record:
     """One pass over train_weaksup: mean loss terms, learning rate of each parameter group, images per second."""
     backbone, device = method.network.backbone, distributed.device()
     set_learning_rates(optimizer, epoch, config.optim)
@@ -150,9 +151,9 @@ def _rank(record: Record, history: list[Record], objective: str, checkpoint: str
     if objective not in record:
         measured = ", ".join(name for name in record if name.startswith(SELECTION_SPLIT))
         raise InputError(f"study.objective: {objective!r} is not measured by evaluation.metrics; there are {measured}")
-    now = record[objective]
-    best = not history or checkpoint == "last" or now > history[-1]["objective"]
-    return {"epoch": len(history) + 1, "objective": now if best else history[-1]["objective"], "objective_now": now, **record}, best
+    now, former = record[objective], history[-1]["objective"] if history else math.nan
+    best = checkpoint == "last" or now > former or math.isnan(former)  # an objective may be undefined at first
+    return {"epoch": len(history) + 1, "objective": now if best else former, "objective_now": now, **record}, best
 
 
 def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Optimizer) -> list[Record]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import Dataset, prepare_command
+from wsol.data import Dataset, Sizes, prepare_command
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
@@ -81,6 +81,11 @@ def build(config: Config) -> Dataset:
         published=None if config.metadata else published,
         test_folder=folder,
     )
+
+
+def sizes(config: Config) -> Sizes:
+    """The published ones."""
+    return Sizes(200, 5_994, 1_000, 5_794)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from wsol import files, metadata
 from wsol.config import DatasetConfig
-from wsol.data import Dataset
+from wsol.data import Dataset, Sizes
 from wsol.datasets import _prepare
 from wsol.datasets._download import download
 from wsol.datasets._prepare import Archive, Part
@@ -82,6 +82,11 @@ def build(config: Config) -> Dataset:
     names = list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     published = None if config.metadata else COUNTS
     return Dataset(config, images=_images(config), metadata=_metadata_root(config), class_names=names, published=published)
+
+
+def sizes(config: Config) -> Sizes:
+    """The published ones."""
+    return Sizes(CLASSES, 1_281_167, 10_000, 50_000)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, prepare_command
+from wsol.data import SPLIT_FOLDERS, Dataset, Sizes, prepare_command
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
@@ -56,6 +56,11 @@ def build(config: Config) -> Dataset:
     names = [mids.get(label, str(label)) for label in range(CLASSES)]
     published = None if config.metadata else COUNTS
     return Dataset(config, images=Path(config.root) / "OpenImages", metadata=tree, class_names=names, published=published)
+
+
+def sizes(config: Config) -> Sizes:
+    """The published ones."""
+    return Sizes(CLASSES, 29_819, 2_500, 5_000)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

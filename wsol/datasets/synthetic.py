@@ -31,7 +31,7 @@ from pydantic import Field
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset
+from wsol.data import SPLIT_FOLDERS, Dataset, Sizes
 from wsol.metadata import Metadata
 from wsol.tree import check_tree
 
@@ -85,6 +85,11 @@ def build(config: Config) -> Dataset:
     tree = "metadata" if config.annotations == "boxes" else "metadata_masks"
     names = [class_name(label) for label in range(config.classes)]
     return Dataset(config, images=folder, metadata=folder / tree, class_names=names, key=folder.name, remedy=f"delete {folder}, it is made again")
+
+
+def sizes(config: Config) -> Sizes:
+    """As configured; nothing is rendered."""
+    return Sizes(config.classes, *(config.classes * count for count in (config.train_images, config.fullsup_images, config.test_images)))
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

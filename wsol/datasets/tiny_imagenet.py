@@ -27,7 +27,7 @@ from pydantic import Field
 
 from wsol import metadata
 from wsol.config import DatasetConfig
-from wsol.data import Dataset, prepare_command
+from wsol.data import Dataset, Sizes, prepare_command
 from wsol.datasets import _prepare
 from wsol.errors import InputError
 from wsol.metadata import Metadata
@@ -69,6 +69,11 @@ def build(config: Config) -> Dataset:
         _require_split(tree, config, len(wnids))
     names = [words.get(wnid, wnid).split(",")[0] for wnid in wnids]
     return Dataset(config, images=folder, metadata=tree, class_names=names)
+
+
+def sizes(config: Config) -> Sizes:
+    """Those of the public archive."""
+    return Sizes(200, 200 * (500 - config.fullsup_split_per_class), 200 * config.fullsup_split_per_class, 200 * 50)
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

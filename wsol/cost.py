@@ -1,0 +1,146 @@
+"""What a configuration costs: bytes of its weights and checkpoints, and seconds, measured on images of noise. The data set is not needed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wsol import build, distributed, metadata, plugins
+from wsol.config import OptimConfig, TrainConfig
+from wsol.data import Sizes
+from wsol.errors import InputError
+from wsol.evaluation import evaluate, require_countable
+from wsol.images import ImageStore
+from wsol.loading import TrainLoader
+from wsol.method import Method
+from wsol.optim import build_optimizer
+from wsol.training import train_epoch
+
+QUICK = 5.0
+"""A first measurement of fewer seconds is mostly start-up: the fastest of the next ones counts."""
+EVALUATED_ON_CPU = 8
+
+
+def weights_bytes(method: Method) -> int:
+    """Of parameters and buffers."""
+    return int(sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values()))
+
+
+def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
+    """Of weights and buffers, and the momentum of every trained parameter."""
+    trained = [parameter for group in build_optimizer(method, optim).param_groups for parameter in group["params"]]
+    momentum = [parameter.numel() * parameter.element_size() for parameter in trained if parameter.requires_grad and optim.momentum]
+    return int(weights_bytes(method) + sum(momentum))
+
+
+def device_name(threads: int) -> str:
+    """Of the device that this process trains on."""
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else f"a CPU, {threads} thread(s)"
+
+
+def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, threads: int) -> tuple[float, float]:
+    """Seconds of a training step of one worker, and of one evaluated image, both on random images.
+
+    Args:
+        method: is moved to the device of this process and trained a little.
+        config: shapes, batch size, epochs, evaluation.
+        sizes: of the data set.
+        workers: that share a global batch.
+        threads: of each.
+
+    Raises:
+        InputError: a step does not fit the memory of the device.
+    """
+    method.to(distributed.device()).to(memory_format=torch.channels_last)
+    share = min(math.ceil(config.training.batch_size / workers), sizes.train_weaksup)
+    evaluated = min(config.evaluation.batch_size if torch.cuda.is_available() else EVALUATED_ON_CPU, sizes.train_fullsup)
+    try:
+        with TemporaryDirectory() as folder, _threads(threads):
+            weaksup, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
+            return _seconds_of_step(method, config, weaksup), _seconds_of_evaluation(method, config, fullsup)
+    except torch.OutOfMemoryError:
+        where = device_name(threads)
+        raise InputError(f"trial.training.batch_size: a step of {share} images does not fit the memory of {where}; lower it") from None
+
+
+def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
+    """Of the last epoch, when every part of the loss has set in, at a rate that changes little."""
+    config = config.model_copy(update={"optim": config.optim.model_copy(update={"lr": 1e-6})})
+    optimizer = build_optimizer(method, config.optim)
+    side, store = config.data.image_size, images.size
+    loader = TrainLoader(images.split, images, batch_size=len(images), image_size=side, resize_size=store, seed=0, rank=0, world=1)
+
+    def step() -> float:
+        return len(images) / train_epoch(method, method, optimizer, loader, config.training.epochs, config)["train/images_per_second"]
+
+    return _settled(step)
+
+
+def _seconds_of_evaluation(method: Method, config: TrainConfig, images: ImageStore) -> float:
+    def evaluation() -> float:
+        started = time.perf_counter()
+        evaluate(method, images, config.evaluation)
+        return time.perf_counter() - started
+
+    return _settled(evaluation) / len(images)
+
+
+def _settled(measure: Callable[[], float]) -> float:
+    """Seconds without what happens only the first time."""
+    first = measure()
+    return first if first > QUICK else min(measure() for _ in range(3))
+
+
+def _random_images(folder: Path, config: TrainConfig, classes: int, weaksup: int, fullsup: int) -> tuple[ImageStore, ImageStore]:
+    """Images of noise as train_weaksup and train_fullsup of a data set on the disk, annotated with what the metrics count."""
+    generator = torch.Generator().manual_seed(0)
+    for name, count, side in (("train", weaksup, config.data.resize_size), ("val", fullsup, config.data.image_size), ("test", 0, 1)):
+        _write_noise(folder, name, count, side, classes, generator)
+    shape = {"image_size": config.data.image_size, "resize_size": config.data.resize_size, "cache": "off", "workers": config.data.workers}
+    for kind in ("boxes", "masks"):
+        fields = {"name": "folder", "images": str(folder), "metadata": str(folder / kind), "num_classes": classes, **shape}
+        data = plugins.load("dataset", "folder").Config.model_validate(fields)
+        dataset = build.dataset(data)
+        found = build.images(dataset, "train_fullsup", data)
+        try:
+            require_countable(found, config.evaluation)
+        except InputError:
+            continue
+        break
+    return build.images(dataset, "train_weaksup", data), found
+
+
+def _write_noise(folder: Path, split: str, count: int, side: int, classes: int, generator: torch.Generator) -> None:
+    """`<split>/<n>.png` with a mask of the left half, and the metadata of both kinds."""
+    (folder / split).mkdir()
+    names = tuple(f"{split}/{index}.png" for index in range(count))
+    for name in names:
+        Image.fromarray(torch.randint(256, (side, side, 3), generator=generator, dtype=torch.uint8).numpy()).save(folder / name)
+    mask = np.zeros((side, side), np.uint8)
+    mask[:, : side // 2] = 255
+    Image.fromarray(mask).save(folder / split / "mask.png")
+    box = np.array([[0, 0, side // 2, side - 1]])
+    common = (folder, names, np.arange(count) % classes, np.full((count, 2), side))
+    metadata.write(folder / "boxes" / split, metadata.Metadata(*common, (box,) * count, None))
+    masks = ((f"{split}/mask.png",), f"{split}/mask.png")
+    metadata.write(folder / "masks" / split, metadata.Metadata(*common, None, (masks,) * count))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """As many threads as a worker has, as far as this machine has cores."""
+    former = torch.get_num_threads()
+    torch.set_num_threads(min(count, len(os.sched_getaffinity(0))))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
