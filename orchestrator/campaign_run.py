@@ -93,6 +93,8 @@ def _check(cells: list[CampaignCell]) -> None:
     checked: list[object] = []
     for cell in cells:
         trial = cell.experiment.trial
+        if cell.experiment.resources.storage:
+            raise InputError(f"{cell.name}: resources.storage: a campaign needs a folder that all nodes see; leave it out, or `search` cells alone")
         if (trial.data, trial.evaluation) not in checked:
             check_data(cell.experiment)
             checked.append((trial.data, trial.evaluation))

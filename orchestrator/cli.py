@@ -79,6 +79,9 @@ def resume(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None,
     address: Address = None,
+    store: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="make RUN of the store of a run first, such as s3://bucket/prefix/cam_cub")
+    ] = None,
 ) -> None:
     """Go on with an interrupted search, training or campaign, or with a finished search that gets more trials."""
     from orchestrator import workflow
@@ -89,7 +92,7 @@ def resume(
     chosen = folder or run
     if chosen is None:
         raise typer.BadParameter("give the run folder")
-    workflow.resume(chosen, words, address)
+    workflow.resume(chosen, words, address, store)
 
 
 @app.command()
@@ -279,7 +282,9 @@ def submit(
 @clusters.command("check")
 def check_cluster(
     target: Annotated[str, typer.Argument(metavar="FILE|ADDRESS", help="clusters/*.yaml, checked offline; or a running cluster: auto, host:port")],
-    storage: Annotated[str | None, typer.Option(metavar="DIR", help="with ADDRESS: a folder that every node should see")] = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="DIR|ADDRESS", help="with ADDRESS: a folder that every node should see, or s3://bucket/prefix")
+    ] = None,
 ) -> None:
     """Check a cluster file offline, or a running cluster on every node."""
     from orchestrator.cluster_check import check

@@ -19,6 +19,7 @@ from orchestrator import runs
 from orchestrator.experiment import ResourcesConfig
 from wsol.errors import InputError
 
+KIND = "accelerator_type:"  # custom resource of every node with such GPUs, one unit each
 HEAD = "head"  # custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for
 
 QUIET = {
@@ -48,6 +49,8 @@ class Plan:
         gpus: of each.
         concurrent: trials at the same time.
         machine: host, CPUs, GPUs and memory of the cluster, for the record.
+        placement: of the workers of one trial over the nodes.
+        accelerator_type: kind of GPU, as Ray names it; None: any.
     """
 
     workers: int
@@ -55,6 +58,13 @@ class Plan:
     gpus: float
     concurrent: int
     machine: dict[str, Any]
+    placement: str = "pack"
+    accelerator_type: str | None = None
+
+    def needs(self) -> dict[str, float]:
+        """What one worker takes of a node, in Ray's words."""
+        kind = {f"{KIND}{self.accelerator_type}": 0.001} if self.accelerator_type else {}
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {}), **kind}
 
 
 def gpus_of_a_worker(resources: ResourcesConfig, available: dict[str, float]) -> float:
@@ -93,7 +103,34 @@ def plan(resources: ResourcesConfig, trials: int, available: dict[str, float], n
     fits = places // resources.workers
     concurrent = min(resources.concurrent_trials or fits, fits, trials)
     machine = {"host": socket.gethostname(), "cpus": cpus, "gpus": gpus, "memory_gb": round(available.get("memory", 0.0) / 1e9, 1)}
-    return Plan(resources.workers, resources.cpus_per_worker, gpus_each, concurrent, machine)
+    return Plan(resources.workers, resources.cpus_per_worker, gpus_each, concurrent, machine, resources.placement, resources.accelerator_type)
+
+
+def of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, float]:
+    """Ray's totals with the GPUs of the wanted kind only; what an autoscaler may still start is counted whatever its kind.
+
+    Raises:
+        InputError: no node has such GPUs, and no autoscaler will start one.
+    """
+    if resources.accelerator_type is None or maximum():
+        return totals
+    found = nodes(resources.accelerator_type)
+    if not found:
+        kinds = ", ".join(name.removeprefix(KIND) for name in totals if name.startswith(KIND)) or "none"
+        raise InputError(f"resources.accelerator_type: no node has GPUs of the kind {resources.accelerator_type!r}; there are {kinds}")
+    return {**totals, "GPU": sum(node.get("GPU", 0.0) for node in found)}
+
+
+def want(plan: Plan, trials: int) -> None:
+    """Ask an autoscaler for room for some trials of one worker at once, and for no more: without it, it would learn of one waiting trial at a time.
+
+    Trials with several workers ask for themselves: each Ray Train job says what it needs, and takes it back when it ends.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    if plan.workers == 1:
+        with contextlib.suppress(Exception):  # a hint: a cluster that can not take it is no reason to end a search
+            request_resources(bundles=[plan.needs()] * min(trials, plan.concurrent))
 
 
 def _places(cpus: int, gpus: float, node: dict[str, float]) -> int:
@@ -104,11 +141,15 @@ def _places(cpus: int, gpus: float, node: dict[str, float]) -> int:
     return min(by_cpus, int(owned) * int(1 / gpus + 1e-9) if gpus < 1 else int(owned / gpus))
 
 
-def nodes() -> list[dict[str, float]]:
-    """CPUs and GPUs of every node of the cluster that this process is connected to; none where an autoscaler may add other ones."""
+def nodes(accelerator_type: str | None = None) -> list[dict[str, float]]:
+    """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU; none where an autoscaler may
+    add other ones."""
     import ray
 
-    return [] if maximum() else [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    if maximum():
+        return []
+    found = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [node for node in found if accelerator_type is None or f"{KIND}{accelerator_type}" in node]
 
 
 def scarce() -> str | None:

@@ -18,6 +18,7 @@ from orchestrator import cluster
 from orchestrator.cluster_file import check_file
 from orchestrator.findings import Finding, show
 from orchestrator.runs import versions
+from orchestrator.storage import probe
 
 FREE_GB = 20  # of disk: a checkpoint of a search and the object store want room
 CLOCK_SECONDS = 2.0  # apart: trials record when they started and ended
@@ -30,7 +31,7 @@ def check(target: str, storage: str | None) -> None:
 
     Args:
         target: a file, or the address of a cluster.
-        storage: of a running cluster: folder that every node should see.
+        storage: of a running cluster: folder that every node should see, or address of an object store.
 
     Raises:
         InputError: something is wrong.
@@ -45,7 +46,7 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
 
     Args:
         address: of the cluster, or `auto` on one of its nodes.
-        storage: folder that every node should see; None: not checked.
+        storage: folder that every node should see, or address of an object store; None: not checked.
 
     Raises:
         InputError: nothing answers.
@@ -58,7 +59,7 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
             findings += _node_findings(node, fact)
         findings += _clock_findings()
         if storage:
-            findings.append(_storage_finding(storage))
+            findings.append(_store_finding(storage) if "://" in storage else _storage_finding(storage))
         return [*findings, *_all_reduce_findings()]
 
 
@@ -126,6 +127,13 @@ def _storage_finding(storage: str) -> Finding:
     return Finding("storage", "ok", f"{storage}: every node reads and writes it")
 
 
+def _store_finding(address: str) -> Finding:
+    """Every node writes to an object store and reads what it wrote."""
+    answers = cluster.on_every_node(probe, address)
+    blind = [f"{node}: {cluster.last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
+    return Finding("storage", "wrong" if blind else "ok", "; ".join(blind) or f"{address}: every node reads and writes it")
+
+
 def sign(folder: str) -> str:
     """Leave a file in a folder that holds the right word; returns its name."""
     place = Path(folder)
@@ -177,9 +185,9 @@ class Rank:
         """Where the others can meet this one."""
         import ray
 
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            return f"{ray.util.get_node_ip_address()}:{probe.getsockname()[1]}"
+        with socket.socket() as door:
+            door.bind(("", 0))
+            return f"{ray.util.get_node_ip_address()}:{door.getsockname()[1]}"
 
     def all_reduce(self, rank: int, world: int, master: str, backend: str) -> float:
         """Seconds of one all-reduce, after a first one that opens connections.
@@ -192,6 +200,9 @@ class Rank:
         import torch
         from torch import distributed
 
+        from orchestrator.network import use_rays_interface
+
+        use_rays_interface()
         distributed.init_process_group(backend, init_method=f"tcp://{master}", rank=rank, world_size=world, timeout=timedelta(seconds=PATIENCE))
         try:
             for _ in range(2):

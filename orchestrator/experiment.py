@@ -83,12 +83,20 @@ class ResourcesConfig(Strict):
         gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its memory; only for
             `workers: 1`.
         concurrent_trials: trials at the same time; null: as many as fit.
+        placement: of the workers of one trial: `pack` on few nodes or `spread` over many, as far as it goes; `strict_pack`, `strict_spread`: on one
+            node, or each on its own, or not at all.
+        accelerator_type: kind of GPU that a trial needs, as Ray names it (`T4`, `A100`, ...; `ray status` lists them); null: any.
+        storage: address of an object store or another folder, such as `s3://bucket/prefix`, that keeps the results of all nodes below the name of the
+            run; null: the run folder, which every node must see.
     """
 
     workers: int = Field(default=1, ge=1)
     cpus_per_worker: int = Field(default=1, ge=1)
     gpus_per_worker: float | None = Field(default=None, ge=0)
     concurrent_trials: int | None = Field(default=None, ge=1)
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
+    accelerator_type: str | None = Field(default=None, min_length=1)
+    storage: str | None = Field(default=None, min_length=1)
 
     @field_validator("gpus_per_worker")
     @classmethod

@@ -52,9 +52,14 @@ def test_of(folder: Path, checkpoint_sha256: str) -> dict[str, Any] | None:
     return next((entry for entry in runs.tested(folder) if entry["checkpoint_sha256"] == checkpoint_sha256), None)
 
 
+def kept_trials(study: Study) -> set[int]:
+    """The trials whose best checkpoints outlive the search."""
+    return {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
+
+
 def drop_checkpoints(study: Study, folder: Path) -> None:
     """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones."""
-    kept = {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
+    kept = kept_trials(study)
     for trial in study.trials():
         if trial.state.is_finished() and trial.number not in kept:
             Checkpoints(trial_folder(folder, trial.number)).drop_all()

@@ -51,6 +51,7 @@ class Task:
         values: that were searched.
         origin: what it is called, or who drew it.
         study: objective and limits.
+        lineage: its number, and those of the failed trials that it tries again, the latest first.
         longest_epoch: of the study so far, in seconds; None before the first.
     """
 
@@ -60,6 +61,7 @@ class Task:
     values: dict[str, Any]
     origin: str
     study: StudyConfig
+    lineage: list[int]
     longest_epoch: float | None = None
 
     @property
@@ -144,7 +146,8 @@ class Study:
                 origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
                 folder = self._folder(trial)
                 events.begin(folder, config, {**extra, **values})
-                return Task(trial.number, config, folder, values, origin, self.experiment.study, self.longest_epoch)
+                limits, lineage = self.experiment.study, self.lineage(trial.number)
+                return Task(trial.number, config, folder, values, origin, limits, lineage, self.longest_epoch)
             trial.set_user_attr("repeats", twin.number)
             self._repeating.setdefault(twin.number, []).append(trial)
             if twin.state != TrialState.RUNNING:
@@ -220,6 +223,13 @@ class Study:
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the order of their numbers; only of some states if given."""
         return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def lineage(self, number: int) -> list[int]:
+        """A trial and the failed ones that it tries again, the latest first."""
+        found = [number]
+        while (failed := self.trials()[found[-1]].user_attrs.get("retry_of")) is not None:
+            found.append(failed)
+        return found
 
     def ranked(self) -> list[FrozenTrial]:
         """The complete trials, the highest value (of the first objective) first, equal ones in their order; without those that repeat another."""
@@ -312,7 +322,7 @@ class Study:
         _describe(trial, seconds=round(seconds, 3), ended=_now(), **facts)
         self._study.tell(trial, values, state=state)
         events.end(self._folder(trial), state != TrialState.FAIL, facts.get("metrics", {}), facts.get("best_epoch", 0))
-        self._reasons[number] = facts.get("failure")
+        self._reasons[number] = _without_node(facts)
         self._end_repeats(number)
 
     def _end_repeats(self, number: int) -> None:
@@ -447,6 +457,12 @@ def _keep_epoch(trial: optuna.Trial, record: Record) -> bool:
 def _is_number(value: Any) -> bool:
     """Whether a metric can be compared; a plugin may return anything."""
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _without_node(facts: dict[str, Any]) -> str | None:
+    """Why a trial failed, if it did, on whichever node."""
+    failure: str | None = facts.get("failure")
+    return failure and failure.removeprefix(f"{facts['worker'].partition(':')[0]}: ")
 
 
 def _without_numbers(reason: str) -> str:

@@ -7,13 +7,15 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.hang import Watchdog
 from orchestrator.overlays import Overlays
 from orchestrator.study import Task
+from orchestrator.workplace import ERROR, Workplace, scratch, workplace
 from wsol.checkpoint import Record
 from wsol.config import TrainConfig
 from wsol.errors import Diverged, InputError
@@ -25,12 +27,13 @@ if TYPE_CHECKING:
 Report = Callable[[dict[str, Any]], None]
 
 
-def to_wire(task: Task, plan: Plan) -> dict[str, Any]:
+def to_wire(task: Task, plan: Plan, stores: Sequence[str] = ()) -> dict[str, Any]:
     """A task as plain values that travel to another process. The search's working directory goes along: relative paths start there.
 
     Args:
         task: what to train.
         plan: what it takes.
+        stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all nodes see its folder.
     """
     return {
         "number": task.number,
@@ -38,12 +41,14 @@ def to_wire(task: Task, plan: Plan) -> dict[str, Any]:
         "folder": str(task.folder.absolute()),
         "objective": task.objective,
         "directory": str(Path.cwd()),
+        "host": socket.gethostname(),
         "workers": plan.workers,
-        "cpus": plan.cpus,
-        "gpus": plan.gpus,
+        "needs": plan.needs(),
+        "placement": plan.placement,
         "max_failures": task.study.max_failures,
         "hang_minutes": task.study.hang_minutes,
         "longest_epoch": task.longest_epoch,
+        "stores": list(stores),
     }
 
 
@@ -52,8 +57,9 @@ def run_in_actor(wire: dict[str, Any]) -> None:
     import ray
     from ray import tune
 
-    if 0 < wire["gpus"] < 1:
-        _share_gpu(wire["gpus"])
+    gpu = wire["needs"].get("GPU", 0)
+    if 0 < gpu < 1:
+        _share_gpu(gpu)
     node = ray.get_runtime_context().get_node_id()
     run(wire, lambda values: tune.report({**values, "node": node}))
 
@@ -64,23 +70,27 @@ def run_as_train_job(wire: dict[str, Any]) -> None:
     It must not hold the CPUs that its own workers wait for, so it is scheduled on a resource of the head node instead.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    gpu = wire["gpus"] > 0
-    resources = {"CPU": wire["cpus"], **({"GPU": wire["gpus"]} if gpu else {})}
-    TorchTrainer(
-        run_in_train_worker,
-        train_loop_config=wire,
-        scaling_config=ScalingConfig(num_workers=wire["workers"], use_gpu=gpu, resources_per_worker=resources),
-        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        run_config=RunConfig(
-            name=f"trial-{wire['number']:04d}",
-            storage_path=str(Path(wire["folder"]) / "ray"),
-            callbacks=[TuneReportCallback()],
-            failure_config=FailureConfig(max_failures=wire["max_failures"]),
-        ),
-    ).fit()
+    from orchestrator.network import RaysTorchConfig
+
+    gpu = "GPU" in wire["needs"]
+    with scratch() if wire["stores"] else nullcontext(Path(wire["folder"]) / "ray") as state:
+        TorchTrainer(
+            run_in_train_worker,
+            train_loop_config=wire,
+            scaling_config=ScalingConfig(
+                num_workers=wire["workers"], use_gpu=gpu, resources_per_worker=wire["needs"], placement_strategy=wire["placement"].upper()
+            ),
+            torch_config=RaysTorchConfig(backend="nccl" if gpu else "gloo"),
+            run_config=RunConfig(
+                name=f"trial-{wire['number']:04d}",
+                storage_path=str(state),
+                callbacks=[TuneReportCallback()],
+                failure_config=FailureConfig(max_failures=wire["max_failures"]),
+            ),
+        ).fit()
 
 
 def run_in_train_worker(wire: dict[str, Any]) -> None:
@@ -109,31 +119,51 @@ def run(wire: dict[str, Any], report: Report) -> None:
     A trial that can not succeed (diverged, unusable input) ends with a report that says so: raising would start it again. Anything else
     is raised, with its traceback kept in the trial's folder.
     """
-    os.chdir(wire["directory"])
-    folder = Path(wire["folder"])
+    started = time.perf_counter()
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    from wsol import distributed
+
+    try:
+        with ExitStack() as stack:
+            with distributed.agreed():
+                place = stack.enter_context(workplace(wire))
+            history = _train_in(place, wire, lambda record: report({**record, "worker": worker}))
+    except (Diverged, InputError) as error:
+        report({"failure": _with_node(str(error), wire), "seconds": time.perf_counter() - started, "worker": worker})
+    else:
+        report({"history": json.dumps(history), "seconds": time.perf_counter() - started, "worker": worker})
+
+
+def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record], None]) -> list[Record]:
+    """Train in a folder of this node; what an epoch left is safe before it is reported."""
     from wsol import distributed
     from wsol.training import train
 
-    started = time.perf_counter()
-    worker = f"{socket.gethostname()}:{os.getpid()}"
     config = TrainConfig.model_validate_json(wire["config"], strict=False)
 
     def after_epoch(record: Record) -> None:
         log(record)
         with watchdog.resting(record["seconds"]):
-            report({**record, "worker": worker})
+            place.save(first=distributed.is_main())
+            report(record)
 
-    watchdog = Watchdog(folder, wire["hang_minutes"], wire["longest_epoch"], distributed.rank())
+    watchdog = Watchdog(place.folder, wire["hang_minutes"], wire["longest_epoch"], distributed.rank())
     try:
-        with watchdog, EpochLog(folder, config, writes=distributed.is_main()) as log:
-            history = train(config, folder, wire["objective"], after_epoch, log.look)
-    except (Diverged, InputError) as error:
-        report({"failure": str(error), "seconds": time.perf_counter() - started, "worker": worker})
-    except Exception:
-        (folder / "error.txt").write_text(traceback.format_exc())
+        with watchdog, EpochLog(place.folder, config, writes=distributed.is_main()) as log:
+            history = train(config, place.folder, wire["objective"], after_epoch, log.look)
+    except Exception as error:
+        if not isinstance(error, (Diverged, InputError)):
+            (place.folder / ERROR).write_text(traceback.format_exc())
+        place.save(first=distributed.is_main())
         raise
-    else:
-        report({"history": json.dumps(history), "seconds": time.perf_counter() - started, "worker": worker})
+    place.save(first=distributed.is_main())
+    return history
+
+
+def _with_node(reason: str, wire: dict[str, Any]) -> str:
+    """A reason with the node that it is from, unless that is the driver's, or several workers have agreed on it, which names the node."""
+    node = f"{socket.gethostname()}: "
+    return reason if wire["host"] == socket.gethostname() or wire["workers"] > 1 else node + reason.removeprefix(node)
 
 
 class EpochLog:

@@ -16,20 +16,31 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from orchestrator import hang
-from orchestrator.cluster import HEAD, Plan, scarce
+from orchestrator.cluster import HEAD, Plan, scarce, want
 from orchestrator.interleave import Interleaved
+from orchestrator.journal import trial_folder
 from orchestrator.loggers import make_loggers
 from orchestrator.patience import Patience
 from orchestrator.progress import Progress
+from orchestrator.storage import Mirror, is_checkpoint, of_worker
 from orchestrator.study import Study, Task
 from orchestrator.trial import run_as_train_job, run_in_actor, to_wire
+from orchestrator.workplace import ERROR
+from wsol.addresses import below
 from wsol.errors import RunFailed
 
 SECONDS_TO_NOTICE = 60.0
 """Ray notices the death of a node later than that of the processes on it."""
 
 
-def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resources: dict[str, float], stopped: Callable[[], bool]) -> None:
+def run_trials(
+    study: Study | Interleaved,
+    plan: Plan,
+    progress: Progress,
+    resources: dict[str, float],
+    stopped: Callable[[], bool],
+    mirror: Mirror | None = None,
+) -> None:
     """Run all trials that the study still asks for.
 
     Args:
@@ -38,6 +49,7 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
         progress: shows it.
         resources: Ray's resource totals.
         stopped: whether the user wants it to stop.
+        mirror: the run's store, where it has one.
 
     Raises:
         KeyboardInterrupt: the user stopped it; what was running stays resumable.
@@ -48,7 +60,7 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
         return
     state = study.folder / ".tune"
     shutil.rmtree(state, ignore_errors=True)
-    searcher = StudySearcher(study, plan, progress, stopped)
+    searcher = StudySearcher(study, plan, progress, stopped, mirror)
     tuner = tune.Tuner(
         _trainable(plan, resources),
         tune_config=tune.TuneConfig(
@@ -64,9 +76,12 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
     )
     remedy = f"continue with: python launch.py resume {study.folder}"
     try:
+        want(plan, waiting)
         tuner.fit()
     except Exception as error:
         raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
+    finally:
+        want(plan, 0)
     if stopped():
         raise KeyboardInterrupt
     if reason := study.stopped():
@@ -80,9 +95,9 @@ def run_trials(study: Study | Interleaved, plan: Plan, progress: Progress, resou
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
 
-    def __init__(self, study: Study | Interleaved, plan: Plan, progress: Progress, stopped: Callable[[], bool]) -> None:
+    def __init__(self, study: Study | Interleaved, plan: Plan, progress: Progress, stopped: Callable[[], bool], mirror: Mirror | None = None) -> None:
         super().__init__()
-        self._study, self._plan, self._progress, self._stopped = study, plan, progress, stopped
+        self._study, self._plan, self._progress, self._stopped, self._mirror = study, plan, progress, stopped, mirror
         self._tasks: dict[str, Task] = {}
         self._pruned: set[str] = set()
         self._parked: set[str] = set()
@@ -99,7 +114,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._silent.add(trial_id)
         self._tasks[trial_id], self._started[trial_id] = task, time.perf_counter()
         self._progress.start(task.number, self._study.planned)
-        return to_wire(task, self._plan)
+        self._keep_journal()
+        return to_wire(task, self._plan, self._stores(task))
 
     def after_epoch(self, trial_id: str, result: dict[str, Any]) -> str:
         """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the user wants it to stop: it
@@ -153,6 +169,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         task = self._tasks.pop(trial_id)
         number = task.number
         self._silent.discard(trial_id)
+        self._fetch(number)
         seconds = time.perf_counter() - self._started.pop(trial_id)
         result = result or {}
         worker = str(result.get("worker", "unknown"))
@@ -163,6 +180,31 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         else:
             reason = result.get("failure") if not error else None
             self._fail(number, reason or last_words(task.folder), seconds, worker)
+        self._keep_journal()
+        self._want_what_is_left()
+
+    def _keep_journal(self) -> None:
+        """A copy of the study, in the run's store."""
+        if self._mirror is not None:
+            with contextlib.suppress(OSError):  # it is brought again with the next trial
+                self._mirror.push(lambda name: "/" not in name)
+
+    def _want_what_is_left(self) -> None:
+        """Need fewer machines when less is left than they could do."""
+        left = self._study.unfinished() + len(self._tasks)
+        if left < self._plan.concurrent:
+            want(self._plan, left)
+
+    def _fetch(self, number: int) -> None:
+        """What a trial left, but not its checkpoints."""
+        if self._mirror is not None:
+            with contextlib.suppress(OSError):  # it is fetched again when the search ends
+                self._mirror.pull(lambda name: of_worker(name) and not is_checkpoint(name), part=trial_folder(Path(), number).as_posix())
+
+    def _stores(self, task: Task) -> list[str]:
+        """Where the results of a trial are kept, and those of the failed ones that it tries again."""
+        address = self._mirror.address if self._mirror is not None else None
+        return [below(address, trial_folder(Path(), number).as_posix()) for number in task.lineage] if address else []
 
     def _complete(self, number: int, history: list[dict[str, float]], seconds: float, worker: str) -> None:
         failure = self._study.complete(number, history, seconds, worker)
@@ -247,7 +289,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 
 def last_words(folder: Path) -> str:
     """Why the process of a trial died last: it hung, raised, or was killed."""
-    error, hung = folder / "error.txt", folder / "hung.txt"
+    error, hung = folder / ERROR, folder / "hung.txt"
     if hung.exists() and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
         return f"hung: no epoch ended for too long, {hang.times(folder)} time(s); where it stood is in {hung}"
     with contextlib.suppress(OSError, IndexError):
@@ -257,6 +299,6 @@ def last_words(folder: Path) -> str:
 
 def _trainable(plan: Plan, resources: dict[str, float]) -> Any:
     if plan.workers == 1:
-        return tune.with_resources(run_in_actor, {"CPU": plan.cpus, **({"GPU": plan.gpus} if plan.gpus else {})})
+        return tune.with_resources(run_in_actor, plan.needs())
     # Every trial driver takes one unit of the head's resource; a cluster without it gives a sliver of a CPU instead.
     return tune.with_resources(run_as_train_job, {HEAD: 1} if HEAD in resources else {"CPU": 0.01})

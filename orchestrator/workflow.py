@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 from rich.console import Console
 
-from orchestrator import campaign, cluster, final, forecast, formats, loggers, post_hoc, runs
+from orchestrator import campaign, cluster, final, forecast, formats, loggers, post_hoc, runs, storage
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure, post_hoc_settings
 from orchestrator.points import recorded_points
 from orchestrator.progress import Progress, score_table
 from orchestrator.report import write_report
+from orchestrator.rivals import RIVALS
 from orchestrator.space import require_packages
 from orchestrator.study import Study, Task, preview
+from orchestrator.workplace import measure_in_scratch
 from wsol.errors import Diverged, InputError, RunFailed
 
 if TYPE_CHECKING:
@@ -62,8 +64,10 @@ def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, 
     loggers.require_packages(loaded.experiment.study.loggers)
     if address is None:
         cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
+    storage.require_free(loaded.experiment.resources.storage, folder.resolve().name)
     with cluster.connected(address) as resources:
-        plan = cluster.plan(loaded.experiment.resources, trials, resources, cluster.nodes())
+        resources = cluster.of_kind(loaded.experiment.resources, resources)
+        plan = cluster.plan(loaded.experiment.resources, trials, resources, cluster.nodes(loaded.experiment.resources.accelerator_type))
         header = runs.create(folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts})
         study = Study.create(folder, loaded.experiment, header, points)
         return _run_search(study, folder, plan, resources, test=kind == "search")
@@ -102,20 +106,24 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     from wsol import distributed
 
     runs.require_no_run(folder)
+    storage.require_free(loaded.experiment.resources.storage, folder.resolve().name)
     check_runnable(loaded.experiment, folder)
     machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
     header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
     return Study.create(folder, loaded.experiment, header)
 
 
-def resume(folder: Path, overrides: list[str], address: str | None = None) -> Path:
+def resume(folder: Path, overrides: list[str], address: str | None = None, store: str | None = None) -> Path:
     """Go on with an interrupted run or campaign, or with a finished run that is given more trials or hours.
 
     Args:
         folder: of the run or the campaign.
         overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and how is drawn stays.
         address: of a Ray cluster; None starts Ray on this machine.
+        store: address of the run in its object store, from which the folder is made first; it must not hold a run.
     """
+    if store is not None:
+        storage.restore(store, folder)
     if campaign.is_campaign_folder(folder):
         from orchestrator.campaign_run import resume_campaign
 
@@ -182,7 +190,9 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     if study.unfinished():
         loggers.require_packages(study.experiment.study.loggers)
         with cluster.connected(address) as resources:
-            plan = cluster.plan(study.experiment.resources, study.unfinished(), resources, cluster.nodes())
+            needs = study.experiment.resources
+            resources = cluster.of_kind(needs, resources)
+            plan = cluster.plan(needs, study.unfinished(), resources, cluster.nodes(needs.accelerator_type))
             return _run_search(study, folder, plan, resources, test=test)
     wanted = study.experiment.study
     if reason := study.stopped():
@@ -209,6 +219,7 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     if split == "test":
         measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps)
         write_report(folder)
+        _bring_evaluation(folder)
     else:
         measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
     console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
@@ -235,6 +246,7 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     else:
         console.print(f"used from now on: {post_hoc.adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
         write_report(folder)
+    _bring_evaluation(folder)
     console.print(f"all metrics: {folder / post_hoc.FILE}")
     return folder / post_hoc.FILE
 
@@ -399,30 +411,44 @@ def check_model(experiment: Experiment) -> Method:
 def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[str, float], *, test: bool) -> Path:
     from orchestrator.tuning import run_trials
 
+    mirror = storage.of_run(folder, study.experiment)
     done = study.best()
     epochs = study.experiment.trial.training.epochs
     console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
         with interruptible(folder, patient=True) as stopped, progress:
-            run_trials(study, plan, progress, resources, stopped.is_set)
+            run_trials(study, plan, progress, resources, stopped.is_set, mirror)
     finally:
         runs.write_trials(folder, study.trials())
-    return _conclude(study, folder, on_ray(plan, measure), test=test)
+    return _conclude(study, folder, on_ray(plan, measure_in_scratch if mirror else measure, mirror), test=test)
 
 
-def on_ray(plan: cluster.Plan, function: final.Measure) -> final.Measure:
-    """Call a function on a node that has what a worker needs: the driver's node may have no GPU. Its request names a `folder`."""
+def on_ray(plan: cluster.Plan, function: final.Measure, mirror: storage.Mirror | None = None) -> final.Measure:
+    """Call a function on a node that has what a worker needs: the driver's node may have no GPU, and the others may not see the run folder.
+
+    Args:
+        plan: what a worker needs.
+        function: of a request that names a `folder`.
+        mirror: of the run folder, through which `best/` travels; None: all nodes see it.
+    """
     import ray
 
-    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=1)(function)
+    needs = plan.needs()
+    options = {"num_cpus": needs.pop("CPU"), "num_gpus": needs.pop("GPU", 0), "resources": needs, "max_retries": 1}
+    remote: Any = ray.remote(**options)(function)
 
     def measure_there(request: dict[str, Any]) -> dict[str, Any]:
         here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
+        if mirror:
+            mirror.push(lambda name: name.startswith("best/"))
+            here["store"] = mirror.address
         try:
             measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        if mirror:
+            mirror.pull(part="best")
         return measured
 
     return measure_there
@@ -450,12 +476,15 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
     from wsol.training import train
 
     progress = Progress(1, task.config.training.epochs, console=console)
+    mirror = storage.of_run(folder, study.experiment)
     started = time.perf_counter()
     worker = f"process {os.getpid()}"
 
     def report(record: dict[str, float]) -> None:
         log(record)
         study.report(task.number, record)
+        if mirror is not None:
+            mirror.push_all()
         progress.epoch(task.number, record)
         if stopped():
             raise KeyboardInterrupt
@@ -473,11 +502,11 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
 
 def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bool) -> Path:
     """Winner, final test, report, summary."""
-    with interruptible(folder):
+    with interruptible(folder), _kept_in_store(study, folder):
         result = final.finish(study, folder, measure_at, test=test)
-    runs.update_header(folder, ended=runs.now())
-    runs.write_trials(folder, study.trials())
-    report = write_report(folder)
+        runs.update_header(folder, ended=runs.now())
+        runs.write_trials(folder, study.trials())
+        report = write_report(folder)
     failed = study.trials(TrialState.FAIL)
     front = study.pareto_front()
     for line in _remarks(study):
@@ -505,6 +534,39 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
     return folder
 
 
+@contextlib.contextmanager
+def _kept_in_store(study: Study, folder: Path) -> Iterator[None]:
+    """What the trials left in the run's store is here for the time of the block; what came of it is there afterwards."""
+    mirror = storage.of_run(folder, study.experiment)
+    if mirror is None:
+        yield
+        return
+    with _told(mirror):
+        mirror.pull(lambda name: storage.of_worker(name) and not storage.is_checkpoint(name), part="trials")
+        for number in final.kept_trials(study) | {trial.number for trial in study.ranked()[: RIVALS + 1]}:
+            mirror.pull(storage.is_checkpoint, part=trial_folder(Path(), number).as_posix())
+    yield
+    with _told(mirror):
+        mirror.push_all()
+
+
+@contextlib.contextmanager
+def _told(mirror: storage.Mirror) -> Iterator[None]:
+    """An error of a store, in words."""
+    try:
+        yield
+    except OSError as error:
+        remedy = f"nothing is lost here; when it answers again: python launch.py resume {mirror.folder}"
+        raise RunFailed(f"{mirror.address}: the store does not answer ({error}); {remedy}") from error
+
+
+def _bring_evaluation(folder: Path) -> None:
+    """A later evaluation goes to the store of the run as well."""
+    if mirror := storage.of_run(folder, runs.open_experiment(folder)):
+        with _told(mirror):
+            mirror.push(lambda name: not name.startswith("trials/"))
+
+
 def _remarks(study: Study) -> Iterator[str]:
     """What is to be said about trials that repeat others, here or in the run that is replayed."""
     for trial in study.trials():
@@ -519,9 +581,9 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
     """The experiment of a run with other resources, or of a search with other bounds of its study."""
     experiment = runs.open_experiment(folder)
     allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if runs.read_header(folder)["kind"] == "search"))
-    foreign = [override for override in overrides if not override.startswith(allowed)]
+    foreign = [override for override in overrides if not override.startswith(allowed) or override.startswith("resources.storage=")]
     if foreign:
-        names = f"resources.* and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
+        names = f"resources.* except storage and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
         raise InputError(f"command line: {foreign[0]}: a resumed run can only change {names}; for other settings start a new run")
     changed = load_experiment(folder / "experiment.yaml", overrides).experiment if overrides else experiment
     if changed.study.trials < experiment.study.trials:

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Launch = Callable[..., tuple[int, str, str]]
 
-STARTS_RAY = ("tests/test_search.py", "tests/test_cluster_live.py", "tests/test_campaign_live.py", "tests/test_faults.py")
+STARTS_RAY = tuple(f"tests/test_{name}.py" for name in ("search", "cluster_live", "campaign_live", "faults", "storage_live", "namespaces"))
 
 TINY = {
     "trial": {

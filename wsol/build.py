@@ -24,6 +24,7 @@ from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier
+from wsol.staging import staged
 
 Normalizer = Callable[[Tensor], Tensor]
 
@@ -68,8 +69,8 @@ def around(config: PluginConfig, inner: Classifier) -> Method:
 
 
 def dataset(config: DatasetConfig) -> Dataset:
-    """The data set; its files are read strictly."""
-    built: Dataset = plugins.build("dataset", config)
+    """The data set; its files are read strictly, on this node's disk where they come as an archive."""
+    built: Dataset = plugins.build("dataset", staged(config))
     return built
 
 
@@ -117,7 +118,7 @@ def sizes(config: DatasetConfig) -> Sizes:
 
 def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
     """The images of one split: train_weaksup at `resize_size`, the others on the evaluation grid."""
-    return ImageStore(split(data, name, config), config.resize_size if name == "train_weaksup" else config.image_size, config)
+    return ImageStore(split(data, name, config), config.resize_size if name == "train_weaksup" else config.image_size, staged(config))
 
 
 def extractor(config: EvaluationConfig) -> Extractor:

@@ -62,7 +62,8 @@ class DatasetConfig(PluginConfig):
     """What every data set takes.
 
     Attributes:
-        root: folder of data sets; relative paths start at the working directory.
+        root: folder of data sets; relative paths start at the working directory. Or an archive with what such a folder holds, a path or an
+            address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB metadata/CUB`), unpacked below `stage`.
         image_size: side in pixels of the square that the network sees and of the evaluation grid.
         resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
         subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null: all.
@@ -72,6 +73,8 @@ class DatasetConfig(PluginConfig):
         subset_seed: draws both subsets.
         cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
         workers: threads that read images.
+        stage: folder on each node's own disk, to which the packed images are copied once per node; needed where `root` is an archive, which is
+            unpacked there once per node; null: they are read where they are.
     """
 
     root: str = "data"
@@ -83,6 +86,19 @@ class DatasetConfig(PluginConfig):
     subset_seed: int = Field(default=0, ge=0)
     cache: Literal["auto", "on", "off"] = "auto"
     workers: int = Field(default=4, ge=1)
+    stage: str | None = Field(default=None, min_length=1, validate_default=True)
+
+    @field_validator("stage")
+    @classmethod
+    def _has_what_to_stage(cls, stage: str | None, info: ValidationInfo) -> str | None:
+        root = info.data.get("root", "")
+        if "://" in root and not is_archive(root):
+            raise ValueError(f"data.root {root} is an address and must be of an archive that ends in .tar")
+        if is_archive(root) and stage is None:
+            raise ValueError(f"data.root {root} is an archive: set data.stage to a folder on each node's own disk, where it is unpacked")
+        if not is_archive(root) and stage is not None and info.data.get("cache") == "off":
+            raise ValueError("what is copied are the packed images: data.cache must not be off")
+        return stage
 
     @field_validator("resize_size")
     @classmethod
@@ -90,6 +106,11 @@ class DatasetConfig(PluginConfig):
         if resize_size < info.data.get("image_size", 0):
             raise ValueError(f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits")
         return resize_size
+
+
+def is_archive(root: str) -> bool:
+    """Whether a root of data sets is a file to unpack."""
+    return root.partition("?")[0].endswith(".tar")
 
 
 class OptimConfig(Strict):

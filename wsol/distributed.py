@@ -6,12 +6,16 @@ A process group is used if one exists, so the same code runs bare, under torchru
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from wsol.errors import InputError
 
 
 def rank() -> int:
@@ -74,6 +78,29 @@ def barrier() -> None:
     """Wait for all workers."""
     if world() > 1:
         dist.barrier()
+
+
+@contextmanager
+def agreed() -> Iterator[None]:
+    """What one worker can not do for want of input, none does: the others would wait for it.
+
+    Raises:
+        InputError: of the first worker that has one, on all workers; with several workers it names the node.
+    """
+    failure: InputError | None = None
+    try:
+        yield
+    except InputError as error:
+        failure = error
+    if world() == 1:
+        if failure is not None:
+            raise failure
+        return
+    node = f"{socket.gethostname()}: "
+    failures: list[Any] = [None] * world()
+    dist.all_gather_object(failures, failure and node + str(failure).removeprefix(node))
+    if first := next(filter(None, failures), None):
+        raise InputError(first) from failure
 
 
 @contextmanager

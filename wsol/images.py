@@ -26,6 +26,7 @@ from wsol import metadata
 from wsol.config import DatasetConfig
 from wsol.data import UNDECODABLE, Pixels, Split
 from wsol.errors import InputError
+from wsol.staging import local_copy
 from wsol.threads import map_ahead
 
 CACHE_FORMAT = 1
@@ -39,6 +40,7 @@ class ImageStore:
 
     The cache `<root>/.cache/<data set>-<split>-<size>-<fingerprint>.uint8` is built once, by whichever process comes first. Its fingerprint
     covers names, sizes and times of the source files, so changed images give a new one; older ones of the same split and size are deleted.
+    With `stage`, each node reads its own copy of that file.
 
     Args:
         split: which images.
@@ -90,6 +92,8 @@ def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None
             with FileLock(folder / f"{stem}.lock"):
                 if not path.exists():  # another process may have built it meanwhile
                     _build_cache(split, size, config, path, stem)
+        if config.stage is not None:
+            path = local_copy(path, Path(config.stage))
         mapped = np.memmap(path, np.uint8, "r", shape=(len(split), size, size, 3))
     except OSError as error:
         if config.cache == "on":

@@ -65,11 +65,12 @@ def train(
     if len(checkpoints.history) == config.training.epochs:
         return checkpoints.history
 
-    dataset = build.dataset(config.data)
-    weaksup = build.images(dataset, "train_weaksup", config.data)
-    fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
-    _seed(config.seed)  # equal initial weights on all workers
-    method = build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
+    with distributed.agreed():
+        dataset = build.dataset(config.data)
+        weaksup = build.images(dataset, "train_weaksup", config.data)
+        fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
+        _seed(config.seed)  # equal initial weights on all workers
+        method = build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
