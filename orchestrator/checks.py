@@ -104,13 +104,22 @@ def _range_problems(experiment: Experiment, path: str, distribution: Distributio
 
 
 def _moved(experiment: Experiment, path: str, value: Any) -> dict[str, Any]:
-    """A value at a path, and the same at every path whose range it bounds: those move along in a search."""
+    """A value at a path, and the same at every path whose range it bounds: those move along in a search. (Paths that do not exist have their
+    own problem.)"""
     values = {path: value}
     for other, distribution in experiment.search.items():
         for bound in distribution.bounds.values():
-            if bound in values:
+            if bound in values and _exists(experiment, other):
                 values[other] = values[bound]
     return values
+
+
+def _exists(experiment: Experiment, path: str) -> bool:
+    try:
+        experiment.published(path)
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 def _point_problems(experiment: Experiment) -> Iterator[Problem]:

@@ -68,6 +68,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("data.resize_size=31", "command line: trial.data.resize_size: 31 is smaller than image_size 32"),
         ("search.optim.momentum={low: 0, high: optim.lrr}", "search.optim.momentum: no key 'lrr' in 'optim.lrr', did you mean 'lr'?"),
         ("search.optim.momentum={low: 0.05, high: optim.lr}", "low can become 0.05, which is above 0.001, what high can become"),
+        ("search.optm.momentum={low: optim.lr, high: 1}", "search.optm.momentum: no key 'optm' in 'optm.momentum', did you mean 'optim'?"),
         ("search.optim.momentum={low: backbone.name, high: 1}", "its bounds must be numbers, or paths of numbers"),
         ("search.optim.momentum={low: search.optim.momentum, high: 1}", "no key 'search'"),
         ("search.optim.momentum={low: optim.momentum, high: 1}", "depends on optim.momentum, which must stand above it in search"),
