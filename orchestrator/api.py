@@ -75,9 +75,9 @@ def evaluate(run: Place, split: str = "train_fullsup", test_again: str | None = 
         test_again: why test is evaluated again; recorded.
         save_maps: a folder for the raw maps, `<image_id>.npy`, (h, w).
     """
-    from orchestrator import workflow
+    from orchestrator import evaluations
 
-    return workflow.evaluate(Path(run), split, test_again, _path(save_maps))
+    return evaluations.evaluate(Path(run), split, test_again, _path(save_maps))
 
 
 def load_study(run: Place) -> optuna.Study:

@@ -22,6 +22,7 @@ from orchestrator.campaign import FILE, CampaignCell, Planned, Reruns, described
 from orchestrator.campaign_forecast import forecast_end, forecast_table, measure_cost, measured, need
 from orchestrator.campaign_progress import CampaignProgress
 from orchestrator.experiment import Loaded, load_experiment
+from orchestrator.ground import check_data, check_model, console, interruptible, on_ray
 from orchestrator.interleave import Interleaved
 from orchestrator.journal import open_study
 from orchestrator.leaderboard import Standing, group_table, write_leaderboard
@@ -30,7 +31,6 @@ from orchestrator.report import write_report
 from orchestrator.reruns import Rerun, planned_reruns, winner
 from orchestrator.space import require_packages
 from orchestrator.study import Study
-from orchestrator.workflow import check_data, check_model, console, interruptible, on_ray
 from wsol.errors import InputError, RunFailed
 from wsol.files import write_text
 

@@ -1,4 +1,4 @@
-"""The verbs. No logic: every verb parses its words and calls `orchestrator/workflow.py`. Heavy packages are imported on demand."""
+"""The verbs. No logic: every verb parses its words and calls what does it, mostly in `workflow.py`. Heavy packages are imported on demand."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def evaluate(
     image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
 ) -> None:
     """Score the winner of a run, anybody's maps, a released checkpoint, or a baseline on metadata alone."""
-    from orchestrator import workflow
+    from orchestrator import evaluations
 
     words = [str(run), *(overrides or [])] if run is not None else []
     if split not in ("train_fullsup", "test"):
@@ -152,23 +152,23 @@ def evaluate(
     if baseline is not None:
         if baseline != "center_gaussian" or metadata is None or words:
             raise typer.BadParameter("use --baseline center_gaussian --metadata DIR, without a run")
-        workflow.evaluate_baseline(metadata, image_size)
+        evaluations.evaluate_baseline(metadata, image_size)
     elif maps is not None:
         if experiment is None or save_maps is not None or test_again is not None:
             raise typer.BadParameter("use --maps DIR --experiment FILE [KEY=VALUE]... [--split test]")
-        workflow.evaluate_maps(maps, experiment, words, split)
+        evaluations.evaluate_maps(maps, experiment, words, split)
     elif layout is not None:
         if run is None or experiment is None:
             raise typer.BadParameter("use --import LAYOUT CHECKPOINT --experiment FILE [KEY=VALUE]... [--run DIR]")
-        workflow.evaluate_import(layout, run, experiment, overrides or [], into)
+        evaluations.evaluate_import(layout, run, experiment, overrides or [], into)
     elif run is None:
         raise typer.BadParameter("give one run folder; or see --maps, --import and --baseline in `evaluate --help`")
     elif experiment is not None or overrides:
         if split != "train_fullsup" or save_maps is not None or test_again is not None:
             raise typer.BadParameter("post-hoc settings are chosen on train_fullsup: RUN [--experiment FILE] [post_hoc.PATH=[...]]")
-        workflow.evaluate_settings(run, experiment, overrides or [])
+        evaluations.evaluate_settings(run, experiment, overrides or [])
     else:
-        workflow.evaluate(run, split, test_again, save_maps)
+        evaluations.evaluate(run, split, test_again, save_maps)
 
 
 @app.command()
@@ -181,9 +181,9 @@ def compare(
     ] = None,
 ) -> None:
     """Compare finished runs: 95 % intervals over images and seeds, the paired bootstrap, published numbers."""
-    from orchestrator import workflow
+    from orchestrator import evaluations
 
-    workflow.compare(folders, metric or ["max_box_acc_v2"], split, form)
+    evaluations.compare(folders, metric or ["max_box_acc_v2"], split, form)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from vectors_support import files, load
 
-from orchestrator import workflow
+from orchestrator import evaluations, workflow
 from orchestrator.experiment import load_experiment
 from wsol import build, plugins
 from wsol.checkpoint import read_state
@@ -468,7 +468,7 @@ def test_a_decoder_learns_on_a_finished_run(space_file: Path) -> None:
     first, second = (read_state(Path(f"runs/{name}/best/weights.pt"))["method"] for name in ("first", "second"))
     assert all(torch.equal(second[f"base.{key}"], value) for key, value in first.items())
     assert {key.split(".")[0] for key in second} == {"base", "decoder"}
-    workflow.evaluate(Path("runs/second"), "test", None, None)
+    evaluations.evaluate(Path("runs/second"), "test", None, None)
 
     config: TrainConfig = load_experiment(Path("runs/second/experiment.yaml")).experiment.trial
     method = build.bare_method(config, 2)

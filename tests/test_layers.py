@@ -12,7 +12,7 @@ from wsol.plugins import FOLDERS
 ROOT = Path(__file__).parent.parent
 WSOL = sorted((ROOT / "wsol").rglob("*.py"))
 ORCHESTRATOR = sorted((ROOT / "orchestrator").rglob("*.py"))
-RAY_FILES = {"tuning.py", "trial.py", "loggers.py", "cluster.py", "cluster_check.py", "cluster_file.py", "submit.py", "workflow.py", "network.py"}
+RAY_FILES = {"tuning.py", "trial.py", "loggers.py", "cluster.py", "cluster_check.py", "cluster_file.py", "submit.py", "ground.py", "network.py"}
 
 
 def imported(path: Path) -> set[str]:

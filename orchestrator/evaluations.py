@@ -1,0 +1,145 @@
+"""The verbs that score what exists: a finished run, anybody's maps, a released checkpoint, a baseline; and runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator import final, post_hoc, runs
+from orchestrator.ground import bring_evaluation, console, load
+from orchestrator.measure import measure
+from orchestrator.progress import score_table
+from orchestrator.report import write_report
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
+    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps can be saved on the way."""
+    if split == "test":
+        measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps)
+        write_report(folder)
+        bring_evaluation(folder)
+    else:
+        measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
+    console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
+    if save_maps:
+        console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
+    return dict(measured["metrics"])
+
+
+def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> Path:
+    """Score the winner of a run on train_fullsup under many post-hoc settings; returns the file with all their metrics.
+
+    Args:
+        folder: of the run.
+        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    settings = post_hoc.score_settings(folder, load(path, []).experiment if path else None, overrides)
+    console.print(post_hoc.settings_table(f"train_fullsup, {folder}", settings, post_hoc.objective(folder)))
+    if runs.tested(folder):
+        console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
+    else:
+        console.print(f"used from now on: {post_hoc.adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
+        write_report(folder)
+    bring_evaluation(folder)
+    console.print(f"all metrics: {folder / post_hoc.FILE}")
+    return folder / post_hoc.FILE
+
+
+def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:
+    """Score anybody's maps against a data set.
+
+    Args:
+        maps: a folder with `<image_id>.npy`, (h, w) of any size, for every image of the split.
+        path: a search-space file; of its `trial`, the data set and the evaluation count.
+        overrides: `KEY=VALUE`.
+        split: `train_fullsup` or `test`.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    from wsol import build
+    from wsol.scoring import map_sizes, score_files
+
+    config = load(path, overrides, ignores_search=True).experiment.trial
+    part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
+    sizes = map_sizes(maps, part)
+    console.print(f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}")
+    for (height, width), number in sorted(sizes.items()):
+        resized = "as they are" if (height, width) == (side, side) else f"resized to {side} x {side} (bicubic)"
+        console.print(f"  {number} of {height} x {width}, {resized}")
+    scores = score_files(maps, part, side, config.evaluation)
+    console.print(score_table(split, scores.metrics, {}, scores.intervals()))
+    return scores.metrics
+
+
+def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], run: Path | None) -> Path:
+    """Make a run folder of a released checkpoint and score it on train_fullsup; returns the folder.
+
+    Args:
+        layout: whose names the weights have: a repository in `wsol/layouts.py`.
+        file: the checkpoint.
+        path: a search-space file, whose `trial` says method, backbone and data set.
+        overrides: `KEY=VALUE`.
+        run: the run folder, `runs/<name of the checkpoint>` by default; must not hold a run.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    from orchestrator.importing import import_checkpoint
+
+    folder = run or Path("runs") / file.name.partition(".")[0]
+    import_checkpoint(layout, file, load(path, overrides, ignores_search=True), folder)
+    result = final.read_result(folder)
+    split = "train_fullsup"
+    console.print(f"imported {file} ({layout}) into {folder}")
+    console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
+    console.print(f"report:      {write_report(folder)}")
+    console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
+    return folder
+
+
+def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
+    """The centre Gaussian on metadata alone: no images, no network.
+
+    Args:
+        metadata: folder with the four text files of a split.
+        grid: side in pixels of the evaluation grid.
+    """
+    from wsol import build
+    from wsol.baseline import center_gaussian, score_constant_map
+    from wsol.config import EvaluationConfig
+    from wsol.metadata import read
+    from wsol.types import Annotation
+
+    config = EvaluationConfig.model_validate({"metrics": [{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}]})
+    data = read(metadata, annotated=True)
+    if data.boxes is None or data.sizes is None:
+        raise InputError(f"{metadata}: has masks, not boxes; the box metrics cannot be computed")
+    annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
+    scores = score_constant_map(center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step)
+    console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
+    console.print(score_table("centre Gaussian", scores, {}))
+    return scores
+
+
+def compare(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
+    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a form for elsewhere."""
+    from orchestrator.compare import compare
+    from orchestrator.compare_tables import FORMATS, comparison_table, legend
+
+    rows = compare(folders, metrics, split)
+    if form is not None:
+        print(FORMATS[form](rows))
+        return
+    for metric in metrics:
+        console.print(comparison_table(rows, metric, split))
+    for line in legend(rows):
+        console.print(line, style="dim", soft_wrap=False)
