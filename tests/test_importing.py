@@ -17,7 +17,7 @@ import yaml
 from conftest import TINY
 from torch import Tensor, nn
 
-from orchestrator import runs, workflow
+from orchestrator import evaluations, runs, workflow
 from orchestrator.experiment import Loaded, load_experiment
 from orchestrator.importing import import_checkpoint
 from orchestrator.report import write_report
@@ -265,7 +265,7 @@ def save_checkpoint(change: Change = lambda state: None) -> Path:
 
 def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     file, folder = save_checkpoint(), Path("runs/imported")
-    workflow.evaluate_import("wsolevaluation", file, Path("vgg.yaml"), [], folder)
+    evaluations.evaluate_import("wsolevaluation", file, Path("vgg.yaml"), [], folder)
 
     header, result = runs.read_header(folder), json.loads((folder / "best" / "result.json").read_text())
     source = {"layout": "wsolevaluation", "file": str(file), "sha256": sha256(file)}
@@ -277,12 +277,12 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     assert not load_experiment(folder / "best.yaml").experiment.search
     assert load_experiment(folder / "best.yaml").experiment.trial.backbone.weights == "imagenet"
 
-    again = workflow.evaluate(folder, "train_fullsup", None)
+    again = evaluations.evaluate(folder, "train_fullsup", None)
     assert again == result["train_fullsup"] and again["max_box_acc_v2"] == max(entry["value"] for entry in result["post_hoc"])
-    workflow.evaluate(folder, "test", None)
+    evaluations.evaluate(folder, "test", None)
     assert runs.tested(folder)[0]["checkpoint_sha256"] == result["checkpoint_sha256"]
     with pytest.raises(InputError, match="already evaluated"):
-        workflow.evaluate(folder, "test", None)
+        evaluations.evaluate(folder, "test", None)
     page = write_report(folder).read_text()
     assert 'class="badge finished"' in page and f"{result['value']:.2f}" in page and "Imported model" in page
     with pytest.raises(InputError, match="nothing to resume"):
