@@ -7,6 +7,7 @@ trial. The driver fetches what it shows (no checkpoints) when a trial ends, and 
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -82,10 +83,9 @@ class Mirror:
                 list(pool.map(function, [name for name in names if name.endswith("manifest.json") == last]))
 
     def _here(self) -> Iterator[str]:
-        for path in self.folder.rglob("*"):
-            name = path.relative_to(self.folder)
-            if path.is_file() and not any(part.endswith(OURS_ALONE) for part in name.parts):
-                yield name.as_posix()
+        for place, folders, files in os.walk(self.folder):  # folders may vanish meanwhile
+            folders[:] = [name for name in folders if not name.endswith(OURS_ALONE)]
+            yield from (Path(place, name).relative_to(self.folder).as_posix() for name in files if not name.endswith(OURS_ALONE))
 
     def _there(self, part: str) -> list[str]:
         from pyarrow.fs import FileSelector

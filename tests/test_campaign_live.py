@@ -35,10 +35,15 @@ def start(log: Path, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, str(ROOT / "launch.py"), *words], env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
+def files(name: str) -> list[Path]:
+    """Of that name, in all run folders; a recursive search could meet folders that vanish."""
+    return [path for pattern in ("*/*", "*/*/seeds/*") for path in Path("runs").glob(f"{pattern}/{name}")]
+
+
 def states() -> dict[str, list[str]]:
     """Of the trials of every cell that has begun; of those with seeds as well."""
     found = {}
-    for header in Path("runs").rglob("study.json"):
+    for header in files("study.json"):
         found[header.parent.name] = [trial.state.name for trial in open_study(header.parent).trials]
     return found
 
@@ -57,7 +62,7 @@ def complete() -> int:
 
 
 def evaluations() -> dict[str, int]:
-    return {path.parent.name: len(json.loads(path.read_text())["evaluations"]) for path in Path("runs").rglob("test.json")}
+    return {path.parent.name: len(json.loads(path.read_text())["evaluations"]) for path in files("test.json")}
 
 
 def test_a_campaign_killed_twice_ends_as_if_nothing_had_happened(space_file: Path) -> None:
@@ -76,7 +81,7 @@ def test_a_campaign_killed_twice_ends_as_if_nothing_had_happened(space_file: Pat
     before = states()
     assert list(Path("runs/all").glob("*/trials.csv")) == [] and not evaluations()
     kill_when(lambda: len(evaluations()) >= 3, start(log, "resume", "runs/all"), log)  # while winners are tested
-    kept = {path: path.read_text() for path in Path("runs").rglob("test.json")}
+    kept = {path: path.read_text() for path in files("test.json")}
     done = start(log, "protocol", "all.yaml")
     assert done.wait(timeout=300) == 0, log.read_text()
     after = states()
