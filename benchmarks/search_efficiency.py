@@ -129,6 +129,10 @@ class Search:
     epochs: Floats
     best: Floats
 
+    def best_after(self, epochs: float) -> float:
+        """The best value when so many epochs are spent."""
+        return float(self.best[max(np.flatnonzero(self.epochs <= epochs), default=0)])
+
     def reaches(self, value: float) -> tuple[float, float]:
         """Trials and epochs until a value is reached; infinite if it never is."""
         reached = np.flatnonzero(self.best >= value)
@@ -177,13 +181,16 @@ def compare(table: Table, seeds: int) -> None:
     recorded = [max(curve) for curve in table.curves if curve]
     print(f"{len(table.curves)} recorded trials, best {max(recorded):.2f}, median {np.median(recorded):.2f}; {seeds} seeds")
     print(f"mean best of {TRIALS} random trials: {value:.2f}\n")
-    print(f"{'search':<34} {'reached by':>10} {'trials':>7} {'epochs':>7} {'of random':>9} {'best at end':>11} {'wins':>5}")
-    base = statistics(searches["random"], value)
+    shares = (1 / 3, 2 / 3, 1)
+    budget = TRIALS * table.experiment.trial.training.epochs
+    heads = "".join(f"{share * budget:>6.0f}" for share in shares)
+    print(f"{'':<34} {'mean best after epochs':>{len(heads)}}  {'reached':>7} {'trials':>7} {'epochs':>7} {'wins':>5}\n{'search':<34} {heads}")
     for name, found in searches.items():
-        share, count, epochs = statistics(found, value)
+        reached, count, epochs = statistics(found, value)
         wins = np.mean((last[name] > last["random"]) + 0.5 * (last[name] == last["random"]))
-        print(f"{name:<34} {share:>10.0%} {count:>7.1f} {epochs:>7.1f} {epochs / base[2]:>9.2f} {last[name].mean():>11.2f} {wins:>5.2f}")
-    print("\ntrials, epochs: median over the seeds until the value is reached (inf: not by half of them)")
+        means = "".join(f"{np.mean([search.best_after(share * budget) for search in found]):>6.2f}" for share in shares)
+        print(f"{name:<34} {means}  {reached:>7.0%} {count:>7.1f} {epochs:>7.1f} {wins:>5.2f}")
+    print("\nreached: share of seeds that reach that mean; trials, epochs: medians until then (inf: fewer than half do); wins: over random")
 
 
 def statistics(found: list[Search], value: float) -> tuple[float, float, float]:

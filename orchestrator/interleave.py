@@ -96,6 +96,14 @@ class Interleaved:
         name, own = self._asked[number]
         self._studies[name].count(own, **changes)
 
+    def put_back(self, number: int) -> bool:
+        """See `Study.put_back`."""
+        name, own = self._asked[number]
+        if not self._studies[name].put_back(own):
+            return False
+        self._running[name] -= 1
+        return True
+
     def value(self, number: int) -> float:
         """Of a complete trial."""
         name, own = self._asked[number]

@@ -198,6 +198,15 @@ class Study:
         trial = self._running[number]
         _describe(trial, **{name: trial.user_attrs.get(name, 0) + change for name, change in changes.items()})
 
+    def put_back(self, number: int) -> bool:
+        """A trial whose process died is to be asked for again, from its last checkpoint; False if it has used up its restarts."""
+        if self.trials()[number].user_attrs.get("restarts", 0) >= self.max_failures:
+            return False
+        self.count(number, restarts=1)
+        del self._running[number]
+        self._interrupted.append(self.trials()[number])
+        return True
+
     def retry(self, numbers: Sequence[int] | None = None) -> list[int]:
         """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back already stays as it is.
 

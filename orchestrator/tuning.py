@@ -64,7 +64,7 @@ def run_trials(
     tuner = tune.Tuner(
         _trainable(plan, resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=StudyScheduler(searcher), num_samples=waiting, max_concurrent_trials=plan.concurrent, reuse_actors=True
+            search_alg=searcher, scheduler=StudyScheduler(searcher), num_samples=-1, max_concurrent_trials=plan.concurrent, reuse_actors=True
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -110,7 +110,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
         task = None if self._stopped() else self._study.ask()
         if task is None:
-            return None if self._study.is_waiting() and not self._stopped() else str(Searcher.FINISHED)
+            more = self._study.is_waiting() or self._tasks  # a running trial may have to be put back
+            return None if more and not self._stopped() else str(Searcher.FINISHED)
         self._silent.add(trial_id)
         self._tasks[trial_id], self._started[trial_id] = task, time.perf_counter()
         self._progress.start(task.number, self._study.planned)
@@ -177,6 +178,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._progress.prune(number, self._study.prune(number, seconds, worker))
         elif "history" in result and not error:
             self._complete(number, json.loads(result["history"]), result["seconds"], worker)
+        elif error and self._plan.workers == 1 and self._study.put_back(number):
+            # Tune gives up a trial of which it hears twice that its process died, as when a node dies while it hands the process over.
+            self._progress.note(f"trial {number:>3}  lost its process twice; goes on from its last checkpoint")
         else:
             reason = result.get("failure") if not error else None
             self._fail(number, reason or last_words(task.folder), seconds, worker)

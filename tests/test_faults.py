@@ -25,7 +25,7 @@ from wsol.checkpoint import Checkpoints
 pytestmark = pytest.mark.slow
 
 RUN = Path("runs/tiny")
-PATIENCE = 30
+PATIENCE = 90
 """Seconds for what takes three on quiet cores."""
 
 

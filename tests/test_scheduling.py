@@ -61,7 +61,7 @@ def run_in_turn(of: StudySearcher, concurrent: int) -> None:
     running: list[str] = []
     names = iter(range(100))
     while True:
-        while len(running) < concurrent and of.suggest(name := f"t{next(names)}") != StudySearcher.FINISHED:
+        while len(running) < concurrent and isinstance(of.suggest(name := f"t{next(names)}"), dict):
             running.append(name)
         if not running:
             return

@@ -106,7 +106,7 @@ def test_trials_know_the_longest_epoch_of_the_study_also_after_a_restart(tmp_pat
 
 
 def test_what_hung_is_recorded(tmp_path: Path) -> None:
-    study, tune = searcher(tmp_path, experiment(), [])
+    study, tune = searcher(tmp_path, experiment(max_failures=1), [])
     for name in "ab":
         assert tune.suggest(name)
     (trial_folder(tmp_path, 0) / "hung.txt").write_text("Timeout (0:30:00)!\n" * 2)
@@ -120,6 +120,20 @@ def test_what_hung_is_recorded(tmp_path: Path) -> None:
     assert (trial_folder(tmp_path, 0) / "hung.txt").exists()
     for trial in (fine, again):
         assert trial.state.name == "COMPLETE" and "hung" not in trial.user_attrs and "restarts" not in trial.user_attrs
+
+
+def test_a_trial_that_tune_gives_up_too_early_is_asked_for_again(tmp_path: Path) -> None:
+    _, tune = searcher(tmp_path, experiment(trials=1, max_failures=2), [])
+    assert tune.suggest("a")
+    tune.restarted("a", lost_node=False)
+    assert tune.suggest("b") is None  # not the end: the running trial may come back
+    tune.on_trial_complete("a", error=True)
+    again = tune.suggest("b")
+    assert isinstance(again, dict) and again["number"] == 0
+    tune.on_trial_complete("b", error=True)  # now it has used up its restarts
+    assert tune.suggest("c") == "FINISHED"
+    (trial,) = open_study(tmp_path).trials
+    assert trial.state.name == "FAIL" and trial.user_attrs["restarts"] == 2
 
 
 def test_after_the_first_signal_every_trial_ends_its_epoch(tmp_path: Path) -> None:
