@@ -7,8 +7,8 @@ Recorded are real trainings at random points of `tiny_imagenet_trials.yaml`, wit
 replay our own study asks for points and is told, epoch by epoch, what the nearest recorded training (in the unit cube of the space) showed.
 Every search may spend as many epochs as 30 trials take. The reference value is what 30 random trials reach on average over the seeds.
 
-The table has 104 trials; training more goes on from there. On it no search is surely better than random: with 200 images of train_fullsup the objective's
-own noise is as large as what the settings change, so the best trials of the table are as much luck as choice.
+The table has 104 trials; training more goes on from there. On it no search is surely better than random: with 200 images of train_fullsup the
+noise of the objective is as large as what the settings change, so the best trials of the table are as much luck as choice.
 """
 
 from __future__ import annotations
