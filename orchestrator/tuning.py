@@ -294,7 +294,7 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
 def last_words(folder: Path) -> str:
     """Why the process of a trial died last: it hung, raised, or was killed."""
     error, hung = folder / ERROR, folder / "hung.txt"
-    if hung.exists() and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
+    if hang.times(folder) and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
         return f"hung: no epoch ended for too long, {hang.times(folder)} time(s); where it stood is in {hung}"
     with contextlib.suppress(OSError, IndexError):
         return error.read_text().strip().splitlines()[-1]
