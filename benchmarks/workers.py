@@ -52,7 +52,7 @@ def experiment(options: argparse.Namespace, root: str) -> dict[str, object]:
 
 def rate(space: Path, run: Path, workers: int) -> float:
     """Images per second of the last epoch."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}", str(LAUNCH), "train", str(space)]
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={workers}", "--", str(LAUNCH), "train", str(space)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*words, "--run", str(run)], check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return float(next(csv.DictReader((run / "trials.csv").open()))["train/images_per_second"])
