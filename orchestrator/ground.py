@@ -30,6 +30,7 @@ INTERRUPTED = 130
 
 
 def load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
+    """`load_experiment`, whose notes the user is told."""
     loaded = load_experiment(path, overrides, ignores_search=ignores_search)
     for note in loaded.notes:
         console.print(f"note: {note}")

@@ -281,7 +281,7 @@ def test_threads_of_one_process_build_one_cache(tmp_path: Path) -> None:
 
 
 def test_long_builds_show_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("wsol.images.SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("wsol.pace.SECONDS_BETWEEN_LINES", -1.0)
     dataset, config = make(tmp_path)
     ImageStore(dataset.split("test"), 9, config)
     assert "decoding toy-test-9: 2 of 4 images" in capsys.readouterr().err

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -26,11 +25,11 @@ from wsol import metadata
 from wsol.config import DatasetConfig
 from wsol.data import UNDECODABLE, Pixels, Split
 from wsol.errors import InputError
+from wsol.pace import Pace
 from wsol.staging import local_copy
 from wsol.threads import map_ahead
 
 CACHE_FORMAT = 1
-SECONDS_BETWEEN_LINES = 5.0
 
 Item = TypeVar("Item")
 
@@ -138,10 +137,9 @@ def _fingerprint(split: Split, size: int) -> str:
 
 def _with_lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
     """Pass items on, with a line of progress every few seconds."""
-    shown = time.monotonic()
+    pace = Pace()
     for done, item in enumerate(items):
-        if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
-            shown = time.monotonic()
+        if pace.is_due():
             _say(f"{label}: {done} of {total} images")
         yield item
 

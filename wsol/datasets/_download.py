@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from wsol import files
 from wsol.errors import InputError
+from wsol.pace import Pace
 
 BYTES_AT_ONCE = 1 << 20
-SECONDS_BETWEEN_LINES = 5.0
 
 
 def download(url: str, target: Path, log: Callable[[str], None], *, md5: str | None = None) -> None:
@@ -56,11 +55,10 @@ def _fetch(url: str, part: Path, log: Callable[[str], None]) -> None:
     with response, part.open("ab" if response.status == 206 else "wb") as file:
         done, length = file.tell(), response.headers.get("Content-Length")
         total = done + int(length) if length else None
-        shown = time.monotonic()
+        pace = Pace()
         while block := response.read(BYTES_AT_ONCE):
             done += file.write(block)
-            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
-                shown = time.monotonic()
+            if pace.is_due():
                 log(f"{part.stem}: {done >> 20} of {total >> 20 if total else '?'} MiB")
     if total is not None and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")

@@ -10,7 +10,6 @@ import gzip
 import lzma
 import shutil
 import tarfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,12 +25,12 @@ from wsol.config import DatasetConfig
 from wsol.data import SPLIT_FOLDERS, prepare_command
 from wsol.datasets._download import download
 from wsol.errors import InputError
+from wsol.pace import Pace
 
 Log = Callable[[str], None]
 Member = tuple[str, Callable[[Path], None]]
 """Name inside of an archive or folder, and what brings it to a path."""
 
-SECONDS_BETWEEN_LINES = 5.0
 REFERENCE = "https://github.com/clovaai/wsolevaluation"
 RAW = "https://raw.githubusercontent.com"
 DAMAGED = (EOFError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
@@ -256,7 +255,7 @@ def _verify(archive: Archive, path: Path, log: Log) -> None:
 def _bring(place: Path, missing: Mapping[str, str], target: Path, log: Log) -> list[str]:
     """Bring the missing files that are there; returns the ends of the paths of those that are not."""
     log(f"{place}: bringing {len(missing)} files to {target}")
-    depth, left, shown = next(iter(missing)).count("/") + 1, dict(missing), time.monotonic()
+    depth, left, pace = next(iter(missing)).count("/") + 1, dict(missing), Pace()
     with readable(place):
         for name, bring in members(place):
             wanted = left.pop("/".join(name.split("/")[-depth:]), None)
@@ -264,8 +263,7 @@ def _bring(place: Path, missing: Mapping[str, str], target: Path, log: Log) -> l
                 bring(target / wanted)
             if not left:
                 break
-            if time.monotonic() - shown > SECONDS_BETWEEN_LINES:
-                shown = time.monotonic()
+            if pace.is_due():
                 log(f"{place.name}: {len(missing) - len(left)} of {len(missing)} files")
     return list(left)
 
