@@ -77,7 +77,7 @@ def _begin(folder: Path, planned: Planned, address: str | None) -> None:
     """Check what can be checked, write down the cells; the file that makes the folder a campaign comes last."""
     runs.require_no_run(folder)
     if address is None:
-        _plan(planned, cluster.local_resources())  # refuse before Ray starts
+        _plan_here(planned)  # refuse before Ray starts
     _check(planned.stages()[0])
     for cell in planned.cells:
         (folder / cell.name).mkdir(parents=True, exist_ok=True)
@@ -125,12 +125,12 @@ def _require_same(folder: Path, planned: Planned) -> None:
         )
 
 
-def _plan(planned: Planned, resources: dict[str, float]) -> cluster.Plan:
-    return cluster.plan(planned.cells[0].experiment.resources, planned.trials(), resources)
+def _plan_here(planned: Planned) -> cluster.Plan:
+    return cluster.plan(planned.cells[0].experiment.resources, planned.trials(), cluster.local_resources())
 
 
 def _dry_run(folder: Path, planned: Planned) -> None:
-    plan = _plan(planned, cluster.local_resources())
+    plan = _plan_here(planned)
     console.print(f"{planned.source}: {described(planned)}\nwould go to {folder}")
     left = [(cell, cell.experiment.study.trials + planned.reruns_of_a_cell()) for cell in planned.cells]
     _say_forecast(left, measure_cost, folder, plan)
@@ -146,7 +146,7 @@ def _say_forecast(left: list[tuple[CampaignCell, int]], measure_at: final.Measur
 
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:
     with cluster.connected(address) as resources:
-        plan = _plan(planned, resources)
+        plan = cluster.plan_there(planned.cells[0].experiment.resources, planned.trials(), resources)
         with _opened(folder, planned, plan) as running:
             with interruptible(folder):
                 running.foretell()

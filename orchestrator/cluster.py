@@ -121,6 +121,11 @@ def of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, f
     return {**totals, "GPU": sum(node.get("GPU", 0.0) for node in found)}
 
 
+def plan_there(resources: ResourcesConfig, trials: int, totals: dict[str, float]) -> Plan:
+    """`plan` on the cluster that this process is connected to, with its kinds of GPU and its nodes; `totals` are those of `connected`."""
+    return plan(resources, trials, of_kind(resources, totals), nodes(resources.accelerator_type))
+
+
 def want(plan: Plan, trials: int) -> None:
     """Ask an autoscaler for room for some trials of one worker at once, and for no more: without it, it would learn of one waiting trial at a time.
 

@@ -191,6 +191,11 @@ class Experiment(Strict):
         extents = [self.extent(one) for one in [*ends, *([_number(self.published(end))] if self.search[end].when else [])]]
         return min(low for low, _ in extents), max(high for _, high in extents)
 
+    def alone(self, trial: TrainConfig) -> Experiment:
+        """One training with these settings instead of a search."""
+        study = self.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"})
+        return self.model_copy(update={"trial": trial, "search": {}, "points": [], "study": study})
+
     def grace_epochs(self) -> int:
         """The first epoch after which a trial of this experiment may be stopped."""
         latest = {path: max(d.ends(), key=_or_zero) for path, d in self.search.items() if path.rpartition(".")[2] in _SETTLE and d.ends()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.experiment import Experiment, Loaded
+from orchestrator.experiment import Loaded
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -53,8 +53,6 @@ def winner(studies: Sequence[tuple[Rerun, Study]]) -> int | None:
 
 def _rerun(study: Study, trial: FrozenTrial, seed: int, wanted: Reruns) -> Rerun:
     name = f"{study.folder.name}-t{trial.number}-s{seed}"
-    again = study.experiment.model_copy(update={"trial": study.config_of(trial), "search": {}, "points": []})
-    config = again.configure({**wanted.set, "seed": seed})
-    alone = again.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"})
-    experiment: Experiment = again.model_copy(update={"trial": config, "study": alone})
+    config = study.experiment.alone(study.config_of(trial)).configure({**wanted.set, "seed": seed})
+    experiment = study.experiment.alone(config)
     return Rerun(name, trial.number, seed, study.folder / "seeds" / name, Loaded(experiment, f"trial {trial.number} of {study.folder}", name))

@@ -58,8 +58,7 @@ def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, 
         cluster.plan(loaded.experiment.resources, trials, cluster.local_resources())  # refuse before Ray starts
     storage.require_free(loaded.experiment.resources.storage, folder.resolve().name)
     with cluster.connected(address) as resources:
-        resources = cluster.of_kind(loaded.experiment.resources, resources)
-        plan = cluster.plan(loaded.experiment.resources, trials, resources, cluster.nodes(loaded.experiment.resources.accelerator_type))
+        plan = cluster.plan_there(loaded.experiment.resources, trials, resources)
         header = runs.create(folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts})
         study = Study.create(folder, loaded.experiment, header, points)
         return _run_search(study, folder, plan, resources, test=kind == "search")
@@ -82,12 +81,7 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
 
     with distributed.process_group_from_environment():
         loaded = load(path, overrides, ignores_search=True)
-        alone = {
-            "search": {},
-            "points": [],
-            "study": loaded.experiment.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"}),
-        }
-        loaded = dataclasses.replace(loaded, experiment=loaded.experiment.model_copy(update=alone))
+        loaded = dataclasses.replace(loaded, experiment=loaded.experiment.alone(loaded.experiment.trial))
         folder = run or Path("runs") / loaded.name
         study = _create_for_training(loaded, folder) if distributed.is_main() else None
         _train_together(study, folder, loaded.experiment)
@@ -182,9 +176,7 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     if study.unfinished():
         loggers.require_packages(study.experiment.study.loggers)
         with cluster.connected(address) as resources:
-            needs = study.experiment.resources
-            resources = cluster.of_kind(needs, resources)
-            plan = cluster.plan(needs, study.unfinished(), resources, cluster.nodes(needs.accelerator_type))
+            plan = cluster.plan_there(study.experiment.resources, study.unfinished(), resources)
             return _run_search(study, folder, plan, resources, test=test)
     wanted = study.experiment.study
     if reason := study.stopped():

@@ -260,6 +260,7 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
     here = Machines()
     monkeypatch.setattr("orchestrator.tuning.run_trials", here.run_trials)
     monkeypatch.setattr("orchestrator.cluster.connected", connected)
+    monkeypatch.setattr("orchestrator.cluster.nodes", lambda kind=None: [{"CPU": 1.0}])
     monkeypatch.setattr(campaign_run, "on_ray", here.on_ray)
     return here
 
