@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/synthetic
+# Ray starts many processes; without bytecode each of them compiles all of torch again, which doubles its start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-slow lint bench docs clean
 

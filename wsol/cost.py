@@ -37,7 +37,7 @@ def weights_bytes(method: Method) -> int:
 
 def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
     """Of weights and buffers, and the momentum of every trained parameter."""
-    trained = [parameter for group in build_optimizer(method, optim).param_groups for parameter in group["params"]]
+    trained = [parameter for group in method.parameter_groups() for parameter in group["params"]]  # an optimizer would load torch's compiler: seconds
     momentum = [parameter.numel() * parameter.element_size() for parameter in trained if parameter.requires_grad and optim.momentum]
     return int(weights_bytes(method) + sum(momentum))
 
