@@ -187,11 +187,16 @@ def compare(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    beside: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="another search for the same objective, drawn beside; may be repeated")
+    ] = None,
+) -> None:
     """Write report.html of a run, running or finished."""
     from orchestrator.report import write_report
 
-    typer.echo(write_report(folder))
+    typer.echo(write_report(folder, beside or ()))
 
 
 @app.command()

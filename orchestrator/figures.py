@@ -76,6 +76,41 @@ def history(trials: Sequence[TrialRow], objective: str, maximize: bool) -> Figur
     return Figure("history", "Objective by trial", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout})
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The trials of one search.
+
+    Attributes:
+        name: of the run.
+        way: how it chose, such as `tpe + asha`; searches of one way share a colour.
+        trials: by number.
+    """
+
+    name: str
+    way: str
+    trials: Sequence[TrialRow]
+
+
+def effort(searches: Sequence[Search], objective: str, maximize: bool) -> Figure | None:
+    """The best complete trial over the epochs that all trials until then took, a line for each search.
+
+    One search alone whose trials all ran to their end is not drawn: `history` shows the same.
+    """
+    stopped = [trial for search in searches for trial in search.trials if trial.state == "pruned"]
+    lines = [line for search in searches if (line := _effort_line(search, max if maximize else min))["x"]]
+    if not lines or (len(searches) == 1 and not stopped):
+        return None
+    ways = list(dict.fromkeys(search.way for search in searches))
+    palette = ("var(--best)", "var(--complete)", "var(--running)", "var(--pruned)", "var(--failed)")
+    colors = dict(zip(ways, itertools.cycle(palette), strict=False))
+    for line in lines:
+        line["line"] = {"color": colors[line.pop("way")], "width": 2.5 if line["name"] == searches[0].name else 1.5, "shape": "hv"}
+    largest = max(max(line["x"]) for line in lines)
+    layout = {"xaxis": _whole("epochs trained", largest), "yaxis": {"title": {"text": objective}}, "height": 340}
+    caption = f"The best complete trial so far, by the epochs of all trials that had ended, stopped and failed ones too; {', '.join(ways)}."
+    return Figure("effort", "Best value by epochs trained", caption, {"data": lines, "layout": layout})
+
+
 def curves(trials: Sequence[TrialRow], winner: int | None, objective: str, scheduler: str = "") -> Figure | None:
     """The objective after each epoch, one line a trial, the winner in front; a cross where the scheduler stopped a trial."""
     shown = [trial for trial in trials if trial.curve]
@@ -173,6 +208,22 @@ def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], floa
     values = list(itertools.accumulate((trial.value for trial in complete if trial.value is not None), better))
     line = {"color": "var(--best)", "width": 2.5, "shape": "hv"}
     return {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": values, "line": line, "hoverinfo": "skip"}
+
+
+def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spec:
+    """Epochs and best value whenever a trial ended, from the first complete one on."""
+    ended = sorted((trial for trial in search.trials if trial.ended), key=lambda trial: (trial.ended, trial.number))
+    spent, best, epochs, values = 0, None, [], []
+    for trial in ended:
+        spent += max(trial.curve, default=trial.epochs or 0)
+        if trial.state == "complete" and trial.value is not None:
+            best = trial.value if best is None else better(best, trial.value)
+        if best is not None:
+            epochs.append(spent)
+            values.append(best)
+    text = [f"{search.name}, {search.way}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
+    spec: Spec = {"type": "scatter", "mode": "lines", "name": search.name, "x": epochs, "y": values, "text": text, "hoverinfo": "text"}
+    return {**spec, "way": search.way}
 
 
 def _points(state: str, trials: Sequence[TrialRow], values: Sequence[float | None]) -> Spec:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import figures, figures_space, figures_winner, formats, report_winner
 from orchestrator.figures import Figure
 from orchestrator.summary import Summary, read_summary
+from wsol.errors import InputError
 from wsol.files import write_text
 
 if TYPE_CHECKING:
@@ -34,21 +35,26 @@ PICTURE_BYTES = 3_500_000
 TABS = {"hits": "Hits", "misses": "Misses", "small": "Small objects", "disagreements": "Largest disagreements"}
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     """Write `report.html` into a run folder, in one step: whoever reads meanwhile sees the old page or the new one.
 
     Args:
         folder: of a running, interrupted or finished search, also a copy of one.
+        beside: run folders of other searches for the same objective, drawn into the figure of the best value by epochs trained.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: the folder holds no search.
+        InputError: a folder holds no search, or one for another objective.
         OSError: the page cannot be written.
     """
     path = folder / "report.html"
-    write_text(path, _render(read_summary(folder)))
+    summary, others = read_summary(folder), [read_summary(other) for other in beside]
+    for other in others:
+        if other.objective != summary.objective:
+            raise InputError(f"{other.folder}: searched for {other.objective}, {folder} for {summary.objective}; only one objective can be compared")
+    write_text(path, _render(summary, others))
     return path
 
 
@@ -95,7 +101,7 @@ def _optuna_importance() -> ModuleType:
             sys.modules.pop(name, None)
 
 
-def _render(summary: Summary) -> str:
+def _render(summary: Summary, others: Sequence[Summary]) -> str:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -103,7 +109,7 @@ def _render(summary: Summary) -> str:
     environment.filters.update(words, yaml=formats.as_yaml, first_line=formats.first_line)
     shares = importance(summary.study)
     order = [*(path for path in shares if path in summary.params), *(path for path in summary.params if path not in shares)]
-    drawn = _figures(summary, order)
+    drawn = _figures(summary, others, order)
     examples = _pictures(summary)
     reasons = Counter(formats.first_line(trial.failure) for trial in summary.trials if trial.state == "failed")
     columns, settings = report_winner.setting_rows(summary)
@@ -132,11 +138,12 @@ def _render(summary: Summary) -> str:
     )
 
 
-def _figures(summary: Summary, order: Sequence[str]) -> list[Figure]:
+def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) -> list[Figure]:
     trials, objective, winner = summary.trials, formats.metric(summary.objective), summary.best.number if summary.best else None
     names = [formats.metric(name) for name in summary.objectives]
     of_many = [
         figures.history(trials, objective, summary.maximize),
+        figures.effort([_search(of) for of in (summary, *others)], objective, summary.maximize),
         figures.timeline(trials, datetime.now(UTC) if summary.state == "running" else summary.updated),
     ]
     drawn = [
@@ -151,6 +158,12 @@ def _figures(summary: Summary, order: Sequence[str]) -> list[Figure]:
         *figures_space.slices(trials, order, summary.log_params, winner, objective),
     ]
     return [figure for figure in drawn if figure is not None]
+
+
+def _search(summary: Summary) -> figures.Search:
+    scheduler = str(summary.info.get("scheduler") or "none")
+    way = str(summary.info.get("sampler") or "") + (f" + {scheduler}" if scheduler != "none" else "")
+    return figures.Search(summary.folder.resolve().name, way, summary.trials)
 
 
 def _pictures(summary: Summary) -> list[dict[str, Any]]:

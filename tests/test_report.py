@@ -466,6 +466,32 @@ def test_best_so_far_follows_the_direction() -> None:
         assert figure.spec["data"][0]["y"] == expected
 
 
+def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> None:
+    def row(number: int, state: str, value: float | None, epochs: int) -> TrialRow:
+        ended = datetime(2026, 1, 5, 10, 10 - number, tzinfo=UTC)  # the later number ended first
+        return TrialRow(number, state, value, curve=dict.fromkeys(range(1, epochs + 1), value or 0.0), epochs=epochs, ended=ended)
+
+    one = figures.Search("a", "tpe + asha", [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)])
+    two = figures.Search("b", "random", [row(0, "complete", 4.0, 4)])
+    figure = figures.effort([one, two], "loss", True)
+    assert figure is not None
+    lines = {line["name"]: (line["x"], line["y"]) for line in figure.spec["data"]}
+    assert lines == {"a": ([6, 7, 11], [3.0, 3.0, 5.0]), "b": ([4], [4.0])}
+    assert "tpe + asha, random" in figure.caption
+    assert figures.effort([one], "loss", True) is not None and figures.effort([two], "loss", True) is None
+
+
+def test_searches_beside_are_drawn_and_others_are_refused(finished: Path, tmp_path: Path) -> None:
+    study = make_run(tmp_path / "other", sampler="random")
+    complete_trial(study, 60.0)
+    page = write_report(finished, [tmp_path / "other"]).read_text()
+    check_figures(page)
+    assert "Best value by epochs trained" in page and "other, random" in page
+    make_run(tmp_path / "elsewhere", objective="train_fullsup/pxap")
+    with pytest.raises(InputError, match="only one objective can be compared"):
+        write_report(finished, [tmp_path / "elsewhere"])
+
+
 def test_pictures_enlarge_small_images_and_keep_boxes_on_pixels() -> None:
     picture = photo_with_boxes(np.full((64, 64, 3), 128, np.uint8), np.array([[10, 20, 39, 49]]))
     assert picture.shape == (192, 192, 3)
