@@ -1,5 +1,6 @@
 # make demo   environment + a search on rendered images + report
 # make test   environment + tests
+# make bench  environment + all ratios in one table
 # make docs   docs/methods/ from the files of the methods
 # Needs python3 >= 3.11 and make, nothing else.
 
@@ -29,11 +30,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/mypy
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m benchmarks.evaluation
-	$(BIN)/python -m benchmarks.training --methods cam has spg --image-size 64 --images 32 --batch-size 16 --runs 2
-	$(BIN)/python -m benchmarks.assigner --images 4
-	$(BIN)/python -m benchmarks.extractors --images 2 --runs 1
-	$(BIN)/python -m benchmarks.crf
+	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/demo.stamp
 	$(BIN)/python -c "from pathlib import Path; from orchestrator.describe import write_pages; write_pages(Path('docs/methods'))"

@@ -17,6 +17,7 @@ from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from benchmarks.row import Row, tell
 from wsol import distributed
 from wsol.method import Method
 from wsol.methods import da_wsol
@@ -62,6 +63,8 @@ def compare(channels: int, side: int, images: int, device: str) -> tuple[str, ..
         differing += sum(int((torch.from_numpy(fit.labels_) != found).sum()) for fit, found in zip(fits, clusters, strict=True))
         iterations += sum(fit.n_iter_ for fit in fits)
     equal = "equal" if differing == 0 else f"DIFFERENT: {differing} of {ROUNDS * images * side**2}"
+    times = f"{1000 * ours / images:.2f} ms", f"scikit-learn: {1000 * theirs / images:.2f} ms"
+    tell(Row(f"assigner, {channels}x{side}x{side}, {device}", *times, theirs / ours, ">= 50"))
     return f"{iterations / images / ROUNDS:.1f}", f"{1000 * theirs / images:.3f}", f"{1000 * ours / images:.3f}", f"{theirs / ours:.1f}x", equal
 
 

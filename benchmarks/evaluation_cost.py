@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.row import Row, tell
 from wsol import build
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.evaluation import evaluate, forward
@@ -64,6 +65,8 @@ def compare(config: TrainConfig, evaluation: EvaluationConfig) -> None:
     print(f"{config.backbone.name}, {len(images)} images of {images.size} px, {torch.get_num_threads()} threads")
     for name, value in seconds.items():
         print(f"{name:<16} {1000 * value / len(images):8.2f} ms an image   {value / seconds['forward passes']:.3f} x")
+    own, network = (1000 * seconds[name] / len(images) for name in ("evaluation", "forward passes"))
+    tell(Row("a whole evaluation", f"{own:.1f} ms an image", f"forward passes: {network:.1f}", own / network, "<= 1.15"))
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

@@ -28,6 +28,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from benchmarks.row import Row, tell
 from orchestrator.journal import open_study, trial_folder
 from wsol.checkpoint import Checkpoints
 
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--concurrent", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=10**6, help="at most so many in a search")
     parser.add_argument("--seconds", type=float, nargs=2, default=[3.0, 5.0], help="between two kills, uniform")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -92,6 +94,8 @@ def kills(seed: int, options: argparse.Namespace) -> Iterator[str]:
         verb = ["resume", str(run)] if (run / "study.json").exists() else [*words, "--run", str(run)]
         with launched(*verb) as process:
             while process.poll() is None and training_goes_on(run, process, former):
+                if done >= options.kills:
+                    break
                 time.sleep(draw.uniform(*options.seconds))
                 if process.poll() is None and (victim := process.pid if options.what == "launcher" else worker(run, draw)):
                     os.kill(victim, signal.SIGKILL)
@@ -113,6 +117,8 @@ def kills(seed: int, options: argparse.Namespace) -> Iterator[str]:
     retries = sum(trial.user_attrs.get("restarts", 0) for trial in trials)
     seconds = time.monotonic() - started
     print(f"seed {seed}: {len(trials)} trials, {done} kills, {retries} restarts, {again} epochs trained again, {seconds:.0f} s", flush=True)
+    asked = options.trials * options.epochs
+    tell(Row(f"a search after {done} kills", f"{asked + again} epochs trained", f"asked for: {asked}", 1 + again / asked, "<= 1.1"))
     yield from (f"seed {seed}: {text}" for text in losses(trials, options, done, again))
     if options.what == "launcher" and options.concurrent == 1:
         with launched(*words, "--run", f"whole-{seed}") as process:

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from benchmarks.report import photo
+from benchmarks.row import Row, tell
 from wsol import metadata
 from wsol.config import DatasetConfig
 from wsol.data import Split
@@ -39,7 +40,9 @@ def main() -> None:
         stores = {mode: ImageStore(split, options.side, settings.model_copy(update={"cache": mode})) for mode in ("on", "off")}
         seconds = {mode: min(read_all(store) for _ in range(ROUNDS)) for mode, store in stores.items()}
     rates = {mode: options.images / spent for mode, spent in seconds.items()}
-    print(f"cached {rates['on']:.0f} images/s, decoded {rates['off']:.0f} images/s: {rates['on'] / rates['off']:.1f} times")
+    ratio = rates["on"] / rates["off"]
+    print(f"cached {rates['on']:.0f} images/s, decoded {rates['off']:.0f} images/s: {ratio:.1f} times")
+    tell(Row("reading an image", f"{rates['on']:.0f} images/s", f"decode and resize: {rates['off']:.0f}", ratio, ">= 5"))
 
 
 def make_split(root: Path, count: int) -> Split:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.row import Row, tell
 from orchestrator import cluster, runs
 from orchestrator.experiment import Experiment, Loaded, parse_experiment
 from orchestrator.progress import Progress
@@ -78,6 +79,12 @@ def measure(experiment: Experiment, place: Path) -> None:
         over = (spent - loop) / trials
         shown = (f"{over:>8.2f}s", f"{over / TRIAL_SECONDS:>15.1%}") if "time" not in name else ("", "")
         print(f"{name:<22} {spent / trials:>8.2f} {shown[0]:>9} {shown[1]:>16} {loop / spent:>8.2f}")
+    over, plain = ((seconds[name] - loop) / trials for name in ("search", "plain Ray Tune"))
+    own = f"{over:.2f} s a trial"
+    tell(Row("a trial, beyond its training", own, f"a trial of {TRIAL_SECONDS} s", 100 * over / TRIAL_SECONDS, "<= 5", "%"))
+    tell(Row("a trial, beyond its training", own, f"Ray Tune, no reuse: {plain:.2f} s", plain / over, ">= 3"))
+    wide = seconds[f"search, {cores} at a time"]
+    tell(Row(f"a search of {trials} trials", f"{cores} at a time: {wide:.0f} s", f"bare loop: {loop:.0f} s", loop / wide))
 
 
 def timed(work: Callable[[], None]) -> float:

@@ -23,6 +23,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from benchmarks.row import Row, tell
 from orchestrator.journal import open_storage
 from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
 
@@ -45,7 +46,9 @@ def main() -> None:
         subprocess.run([sys.executable, "launch.py", "report", str(folder)], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
         size = (folder / "report.html").stat().st_size / 1e6
-    print(f"{options.trials} trials, {options.images * (1 + options.views)} pictures: {seconds:.1f} s, {size:.2f} MB")
+    pictures = options.images * (1 + options.views)
+    print(f"{options.trials} trials, {pictures} pictures: {seconds:.1f} s, {size:.2f} MB")
+    tell(Row("report", f"{seconds:.1f} s, {size:.2f} MB", f"{options.trials} trials, {pictures} pictures", seconds, "<= 10", "s"))
 
 
 def make_run(folder: Path, trials: int, images: int, views: int) -> Path:

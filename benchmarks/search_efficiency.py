@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.row import Row, tell
 from orchestrator import runs
 from orchestrator.experiment import Experiment, load_experiment
 from orchestrator.points import published_points
@@ -133,8 +134,9 @@ class Search:
     best: Floats
 
     def best_after(self, epochs: float) -> float:
-        """The best value when so many epochs are spent."""
-        return float(self.best[max(np.flatnonzero(self.epochs <= epochs), default=0)])
+        """The best value when so many epochs are spent; -inf before the first trial ended."""
+        ended = np.flatnonzero(self.epochs <= epochs)
+        return float(self.best[ended[-1]]) if len(ended) else -math.inf
 
     def reaches(self, value: float) -> tuple[float, float]:
         """Trials and epochs until a value is reached; infinite if it never is."""
@@ -193,6 +195,9 @@ def compare(table: Table, seeds: int) -> None:
         wins = np.mean((last[name] > last["random"]) + 0.5 * (last[name] == last["random"]))
         means = "".join(f"{np.mean([search.best_after(share * budget) for search in found]):>6.2f}" for share in shares)
         print(f"{name:<34} {means}  {reached:>7.0%} {count:>7.1f} {epochs:>7.1f} {wins:>5.2f}")
+        first = next((spent for spent in range(1, budget + 1) if np.mean([search.best_after(spent) for search in found]) >= value), math.inf)
+        if name != "random":
+            tell(Row(f"search: {name}", f"{first} epochs to {value:.2f}", f"random: {budget}", first / budget, "<= 0.5"))
     print("\nreached: share of seeds that reach that mean; trials, epochs: medians until then (inf: fewer than half do); wins: over random")
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import reference_step
+from benchmarks.row import Row, tell
 from wsol import build, plugins
 from wsol.config import OptimConfig, TrainConfig
 from wsol.distributed import device
@@ -83,8 +84,9 @@ def compare(name: str, backbone: str, options: argparse.Namespace) -> tuple[str,
     used = {kind: memory(epoch(kind, name, backbone, options)) if on_gpu else memory_of_child(kind, name, backbone) for kind in kinds}
     if len(kinds) == 1:
         return f"{speed['ours']:.1f}", "-", "-", f"{used['ours']:.0f}", "-"
-    ratio = f"{speed['ours'] / speed['published']:.2f}x"
-    return f"{speed['ours']:.1f}", f"{speed['published']:.1f}", ratio, f"{used['ours']:.0f}", f"{used['published']:.0f}"
+    ratio = speed["ours"] / speed["published"]
+    tell(Row(f"step of {name}, {backbone}", f"{speed['ours']:.1f} images/s", f"published: {speed['published']:.1f}", ratio, ">= 1"))
+    return f"{speed['ours']:.1f}", f"{speed['published']:.1f}", f"{ratio:.2f}x", f"{used['ours']:.0f}", f"{used['published']:.0f}"
 
 
 def timed(work: Epoch) -> float:

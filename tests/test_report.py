@@ -471,7 +471,9 @@ def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> Non
         ended = datetime(2026, 1, 5, 10, 10 - number, tzinfo=UTC)  # the later number ended first
         return TrialRow(number, state, value, curve=dict.fromkeys(range(1, epochs + 1), value or 0.0), epochs=epochs, ended=ended)
 
-    one = figures.Search("a", "tpe + asha", [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)])
+    one = figures.Search(
+        "a", "tpe + asha", [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)]
+    )
     two = figures.Search("b", "random", [row(0, "complete", 4.0, 4)])
     figure = figures.effort([one, two], "loss", True)
     assert figure is not None

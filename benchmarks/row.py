@@ -1,0 +1,45 @@
+"""One line of the table that `python -m benchmarks` prints, as a benchmark tells it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROWS = "BENCHMARK_ROWS"
+"""Environment variable: the file where rows are collected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured beside what.
+
+    Attributes:
+        what: the work, `box metrics, 28x28 cells`.
+        ours: this package's figure with its unit.
+        beside: what it is compared with, and its figure.
+        found: the number that the target is about, a ratio unless `unit` says otherwise.
+        target: `>= 20` or `<= 1.15`; empty without one.
+        unit: of `found`.
+    """
+
+    what: str
+    ours: str
+    beside: str
+    found: float
+    target: str = ""
+    unit: str = "x"
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the target was reached; None without one."""
+        sign, _, limit = self.target.partition(" ")
+        return None if not sign else self.found >= float(limit) if sign == ">=" else self.found <= float(limit)
+
+
+def tell(row: Row) -> None:
+    """Add a row to the table that is being collected; alone, a benchmark's own lines say the same."""
+    if path := os.environ.get(ROWS):
+        with Path(path).open("a") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
