@@ -4,12 +4,12 @@
     python -m benchmarks.search_efficiency --record DIR     train them: hours; goes on where it was stopped
 
 Recorded are real trainings at random points of `tiny_imagenet_trials.yaml`, with the objective of every epoch, in `tiny_imagenet_trials.csv`. In the
-replay our own study asks for points and is told, epoch by epoch, what the nearest recorded training (in the unit cube of the space) showed that it has
-not been told of yet.
-Every search may spend as many epochs as 30 trials take. The reference value is what 30 random trials reach on average over the seeds.
+replay our own study asks for points and is told, epoch by epoch, what the nearest recorded training (in the unit cube of the space) showed that it
+has not been told of yet. Every search may spend as many epochs as 30 trials take. The reference value is what 30 random trials reach on average over
+the seeds.
 
-The table has 160 trials of six epochs; training more goes on from there. Their objective is counted on 200 images, whose noise is about as large as what
-the settings change, and the first epoch says little about the best one: that is why stopping early at epochs 1 and 3 does not help there.
+The table has 160 trials of six epochs; training more goes on from there. Their objective is counted on 200 images, whose noise is about as large as
+what the settings change, and the first epoch says little about the best one: that is why stopping early at epochs 1 and 3 does not help there.
 """
 
 from __future__ import annotations
