@@ -201,13 +201,16 @@ def report(
 
 @app.command()
 def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
-    """Say how far a search is: what runs, when it will end, what waits and why, what failed."""
+    """Say how far a search or a campaign is: what runs, when it will end, what waits and why, what failed."""
     from rich.console import Console
 
+    from orchestrator.campaign import is_campaign_folder
+    from orchestrator.campaign_status import read_campaign_status, render_campaign
     from orchestrator.status import read_status, render
 
+    is_campaign = is_campaign_folder(folder)
     console = Console(highlight=False, soft_wrap=True)
-    for part in render(read_status(folder)):
+    for part in render_campaign(folder, read_campaign_status(folder)) if is_campaign else render(read_status(folder)):
         console.print(part, markup=False)
 
 

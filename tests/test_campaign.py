@@ -276,6 +276,13 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
     code, out, _ = launch(*words)
     assert code == 130 and "continue with: python launch.py resume runs/all" in out and "forecast" in out
     assert states(Path("runs/all/cam-narrow")) == ["COMPLETE"] and states(Path("runs/all/has-narrow")) == ["RUNNING"]
+    said = launch("status", "runs/all")[1].splitlines()
+    assert said[0] == "all: interrupted; 1 of 12 trials, 0 of 2 cells tested"
+    assert [line.split()[:3] for line in said if line.startswith(("cam", "has"))] == [
+        ["cam-narrow", "interrupted", "1/2"],
+        ["has-narrow", "interrupted", "0/2"],
+    ]
+    assert "nothing runs; go on with: python launch.py resume runs/all" in said and max(map(len, said)) <= 80
     machines.budget = 6
     assert launch("resume", "runs/all", "resources.concurrent_trials=1")[0] == 130
     machines.budget = 1000
@@ -297,6 +304,9 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
         tested = {path.parent.name for path in Path(f"runs/all/{cell}").rglob("test.json")}
         assert tested == {f"{cell}-t{best}-s{seed}" for seed in (1, 2)}
         assert all(len(json.loads(path.read_text())["evaluations"]) == 1 for path in Path(f"runs/all/{cell}").rglob("test.json"))
+    said = launch("status", "runs/all")[1].splitlines()
+    assert said[0] == "all: finished; 12 of 12 trials, 2 of 2 cells tested" and not any("go on with" in line for line in said)
+    assert [line.split()[2] + " " + line.split()[4] for line in said if line.startswith(("cam", "has"))] == ["2/2 4/4"] * 2
     board = Path("runs/all/leaderboard.md").read_text()
     assert "2 of 2 cells are tested" in board and "(2 seeds)" in board and "<table>" in Path("runs/all/leaderboard.html").read_text()
     measured, before = list(machines.measured), board
