@@ -34,7 +34,7 @@ SETTINGS = {
     "assigner": ["--images", "4"],
     "crf": [],
     "workers": [],
-    "orchestration": [],
+    "orchestration": ["--trials", "8", "--epochs", "30"],
     "faults": ["launcher", "--concurrent", "1", "--kills", "5"],
     "report": [],
     "search_efficiency": [],

@@ -2,10 +2,12 @@
 
     python -m benchmarks.faults launcher --seeds 5      SIGKILL of the launcher at a random moment, resumed, until the search is done
     python -m benchmarks.faults workers --seeds 2       SIGKILL of the process of a random trial every few seconds
+    python -m benchmarks.faults interrupt --seeds 3     Ctrl-C and SIGTERM, once and twice: seconds until the launcher has ended
     python -m benchmarks.faults soak --trials 300       many nearly empty trials: memory of the launcher, seconds around each trial
 
 `launcher` and `workers` end with code 1 where something was lost: a trial is missing or there twice, progress fell, more epochs were trained again
-than can have been running, or one trial at a time ends with another winner than the same search left alone. `soak` prints its numbers.
+than can have been running, or one trial at a time ends with another winner than the same search left alone. `interrupt` and `soak` print
+their numbers.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from benchmarks.row import Row, tell
+from orchestrator.ground import INTERRUPTED
 from orchestrator.journal import open_study, trial_folder
 from wsol.checkpoint import Checkpoints
 
@@ -50,9 +53,9 @@ BLOCK = 50
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the four."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["launcher", "workers", "soak"])
+    parser.add_argument("what", choices=["launcher", "workers", "interrupt", "soak"])
     parser.add_argument("--seeds", type=int, default=1, help="searches, each with other moments")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=8)
@@ -65,6 +68,8 @@ def main() -> None:
         Path("space.yaml").write_text(yaml.safe_dump(SPACE))
         if options.what == "soak":
             soak(options.trials)
+        elif options.what == "interrupt":
+            interrupts(options.seeds)
         else:
             wrong = [problem for seed in range(options.seeds) for problem in kills(seed, options)]
             sys.exit("\n".join(wrong) if wrong else 0)
@@ -174,6 +179,26 @@ def worker(run: Path, draw: random.Random) -> int | None:
     return draw.choice(found) if found else None
 
 
+def interrupts(count: int) -> None:
+    """Searches of endless trials, two at a time, interrupted when an epoch has ended."""
+    for name, sent in {"SIGINT": [signal.SIGINT], "SIGTERM": [signal.SIGTERM], "SIGINT twice": [signal.SIGINT] * 2}.items():
+        taken = []
+        for number in range(count):
+            run = Path(f"{name}-{number}".replace(" ", "-"))
+            with launched("search", "space.yaml", "study.trials=2", "training.epochs=1000", "--run", str(run)) as process:
+                if not training_goes_on(run, process, {}):
+                    sys.exit(Path("log.txt").read_text()[-2000:])
+                begun = time.monotonic()
+                for each in sent:
+                    process.send_signal(each)
+                    time.sleep(0.5)
+                code = process.wait()
+                taken.append(time.monotonic() - begun)
+            assert code == INTERRUPTED, code
+        print(f"{name}: {', '.join(f'{seconds:.1f}' for seconds in taken)} s until exit {INTERRUPTED}", flush=True)
+        tell(Row(f"{name} until the end", f"{max(taken):.1f} s", f"worst of {count}", max(taken), "<= 10", "s"))
+
+
 def soak(count: int) -> None:
     """Nearly empty trials one after the other."""
     run, memory = Path("soaked"), dict[int, float]()
@@ -194,6 +219,10 @@ def soak(count: int) -> None:
     samples = sorted((ended, size) for ended, size in memory.items() if size)
     early = next(size for ended, size in samples if ended >= min(10, count // 2))
     print(f"memory of the launcher: {early:.0f} MB after 10 trials, {samples[-1][1]:.0f} MB at the end: {samples[-1][1] - early:+.0f} MB")
+    tell(
+        Row(f"launcher's memory after {count} trials", f"{samples[-1][1]:.0f} MB", f"after 10: {early:.0f} MB", samples[-1][1] - early, "<= 50", "MB")
+    )
+    tell(Row(f"time around the last {block} of {count} trials", f"{last:.2f} s", f"first {block}: {first:.2f} s", last / first, "<= 1.5"))
 
 
 def seconds_around(before: FrozenTrial, trial: FrozenTrial) -> float:
