@@ -65,18 +65,27 @@ def load(path: Path, *overrides: str) -> dict[str, Experiment]:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_campaigns_follow_the_protocol(path: Path) -> None:
+def test_every_shipped_campaign_is_valid(path: Path) -> None:
+    planned = load_campaign(path, [], Path("runs") / path.stem)
+    for cell in planned.cells:
+        assert cell.experiment.trial.data.name == cell.dataset
+        assert len(cell.experiment.search) >= 1, f"{path.name}: nothing is searched in the cell {cell.name}"
+    command = f"launch.py protocol search_spaces/campaigns/{path.name}"
+    assert command in path.read_text(), f"{path.name}: its opening comment does not say `python {command}`"
+
+
+@pytest.mark.parametrize(("name", "count"), [("demo", 6), ("cub", 45), ("imagenet", 45)])
+def test_campaigns_follow_the_protocol(name: str, count: int) -> None:
+    path = ROOT / "search_spaces" / "campaigns" / f"{name}.yaml"
     planned = load_campaign(path, [], Path("runs") / path.stem)
     for cell in planned.cells:
         study, trial = cell.experiment.study, cell.experiment.trial
         assert (study.sampler, study.scheduler, trial.training.checkpoint) == ("random", "none", "last")
         assert study.objectives == ["train_fullsup/pxap" if trial.data.name == "openimages" else "train_fullsup/max_box_acc_v2"]
-        assert trial.data.name == cell.dataset and len(cell.experiment.search) >= 1
-        if path.stem != "demo":
+        if name != "demo":
             assert study.trials == 30
             assert trial.data.fullsup_per_class == {"imagenet": 10, "cub": 5, "openimages": 5}[cell.dataset]
-    assert len(planned.cells) == {"demo": 6, "cub": 45, "imagenet": 45}[path.stem]
-    assert f"launch.py protocol search_spaces/campaigns/{path.name}" in path.read_text()
+    assert len(planned.cells) == count
 
 
 def test_a_cell_is_a_search_space_with_its_changes(campaign_file: Path) -> None:

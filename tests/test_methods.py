@@ -1,6 +1,6 @@
 """The contract that every method keeps, and the published numbers of the methods of one augmentation.
 
-A new file in `wsol/methods/` is tested here without being named, with the defaults of its `Config`.
+A new file in `wsol/methods/` or `wsol/backbones/` is tested here without being named, with the defaults of its `Config`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from wsol.types import Batch, Progress
 SIDE = 32
 METHODS = plugins.names("method")
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
-STACKS = [(method, backbone) for backbone in SMALL + LARGE for method in METHODS]
+OTHERS = tuple(name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm"))  # timm's have a file of their own
+STACKS = [(method, backbone) for backbone in SMALL + LARGE + OTHERS for method in METHODS]
 LONG_STACKS = [stack if stack[1] == "tiny" else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS]
 TINY_RATE, RATE = 0.05, 0.003
 """Learning rates; the wide networks need the small one."""
@@ -76,8 +77,8 @@ def test_loss_terms_are_named_finite_scalars(name: str, backbone: str) -> None:
         losses = method(make_batch(4), progress)
         assert losses
         for term, value in losses.items():
-            assert isinstance(term, str) and term.isidentifier()
-            assert value.shape == () and torch.isfinite(value)
+            assert isinstance(term, str) and term.isidentifier(), f"{name}: the loss term {term!r} needs a name of letters, digits and _"
+            assert value.shape == () and torch.isfinite(value), f"{name}: the loss term {term} should be one finite number, is {value}"
 
 
 @every_stack
@@ -88,8 +89,10 @@ def test_every_trainable_parameter_gets_a_gradient_in_every_step(name: str, back
     total(method(make_batch(3), progress)).backward()  # one class is absent: the bias learns even where a method hides all of a small map
     trainable = {key: p for key, p in method.named_parameters() if p.requires_grad}
     assert trainable
-    assert [key for key, p in trainable.items() if p.grad is None] == []
-    assert [key for key, p in trainable.items() if not torch.isfinite(p.grad).all()] == []
+    unused = [key for key, p in trainable.items() if p.grad is None]
+    assert not unused, f"{name} on {backbone}: no loss term depends on {', '.join(unused)}: use them in every step, or leave them out or frozen"
+    broken = [key for key, p in trainable.items() if not torch.isfinite(p.grad).all()]
+    assert not broken, f"{name} on {backbone}: the gradient of {', '.join(broken)} has NaN or infinity"
     if progress == LAST:
         assert any(p.grad.abs().sum() > 0 for p in trainable.values())
 
@@ -110,7 +113,7 @@ def test_loss_falls(name: str, backbone: str) -> None:
         optimizer.zero_grad()
         total(method(batch, Progress(1, 4, step, 20))).backward()
         optimizer.step()
-    assert mean_loss(method, batch, FIRST) < before
+    assert mean_loss(method, batch, FIRST) < before, f"{name} on {backbone}: the loss does not fall over 20 steps on one batch"
 
 
 @every_stack
@@ -127,7 +130,8 @@ def test_maps_are_finite_and_repeatable(name: str, backbone: str) -> None:
 @every_stack
 def test_maps_of_constant_images_are_finite(name: str, backbone: str) -> None:
     images = torch.tensor([0.0, 2.5])[:, None, None, None].expand(2, 3, SIDE, SIDE)
-    assert torch.isfinite(make(name, backbone).eval().score_maps(images, torch.tensor([1, 0])).maps).all()
+    finite = bool(torch.isfinite(make(name, backbone).eval().score_maps(images, torch.tensor([1, 0])).maps).all())
+    assert finite, f"{name} on {backbone}: the map of an image of one colour has NaN or infinity: see that nothing is divided by 0"
 
 
 @every_stack

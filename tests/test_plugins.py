@@ -1,28 +1,124 @@
-"""What every plugin keeps, whatever its kind: a new file is tested here without being named."""
+"""What every plugin keeps, whatever its kind: a new file is tested here without being named. And what is said of a file that is wrong."""
 
 from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from wsol import plugins
-from wsol.gradients import BlockConfig
+from orchestrator.describe import SECTIONS, page
+from wsol import methods, plugins
+from wsol.errors import InputError
+
+Launch = Callable[..., tuple[int, str, str]]
+Put = Callable[[str], None]
 
 EVERY = [(kind, name) for kind in plugins.FOLDERS for name in plugins.names(kind)]
-PUBLISHED = [
-    (kind, name) for kind, name in EVERY if kind == "method" or (kind == "extractor" and issubclass(plugins.load(kind, name).Config, BlockConfig))
-]
-"""Those that stand for a paper of their own."""
+PUBLISHED = [(kind, name) for kind, name in EVERY if kind in ("method", "extractor") and (kind, name) != ("extractor", "cam")]
+"""Those that stand for a paper of their own; the extractor cam is the map of whatever method it gets."""
+
+every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY)
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+def file_of(kind: str, name: str) -> str:
+    return f"wsol/{plugins.FOLDERS[kind]}/{name}.py"
+
+
+@every_plugin
 def test_unknown_key_is_refused(kind: str, name: str) -> None:
     with pytest.raises(ValidationError, match="extra"):
         plugins.load(kind, name).Config(name=name, unknown=1)
 
 
+@every_plugin
+def test_every_setting_is_explained(kind: str, name: str) -> None:
+    settings = [line.split("|")[1].strip() for line in page(kind, name).splitlines() if line.startswith("| `") and line.endswith("|  |")]
+    assert not settings, f"{file_of(kind, name)}: {', '.join(settings)} not explained under `Attributes:` in the docstring of its Config"
+
+
+@every_plugin
+def test_the_first_line_says_what_it_is(kind: str, name: str) -> None:
+    assert (plugins.load(kind, name).__doc__ or "").strip(), f"{file_of(kind, name)}: needs a docstring, whose first line `list` shows"
+
+
 @pytest.mark.parametrize(("kind", "name"), PUBLISHED)
 def test_docstring_names_its_paper_and_its_quirks(kind: str, name: str) -> None:
-    text = plugins.load(kind, name).__doc__
-    for section in ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept"):
-        assert f"\n{section}" in text, section
+    text = plugins.load(kind, name).__doc__ or ""
+    missing = [section for section in SECTIONS if f"\n{section}" not in text]
+    assert not missing, f"{file_of(kind, name)}: its docstring has no paragraph {', '.join(f'`{section}: ...`' for section in missing)}"
+
+
+# --- files that are wrong ---------------------------------------------------------------------------------------------------------------
+
+GOOD = '''"""A newcomer."""
+from typing import Literal
+from wsol.config import PluginConfig
+from wsol.method import Method
+
+class Config(PluginConfig):
+    name: Literal["newcomer"] = "newcomer"
+
+def build(config, network):
+    return Method(network)
+'''
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
+    """Puts a text where `wsol/methods/newcomer.py` would be, beside the method cam."""
+    folder = tmp_path / "wsol" / "methods"
+    folder.mkdir(parents=True)
+    (folder / "cam.py").write_text((Path(plugins.__file__).parent / "methods" / "cam.py").read_text())
+    monkeypatch.setattr(plugins, "ROOT", folder.parent)
+    monkeypatch.setattr(methods, "__path__", [str(folder)])
+    plugins.names.cache_clear()
+
+    def put(text: str) -> None:
+        (folder / "newcomer.py").write_text(text)
+        importlib.invalidate_caches()
+
+    yield put
+    sys.modules.pop("wsol.methods.newcomer", None)
+    plugins.names.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("def build", "def make", r"newcomer\.py: there is no function `build` that takes 2 arguments"),
+        ("config, network", "config", "no function `build` that takes 2 arguments"),
+        ("class Config(PluginConfig)", "class Settings(PluginConfig)", r"newcomer\.py: there is no `class Config\(PluginConfig\)`"),
+        ("(PluginConfig)", "", r"there is no `class Config\(PluginConfig\)`"),
+        ('"newcomer"', '"cam"', r'write `name: Literal\["newcomer"\] = "newcomer"`'),
+        ("Method(network)", "Method(network", r"methods/newcomer\.py:10: SyntaxError: '\(' was never closed; mend the file"),
+        ("from wsol.method import", "import nosuch\nfrom wsol.method import", r"newcomer\.py:4: ModuleNotFoundError: No module named 'nosuch'"),
+        ("class Config", "1 / 0\n\nclass Config", r"newcomer\.py:6: ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_remedy(newcomer: Put, launch: Launch, space_file: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    newcomer(GOOD.replace(old, new))
+    with pytest.raises(InputError, match=message) as caught:
+        plugins.load("method", "newcomer")
+    space_file.write_text(space_file.read_text().replace("name: cam", "name: newcomer"))
+    for words in (["list", "methods"], ["describe", "methods", "newcomer"], ["validate", str(space_file)]):
+        code, _, err = launch(*words)
+        assert code == 2 and str(caught.value) in err and "Traceback" not in err
+    assert err.startswith(f"{space_file}:2: trial.method: ")
+
+
+def test_a_right_file_is_found_by_itself(newcomer: Put, launch: Launch) -> None:
+    newcomer(GOOD)
+    code, out, _ = launch("list", "methods")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["cam", "newcomer"] and "A newcomer." in out
+
+
+def test_a_data_set_without_prepare_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = plugins.load("dataset", "folder")
+    monkeypatch.delattr(plugin, "prepare")
+    with pytest.raises(InputError, match=r"wsol/datasets/folder\.py: there is no function `prepare` that takes 3 arguments; see CONTRIBUTING"):
+        plugins.load("dataset", "folder")

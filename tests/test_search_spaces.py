@@ -99,8 +99,8 @@ def test_the_header_has_commands_that_work_and_a_source(path: Path) -> None:
         for file in (word for word in words if word.endswith(".yaml") and not word.startswith("runs/")):
             searched.append(BY_NAME[Path(file).stem])
             load_experiment(searched[-1], [word for word in words if "=" in word] if verb != "evaluate" else [])
-    assert path in searched
-    assert re.search("Source|Assumption|ours|our own", header)
+    assert path in searched, f"{path.name}: its opening comment has no line `#   python launch.py search search_spaces/{path.name}`"
+    assert re.search("Source|Assumption|ours|our own", header), f"{path.name}: its opening comment does not say where the numbers are from"
 
 
 def test_every_method_has_a_file_for_every_data_set_and_backbone() -> None:

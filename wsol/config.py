@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAn
 from pydantic_core import PydanticCustomError
 
 from wsol import plugins
+from wsol.errors import InputError
 
 
 class Strict(BaseModel):
@@ -38,7 +39,7 @@ def _plugin(kind: str) -> PlainValidator:
             raise PydanticCustomError("plugin", "expected a mapping with a name, one of {names}", {"names": ", ".join(plugins.names(kind))})
         try:
             plugin = plugins.load(kind, value["name"])
-        except ValueError as error:
+        except (ValueError, InputError) as error:
             raise PydanticCustomError("plugin", "{message}", {"message": str(error)}) from None
         config: PluginConfig = plugin.Config.model_validate(value)
         return config
