@@ -246,12 +246,14 @@ def validate(
 @app.command("list")
 def list_plugins(kind: Kind) -> None:
     """List the plugins of a kind."""
+    import textwrap
+
     from wsol import plugins
 
     one = _kind_of_plugin(kind)
     for name in plugins.names(one):
         doc = (plugins.load(one, name).__doc__ or "").strip().splitlines()
-        typer.echo(f"{name:<20} {doc[0] if doc else ''}".rstrip())
+        typer.echo(textwrap.fill(f"{name:<20} {doc[0] if doc else ''}", 80, subsequent_indent=" " * 21))
 
 
 @app.command()

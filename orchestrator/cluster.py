@@ -20,6 +20,7 @@ from orchestrator.experiment import ResourcesConfig
 from wsol.errors import InputError
 
 KIND = "accelerator_type:"  # custom resource of every node with such GPUs, one unit each
+SECONDS_TO_ANSWER = 10  # a port that is open takes a connection in far less
 HEAD = "head"  # custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for
 
 QUIET = {
@@ -317,9 +318,21 @@ def _start() -> None:
     )
 
 
+def _require_answer(address: str) -> None:
+    """Ray tries for a quarter of an hour where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise InputError(f"--address {address}: no connection ({error.strerror or error}); is the cluster up, and is the address right?") from None
+
+
 def _join(address: str) -> None:
     import ray
 
+    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:

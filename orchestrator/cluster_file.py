@@ -35,7 +35,9 @@ def check_file(path: Path) -> list[Finding]:
     try:
         text = shipped(path).read_text()
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (OSError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; clusters/ has those that are shipped; `auto` or host:port is a running cluster") from None
+    except yaml.YAMLError as error:
         raise InputError(f"{path}: {error}") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
         raise InputError(f"{path}: holds no mapping of keys to values")

@@ -58,8 +58,8 @@ def kept_trials(study: Study) -> set[int]:
 
 
 def drop_checkpoints(study: Study, folder: Path) -> None:
-    """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones."""
-    kept = kept_trials(study)
+    """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones, and those that `retry` goes on from."""
+    kept = kept_trials(study) | {trial.number for trial in study.failed()}
     for trial in study.trials():
         if trial.state.is_finished() and trial.number not in kept:
             Checkpoints(trial_folder(folder, trial.number)).drop_all()

@@ -34,7 +34,7 @@ class Status:
         epoch_seconds: median over the epochs that were measured; None before the first.
         left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make it shorter.
         waiting: why trials that are left do not run yet, one sentence each.
-        failures: reason -> trials that failed for it.
+        failures: reason -> trials that failed for it and were not put back.
     """
 
     summary: Summary
@@ -57,8 +57,9 @@ def read_status(folder: Path) -> Status:
     seconds = [second for trial in summary.trials for second in _epoch_seconds(folder, trial)]
     pace = statistics.median(seconds) if seconds else None
     failures: dict[str, list[int]] = {}
+    put_back = {trial.retry_of for trial in summary.trials}
     for trial in summary.trials:
-        if trial.state == "failed":
+        if trial.state == "failed" and trial.number not in put_back:
             failures.setdefault(formats.first_line(trial.failure), []).append(trial.number)
     left = _epochs_left(summary, epochs) * pace / _at_once(summary) if epochs and pace and summary.state == "running" else None
     return Status(summary, epochs, pace, left, list(_waiting(summary, experiment)), failures)
@@ -150,7 +151,7 @@ def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
         if running < _at_once(summary):
             yield f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about to start"
         else:
-            has = f"{machine.get('cpus', '?')} CPUs and {machine.get('gpus', '?')} GPUs"
+            has = f"{formats.plain(machine.get('cpus', '?'))} CPUs and {formats.plain(machine.get('gpus', '?'))} GPUs"
             yield f"{counted(to_come, 'trial')} for a free place: {_at_once(summary)} at a time, a trial takes {needs}, there are {has}"
     elif summary.state == "finished" and to_come:
         yield f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with: {run}"

@@ -219,7 +219,7 @@ class Study:
         Raises:
             InputError: one of them did not fail.
         """
-        failed = {trial.number: trial for trial in self._failed()}
+        failed = {trial.number: trial for trial in self.failed()}
         known = {trial.number for trial in self.trials(TrialState.FAIL)}
         if wrong := [number for number in numbers or () if number not in known]:
             raise InputError(f"{self.folder}: trial {wrong[0]} did not fail; failed are {', '.join(map(str, sorted(known))) or 'none'}")
@@ -255,8 +255,8 @@ class Study:
 
     @property
     def planned(self) -> int:
-        """How many trials there will be."""
-        return self.experiment.study.trials
+        """How many trials there will be, with those that failed and were put back."""
+        return self.experiment.study.trials + len(self.trials(TrialState.FAIL)) - len(self.failed())
 
     @property
     def max_failures(self) -> int:
@@ -296,7 +296,7 @@ class Study:
         """Why no trial is started any more although some are left; None if nothing is wrong."""
         if self._count_started() >= self.experiment.study.trials:
             return None
-        failed, allowed = len(self._failed()), self.experiment.study.max_failed_trials
+        failed, allowed = len(self.failed()), self.experiment.study.max_failed_trials
         if allowed is not None and failed >= allowed:
             last = self.trials(TrialState.FAIL)[-1].user_attrs["failure"]
             return f"{failed} trials failed (study.max_failed_trials: {allowed}), the last one with: {last}"
@@ -370,14 +370,14 @@ class Study:
                 path.rename(trial_folder(self.folder, failed) / path.name)
         return folder
 
-    def _failed(self) -> list[FrozenTrial]:
+    def failed(self) -> list[FrozenTrial]:
         """The failed trials that were not put back."""
         put_back = {trial.user_attrs.get("retry_of") for trial in self.trials()}
         return [trial for trial in self.trials(TrialState.FAIL) if trial.number not in put_back]
 
     def _count_started(self) -> int:
         """All trials but those that wait; one that was put back counts once."""
-        return sum(trial.state != TrialState.WAITING for trial in self.trials()) - len(self.trials(TrialState.FAIL)) + len(self._failed())
+        return sum(trial.state != TrialState.WAITING for trial in self.trials()) - len(self.trials(TrialState.FAIL)) + len(self.failed())
 
     def _waiting(self) -> list[FrozenTrial]:
         return self.trials(TrialState.WAITING)

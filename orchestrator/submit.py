@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 JOB_SERVER = "http://127.0.0.1:8265"
 NOT_READY, STARTS_SECONDS = "No available agent", 90
 EXCLUDES = ["/.git", "/.venv", "/data", "/runs", "/tests", "/benchmarks", "*_cache", "__pycache__"]  # .gitignore counts as well
-CONNECTS = ("search", "resume")  # verbs that would start a Ray of their own without --address
+CONNECTS = ("search", "protocol", "resume", "retry", "replay")  # verbs that would start a Ray of their own without --address
 
 
 def submit(words: list[str], address: str | None, storage: str, *, wait: bool = True) -> None:

@@ -38,6 +38,7 @@ class TrialRow:
         best_epoch, epochs: the epoch of `value`, and how many ran; None where unknown.
         seconds: wall time; None where unknown.
         failure: why it failed, in full; empty for others.
+        retry_of: the failed trial that it tries again.
         started, ended: None where unknown.
         worker: where it ran; empty where unknown.
     """
@@ -53,6 +54,7 @@ class TrialRow:
     epochs: int | None = None
     seconds: float | None = None
     failure: str = ""
+    retry_of: int | None = None
     started: datetime | None = None
     ended: datetime | None = None
     worker: str = ""
@@ -257,6 +259,7 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
         epochs=attributes.get("epochs"),
         seconds=_number(attributes.get("seconds")),
         failure=str(attributes.get("failure") or ("no reason was recorded" if state == "failed" else "")),
+        retry_of=attributes.get("retry_of"),
         started=parse_time(attributes.get("started")) or parse_time(trial.datetime_start),
         ended=parse_time(attributes.get("ended")) or parse_time(trial.datetime_complete),
         worker=str(attributes.get("worker") or ""),

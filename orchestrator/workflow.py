@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import TrialState
-
 from orchestrator import campaign, cluster, final, forecast, formats, loggers, runs, storage
 from orchestrator.experiment import RESUMABLE, Experiment, Loaded, load_experiment
+from orchestrator.figures import counted
 from orchestrator.ground import check_runnable, console, interruptible, kept_in_store, load, on_ray
 from orchestrator.journal import open_study, trial_folder
 from orchestrator.measure import measure
@@ -232,7 +231,7 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     mirror = storage.of_run(folder, study.experiment)
     done = study.best()
     epochs = study.experiment.trial.training.epochs
-    console.print(f"{study.unfinished()} trials, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
+    console.print(f"{counted(study.unfinished(), 'trial')}, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
         with interruptible(folder, patient=True) as stopped, progress:
@@ -295,7 +294,7 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
         runs.update_header(folder, ended=runs.now())
         runs.write_trials(folder, study.trials())
         report = write_report(folder)
-    failed = study.trials(TrialState.FAIL)
+    failed = study.failed()
     front = study.pareto_front()
     for line in _remarks(study):
         console.print(line, markup=False)

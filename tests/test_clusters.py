@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -318,3 +319,15 @@ def test_the_verb_prints_a_table_and_exits_with_2(tmp_path: Path) -> None:
         [sys.executable, "launch.py", "cluster", "check", str(tmp_path / "cluster.yaml")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and "max_worker" in done.stdout and "checks failed" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["protocol", "retry", "replay"])
+def test_a_job_that_starts_ray_uses_the_cluster(verb: str) -> None:
+    assert shlex.split(entrypoint([verb, "runs/a"], "/shared"))[-2:] == ["--address", "auto"]
+
+
+def test_nobody_listens_is_said_at_once() -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))  # taken, but nobody listens
+        with pytest.raises(InputError, match="no connection"), cluster.connected(f"127.0.0.1:{door.getsockname()[1]}"):
+            pass

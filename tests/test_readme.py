@@ -20,7 +20,8 @@ from wsol.plugins import FOLDERS
 Launch = Callable[..., tuple[int, str, str]]
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+PAGE = ROOT / "docs" / "commands.md"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", PAGE, *sorted((ROOT / "docs" / "methods").glob("*.md"))]
 PLACEHOLDERS = {
     "FILE": "search_spaces/synthetic.yaml",
     "CAMPAIGN": "search_spaces/campaigns/demo.yaml",
@@ -32,6 +33,8 @@ PLACEHOLDERS = {
     "KEY=VALUE": "seed=1",
     "LAYOUT": "wsolevaluation",
     "<name>": "cub",
+    "NAME": "cub",
+    "ADDRESS": "auto",
     "...": "",
 }
 CHEAP = {"list", "validate", "describe"}
@@ -58,6 +61,9 @@ EVERY = sorted({command for document in DOCUMENTS for command in commands(docume
 def is_cheap(words: list[str]) -> bool:
     """Whether a command takes seconds; that of a campaign measures a step of every cell."""
     return words[0] in CHEAP or (words[0] == "search" and "--dry-run" in words)
+
+
+CHEAP_ONES = sorted({tuple(words_of(command)) for command in EVERY if is_cheap(words_of(command))})
 
 
 def parsed(words: list[str]) -> Any:
@@ -99,10 +105,10 @@ def test_a_wrong_command_does_not_parse() -> None:
         parsed(["data", "fetch", "cub"])
 
 
-@pytest.mark.parametrize("command", [command for command in EVERY if is_cheap(words_of(command))])
-def test_cheap_command_runs(command: str, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", CHEAP_ONES, ids=" ".join)
+def test_cheap_command_runs(words: tuple[str, ...], launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    code, out, err = launch(*words_of(command))
+    code, out, err = launch(*words)
     assert code == 0 and out, err
 
 
@@ -112,11 +118,36 @@ def test_every_verb_explains_itself(verb: str, launch: Launch) -> None:
     assert code == 0 and re.match(rf"Usage: .* {verb} \[OPTIONS\]", out)
 
 
+def verbs() -> list[str]:
+    """Every verb in the order of `--help`; those that have verbs below them are these, such as `data prepare`."""
+    groups = typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
+    return [" ".join(words) for name, group in groups for words in ([(name, below) for below in getattr(group, "commands", ())] or [(name,)])]
+
+
+def test_every_verb_has_a_section_and_a_line_in_the_table() -> None:
+    text = PAGE.read_text()
+    _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    bodies = dict(section.split("\n", 1) for section in sections)
+    assert list(bodies) == ["What all verbs share", *verbs()]
+    assert re.findall(r"^\| `([^`]+)` \| .* \| \[([^]]+)\]\(#([a-z-]+)\) \|$", text, re.MULTILINE) == [
+        (verb, verb, verb.replace(" ", "-")) for verb in verbs()
+    ]
+    for verb in verbs():
+        assert re.search(rf"^    python launch\.py {verb} ", bodies[verb], re.MULTILINE), f"{verb}: no example"
+        assert "exit code" in bodies[verb].lower() or "error:" in bodies[verb].lower() or "(#" in bodies[verb], f"{verb}: what goes wrong?"
+
+
+def test_every_kind_is_explained() -> None:
+    body = PAGE.read_text().partition("\n## list\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE) == list(FOLDERS.values())
+
+
 @pytest.mark.parametrize("kind", FOLDERS.values())
 def test_every_kind_is_listed_and_described(kind: str, launch: Launch) -> None:
     code, out, _ = launch("list", kind)
     assert code == 0
-    for name in (line.split()[0] for line in out.splitlines()):
+    assert all(len(line) <= 80 for line in out.splitlines())
+    for name in (line.split()[0] for line in out.splitlines() if not line.startswith(" ")):
         code, text, _ = launch("describe", kind, name)
         assert code == 0 and text.startswith(f"# `{name}`: ")
 

@@ -67,7 +67,7 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "crop: running; 1 complete, 2 failed, 2 running, of 20" in text
     assert "best so far: trial 0, train_fullsup/max_box_acc_v2 58.62" in text
     assert "an epoch takes 20s; ETA at most 8m22s" in text
-    assert "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4.0 CPUs and 1.0 GPUs" in text
+    assert "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4 CPUs and 1 GPUs" in text
     experiment = held / "experiment.yaml"
     experiment.write_text(experiment.read_text().replace("workers: 2,", "workers: 2, gpus_per_worker: 0.5,"))
     assert "a trial takes 2 worker(s) with 1 CPU(s) and 0.5 GPU(s) each, there are" in shown(held, capsys)

@@ -18,11 +18,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.experiment import Experiment
+from orchestrator.final import drop_checkpoints
 from orchestrator.points import recorded_points
 from orchestrator.report import importance
 from orchestrator.space import PACKAGES, SAMPLERS, require_packages
 from orchestrator.study import Study, preview
 from orchestrator.summary import read_summary
+from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 
@@ -281,17 +283,31 @@ def test_failed_trials_are_put_back_once_with_their_values_and_files(tmp_path: P
     (failed.folder / "manifest.json").write_text("{}")
     study.fail(failed.number, "killed", 1.0, "here")
     run(study)
+    assert study.planned == 5
     with pytest.raises(InputError, match="trial 1 did not fail; failed are 2"):
         study.retry([1])
     assert study.retry() == [2] and study.retry() == [] and study.unfinished() == 1
     again = study.ask()
     assert again is not None and study.ask() is None
-    assert (again.config, again.number) == (failed.config, 5)
+    assert (again.config, again.number, study.planned) == (failed.config, 5, 6)
+    assert study.failed() == []
     assert (again.folder / "manifest.json").exists() and not (failed.folder / "manifest.json").exists()
     study.fail(5, "killed again", 1.0, "here")
     assert study.retry([5]) == [5]
     run(study)
     assert states(tmp_path) == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_what_a_retry_goes_on_from_outlives_the_search(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 2, "keep_checkpoints": 1}))
+    tasks = [task for task in (study.ask(), study.ask()) if task is not None]
+    for task in tasks:
+        Checkpoints(task.folder).save({"weight": 1.0}, {"epoch": 1, "objective": 1.0, "objective_now": 1.0}, best=True)
+        study.fail(task.number, "killed", 1.0, "here")
+    drop_checkpoints(study, tmp_path)
+    assert all(Checkpoints(task.folder).newest_intact() is not None for task in tasks)
+    study.retry([0])
+    assert [trial.number for trial in study.failed()] == [1]
 
 
 def test_more_trials_later_are_those_of_a_longer_study(tmp_path: Path) -> None:
