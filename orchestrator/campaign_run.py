@@ -66,7 +66,13 @@ def protocol(path: Path, overrides: list[str], run: Path | None = None, address:
 
 
 def resume_campaign(folder: Path, overrides: list[str], address: str | None = None) -> Path:
-    """Go on with a campaign; `overrides` may change its resources."""
+    """Go on with a campaign; `overrides` may change its resources.
+
+    Raises:
+        InputError: they change something else, or something the user can mend.
+        RunFailed: a cell has no winner; all others are done.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
     for override in overrides:
         if not override.startswith("resources."):
             raise InputError(f"command line: {override}: a resumed campaign can only change resources.*; for other settings start a new one")

@@ -123,7 +123,11 @@ def of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, f
 
 
 def plan_there(resources: ResourcesConfig, trials: int, totals: dict[str, float]) -> Plan:
-    """`plan` on the cluster that this process is connected to, with its kinds of GPU and its nodes; `totals` are those of `connected`."""
+    """`plan` on the cluster that this process is connected to, with its kinds of GPU and its nodes; `totals` are those of `connected`.
+
+    Raises:
+        InputError: as `plan` does, or no node has the kind of GPU that is asked for.
+    """
     return plan(resources, trials, of_kind(resources, totals), nodes(resources.accelerator_type))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator import final, post_hoc, runs
 from orchestrator.ground import bring_evaluation, console, load
@@ -11,9 +10,6 @@ from orchestrator.measure import measure
 from orchestrator.progress import score_table
 from orchestrator.report import write_report
 from wsol.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
@@ -112,6 +108,12 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     Args:
         metadata: folder with the four text files of a split.
         grid: side in pixels of the evaluation grid.
+
+    Returns:
+        metric name -> percent.
+
+    Raises:
+        InputError: the metadata can not be read, or has masks instead of boxes.
     """
     from wsol import build
     from wsol.baseline import center_gaussian, score_constant_map

@@ -289,7 +289,11 @@ def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Exper
 
 
 def parse_experiment(text: str, source: str) -> Experiment:
-    """Check a text, such as the copy of the experiment in a run folder."""
+    """Check a text, such as the copy of the experiment in a run folder; `source` is its name in messages.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
     return _check(parse_yaml(text, source))
 
 

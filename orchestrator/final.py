@@ -29,21 +29,37 @@ def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> di
 
     Returns:
         `best/result.json`; None where no trial succeeded.
+
+    Raises:
+        InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
     """
     trial = study.best()
     if trial is None:
         return None
-    objective = study.experiment.study.objectives[0]
-    result = {"trial": trial.number, "objective": objective, "value": trial.values[0], **export_winner(study, trial, folder)}
-    result.update(choose(study.experiment, folder, measure_at, rivals.requests(study, folder)))
-    _require_same(result)
-    write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
+    result = _adopted(folder, trial.number) or _measured_winner(study, trial, folder, measure_at)
     if test and not runs.tested(folder):
         evaluate_test(folder, measure_at, result["train_fullsup"], None)
     if entry := test_of(folder, result["checkpoint_sha256"]):
         result["baseline"]["test"], result["intervals"]["test"] = entry["baseline"], entry["intervals"]
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
     drop_checkpoints(study, folder)
+    return result
+
+
+def _adopted(folder: Path, number: int) -> dict[str, Any] | None:
+    """The result of a trial that won before, if its post-hoc settings were chosen by the user since: they stay."""
+    path = folder / "best" / "result.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return result if result.get("adopted") and result["trial"] == number else None
+
+
+def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure) -> dict[str, Any]:
+    """Export a trial, measure it and choose its post-hoc settings."""
+    objective = study.experiment.study.objectives[0]
+    result = {"trial": trial.number, "objective": objective, "value": trial.values[0], **export_winner(study, trial, folder)}
+    result.update(choose(study.experiment, folder, measure_at, rivals.requests(study, folder)))
+    _require_same(result)
+    write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     return result
 
 
@@ -90,7 +106,11 @@ def choose(experiment: Experiment, folder: Path, measure_at: Measure, others: Se
 
 
 def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, Any]:
-    """Copy the best checkpoint of the best trial to `best/`: its epoch and the SHA-256 of the weights."""
+    """Copy the best checkpoint of the best trial to `best/`: its epoch and the SHA-256 of the weights.
+
+    Raises:
+        InputError: the checkpoint is missing.
+    """
     checkpoints = Checkpoints(trial_folder(folder, trial.number))
     if checkpoints.best is None:
         raise InputError(f"{checkpoints.folder}: the winner's checkpoint is missing")

@@ -154,6 +154,9 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
         experiment: of the run.
         method: its published point.
         folder: the run folder, which need not exist.
+
+    Raises:
+        InputError: it would not fit the free disk.
     """
     from wsol import cost
 

@@ -185,7 +185,7 @@ def _draw(best: Path, position: int, images: ImageStore, views: Sequence[View], 
 
 
 def shrunk_region(region: np.ndarray, side: int, largest: int) -> np.ndarray:
-    """A mask, or corners of boxes, on an image of `side` pixels: the same on the image no larger than `largest`."""
+    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no larger than `largest`."""
     if region.dtype == bool:
         return shrunk(region.astype(np.uint8) * 255, largest) > 127
     return region * min(1.0, largest / side)

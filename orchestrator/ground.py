@@ -135,7 +135,11 @@ def interruptible(folder: Path, *, patient: bool = False) -> Iterator[threading.
 
 @contextlib.contextmanager
 def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
-    """What the trials left in the run's store is here for the time of the block; what came of it is there afterwards."""
+    """What the trials left in the run's store is here for the time of the block; what came of it is there afterwards.
+
+    Raises:
+        RunFailed: the store does not answer.
+    """
     mirror = storage.of_run(folder, study.experiment)
     if mirror is None:
         yield
@@ -151,7 +155,11 @@ def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def told(mirror: storage.Mirror) -> Iterator[None]:
-    """An error of a store, in words."""
+    """An error of a store inside of the block, in words.
+
+    Raises:
+        RunFailed: the store does not answer.
+    """
     try:
         yield
     except OSError as error:
@@ -160,7 +168,7 @@ def told(mirror: storage.Mirror) -> Iterator[None]:
 
 
 def bring_evaluation(folder: Path) -> None:
-    """A later evaluation goes to the store of the run as well."""
+    """A later evaluation goes to the store of the run as well. Raises RunFailed where that does not answer."""
     if mirror := storage.of_run(folder, runs.open_experiment(folder)):
         with told(mirror):
             mirror.push(lambda name: not name.startswith("trials/"))

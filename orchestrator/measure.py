@@ -4,6 +4,7 @@ how surely it is the winner."""
 from __future__ import annotations
 
 import os
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.events import write_pixel_curve
 from orchestrator.formats import settings as settings_in_words
 from orchestrator.gallery import View, write_gallery
-from orchestrator.rivals import score_rivals, shares_of_first
+from orchestrator.rivals import first_places, score_rivals
 from orchestrator.scores import write_scores
 from orchestrator.space import replaced
 from wsol.checkpoint import read_state
@@ -37,6 +38,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         metrics, intervals, baseline and config; `training_images`: what it was trained on, in words; `own`: the metrics without post-hoc settings;
         `grid`: what every combination scored; `first`: in which share of the bootstrap draws the winner without post-hoc settings and each rival
         come first, empty without rivals. Bootstrap replicates and curves are left in `best/scores-<split>.npz`.
+
+    Raises:
+        InputError: the folder has no exported winner, or images of the split are missing.
     """
     os.chdir(request.get("directory", "."))
     from wsol import build
@@ -46,12 +50,13 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     best = Path(request["folder"]) / "best"
     own, weights = read_winner(best)
     dataset = build.dataset(own.data)
+    trained = partial(build.trained_method, state=weights, num_classes=dataset.num_classes)
     images = build.images(dataset, request["split"], own.data)
     combinations = post_hoc_settings(own, request.get("post_hoc", {}))
     grid = _score([config for _, config in combinations], weights, images, dataset.num_classes) if len(combinations) > 1 else []
     values = [metrics[request["objective"]] for metrics in grid]
     config = combinations[values.index(max(values))][1] if grid else own
-    method = build.trained_method(config, weights, dataset.num_classes)
+    method = trained(config)
     scores = score(method, images, config.evaluation, request.get("chosen"), save_to=request.get("save_maps") and Path(request["save_maps"]))
     write_scores(best, scores, images.split)
     if "pxap/recall" in scores.curves:
@@ -61,12 +66,11 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     rivals = score_rivals(request.get("rivals", []), images, dataset.num_classes)
     first = {}
     if rivals:
-        as_trained = scores if config == own else score(build.trained_method(own, weights, dataset.num_classes), images, own.evaluation)
-        shares = shares_of_first([one.replicates[request["objective"]] for one in (as_trained, *(rival.scores for rival in rivals))])
-        first = dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
+        as_trained = scores if config == own else score(trained(own), images, own.evaluation)
+        first = first_places(as_trained, rivals, request["objective"])
     if request.get("pictures"):
         settings = [
-            View(settings_in_words(combinations[place][0]), build.trained_method(other, weights, dataset.num_classes), other, grid[place])
+            View(settings_in_words(combinations[place][0]), trained(other), other, grid[place])
             for place, other in _other_settings(config, [other for _, other in combinations], values)
         ]
         trials = [View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics) for rival in rivals]

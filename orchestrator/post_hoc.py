@@ -67,7 +67,7 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
         final.write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", best["config"])
         measured = final.choose(experiment.model_copy(update={"post_hoc": {}}), folder, measure)
         grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
-        kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid}
+        kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid, "adopted": True}
         write_text(folder / "best" / "result.json", json.dumps({**result, **measured, **kept}, indent=1))
     return settings_in_words(best["values"])
 

@@ -17,7 +17,17 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
-    """Make a data set ready: see the data set's file for what it takes."""
+    """Make a data set ready: see the data set's file for what it takes.
+
+    Args:
+        name: of the data set.
+        root: folder of data sets.
+        settings: `KEY=VALUE` of its `Config`.
+        source: what the user has of it, a file or a folder; None: nothing.
+
+    Raises:
+        InputError: there is no such data set, setting or source, or an archive is missing or damaged.
+    """
     config = _dataset_config(name, root, settings)
     if source is not None and not source.exists():
         raise InputError(f"--source {source}: there is no such file or folder")
@@ -25,7 +35,11 @@ def prepare_data(name: str, root: str, settings: list[str], source: Path | None)
 
 
 def check_data(name: str, root: str, settings: list[str]) -> None:
-    """Verify a prepared data set."""
+    """Verify a prepared data set; arguments as of `prepare_data`.
+
+    Raises:
+        InputError: there is no such data set or setting, or something of it is missing or wrong.
+    """
     from wsol import build
     from wsol.tree import check_tree
 

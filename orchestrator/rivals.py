@@ -62,6 +62,12 @@ def score_rivals(requested: Sequence[dict[str, Any]], images: ImageStore, num_cl
     return found
 
 
+def first_places(winner: Scores, rivals: Sequence[Rival], objective: str) -> dict[str, float]:
+    """In which share of the bootstrap draws the `winner` and each rival, by its number, come first."""
+    shares = shares_of_first([one.replicates[objective] for one in (winner, *(rival.scores for rival in rivals))])
+    return dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
+
+
 def shares_of_first(replicates: Sequence[Floats]) -> list[float]:
     """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a draw.
 

@@ -115,7 +115,11 @@ def open_experiment(folder: Path) -> Experiment:
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """`study.json`."""
+    """`study.json`.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
         header: dict[str, Any] = json.loads((folder / "study.json").read_text())
     except ValueError as error:

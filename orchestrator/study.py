@@ -15,7 +15,6 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,12 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator import events, hang
+from orchestrator import events, hang, runs
 from orchestrator.experiment import Experiment, StudyConfig, config_hash
-from orchestrator.journal import mend, open_storage, open_study, trial_folder
+from orchestrator.journal import mend, open_storage, trial_folder
 from orchestrator.points import Candidate, published_points, shuffled_grid
+from orchestrator.recorded import Recorded
+from orchestrator.scheduler import make_pruner, scheduler_arguments
 from orchestrator.space import SAMPLERS, make_sampler
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
@@ -70,8 +71,8 @@ class Task:
         return self.study.objectives[0]
 
 
-class Study:
-    """The trials of one run folder.
+class Study(Recorded):
+    """The trials of one run folder, and what is asked and told of them.
 
     Args:
         folder: the run folder, with `study.json`.
@@ -88,10 +89,9 @@ class Study:
     gives_up = True
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
-        self.folder, self.experiment = folder, experiment
         self._lock = _owned(folder)
         mend(folder)
-        self._study = open_study(folder)
+        super().__init__(folder, experiment)
         header = json.loads((folder / "study.json").read_text())
         self._sampler_arguments = header.get("sampler_arguments", SAMPLERS[experiment.study.sampler])
         self._pruner = make_pruner(experiment.study.scheduler, header.get("scheduler_arguments", {}))
@@ -229,30 +229,6 @@ class Study:
             self._study.enqueue_trial(trial.params, user_attrs=kept | {"retry_of": trial.number})
         return [trial.number for trial in chosen]
 
-    def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Trials in the order of their numbers; only of some states if given."""
-        return self._study.get_trials(deepcopy=False, states=states or None)
-
-    def lineage(self, number: int) -> list[int]:
-        """A trial and the failed ones that it tries again, the latest first."""
-        found = [number]
-        while (failed := self.trials()[found[-1]].user_attrs.get("retry_of")) is not None:
-            found.append(failed)
-        return found
-
-    def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without those that repeat another."""
-        complete = (trial for trial in self.trials(TrialState.COMPLETE) if "repeats" not in trial.user_attrs)
-        return sorted(complete, key=lambda trial: -trial.values[0])
-
-    def best(self) -> FrozenTrial | None:
-        """The first of the ranked trials."""
-        return next(iter(self.ranked()), None)
-
-    def pareto_front(self) -> list[int]:
-        """With several objectives: the trials that no other is better than in all of them."""
-        return [trial.number for trial in self._study.best_trials] if len(self.experiment.study.objectives) > 1 else []
-
     @property
     def planned(self) -> int:
         """How many trials there will be, with those that failed and were put back."""
@@ -268,23 +244,15 @@ class Study:
         """Who is told of its trials too."""
         return list(self.experiment.study.loggers)
 
-    def value(self, number: int) -> float:
-        """Of a complete trial."""
-        return float(self.trials()[number].values[0])
-
     def is_waiting(self) -> bool:
         """Whether there may be more to ask for once running trials have ended."""
         return False
-
-    def config_of(self, trial: FrozenTrial) -> TrainConfig:
-        """The configuration that a recorded trial trained."""
-        return self.experiment.configure({**trial.user_attrs.get("values", {}), **trial.params})
 
     def unfinished(self) -> int:
         """How many trials are still to be asked for or were interrupted."""
         more = 0 if self.stopped() or self.out_of_time() else max(self.experiment.study.trials - self._count_started(), 0)
         if self.experiment.study.sampler == "grid":
-            more = min(more, len(self._waiting()) + len(self._untried()))
+            more = min(more, len(self._waiting()) + len(self._untried(self._grid)))
         return more + len(self._interrupted)
 
     def out_of_time(self) -> bool:
@@ -315,10 +283,10 @@ class Study:
         if not self.unfinished():
             return None
         if self._grid and not self._waiting():
-            self._study.enqueue_trial(self._untried()[0])
+            self._study.enqueue_trial(self._untried(self._grid)[0])
         self._study.sampler = self._sampler(next((trial.number for trial in self._waiting()), len(self.trials())))
         trial = self._study.ask()
-        trial.set_user_attr("started", _now())
+        trial.set_user_attr("started", runs.now())
         return trial
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
@@ -328,7 +296,7 @@ class Study:
         trial = self._running.pop(number)
         if hung := hang.times(trial_folder(self.folder, number)):
             facts["hung"] = hung
-        _describe(trial, seconds=round(seconds, 3), ended=_now(), **facts)
+        _describe(trial, seconds=round(seconds, 3), ended=runs.now(), **facts)
         self._study.tell(trial, values, state=state)
         events.end(self._folder(trial), state != TrialState.FAIL, facts.get("metrics", {}), facts.get("best_epoch", 0))
         self._reasons[number] = _without_node(facts)
@@ -341,7 +309,7 @@ class Study:
         for trial in self._repeating.pop(number, []):
             for epoch, value in ended.intermediate_values.items():
                 trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-            _describe(trial, seconds=0.0, ended=_now(), **facts)
+            _describe(trial, seconds=0.0, ended=runs.now(), **facts)
             self._study.tell(trial, ended.values if ended.state == TrialState.COMPLETE else None, state=ended.state)
             self._note_ended(self.trials()[trial.number])
 
@@ -350,15 +318,6 @@ class Study:
         folder = trial_folder(self.folder, trial.number)
         events.begin(folder, self.config_of(trial), {**trial.user_attrs.get("values", {}), **trial.params})
         events.end(folder, trial.state != TrialState.FAIL, trial.user_attrs.get("metrics", {}), trial.user_attrs.get("best_epoch", 0))
-
-    def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
-        """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
-        alike = (trial for trial in self.trials()[:number] if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL)
-        return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
-
-    def _takes_last(self, number: int) -> bool:
-        """Whether the value of a trial is that of its last epoch."""
-        return self.config_of(self.trials()[number]).training.checkpoint == "last"
 
     def _folder(self, trial: optuna.Trial) -> Path:
         """Where a trial's files go; the ones of a failed trial that it tries again move there."""
@@ -370,24 +329,6 @@ class Study:
                 path.rename(trial_folder(self.folder, failed) / path.name)
         return folder
 
-    def failed(self) -> list[FrozenTrial]:
-        """The failed trials that were not put back."""
-        put_back = {trial.user_attrs.get("retry_of") for trial in self.trials()}
-        return [trial for trial in self.trials(TrialState.FAIL) if trial.number not in put_back]
-
-    def _count_started(self) -> int:
-        """All trials but those that wait; one that was put back counts once."""
-        return sum(trial.state != TrialState.WAITING for trial in self.trials()) - len(self.trials(TrialState.FAIL)) + len(self.failed())
-
-    def _waiting(self) -> list[FrozenTrial]:
-        return self.trials(TrialState.WAITING)
-
-    def _untried(self) -> list[dict[str, Any]]:
-        """The points of the grid that no trial has."""
-        plain = [trial for trial in self.trials() if not trial.user_attrs.get("values")]
-        tried = {frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items()) for trial in plain}
-        return [point for point in self._grid if frozenset(point.items()) not in tried]
-
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._opened
 
@@ -396,12 +337,6 @@ class Study:
         if self._seconds() - self._seconds_kept > 60:
             self._seconds_kept = self._seconds()
             self._study.set_user_attr("seconds", round(self._seconds_kept, 1))
-
-    def _full_failure(self) -> str:
-        """The traceback of the last failure where there is one, else its reason."""
-        trial = self.trials(TrialState.FAIL)[-1]
-        error = trial_folder(self.folder, trial.number) / "error.txt"
-        return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])
 
 
 def preview(experiment: Experiment, count: int) -> list[Task]:
@@ -413,30 +348,6 @@ def preview(experiment: Experiment, count: int) -> list[Task]:
     return tasks
 
 
-def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
-    """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period ends."""
-    grace, factor = experiment.grace_epochs(), experiment.study.reduction_factor
-    return {
-        "none": {},
-        "asha": {"min_resource": grace, "reduction_factor": factor, "min_early_stopping_rate": 0, "bootstrap_count": 0},
-        "median": {"n_startup_trials": 5, "n_warmup_steps": grace, "interval_steps": 1, "n_min_trials": 1},
-        "hyperband": {
-            "min_resource": grace,
-            "max_resource": experiment.trial.training.epochs,
-            "reduction_factor": factor,
-            "bootstrap_count": 0,
-        },
-    }[experiment.study.scheduler]
-
-
-def make_pruner(scheduler: str, arguments: dict[str, Any]) -> optuna.pruners.BasePruner | None:
-    """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before; None without scheduler."""
-    pruners = optuna.pruners
-    kinds: dict[str, type] = {"asha": pruners.SuccessiveHalvingPruner, "median": pruners.MedianPruner, "hyperband": pruners.HyperbandPruner}
-    pruner: pruners.BasePruner | None = kinds[scheduler](**arguments) if scheduler in kinds else None
-    return pruner
-
-
 def _owned(folder: Path) -> FileLock:
     """Lock the study for this process."""
     lock, owner = FileLock(folder / "study.lock"), folder / "study.owner"
@@ -445,7 +356,7 @@ def _owned(folder: Path) -> FileLock:
     except Timeout:
         who = owner.read_text() if owner.exists() else "another process"
         raise InputError(f"{folder}: {who} is working on this study; wait for it or stop it first") from None
-    owner.write_text(f"{socket.gethostname()}, process {os.getpid()}, since {_now()}")
+    owner.write_text(f"{socket.gethostname()}, process {os.getpid()}, since {runs.now()}")
     return lock
 
 
@@ -477,7 +388,3 @@ def _without_node(facts: dict[str, Any]) -> str | None:
 def _without_numbers(reason: str) -> str:
     """What failures have in common that differ in an epoch, a rate, or in how a loss left the numbers."""
     return re.sub(r"\d[\d.e+-]*|\b(nan|inf)\b", "#", reason)
-
-
-def _now() -> str:
-    return datetime.fromtimestamp(time.time(), tz=UTC).isoformat(timespec="seconds")

@@ -106,6 +106,11 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
         overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and how is drawn stays.
         address: of a Ray cluster; None starts Ray on this machine.
         store: address of the run in its object store, from which the folder is made first; it must not hold a run.
+
+    Raises:
+        InputError: something the user can mend.
+        RunFailed: no trial succeeded, training diverged, Ray gave up, or a cell of the campaign has no winner.
+        KeyboardInterrupt: stopped by the user; resumable.
     """
     if store is not None:
         storage.restore(store, folder)
@@ -193,6 +198,8 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
 
     with distributed.process_group_from_environment():
         study = Study(folder, experiment) if distributed.is_main() else None
+        if study and not study.unfinished():
+            console.print(f"this training is finished; for another: python launch.py train {folder / 'experiment.yaml'} KEY=VALUE --run DIR")
         _train_together(study, folder, experiment)
     return _conclude(study, folder, measure, test=False) if study else folder
 

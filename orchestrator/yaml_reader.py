@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from orchestrator.shipped import shipped
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file to a value."""
@@ -74,7 +74,11 @@ def merged(under: Document, over: Document) -> Document:
 
 
 def parse_yaml(text: str, file: str) -> Document:
-    """Parse a text; `file` is its name in messages."""
+    """Parse a text; `file` is its name in messages.
+
+    Raises:
+        InputError: as `read_yaml`, of files excepted.
+    """
     loader = None
     try:
         loader = _Loader(text)
@@ -87,7 +91,7 @@ def parse_yaml(text: str, file: str) -> Document:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{file}{line}: YAML syntax: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise InputError(f"{file}: not readable as YAML: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from None
+        raise InputError(f"{file}: not readable as YAML: {first_line(error)}") from None
     finally:
         if loader is not None:
             loader.dispose()

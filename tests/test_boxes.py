@@ -322,3 +322,14 @@ assert type(component_tree.all_boxes).__module__.startswith("numba")
 
 def test_machine_code_is_made_at_the_first_call_and_once() -> None:
     subprocess.run([sys.executable, "-c", ONCE], check=True, timeout=120)
+
+
+NAMED = """
+import numpy as np
+from wsol.ops import component_tree as tree
+assert len(tree.components(np.eye(4, dtype=np.uint8), areas=True)) == 1
+"""
+
+
+def test_the_first_call_may_name_its_arguments() -> None:
+    subprocess.run([sys.executable, "-c", NAMED], check=True, timeout=120)

@@ -430,6 +430,14 @@ def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, launch:
     assert after["config"] == settings[values.index(max(values))]["config"]
     assert after["train_fullsup"]["max_box_acc_v2"] == max(values) and after["value"] == before["value"]
 
+    config = Path("runs/cam/best/config.yaml").read_bytes()
+    code, out, _ = launch("resume", "runs/cam")
+    assert code == 0 and "this training is finished" in out
+    assert (
+        Path("runs/cam/best/config.yaml").read_bytes() == config
+        and json.loads(Path("runs/cam/best/result.json").read_text())["train_fullsup"] == (after["train_fullsup"])
+    )
+
     assert launch("evaluate", "runs/cam", "--split", "test")[0] == 0
     kept = [Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")]
     code, out, _ = launch("evaluate", "runs/cam", "post_hoc.evaluation.normalizer=[{name: max}, {name: pas, percentile: 5.0}]")

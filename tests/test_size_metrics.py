@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -70,7 +70,7 @@ def opencv_boxes(pixels: NDArray[np.uint8], level: int, contours: str) -> list[t
 
 
 def slow_counts(samples: list[Sample], step: float, contours: str, size_of: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Images (10, T) and right ones (10, 3, T), straight from the definition."""
+    """Images (10, T) and right ones (10, 3, T), straight from the definition: of equal predictions the lowest decides."""
     thresholds = np.arange(np.ceil(1 / step)) * step
     sizes, counts = np.zeros((10, len(thresholds)), np.int64), np.zeros((10, 3, len(thresholds)), np.int64)
     for one in samples:
@@ -78,8 +78,9 @@ def slow_counts(samples: list[Sample], step: float, contours: str, size_of: str)
         percent = [(x1 - x0) * (y1 - y0) * 100 / (width * height) for x0, y0, x1, y1 in boxes.tolist()]
         pixels = (one.score_map * 255).astype(np.uint8)
         for index, threshold in enumerate(thresholds):
-            overlaps = iou(opencv_boxes(pixels, int(threshold * pixels.max()), contours), one.grid_boxes)
-            box = overlaps.max(1).argmax()
+            predicted = opencv_boxes(pixels, int(threshold * pixels.max()), contours)
+            overlaps = iou(predicted, one.grid_boxes)
+            box = max(range(len(predicted)), key=lambda row: (overlaps[row].max(), predicted[row][1], predicted[row][0]))
             share = percent[overlaps[box].argmax()] if size_of == "matched" else max(percent)
             row = max(row for row in range(10) if EDGES[row] <= share)
             sizes[row, index] += 1
@@ -96,6 +97,7 @@ def random_sample(seed: int, step: float = 0.01) -> Sample:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["all", "largest"]), st.sampled_from(["matched", "largest"]))
+@example(6126, "all", "matched")  # equal predictions, one inside the other
 def test_counts_equal_those_found_with_opencv(seed: int, contours: str, size_of: str) -> None:
     samples = [random_sample(seed + offset, 0.04) for offset in range(4)]
     state = counted(metric(0.04, contours=contours, size_of=size_of), samples).state()
@@ -112,6 +114,8 @@ def two_blocks() -> Sample:
 
 
 def test_of_equal_predictions_the_lowest_decides_as_in_opencv() -> None:
+    predicted = opencv_boxes((two_blocks().score_map * 255).astype(np.uint8), 0, "all")
+    assert predicted == sorted(predicted, key=lambda box: (-box[1], -box[0]))
     state = counted(metric(), [two_blocks()]).state()
     sizes, counts = slow_counts([two_blocks()], 0.01, "all", "matched")
     assert np.array_equal(state["sizes"], sizes) and np.array_equal(state["counts"], counts)

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -44,5 +44,5 @@ def last_name(address: str) -> str:
 
 def unreachable(address: str, error: Exception) -> InputError:
     """Which node can not reach what, and where to look."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0].partition("; Detail")[0]
+    reason = first_line(error).partition("; Detail")[0]
     return InputError(f"{socket.gethostname()}: {address}: {reason}; does it exist, and may this node read and write it (keys, role, region)?")

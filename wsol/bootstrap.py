@@ -57,7 +57,7 @@ class Bootstrap:
         self._waiting: list[tuple[str, list[dict[str, Tensor]]]] = []
 
     def add(self, image_id: str, states: list[dict[str, Tensor]]) -> None:
-        """Count one image: the state of each metric that has seen this image only."""
+        """Count one image: the state (see `Metric.state`) of each metric that has seen this image only, in the order of `metrics`."""
         self._waiting.append((image_id, states))
         if len(self._waiting) == IMAGES_AT_ONCE:
             self._count()

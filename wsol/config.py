@@ -29,8 +29,8 @@ class PluginConfig(Strict):
     name: str
 
 
-def _plugin(kind: str) -> PlainValidator:
-    """Validate a mapping by the `Config` of the plugin that its `name` names."""
+def any_plugin(kind: str) -> PlainValidator:
+    """Validates a field of a `Config` by the `Config` of the plugin that its `name` names; `kind` is a key of `plugins.FOLDERS`."""
 
     def validate(value: Any) -> PluginConfig:
         if isinstance(value, PluginConfig):
@@ -164,9 +164,9 @@ class EvaluationConfig(Strict):
         batch_size: images of one forward pass of one worker.
     """
 
-    extractor: Annotated[SerializeAsAny[PluginConfig], _plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
-    normalizer: Annotated[SerializeAsAny[PluginConfig], _plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
-    metrics: list[Annotated[SerializeAsAny[PluginConfig], _plugin("metric")]] = Field(
+    extractor: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
+    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
+    metrics: list[Annotated[SerializeAsAny[PluginConfig], any_plugin("metric")]] = Field(
         default=[{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}, {"name": "top1"}], min_length=1, validate_default=True
     )
     threshold_step: float = Field(default=0.001, gt=0, le=0.5)
@@ -184,9 +184,9 @@ class TrainConfig(Strict):
 
     seed: int = Field(default=0, ge=0)
     initial_run: str | None = None
-    method: Annotated[SerializeAsAny[PluginConfig], _plugin("method")]
-    backbone: Annotated[SerializeAsAny[BackboneConfig], _plugin("backbone")]
-    data: Annotated[SerializeAsAny[DatasetConfig], _plugin("dataset")]
+    method: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")]
+    backbone: Annotated[SerializeAsAny[BackboneConfig], any_plugin("backbone")]
+    data: Annotated[SerializeAsAny[DatasetConfig], any_plugin("dataset")]
     optim: OptimConfig = OptimConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)

@@ -41,7 +41,7 @@ def device() -> torch.device:
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
-    """Sum a tensor over all workers; every worker gets the result. Exact for integers."""
+    """Sum a tensor, of one shape and type on all workers, over them; every worker gets the result, on the tensor's device. Exact for integers."""
     if world() == 1:
         return values
     summed = values.to(device(), copy=True)

@@ -1,4 +1,11 @@
-"""The ways a run ends badly that are not bugs."""
+"""The ways a run ends badly that are not bugs, and what their messages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+SHOWN = 8
+"""Items that a message lists."""
 
 
 class InputError(Exception):
@@ -11,3 +18,14 @@ class Diverged(Exception):
 
 class RunFailed(Exception):
     """A run ended without what was asked for: the message says why. Exit code 1."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def listed(items: Iterable[str]) -> str:
+    """The first items, and how many more there are."""
+    known = list(items)
+    return ", ".join(known[:SHOWN]) + (f" and {len(known) - SHOWN} more" if len(known) > SHOWN else "")

@@ -157,7 +157,7 @@ def _require_all(blocks: set[str], found: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def guided(output: Tensor) -> Iterator[None]:
-    """Inside, a backward pass from `output` is guided: behind every ReLU and ReLU6, also those called as functions, what is negative becomes 0.
+    """Inside, a backward pass from `output` (any shape) is guided: behind every ReLU and ReLU6, functions too, what is negative becomes 0.
 
     The hooks are on the recorded pass, not on modules, and end with the context.
     """

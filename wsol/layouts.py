@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wsol import plugins
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line, listed
 from wsol.method import Method
 
 Names = dict[str, str]
@@ -55,11 +55,12 @@ SIGNS = {"vgg16": "features.", "resnet50": "layer1.0.", "inception_v3": "Mixed_5
 """How the names of a network are recognised."""
 
 IGNORED = ("AuxLogits.",)
-SHOWN = 8
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a checkpoint file, on the CPU, out of its containers and without prefixes. No code of the file is run.
+    """The state dict in a checkpoint file, name -> tensor of any shape on the CPU, out of its containers and without prefixes.
+
+    No code of the file is run.
 
     Raises:
         InputError: there is no such file, it is damaged or no checkpoint, or it needs more than reading tensors and plain values.
@@ -68,7 +69,7 @@ def read(path: Path) -> dict[str, Tensor]:
     for _ in CONTAINERS:  # they may be nested
         content = next((content[name] for name in CONTAINERS if isinstance(content, Mapping) and isinstance(content.get(name), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
-        found = f"has the entries {_some(str(key) for key in content)}" if isinstance(content, Mapping) else f"is a {type(content).__name__}"
+        found = f"has the entries {listed(str(key) for key in content)}" if isinstance(content, Mapping) else f"is a {type(content).__name__}"
         raise InputError(
             f"{path} holds no state dict, a mapping from names to tensors, neither directly nor as {', '.join(CONTAINERS)}: it {found}; "
             "save the model's state_dict()"
@@ -97,7 +98,7 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
     _require_architecture(state, name, source)
     state = {key: value for key, value in state.items() if not key.startswith(IGNORED)}
     ours = method.network.state_dict()
-    stride = method.network.backbone.info[method.network.backbone.block_names[-1]].stride
+    stride = method.network.backbone.stride
     tables = (TABLES[name](variant, stride) for variant in LAYOUTS[layout].variants)
     places = min((_places(ours, table) for table in tables), key=lambda places: len(set(places) ^ set(state)))
     problems = _missing(method, places, state) + _unexpected(places, state)
@@ -204,9 +205,9 @@ def _require_layout(layout: str, backbone: str) -> None:
 def _require_architecture(state: Mapping[str, Tensor], backbone: str, source: str) -> None:
     found = next((name for name, sign in SIGNS.items() if any(key.startswith(sign) for key in state)), None)
     if found is None:
-        raise InputError(f"{source} holds none of the networks {', '.join(SIGNS)}; its names are {_some(state)}")
+        raise InputError(f"{source} holds none of the networks {', '.join(SIGNS)}; its names are {listed(state)}")
     if found != backbone:
-        names = _some(key for key in state if key.startswith(SIGNS[found]))
+        names = listed(key for key in state if key.startswith(SIGNS[found]))
         raise InputError(f"{source} holds a {found} ({names}), configured is {backbone}: set trial.backbone to {found}")
 
 
@@ -223,7 +224,7 @@ def _unexpected(places: Names, state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _listed(problem: str, weights: Mapping[str, Tensor]) -> list[str]:
-    shown = _some(f"{key} {tuple(value.shape)}" for key, value in weights.items())
+    shown = listed(f"{key} {tuple(value.shape)}" for key, value in weights.items())
     return [f"{len(weights)} {problem}: {shown}"] if weights else []
 
 
@@ -232,23 +233,18 @@ def _require_shapes(found: Mapping[str, Tensor], ours: Mapping[str, Tensor], nam
     wrong = {key: (tuple(value.shape), tuple(ours[key].shape)) for key, value in found.items() if value.shape != ours[key].shape}
     if not wrong:
         return
-    listed = _some(f"{names[key]} {shape}, expected {expected}" for key, (shape, expected) in wrong.items())
+    what = listed(f"{names[key]} {shape}, expected {expected}" for key, (shape, expected) in wrong.items())
     rows = {shape[:1] for shape, _ in wrong.values()}
     if len(rows) == 1 and all(key.startswith("head.") and s[1:] == e[1:] and e[0] == num_classes for key, (s, e) in wrong.items()):
         raise InputError(
-            f"{source} was trained for {rows.pop()[0]} classes, the configured data set has {num_classes} ({listed}): "
+            f"{source} was trained for {rows.pop()[0]} classes, the configured data set has {num_classes} ({what}): "
             "set trial.data to the data set it was trained on"
         )
-    raise InputError(f"{source} holds weights of other shapes: {listed}. Check trial.method and trial.backbone against what was trained")
+    raise InputError(f"{source} holds weights of other shapes: {what}. Check trial.method and trial.backbone against what was trained")
 
 
 def _as_linear(value: Tensor, ours: Tensor) -> Tensor:
     return value.flatten(1) if value.ndim == 4 and ours.ndim == 2 and value.shape[2:] == (1, 1) else value
-
-
-def _some(items: Iterable[str]) -> str:
-    listed = list(items)
-    return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
 
 
 def _open(path: Path) -> Any:
@@ -257,21 +253,17 @@ def _open(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"no checkpoint at {path}: give the path of a released checkpoint") from None
     except pickle.UnpicklingError as error:
-        raise InputError(_refusal(path, str(error))) from None
+        raise InputError(_refusal(path, error)) from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a checkpoint: {_first_line(str(error)) or type(error).__name__}; download it again") from None
+        raise InputError(f"{path} cannot be read as a checkpoint: {first_line(error)}; download it again") from None
 
 
-def _refusal(path: Path, reason: str) -> str:
-    wanted = re.search(r"GLOBAL ([\w.]+)", reason)
+def _refusal(path: Path, error: Exception) -> str:
+    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
     if wanted is None:
-        return f"{path} was refused, it cannot be read as tensors alone: {_first_line(reason)}; download it again"
+        return f"{path} was refused, it cannot be read as tensors alone: {first_line(error)}; download it again"
     return (
         f"{path} was refused: it wants {wanted[1]}, and a file that may call functions can run any code. If you trust it, convert it in the "
         'environment of its repository: content = torch.load(file); torch.save({k: v for k, v in content["state_dict"].items()}, "weights.pt") '
         "(or content.state_dict(), where it holds a whole model), and import weights.pt"
     )
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0]

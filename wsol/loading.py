@@ -61,6 +61,7 @@ class TrainLoader:
 
     Raises:
         InputError: the crop is larger than the image, or there are more workers than images in a batch.
+        ValueError: the store's images have another size.
     """
 
     def __init__(

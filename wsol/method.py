@@ -49,15 +49,23 @@ class Method(nn.Module):
         self.network = network
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """One training step: named, weighted scalar loss terms; their sum is minimised."""
+        """One training step.
+
+        Args:
+            batch: plain images, as the loader gives them.
+            progress: how far training is.
+
+        Returns:
+            name -> scalar with gradient, already weighted; their sum is minimised.
+        """
         return self.losses(self.augment(batch), progress)
 
     def augment(self, batch: Batch) -> Batch:
-        """Change the images or labels of a training batch."""
+        """Change the images or labels of a training batch: a new batch of as many images of the same size."""
         return batch
 
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Loss terms of an augmented batch."""
+        """Loss terms of an augmented batch, as `forward` returns them."""
         return self.loss_terms(self.activate(batch.images, batch.labels), batch, progress)
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
@@ -67,24 +75,53 @@ class Method(nn.Module):
             images: (B, 3, H, W) float32, normalised.
             labels: (B,) int64, the classes the maps are for (some methods erase by class).
             taps: blocks whose outputs are wanted.
+
+        Returns:
+            features (B, C, h, w), logits (B, K), and an entry (B, c, h', w') for every tap, with gradient; a method may add entries of its own
+            under names with a dot.
         """
         activations: Activations = self.network(images, taps)
         return activations
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Loss terms of activations, already weighted: cross entropy, summed over the label sets of the batch."""
+        """Loss terms of activations: cross entropy, summed over the label sets of the batch.
+
+        Args:
+            activations: what `activate` returned for the images and labels of the batch.
+            batch: after `augment`.
+            progress: how far training is.
+
+        Returns:
+            name -> scalar with gradient, already weighted.
+        """
         terms = [weight * F.cross_entropy(activations.logits, labels) for labels, weight in batch.label_sets()]
         return {"classification": torch.stack(terms).sum()}
 
     def class_map(self, activations: Activations, labels: Tensor) -> Tensor:
-        """Raw map (B, h, w) of one class per image, with gradient."""
+        """The map of one class per image, with gradient.
+
+        Args:
+            activations: what `activate` returned.
+            labels: (B,) int64 in [0, K), the classes that the maps are for.
+
+        Returns:
+            (B, h, w), raw: any scale and sign, a higher value means more evidence.
+        """
         head = self.network.head
         class_map: Tensor = head.class_map(activations.features, labels)  # type: ignore[operator]
         return class_map
 
     @torch.no_grad()
     def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
-        """What is evaluated: raw maps (B, h, w) of the asked classes and the logits of the same pass."""
+        """What is evaluated, without gradient.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            labels: (B,) int64 in [0, K), the classes that the maps are for.
+
+        Returns:
+            raw maps (B, h, w) and the logits (B, K) of the same pass, both float32.
+        """
         activations = self.activate(images, labels)
         return ScoreMaps(self.class_map(activations, labels).float(), activations.logits.float())
 

@@ -116,7 +116,7 @@ class Metric(ABC):
         self.sums["images"] += 1
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the sums. States of shards add up to the state of one pass."""
+        """A copy of the sums, name -> tensor, of shapes that only the settings decide. States of shards add up to the state of one pass."""
         return {name: value.clone() for name, value in self.sums.items()}
 
     def merge(self, state: dict[str, Tensor]) -> None:

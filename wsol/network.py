@@ -67,6 +67,16 @@ class Backbone(nn.Module):
         """Channels C of the features."""
         return self.info[self.block_names[-1]].channels
 
+    @property
+    def stride(self) -> int:
+        """Pixels of the image per cell of the features."""
+        return self.info[self.block_names[-1]].stride
+
+    @property
+    def final_blocks(self) -> list[str]:
+        """Names of the blocks whose outputs are of the size of the features, in the order of execution."""
+        return [name for name in self.blocks if self.info[name].stride == self.stride]
+
     def insert_after(self, block: str, module: nn.Module) -> None:
         """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line, listed
 from wsol.files import sha256
 from wsol.network import Backbone
 
@@ -60,7 +60,7 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict on the CPU without running code of the file.
+    """Read a state dict, name -> tensor of any shape, on the CPU without running code of the file.
 
     Raises:
         InputError: there is no such file, it is damaged, or it holds more than named tensors.
@@ -70,9 +70,9 @@ def read(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict") from None
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path} was refused, it needs more than reading tensors: {_first_line(error)}") from None
+        raise InputError(f"{path} was refused, it needs more than reading tensors: {first_line(error)}") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a state dict: {_first_line(error)}") from None
+        raise InputError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
     if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise InputError(f"{path} is not a state dict, a mapping from names to tensors")
     return dict(state)
@@ -91,12 +91,16 @@ def from_url(url: str) -> Path:
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
         except (OSError, RuntimeError) as error:
-            raise InputError(f"cannot download {url} ({_first_line(error)}): put the file at {path} or set `weights: <file>`") from None
+            raise InputError(f"cannot download {url} ({first_line(error)}): put the file at {path} or set `weights: <file>`") from None
     return verified(path, digest)
 
 
 def verified(path: Path, digest: str) -> Path:
-    """`path`, if its SHA-256 begins with `digest` (hexadecimal); else InputError."""
+    """`path`, if its SHA-256 begins with `digest` (hexadecimal).
+
+    Raises:
+        InputError: it does not, or the file cannot be read.
+    """
     try:
         found = sha256(path)
     except OSError as error:
@@ -145,7 +149,7 @@ def _rename(state: Mapping[str, Tensor], published: Published, path: Path) -> di
         else:
             renamed[published.prefixes[prefix] + key.removeprefix(prefix)] = value
     if unexpected:
-        raise InputError(f"{path} holds weights this network has no place for: {_some(unexpected)}")
+        raise InputError(f"{path} holds weights this network has no place for: {listed(unexpected)}")
     return renamed
 
 
@@ -154,17 +158,8 @@ def _check(backbone: Backbone, state: Mapping[str, Tensor], published: Published
     # The oldest published files were written before batch norm counted its batches; the count is not used.
     expected = {k for k in ours if k.split(".")[0] not in published.random and not k.endswith(".num_batches_tracked")}
     if missing := sorted(expected - set(state)):
-        raise InputError(f"{path} lacks weights of this network (our names): {_some(missing)}")
+        raise InputError(f"{path} lacks weights of this network (our names): {listed(missing)}")
     if unexpected := sorted(set(state) - set(ours)):
-        raise InputError(f"{path} holds weights this network has no place for (our names): {_some(unexpected)}")
+        raise InputError(f"{path} holds weights this network has no place for (our names): {listed(unexpected)}")
     if wrong := [f"{k} {tuple(v.shape)}, expected {tuple(ours[k].shape)}" for k, v in state.items() if v.shape != ours[k].shape]:
-        raise InputError(f"{path} holds weights of other shapes: {_some(wrong)}")
-
-
-def _some(items: list[str], limit: int = 8) -> str:
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} holds weights of other shapes: {listed(wrong)}")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from wsol.backbones import _weights
 from wsol.config import BackboneConfig
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.network import Backbone, BlockInfo
 from wsol.plugins import did_you_mean
 
@@ -58,7 +58,11 @@ class Piece:
 
 
 def build(config: Config) -> Backbone:
-    """Blocks have timm's names with `_` for dots, such as `stages_2_blocks_4`; norms and activations belong to the block before them."""
+    """Blocks have timm's names with `_` for dots, such as `stages_2_blocks_4`; norms and activations belong to the block before them.
+
+    Raises:
+        InputError: timm or the weights are missing, there is no such model, or it is no sequence of blocks with maps of the stride.
+    """
     whole: Any = _create(config)
     settings = whole.pretrained_cfg
     images = torch.rand(1, 3, *2 * [_side(settings)], generator=torch.Generator().manual_seed(0))
@@ -113,9 +117,8 @@ def _load(timm: ModuleType, config: Config, arguments: dict[str, Any]) -> nn.Mod
     except NotImplementedError:
         raise
     except (OSError, RuntimeError) as error:  # no connection, no such weights
-        reason = str(error).splitlines()[0]
         raise InputError(
-            f"backbone: timm cannot make {config.model} with weights {config.weights} ({reason}): "
+            f"backbone: timm cannot make {config.model} with weights {config.weights} ({first_line(error)}): "
             "connect to the Hugging Face hub, or set `weights: <file>` to a state dict with timm's names, or `weights: none`"
         ) from None
     return whole.eval()

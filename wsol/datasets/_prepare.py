@@ -204,7 +204,11 @@ def unpack(archive: Path, target: Path, log: Log) -> None:
 
 @contextmanager
 def readable(archive: Path) -> Iterator[None]:
-    """What goes wrong with an archive inside of the block is an InputError that says so."""
+    """What goes wrong with an archive inside of the block is said in words.
+
+    Raises:
+        InputError: the archive is damaged, or the disk refused.
+    """
     try:
         yield
     except DAMAGED as error:

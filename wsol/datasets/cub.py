@@ -64,7 +64,7 @@ class Config(DatasetConfig):
 
 
 def build(config: Config) -> Dataset:
-    """The data set; class names come from the folders of the images."""
+    """The data set; class names come from the folders of the images. Raises InputError where it is not prepared."""
     tree, folder = _metadata_root(config), TEST_FOLDERS[config.test_images]
     for needed in {"test", folder}:
         if not (tree / needed).is_dir():
@@ -89,7 +89,11 @@ def sizes(config: Config) -> Sizes:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Get the metadata and the archives, in `source` or downloaded, bring every listed image to its place, verify."""
+    """Get the metadata and the archives, in `source` or downloaded, bring every listed image to its place, verify.
+
+    Raises:
+        InputError: something is missing or damaged, and how to get it.
+    """
     tree, images = _metadata_root(config), Path(config.root) / "CUB"
     if config.metadata is None:
         _prepare.fetch_metadata(config, "CUB", tree, source, log)

@@ -52,7 +52,7 @@ def build(config: Config) -> Dataset:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Nothing is copied or made: verify the folders as they are."""
+    """Nothing is copied or made: verify the folders as they are. Raises InputError with what is wrong."""
     check_tree(build(config), log)
 
 

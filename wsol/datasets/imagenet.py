@@ -90,7 +90,11 @@ def sizes(config: Config) -> Sizes:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Get the metadata and the archives, in `source` or downloaded, bring every image to its place, verify; what is in place stays."""
+    """Get the metadata and the archives, in `source` or downloaded, bring every image to its place, verify; what is in place stays.
+
+    Raises:
+        InputError: something is missing or damaged, and how to get it.
+    """
     tree, images = _metadata_root(config), _images(config)
     if config.metadata is None:
         offers_train = source is not None and (source / "metadata" / "ILSVRC" / "train" / metadata.IDS).is_file()

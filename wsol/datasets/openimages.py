@@ -47,7 +47,7 @@ class Config(DatasetConfig):
 
 
 def build(config: Config) -> Dataset:
-    """The data set; classes are named by their machine ids, the folder names."""
+    """The data set; classes are named by their machine ids, the folder names. Raises InputError where it is not prepared."""
     tree = _metadata_root(config)
     if not (tree / "test").is_dir():
         raise InputError(f"{tree / 'test'}: no such folder, it should hold the metadata of openimages; run `{prepare_command(config)}`")
@@ -64,7 +64,11 @@ def sizes(config: Config) -> Sizes:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Get the metadata, bring every listed image and mask from the archives to its place, verify."""
+    """Get the metadata, bring every listed image and mask from the archives to its place, verify.
+
+    Raises:
+        InputError: something is missing or damaged, and how to get it.
+    """
     tree, target = _metadata_root(config), Path(config.root) / "OpenImages"
     if config.metadata is None:
         _prepare.fetch_metadata(config, "OpenImages", tree, source, log)

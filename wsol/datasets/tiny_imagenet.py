@@ -83,6 +83,9 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
         config: root folder and split.
         source: the archive, the unpacked folder, or the folder that holds one of them; None downloads the archive.
         log: gets lines of progress.
+
+    Raises:
+        InputError: something is missing or damaged, and how to get it.
     """
     folder = _folder(config)
     if not folder.is_dir():

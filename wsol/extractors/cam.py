@@ -40,7 +40,7 @@ def build(config: Config) -> Callable[[Method, Tensor, Tensor], ScoreMaps]:
 
 
 def score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
-    """Raw maps of the asked classes, without gradient."""
+    """Raw maps of the asked classes, without gradient; see `Method.score_maps`."""
     return method.score_maps(images, labels)
 
 

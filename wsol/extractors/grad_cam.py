@@ -37,6 +37,6 @@ def build(config: Config) -> BlockExtractor:
 
 
 def grad_cam(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
     weights = gradient.mean(dim=(2, 3))
     return torch.einsum("bchw,bc->bhw", output, weights).relu()

@@ -41,7 +41,7 @@ def build(config: Config) -> BlockExtractor:
 
 
 def grad_cam_pp(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
     squared = gradient.square()
     # The divisor can be nearly 0 with either sign, so its last digits show in the map: powers are taken as the released code does.
     divisor = 2 * squared + (output * gradient.pow(3)).sum(dim=(2, 3), keepdim=True)

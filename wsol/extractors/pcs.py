@@ -35,5 +35,5 @@ def build(config: Config) -> BlockExtractor:
 
 
 def pcs(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
     return (gradient * output).sum(dim=1).relu()

@@ -35,8 +35,7 @@ def skips(backbone: Backbone) -> tuple[str, ...]:
     if backbone.name in SKIPS:
         return SKIPS[backbone.name]
     last_of = {backbone.info[name].stride: name for name in backbone.block_names}
-    features = backbone.info[backbone.block_names[-1]].stride
-    return tuple(last_of[stride] for stride in sorted(last_of, reverse=True) if 1 < stride < features)
+    return tuple(last_of[stride] for stride in sorted(last_of, reverse=True) if 1 < stride < backbone.stride)
 
 
 class Decoder(nn.Module):

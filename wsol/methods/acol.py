@@ -36,7 +36,7 @@ WIDTH = 1024
 """Channels inside a branch; in networks with few features twice those."""
 
 HIDDEN_A, HIDDEN_B = "head.a", "head.b"
-"""Where `Activations.taps` holds the last hidden layers of the branches; no block has a dot in its name."""
+"""Where `Activations.taps` holds the last hidden layers (B, width, h, w) of the branches; no block has a dot in its name."""
 
 REMOVED = {"vgg16": ("conv6",), "inception_v3": ("extra_1", "extra_2")}
 SLOW_HEADS = ("resnet50",)
@@ -79,13 +79,13 @@ class ACoL(Method):
         return Activations(features, branches.a.classifier(a), {**tapped, HIDDEN_A: a, HIDDEN_B: b})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy of both branches."""
+        """Cross entropy of both branches, `classification` and `erased_classification`."""
         logits = self._branches().b.classifier(activations.taps[HIDDEN_B])
         erased = super().loss_terms(replace(activations, logits=logits), batch, progress)
         return {**super().loss_terms(activations, batch, progress), "erased_classification": erased["classification"]}
 
     def class_map(self, activations: Activations, labels: Tensor) -> Tensor:
-        """The larger of both branches' maps, each rescaled to [0, 1]."""
+        """The larger of both branches' maps (B, h, w), each rescaled to [0, 1]."""
         branches = self._branches()
         a = branches.a.classifier.class_map(activations.taps[HIDDEN_A], labels)
         b = branches.b.classifier.class_map(activations.taps[HIDDEN_B], labels)

@@ -67,9 +67,8 @@ def places(backbone: Backbone) -> tuple[str, ...]:
     """The published blocks; in other networks the last block of a larger feature map, and the middle and last one of the final size."""
     if backbone.name in PLACES:
         return PLACES[backbone.name]
-    names = backbone.block_names
-    final = [name for name in names if backbone.info[name].stride == backbone.info[names[-1]].stride]
-    larger = [name for name in names if name not in final]
+    final = backbone.final_blocks
+    larger = [name for name in backbone.block_names if name not in final]
     return tuple(dict.fromkeys((*larger[-1:], final[(len(final) - 1) // 2], final[-1])))
 
 

@@ -44,7 +44,7 @@ FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
 """Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""
 
 ERASED = "erased.features"
-"""Where `Activations.taps` holds the features of the erased pass, in training only; no block has a dot in its name."""
+"""Where `Activations.taps` holds the features (B, C, h, w) of the erased pass, in training only; no block has a dot in its name."""
 
 SMALLEST_DIVISOR = 1e-12
 
@@ -103,7 +103,7 @@ class BridgingGap(Method):
         return replace(activations, taps={**activations.taps, ERASED: erased})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy, the distance of the erased pass, and behind the warm-up both alignments."""
+        """`classification`, the distance of the erased pass as `erasure`, and behind the warm-up both alignments, `similarity` and `norm`."""
         terms, features = super().loss_terms(activations, batch, progress), activations.features.float()
         if ERASED in activations.taps:
             terms["erasure"] = self.config.erasure_weight * F.l1_loss(activations.taps[ERASED].float(), features)
@@ -130,9 +130,7 @@ def place(backbone: Backbone) -> str:
     """The published block; in other networks the middle one of the blocks of the final size, with a block behind it."""
     if backbone.name in PLACES:
         return PLACES[backbone.name]
-    names = backbone.block_names
-    final = [name for name in names if backbone.info[name].stride == backbone.info[names[-1]].stride]
-    return names[-1 - max(len(final) // 2, 1)]
+    return backbone.block_names[-1 - max(len(backbone.final_blocks) // 2, 1)]
 
 
 def erase(features: Tensor, threshold: float, probability: float) -> Tensor:
@@ -165,7 +163,13 @@ def best_cosine(directions: Tensor, classes: Tensor) -> Tensor:
 
 
 def contrast(values: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Mean over images of the mean outside less the mean inside, of values (B, h, w) and bool regions; an empty region counts 0."""
+    """Mean over images, a scalar, of the mean outside less the mean inside.
+
+    Args:
+        values: (B, h, w) floats.
+        inside: (B, h, w) bool; the mean over an empty region counts 0.
+        outside: likewise.
+    """
     return (_region_mean(values, outside) - _region_mean(values, inside)).mean()
 
 

@@ -32,7 +32,7 @@ from pydantic import Field, SerializeAsAny
 from torch import Tensor
 
 from wsol import distributed, plugins
-from wsol.config import PluginConfig, _plugin
+from wsol.config import PluginConfig, any_plugin
 from wsol.method import Method, Wrapper
 from wsol.ops.crop import enclosing_boxes, enlarge, legacy_boxes, paste, rescaled, squared, zoom
 from wsol.types import Activations, Batch, LabelSet, Progress, ScoreMaps
@@ -61,7 +61,7 @@ class Config(PluginConfig):
     """
 
     name: Literal["crop_cam"] = "crop_cam"
-    base: Annotated[SerializeAsAny[PluginConfig], _plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
     positive_weight: float = Field(default=0.5, ge=0)
     negative_weight: float = Field(default=0.5, ge=0)
     classification_share: float = Field(default=0.5, ge=0, le=1)
@@ -69,7 +69,7 @@ class Config(PluginConfig):
     max_crop_area: float = Field(default=0.1, ge=0, le=1)
     start_epoch: int = Field(default=1, ge=1)
     map_source: Literal["class", "feature_mean", "class_mean"] = "class"
-    normalizer: Annotated[SerializeAsAny[PluginConfig], _plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
+    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
     cosine: Scope = "batch"
     paste_at: Literal["cam", "image"] = "cam"
     box_union: Literal["exact", "legacy"] = "exact"

@@ -35,7 +35,7 @@ from pydantic import Field, SerializeAsAny
 from torch import Tensor, nn
 
 from wsol import distributed
-from wsol.config import PluginConfig, _plugin
+from wsol.config import PluginConfig, any_plugin
 from wsol.errors import InputError
 from wsol.method import Method, ParameterGroup, Wrapper
 from wsol.ops import anchors
@@ -66,7 +66,7 @@ class Config(PluginConfig):
     """
 
     name: Literal["da_wsol"] = "da_wsol"
-    base: Annotated[SerializeAsAny[PluginConfig], _plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
     domain_weight: float = Field(default=0.3, ge=0)
     universum_weight: float = Field(default=2.0, ge=0)
     start_epoch: int = Field(default=2, ge=1)
@@ -77,7 +77,11 @@ class Config(PluginConfig):
 
 
 def build(config: Config, inner: Method) -> Method:
-    """The base with two more losses."""
+    """The base with two more losses.
+
+    Raises:
+        InputError: the base has a loss around its terms, which the two would not be part of.
+    """
     if type(inner).losses is not Method.losses:
         outer = config.base.name
         raise InputError(
@@ -151,7 +155,15 @@ class DomainAdaptation(Wrapper):
 
     @torch.no_grad()
     def split(self, cells: Tensor, label_sets: list[Tensor]) -> Tensor:
-        """The cluster (S, B, N) of every cell for each of S label sets; moves the anchors by all images of all workers."""
+        """Cluster the cells for each label set, and move the anchors by all images of all workers.
+
+        Args:
+            cells: (B, N, C) float32, without gradient.
+            label_sets: S times (B,) int64.
+
+        Returns:
+            (S, B, N) int64: universum, fake or real.
+        """
         one_by_one = self.config.anchor_update == "image"
         size = 1 if one_by_one else len(cells)
         state = self.anchor_sums.clone(), self.anchor_counts.clone()
@@ -192,5 +204,5 @@ class Discriminator(nn.Module):
 
 
 def mean_inside(cells: Tensor, region: Tensor) -> Tensor:
-    """Mean of all numbers of the cells (B, N, C) in a region (B, N) of the batch; 0 of an empty one."""
+    """Mean, a scalar, of all numbers of the cells (B, N, C) in a bool region (B, N) of the batch; 0 of an empty one."""
     return (cells.mean(2) * region).sum() / region.sum().clamp(min=1)

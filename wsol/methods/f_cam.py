@@ -36,7 +36,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from torch import Tensor
 
 from wsol import plugins
-from wsol.config import PluginConfig, _plugin
+from wsol.config import PluginConfig, any_plugin
 from wsol.method import Method, ParameterGroup, Wrapper
 from wsol.methods._unet import Decoder, skips
 from wsol.normalizers.min_max import min_max
@@ -74,8 +74,8 @@ class Config(PluginConfig):
     needs_initial_run: ClassVar[bool] = True
 
     name: Literal["f_cam"] = "f_cam"
-    base: Annotated[SerializeAsAny[PluginConfig], _plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
-    guide: Annotated[SerializeAsAny[PluginConfig], _plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
+    guide: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
     num_foreground_seeds: int = Field(default=1, ge=1)
     num_background_seeds: int = Field(default=1, ge=1)
     background_pool: float = Field(default=0.1, gt=0, le=1)
@@ -134,12 +134,12 @@ class FCAM(Wrapper):
         return batch
 
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Seeds, CRF and sizes; the frozen network runs once for the decoder and the guide."""
+        """As `loss_terms`; the frozen network runs once for the decoder and the guide."""
         with self.network.backbone.shared_pass(batch.images):
             return super().losses(batch, progress)
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The base without gradient, and the decoder."""
+        """The base without gradient, and the decoder's scores among the taps."""
         with torch.no_grad():
             found = self.base.activate(images, labels, {*taps, *self.skips})
         size = (images.shape[-2], images.shape[-1])
@@ -147,7 +147,7 @@ class FCAM(Wrapper):
         return replace(found, taps={**found.taps, SCORES: scores})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy of the seeds, energy of the CRF and barrier of the sizes, in float32."""
+        """Cross entropy of the `seeds`, barrier of the `size` and, unless it weighs 0, energy of the `crf`, in float32."""
         config, guided = self.config, self.guided(batch)
         with torch.autocast(batch.images.device.type, enabled=False):
             scores = activations.taps[SCORES].float()
@@ -193,6 +193,6 @@ class FCAM(Wrapper):
 
 
 def seed_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of scores (B, 2, H, W) over the labels (B, H, W) that are not 255; 0 where none is."""
+    """Mean cross entropy, a scalar, of scores (B, 2, H, W) over the labels (B, H, W) int64 that are not 255; 0 where none is."""
     count = (labels != IGNORED).sum().clamp(min=1)
     return F.cross_entropy(scores, labels, ignore_index=IGNORED, reduction="sum") / count

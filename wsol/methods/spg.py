@@ -94,11 +94,11 @@ class SPG(Method):
         self.slow_head = network.backbone.name in SLOW_HEADS
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The network, with the outputs that the side maps read."""
+        """The network, with the outputs that the side maps read among the taps."""
         return super().activate(images, labels, {*taps, *self._head().sources})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy and the three guidances."""
+        """Cross entropy and the three guidances: `attention_guidance` of B2, `b2_guidance` of B1, `fused_guidance` of C."""
         config, size = self.config, tuple(batch.images.shape[-2:])
         b1, b2, fused = (enlarge(side, size) for side in self._head().sides(activations))
         guide_b1, guide_b2 = b1.detach().sigmoid(), b2.detach().sigmoid()
@@ -137,8 +137,7 @@ class GuidedHead(CamHead):
 
 def sources(backbone: Backbone) -> tuple[str, str]:
     """The published blocks; in other networks the first and the middle one of the blocks of the final size."""
-    names = backbone.block_names
-    final = [name for name in names if backbone.info[name].stride == backbone.info[names[-1]].stride]
+    final = backbone.final_blocks
     return SOURCES.get(backbone.name, (final[0], final[len(final) // 2]))
 
 
@@ -156,7 +155,7 @@ def attention(class_map: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def seeds(guide: Tensor, high: float, low: float) -> Tensor:
-    """Which pixels of a guide (B, 1, H, W) are decided: 1 object, 0 background, 255 not decided."""
+    """Which pixels of a guide (B, 1, H, W) in [0, 1] are decided, of its shape and type: 1 object, 0 background, 255 not decided."""
     found = guide > high
     few = found.sum(dim=(2, 3), keepdim=True) * GRID < FEWEST * guide[0, 0].numel()
     found = found.where(~few, guide > 0.7 * guide.amax(dim=(2, 3), keepdim=True))
@@ -164,7 +163,8 @@ def seeds(guide: Tensor, high: float, low: float) -> Tensor:
 
 
 def guidance(logits: Tensor, seeds: Tensor) -> Tensor:
-    """Mean binary cross entropy of logits (B, 1, H, W) over the decided pixels; 0 with a zero gradient without any."""
+    """Mean binary cross entropy, a scalar, of logits (B, 1, H, W) over the pixels that `seeds` of that shape decide; 0 with a zero gradient
+    without any."""
     decided = seeds != UNDECIDED
     total = F.binary_cross_entropy_with_logits(logits, seeds.clamp(max=1), weight=decided.to(logits.dtype), reduction="sum")
     return total / decided.sum().clamp(min=1)

@@ -50,20 +50,24 @@ def pixel_counts(sample: Sample, thresholds: Floats) -> Ints:
 
 
 def predicted_pixels(counts: Ints) -> Ints:
-    """How many pixels of the object and of the background, (2, n), have a score at or above each threshold. Counts: per bin."""
+    """How many pixels of the object and of the background, (2, n), have a score at or above each threshold, from their counts (2, n) per bin."""
     predicted: Ints = counts[:, ::-1].cumsum(1)[:, ::-1]
     return predicted
 
 
 def average_precision(counts: Ints) -> float:
-    """100 times the sum over bins of precision at the bin's threshold times the recall that the bin adds. Object pixels there must be."""
+    """Percent: the sum over bins of precision at the bin's threshold times the recall that the bin adds.
+
+    Args:
+        counts: (2, n) of object and background pixels per bin; there are object pixels.
+    """
     right, wrong = predicted_pixels(counts)
     precision = right / np.maximum(right + wrong, 1)
     return 100 * float(precision @ counts[OBJECT_ROW]) / int(counts[OBJECT_ROW].sum())
 
 
 def require_object(counts: Ints, name: str, images: int) -> None:
-    """Raise ValueError where all masks together have no object."""
+    """Raises ValueError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are for its message."""
     if not counts[OBJECT_ROW].any():
         raise ValueError(f"{name} is not defined: none of the {images} masks has a pixel of an object")
 

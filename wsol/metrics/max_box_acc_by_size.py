@@ -108,7 +108,7 @@ def build(config: Config, threshold_step: float) -> MaxBoxAccBySize:
 
 
 def matches(level_boxes: LevelBoxes, truth: Ints, contours: Contours) -> tuple[Floats, Ints]:
-    """The best overlap of a predicted with a true box, and that true box (its row; of equals the first), per level: (255,) each."""
+    """The best overlap of a predicted with a true box (n, 4), and that true box (its row; of equals the first), per level: (255,) each."""
     boxes = level_boxes.largest if contours == "largest" else level_boxes.all[:, 2:]
     overlaps = iou(boxes, truth)
     best, match = overlaps.max(1), overlaps.argmax(1)

@@ -49,7 +49,7 @@ def build(config: Config, threshold_step: float) -> PIoU:
 
 
 def overlaps(counts: Ints) -> Floats:
-    """TP / (TP + FP + FN) at every threshold, from the counts (2, n) of object and background pixels per bin."""
+    """TP / (TP + FP + FN) at every threshold, (n,) in [0, 1], from the counts (2, n) of object and background pixels per bin."""
     right, wrong = predicted_pixels(counts)
     found: Floats = right / (counts[OBJECT_ROW].sum() + wrong)
     return found

@@ -32,7 +32,7 @@ class PxAP(PixelMetric):
         return {self.name: average_precision(counts)}
 
     def over_thresholds(self) -> dict[str, Floats]:
-        """`pxap/precision` and `pxap/recall` of the pixels at or above each score threshold."""
+        """`pxap/precision` and `pxap/recall`, (T,) in percent, of the pixels at or above each score threshold."""
         counts = self.sums["counts"].cpu().numpy()
         right, wrong = predicted_pixels(counts)[:, :-2]
         precision = 100 * right / np.maximum(right + wrong, 1)

@@ -13,6 +13,9 @@ def without_broken(maps: Tensor) -> Tensor:
 
     Args:
         maps: (B, H, W) floats; not changed.
+
+    Returns:
+        (B, H, W), same type.
     """
     extent = maps.detach().amax((1, 2), keepdim=True) - maps.detach().amin((1, 2), keepdim=True)
     return torch.where(torch.isfinite(extent) & (extent > 0), maps, 0.0)

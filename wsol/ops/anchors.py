@@ -31,14 +31,30 @@ def starts(sums: Tensor, counts: Tensor, labels: Tensor, pooled: Tensor) -> tupl
 
 
 def rows(labels: Tensor, new: Tensor, pooled: Tensor, of_class: Tensor, of_universum: Tensor) -> Tensor:
-    """What images add, (B, 2 + 3 C) of the type of the features (whole numbers below 2^24 are exact in float32)."""
+    """What images add.
+
+    Args:
+        labels: (B,) int64 in [0, K).
+        new: (B,) bool, see `starts`.
+        pooled: (B, C).
+        of_class: (B, C), the centre that the class's anchor moves to.
+        of_universum: (B, C), likewise.
+
+    Returns:
+        (B, 2 + 3 C) of the type of the features (whole numbers below 2^24 are exact in float32).
+    """
     return torch.cat((labels[:, None].to(pooled.dtype), new[:, None].to(pooled.dtype), pooled, of_class, of_universum), dim=1)
 
 
 def add(sums: Tensor, counts: Tensor, added: Tensor) -> None:
-    """Add the rows (n, 2 + 3 C) of images to sums and counts, in place.
+    """Add the rows of images to sums and counts, in place.
 
     The anchor of a new class starts from a pooled feature, which counts as one image; from their mean where several images speak for it.
+
+    Args:
+        sums: (K + 1, C) float64.
+        counts: (K + 1,) float64.
+        added: (n, 2 + 3 C), from `rows`.
     """
     channels = sums.shape[1]
     labels, new, pooled, of_class, of_universum = torch.split(added.double(), [1, 1, channels, channels, channels], dim=1)

@@ -27,8 +27,8 @@ class _Compiled:
         functools.update_wrapper(self, function)
         self.function = function
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.machine_code(*arguments)
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.machine_code(*arguments, **named)
 
     @functools.cached_property
     def machine_code(self) -> Callable[..., Any]:

@@ -45,7 +45,7 @@ def full_mmd(source: Tensor, target: Tensor) -> Tensor:
 
 
 def reverse_gradient(values: Tensor, factor: float) -> Tensor:
-    """The same values; their gradient times `-factor`."""
+    """The same values, of any shape; their gradient times `-factor`."""
     return values.detach() - factor * (values - values.detach())
 
 

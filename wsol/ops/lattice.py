@@ -72,7 +72,7 @@ class Lattice:
         return cls(of_simplex.view(CORNERS, -1)[:, of_point], weights, _neighbours(found, strides))
 
     def filter(self, values: Tensor) -> Tensor:
-        """Spread, blur and read values (B, n, k)."""
+        """Spread, blur and read values (B, n, k) at the same points; same shape and type."""
         columns = values.double().flatten(0, 1).T
         spread = columns.new_zeros(len(columns), self.neighbours.shape[2] + 1)  # the last corner stands for the missing ones
         for row, column in zip(spread, columns, strict=True):

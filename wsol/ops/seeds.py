@@ -62,7 +62,7 @@ def erode(masks: Tensor, size: int) -> Tensor:
 
 
 def dilate(masks: Tensor, size: int) -> Tensor:
-    """Grow every pixel of masks (B, H, W) bool to a square of an odd side, cut at the image's border."""
+    """Grow every pixel of masks (B, H, W) bool to a square of an odd side of `size` pixels, cut at the image's border."""
     rows = F.max_pool2d(masks[:, None].float(), (size, 1), 1, (size // 2, 0))
     return F.max_pool2d(rows, (1, size), 1, (0, size // 2))[:, 0] > 0
 
@@ -76,7 +76,8 @@ def draw(masks: Tensor, count: int) -> Tensor:
 
 
 def lowest(scores: Tensor, share: float) -> Tensor:
-    """The pixels of scores (B, H, W) with the lowest values, so many of them, as a bool mask; of equal ones the first in reading order."""
+    """The `share` (in [0, 1]) of the pixels of scores (B, H, W) with the lowest values, as a mask (B, H, W) bool; of equal ones the first in
+    reading order."""
     flat = scores.flatten(1)
     chosen = flat.argsort(dim=1, stable=True)[:, : int(share * flat.shape[1])]
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, chosen, True).view(scores.shape)
