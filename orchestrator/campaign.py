@@ -21,10 +21,11 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from orchestrator import checks
 from orchestrator.experiment import Experiment, Loaded, ResourcesConfig, config_hash, load_experiment
 from orchestrator.figures import counted
-from orchestrator.overrides import COMMAND_LINE
+from orchestrator.overrides import COMMAND_LINE, SECTIONS
 from orchestrator.yaml_reader import Document, KeyPath, parse_scalar, read_yaml
-from wsol.config import Strict
+from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
+from wsol.plugins import did_you_mean
 
 FILE = "campaign.json"
 """Makes a folder a campaign."""
@@ -292,7 +293,11 @@ def _apply(document: Document, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(f"{COMMAND_LINE}: {override!r}: expected KEY=VALUE, such as trials=4 or training.epochs=2")
-    *outer, last = key.split(".") if key.split(".")[0] in Campaign.model_fields else ("set", key)
+    head, own, of_cells = key.split(".")[0], list(Campaign.model_fields), [*SECTIONS, *TrainConfig.model_fields]
+    if head not in (*own, *of_cells):
+        close = did_you_mean(head, [*own, *of_cells])
+        raise InputError(f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells {', '.join(of_cells)}")
+    *outer, last = key.split(".") if head in own else ("set", key)
     values, path = document.values, tuple[str | int, ...]()
     for part in outer:
         path = (*path, part)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from orchestrator.experiment import Experiment
-from orchestrator.forecast import forecast
+from orchestrator.forecast import forecast, megabytes
 from orchestrator.progress import duration
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def forecast_table(needs: Mapping[str, Need], plan: Plan) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for name, need in {**needs, "all": _sum(needs)}.items():
         used = duration(need.seconds * (plan.gpus or plan.cpus))
-        table.add_row(name, str(need.trials), str(need.epochs), used, f"{need.disk_bytes / 1e9:.1f} GB")
+        table.add_row(name, str(need.trials), str(need.epochs), used, megabytes(need.disk_bytes))
     return table
 
 

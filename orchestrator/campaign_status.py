@@ -67,7 +67,7 @@ def render_campaign(folder: Path, cells: list[CellStatus]) -> Iterator[Table | s
     state = "finished" if header["ended"] else "running" if is_running else "interrupted"
     planned, left = sum(cell.trials + cell.reruns for cell in cells), sum(cell.left for cell in cells)
     tested = sum(bool(cell.tested) for cell in cells)
-    yield f"{header['name']}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
+    yield f"{folder}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
     seconds = [trial.seconds for run in summaries for trial in run.trials if trial.state in ENDED and trial.seconds]
     if seconds and left and is_running:
         at_once = max(int(run.info.get("concurrent_trials") or 1) for run in summaries)

@@ -221,6 +221,7 @@ def validate(
     """Check search-space files, with all of their variants, and campaign files, without running anything."""
     from orchestrator.campaign import described, is_campaign, load_campaign
     from orchestrator.experiment import load_variants
+    from orchestrator.figures import counted
     from wsol.errors import InputError
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
@@ -238,7 +239,7 @@ def validate(
             typer.echo(str(error), err=True)
         else:
             more = f", variants {' '.join(variants)}" if variants else ""
-            typer.echo(f"{file}: ok, {own.trial.method.name} on {own.trial.data.name}, {len(own.search)} searched values{more}")
+            typer.echo(f"{file}: ok, {own.trial.method.name} on {own.trial.data.name}, {counted(len(own.search), 'searched value')}{more}")
     if wrong:
         raise typer.Exit(2)
 

@@ -70,7 +70,7 @@ def render(status: Status) -> Iterator[Table | str]:
     summary = status.summary
     states = {state: sum(trial.state == state for trial in summary.trials) for state in (*ENDED, "running", "interrupted", "waiting")}
     so_many = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    yield f"{summary.name}: {summary.state}; {so_many or 'no trial yet'}, of {summary.info.get('trials', '?')}"
+    yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.info.get('trials', '?')}"
     if summary.best and summary.best.value is not None:
         yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
     if status.epoch_seconds is not None:

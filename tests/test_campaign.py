@@ -138,6 +138,11 @@ def test_mistakes_are_named_where_they_stand(campaign_file: Path, launch: Launch
     assert launch("protocol", "all.yaml")[0] == 2 and not Path("runs").exists()
 
 
+def test_a_misspelt_key_of_the_command_line_is_one_of_the_campaign(campaign_file: Path, launch: Launch) -> None:
+    code, _, err = launch("protocol", "all.yaml", "trails=2")
+    assert code == 2 and "command line: trails: unknown key, did you mean 'trials'?; a campaign has methods, " in err
+
+
 def test_validate_knows_both_kinds_of_files(campaign_file: Path, launch: Launch) -> None:
     code, out, _ = launch("validate", "tiny.yaml", "all.yaml")
     assert code == 0
@@ -286,7 +291,7 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
     assert code == 130 and "continue with: python launch.py resume runs/all" in out and "forecast" in out
     assert states(Path("runs/all/cam-narrow")) == ["COMPLETE"] and states(Path("runs/all/has-narrow")) == ["RUNNING"]
     said = launch("status", "runs/all")[1].splitlines()
-    assert said[0] == "all: interrupted; 1 of 12 trials, 0 of 2 cells tested"
+    assert said[0] == "runs/all: interrupted; 1 of 12 trials, 0 of 2 cells tested"
     assert [line.split()[:3] for line in said if line.startswith(("cam", "has"))] == [
         ["cam-narrow", "interrupted", "1/2"],
         ["has-narrow", "interrupted", "0/2"],
@@ -314,7 +319,7 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
         assert tested == {f"{cell}-t{best}-s{seed}" for seed in (1, 2)}
         assert all(len(json.loads(path.read_text())["evaluations"]) == 1 for path in Path(f"runs/all/{cell}").rglob("test.json"))
     said = launch("status", "runs/all")[1].splitlines()
-    assert said[0] == "all: finished; 12 of 12 trials, 2 of 2 cells tested" and not any("go on with" in line for line in said)
+    assert said[0] == "runs/all: finished; 12 of 12 trials, 2 of 2 cells tested" and not any("go on with" in line for line in said)
     assert [line.split()[2] + " " + line.split()[4] for line in said if line.startswith(("cam", "has"))] == ["2/2 4/4"] * 2
     board = Path("runs/all/leaderboard.md").read_text()
     assert "2 of 2 cells are tested" in board and "(2 seeds)" in board and "<table>" in Path("runs/all/leaderboard.html").read_text()

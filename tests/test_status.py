@@ -64,7 +64,7 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert status.epoch_seconds == pytest.approx(20.5)
     assert status.left == pytest.approx((1 + 3 + 15 * 3) * 20.5 / 2)
     text = shown(held, capsys)
-    assert "crop: running; 1 complete, 2 failed, 2 running, of 20" in text
+    assert f"{held}: running; 1 complete, 2 failed, 2 running, of 20" in text
     assert "best so far: trial 0, train_fullsup/max_box_acc_v2 58.62" in text
     assert "an epoch takes 20s; ETA at most 8m22s" in text
     assert "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4 CPUs and 1 GPUs" in text
@@ -89,7 +89,7 @@ def test_an_interrupted_search_says_how_to_go_on(folder: Path, capsys: pytest.Ca
     for name in ("study.journal", "study.json"):
         os.utime(folder / name, (moment, moment))
     text = shown(folder, capsys)
-    assert "crop: interrupted" in text and "ETA" not in text
+    assert ": interrupted" in text and "ETA" not in text
     assert f"waits: 2 trials interrupted, each goes on from its last checkpoint with: python launch.py resume {folder}" in text
     assert "waits: 15 trials not started; nothing runs" in text
 
