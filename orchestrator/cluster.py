@@ -205,6 +205,7 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # which trials failed, and why, is told by us
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     if address is None:
         _start()
