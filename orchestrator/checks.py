@@ -176,11 +176,16 @@ def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
 
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     study, trial = experiment.study, experiment.trial
-    measured = [metric.name for metric in trial.evaluation.metrics]
+    measured = {metric.name: metric for metric in trial.evaluation.metrics}
     for metric in (objective.split("/")[1] for objective in study.objectives):
         if metric not in measured:
-            hint = plugins.did_you_mean(metric, measured)
+            hint = plugins.did_you_mean(metric, list(measured))
             yield ("study", "objective"), f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}"
+        elif not plugins.build("metric", measured[metric], trial.evaluation.threshold_step).higher_is_better:
+            yield (
+                ("study", "objective"),
+                f"{metric!r} is better when lower, and searches look for high values; choose another, or negate it in its file",
+            )
     if len(study.objectives) > 1 and (study.sampler in ONE_OBJECTIVE or study.scheduler != "none"):
         yield ("study", "objective"), f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}"
     workers, batch = experiment.resources.workers, trial.training.batch_size

@@ -13,6 +13,7 @@ from conftest import TINY, Launch
 from orchestrator import runs
 from orchestrator.experiment import config_hash, load_experiment, load_variants
 from wsol.errors import InputError
+from wsol.metrics import max_box_acc_v2
 
 BAD = """trial:
   method: {name: hass, drop_rate: 2}
@@ -141,6 +142,12 @@ def test_bounds_may_be_other_values_which_move_along_when_ends_are_checked(space
     assert load_experiment(space_file, [*words, between, "method.b2_high=1.0"]).experiment.search["method.b2_low"].bounds
     with pytest.raises(InputError, match=r"0\.9 is not allowed"):
         load_experiment(space_file, words[:2])
+
+
+def test_a_metric_that_is_better_when_lower_is_no_objective(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(max_box_acc_v2.MaxBoxAccV2, "higher_is_better", False)
+    with pytest.raises(InputError, match="study.objective: 'max_box_acc_v2' is better when lower, and searches look for high values"):
+        load_experiment(space_file)
 
 
 def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
