@@ -184,7 +184,7 @@ def _study_problems(experiment: Experiment) -> Iterator[Problem]:
         elif not plugins.build("metric", measured[metric], trial.evaluation.threshold_step).higher_is_better:
             yield (
                 ("study", "objective"),
-                f"{metric!r} is better when lower, and searches look for high values; choose another, or negate it in its file",
+                f"{metric!r} is better when lower, and searches look for high values; choose another",
             )
     if len(study.objectives) > 1 and (study.sampler in ONE_OBJECTIVE or study.scheduler != "none"):
         yield ("study", "objective"), f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}"

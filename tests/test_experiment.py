@@ -146,7 +146,7 @@ def test_bounds_may_be_other_values_which_move_along_when_ends_are_checked(space
 
 def test_a_metric_that_is_better_when_lower_is_no_objective(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(max_box_acc_v2.MaxBoxAccV2, "higher_is_better", False)
-    with pytest.raises(InputError, match="study.objective: 'max_box_acc_v2' is better when lower, and searches look for high values"):
+    with pytest.raises(InputError, match=r"study\.objective: 'max_box_acc_v2' is better when lower, and searches look for high values"):
         load_experiment(space_file)
 
 
