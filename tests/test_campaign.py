@@ -326,6 +326,8 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
     measured, before = list(machines.measured), board
     assert launch(*words)[0] == 0 and machines.measured == measured  # nothing is repeated
     assert Path("runs/all/leaderboard.md").read_text() == before and json.loads(Path("runs/all/campaign.json").read_text())["ended"]
+    code, _, err = launch("report", "runs/all")
+    assert code == 2 and "holds a campaign; give one of its runs, such as runs/all/cam-narrow" in err
     assert launch("compare", "runs/all/cam-narrow", "runs/all/has-narrow", "--split", "train_fullsup")[0] == 0  # cells are ordinary runs
     assert launch("resume", f"runs/all/cam-narrow/seeds/{seeds[0]}")[0] == 0
 
