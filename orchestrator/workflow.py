@@ -250,19 +250,22 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
 
 def _train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
     """The only trial of a study without Ray, in this process and the others of torchrun; only the first has the study and writes."""
+    import torch
+
     from wsol import distributed
     from wsol.training import train
 
-    distributed.barrier()  # the first process has checked the input and made the folder
+    task = study.ask() if study else None
+    if not distributed.sum_over_workers(torch.tensor(int(task is not None))):  # all wait here: the first process has checked the input by now
+        return
     if study is None:
         with contextlib.suppress(Diverged):  # the first process says so
             train(experiment.trial, trial_folder(folder, 0), experiment.study.objectives[0])
         return
-    task = study.ask()
-    if task is not None:
-        console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
-        with interruptible(folder, patient=distributed.world() == 1) as stopped:  # torchrun ends the other processes at once
-            _train_task(study, task, folder, stopped.is_set)
+    assert task is not None  # else the sum were 0
+    console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
+    with interruptible(folder, patient=distributed.world() == 1) as stopped:  # torchrun ends the other processes at once
+        _train_task(study, task, folder, stopped.is_set)
 
 
 def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bool]) -> None:

@@ -133,12 +133,18 @@ def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
 
 
 def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "launch.py"), "train", str(space_file)]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment(), timeout=300, check=False)
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "launch.py")]
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*together, *words], capture_output=True, text=True, env=environment(), timeout=300, check=False)
+
+    done = run("train", str(space_file))
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row["state"] for row in rows("runs/tiny")] == ["complete"]
     assert json.loads(Path("runs/tiny/study.json").read_text())["workers"] == 2
     assert done.stdout.count("winner:") == 1
+    again = run("resume", "runs/tiny")  # no process trains alone
+    assert again.returncode == 0 and "this training is finished" in again.stdout, again.stdout + again.stderr
 
 
 def test_a_scheduler_stops_trials_and_a_finished_search_gets_more(space_file: Path) -> None:
