@@ -142,7 +142,6 @@ def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record],
     config = TrainConfig.model_validate_json(wire["config"], strict=False)
 
     def after_epoch(record: Record) -> None:
-        log(record)
         with watchdog.resting(record["seconds"]):
             place.save(first=distributed.is_main())
             report(record)
@@ -150,7 +149,7 @@ def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record],
     watchdog = Watchdog(place.folder, wire["hang_minutes"], wire["longest_epoch"], distributed.rank())
     try:
         with watchdog, EpochLog(place.folder, config, writes=distributed.is_main()) as log:
-            history = train(config, place.folder, wire["objective"], after_epoch, log.look)
+            history = train(config, place.folder, wire["objective"], after_epoch, log)
     except Exception as error:
         if not isinstance(error, (Diverged, InputError)):
             (place.folder / ERROR).write_text(traceback.format_exc())
@@ -194,7 +193,12 @@ class EpochLog:
         if self.writer is not None:
             self.writer.close()  # type: ignore[no-untyped-call]
 
-    def __call__(self, record: Record) -> None:
+    def __call__(self, method: Method, record: Record) -> None:
+        """Write every value of an epoch, and draw its maps."""
+        self.maps(method, record)
+        self.scalars(record)
+
+    def scalars(self, record: Record) -> None:
         """Write every value of an epoch."""
         if self.writer is not None:
             for name, value in record.items():
@@ -202,7 +206,7 @@ class EpochLog:
                     self.writer.add_scalar(name, value, int(record["epoch"]))  # type: ignore[no-untyped-call]
             self.writer.flush()  # type: ignore[no-untyped-call]
 
-    def look(self, method: Method, record: Record) -> None:
+    def maps(self, method: Method, record: Record) -> None:
         """Draw the maps of an epoch."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 

@@ -278,7 +278,6 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
     worker = f"process {os.getpid()}"
 
     def report(record: dict[str, float]) -> None:
-        log(record)
         study.report(task.number, record)
         if mirror is not None:
             mirror.push_all()
@@ -288,7 +287,7 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
 
     try:
         with progress, EpochLog(task.folder, task.config, writes=True) as log:
-            history = train(task.config, task.folder, task.objective, report, log.look)
+            history = train(task.config, task.folder, task.objective, report, log)
     except (Diverged, InputError) as error:
         study.fail(task.number, str(error), time.perf_counter() - started, worker)
     else:

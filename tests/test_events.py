@@ -114,7 +114,7 @@ def test_scalars_of_an_epoch_lie_between_the_files_of_the_table(tmp_path: Path) 
     task = study.ask()
     assert task is not None
     with EpochLog(task.folder, task.config, writes=True) as log:
-        log(record(1, 50.0))
+        log.scalars(record(1, 50.0))
     study.complete(0, [record(1, 50.0)], 1.0, "here")
     names = [path.name for path in sorted(task.folder.glob("events.*"))]
     assert len(names) == 3 and names[0].endswith("!begin") and names[2].endswith("~end")
@@ -123,7 +123,7 @@ def test_scalars_of_an_epoch_lie_between_the_files_of_the_table(tmp_path: Path) 
 def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path, space_file: Path) -> None:
     config = experiment().trial.model_copy(update={"training": experiment().trial.training.model_copy(update={"epochs": 2})})
     with EpochLog(tmp_path / "with", config, writes=True) as log:
-        history = training.train(config, tmp_path / "with", "train_fullsup/max_box_acc_v2", log, log.look)
+        history = training.train(config, tmp_path / "with", "train_fullsup/max_box_acc_v2", look=log)
     events = EventAccumulator(str(tmp_path / "with")).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "train/loss/classification", "train/lr", "train/images_per_second", "train_fullsup/max_box_acc_v2"} <= scalars

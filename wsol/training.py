@@ -4,8 +4,8 @@ for every epoch                        on all workers:
     for every batch                    a share of the global batch
         method(batch, progress)        -> named loss terms -> sum -> step
     evaluate on train_fullsup          a share of the images, exact sums
+    look(method, record)               rank 0: a curve has no gap, whenever the process dies
     checkpoint                         rank 0: the latest and the best
-    look(method, record)               rank 0, between two epochs
     report(record)                     equal records on all workers
 """
 
@@ -51,8 +51,9 @@ def train(
         config: what to train.
         folder: keeps the checkpoints; the same one on all workers.
         objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint, unless `training.checkpoint` wants the last.
-        report: called on every worker after every epoch.
-        look: called before it on the first worker, with what was trained; must change nothing.
+        report: called on every worker after every epoch, when its checkpoint is safe.
+        look: called before the checkpoint on the first worker, with what was trained; must change nothing. An epoch that a killed process did
+            not save is trained again and looked at again.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -84,8 +85,8 @@ def train(
         record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
         if distributed.is_main():
-            checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
             look(method, record)
+            checkpoints.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, record, best=best)
         report(record)
     if distributed.is_main():
         checkpoints.drop_latest()
