@@ -104,10 +104,10 @@ def effort(searches: Sequence[Search], objective: str, maximize: bool) -> Figure
     palette = ("var(--best)", "var(--complete)", "var(--running)", "var(--pruned)", "var(--failed)")
     colors = dict(zip(ways, itertools.cycle(palette), strict=False))
     for line in lines:
-        line["line"] = {"color": colors[line.pop("way")], "width": 2.5 if line["name"] == searches[0].name else 1.5, "shape": "hv"}
+        line["line"] = {"color": colors[line.pop("way")], "width": 2.5 if line is lines[0] else 1.5, "shape": "hv"}
     largest = max(max(line["x"]) for line in lines)
     layout = {"xaxis": _whole("epochs trained", largest), "yaxis": {"title": {"text": objective}}, "height": 340}
-    caption = f"The best complete trial so far, by the epochs of all trials that had ended, stopped and failed ones too; {', '.join(ways)}."
+    caption = "The best complete trial so far, by the epochs of all trials that had ended, stopped and failed ones too."
     return Figure("effort", "Best value by epochs trained", caption, {"data": lines, "layout": layout})
 
 
@@ -221,8 +221,9 @@ def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spe
         if best is not None:
             epochs.append(spent)
             values.append(best)
-    text = [f"{search.name}, {search.way}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
-    spec: Spec = {"type": "scatter", "mode": "lines", "name": search.name, "x": epochs, "y": values, "text": text, "hoverinfo": "text"}
+    name = f"{search.name} ({search.way})"
+    text = [f"{name}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
+    spec: Spec = {"type": "scatter", "mode": "lines", "name": name, "x": epochs, "y": values, "text": text, "hoverinfo": "text"}
     return {**spec, "way": search.way}
 
 

@@ -478,8 +478,7 @@ def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> Non
     figure = figures.effort([one, two], "loss", True)
     assert figure is not None
     lines = {line["name"]: (line["x"], line["y"]) for line in figure.spec["data"]}
-    assert lines == {"a": ([6, 7, 11], [3.0, 3.0, 5.0]), "b": ([4], [4.0])}
-    assert "tpe + asha, random" in figure.caption
+    assert lines == {"a (tpe + asha)": ([6, 7, 11], [3.0, 3.0, 5.0]), "b (random)": ([4], [4.0])}
     assert figures.effort([one], "loss", True) is not None and figures.effort([two], "loss", True) is None
 
 
@@ -488,7 +487,7 @@ def test_searches_beside_are_drawn_and_others_are_refused(finished: Path, tmp_pa
     complete_trial(study, 60.0)
     page = write_report(finished, [tmp_path / "other"]).read_text()
     check_figures(page)
-    assert "Best value by epochs trained" in page and "other, random" in page
+    assert "Best value by epochs trained" in page and "other (random)" in page
     make_run(tmp_path / "elsewhere", objective="train_fullsup/pxap")
     with pytest.raises(InputError, match="only one objective can be compared"):
         write_report(finished, [tmp_path / "elsewhere"])
