@@ -41,7 +41,7 @@ def test_the_page_works(page: Path, tmp_path: Path, width: int, dark: bool) -> N
     seen = browser.visit(page, LOOK, width=width, dark=dark, ready=READY)
     assert seen.errors == []
     assert [address for address in seen.requests if not address.startswith(("data:", "blob:"))] == [page.as_uri()]
-    assert len(seen.value["figures"]) == 13
+    assert len(seen.value["figures"]) == 14
     assert [figure for figure, marks in seen.value["figures"].items() if marks == 0] == ["plot-parallel"]  # drawn by WebGL
     assert seen.value["overflow"] <= 0 and seen.value["wide"] == 0
     assert seen.value["shown"] == 2 and seen.value["after"] == "Misses"
