@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator import cluster, final, runs
+from orchestrator import cluster, final, provenance, runs
 from orchestrator.campaign import FILE, CampaignCell, Planned, Reruns, described, is_campaign_folder, load_campaign
 from orchestrator.campaign_forecast import forecast_end, forecast_table, measure_cost, measured, need
 from orchestrator.campaign_progress import CampaignProgress
@@ -90,7 +90,7 @@ def _begin(folder: Path, planned: Planned, address: str | None) -> None:
         runs.write_experiment(folder / cell.name, cell.experiment, f"A cell of {planned.source}. From {cell.loaded.source}.")
     cells = [{key: getattr(cell, key) for key in ("name", "method", "backbone", "dataset", "after")} for cell in planned.cells]
     command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = {"started": runs.now(), "ended": None, "command": command, "git": runs.git(), "versions": runs.versions()}
+    facts = {"started": runs.now(), "ended": None, "command": command, "git": provenance.git(), "versions": provenance.versions()}
     write_text(folder / FILE, json.dumps({"name": planned.name, "source": planned.source, "cells": cells, **planned.identity(), **facts}, indent=1))
 
 

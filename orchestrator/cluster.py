@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator import runs
+from orchestrator import provenance
 from orchestrator.experiment import ResourcesConfig
 from wsol.errors import InputError
 
@@ -300,8 +300,8 @@ def _answer(call: Any) -> Any:
 
 
 def _require_same_versions() -> None:
-    here = runs.versions()
-    answers = on_every_node(runs.versions)
+    here = provenance.versions()
+    answers = on_every_node(provenance.versions)
     problems = [problem for node, there in answers.items() if (problem := differences(node, here, there))]
     if problems:
         raise InputError("versions differ between this process and the cluster's nodes:\n" + "\n".join(problems))

@@ -17,7 +17,7 @@ from rich.console import Console
 from orchestrator import cluster
 from orchestrator.cluster_file import check_file
 from orchestrator.findings import Finding, show
-from orchestrator.runs import versions
+from orchestrator.provenance import versions
 from orchestrator.storage import probe
 
 FREE_GB = 20  # of disk: a checkpoint of a search and the object store want room

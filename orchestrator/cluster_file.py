@@ -16,7 +16,7 @@ import yaml
 from orchestrator import manifest
 from orchestrator.cluster import HEAD, largest
 from orchestrator.findings import Finding
-from orchestrator.runs import versions
+from orchestrator.provenance import versions
 from orchestrator.shipped import shipped
 from wsol.errors import InputError
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.cluster import MAXIMUM
 from orchestrator.findings import Finding
-from orchestrator.runs import versions
+from orchestrator.provenance import versions
 from wsol.plugins import did_you_mean
 
 FIELDS = {

@@ -212,6 +212,8 @@ def _commands(summary: Summary) -> list[tuple[str, str]]:
     steps = [("python launch.py resume " + run, "continue it")] if summary.state == "interrupted" else []
     if commit:
         steps.append((f"git checkout {commit}", "the code that ran"))
+        if (home / "code.diff").is_file():
+            steps.append((f"git apply {run}/code.diff", "with what was changed since that commit"))
     if summary.info.get("command"):
         steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
     if (home / "best.yaml").is_file() and not summary.is_single:

@@ -1,6 +1,7 @@
 """The run folder: what is written where, so that a search can be resumed, reported and repeated from the folder alone.
 
 experiment.yaml  study.json  study.journal    what was asked for, with what; the trials
+packages.txt     code.diff                    what was installed; what was changed since the commit, if anything
 trials/0000/     config.yaml, checkpoints, TensorBoard events
 trials.csv       best.yaml                    the trials as a table; the winner as a file for `train`
 best/            config.yaml, weights.pt, result.json, pictures
@@ -13,18 +14,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from orchestrator import provenance
 from orchestrator.experiment import Experiment, Loaded, parse_experiment
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -32,10 +30,8 @@ from wsol.files import write_text
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-headless", "opencv-python", "pydantic")
 FORMAT = 1
 """Of run folders; raise it when an older program can not go on with a newer folder, or the other way round."""
-COMMIT = "WSOL_COMMIT"  # what `git()` returned where the job was submitted
 
 
 def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +50,7 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
     experiment = loaded.experiment
     folder.mkdir(parents=True, exist_ok=True)
     write_experiment(folder, experiment, f"The experiment of this run, complete. From {loaded.source}.")
+    provenance.write_provenance(folder)
     return {
         "format": FORMAT,
         "study_name": folder.resolve().name,
@@ -70,8 +67,8 @@ def create(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> di
         "started": now(),
         "ended": None,
         "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "git": git(),
-        "versions": versions(),
+        "git": provenance.git(),
+        "versions": provenance.versions(),
         **facts,
     }
 
@@ -175,32 +172,6 @@ def record_test(folder: Path, entry: dict[str, Any]) -> None:
     write_text(folder / "test.json", json.dumps({"evaluations": [*tested(folder), entry]}, indent=1))
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on, and of Python."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def now() -> str:
     """The time as recorded everywhere: UTC, ISO, seconds."""
     return datetime.now(tz=UTC).isoformat(timespec="seconds")
-
-
-def git() -> dict[str, Any] | None:
-    """Commit of this code and whether it was changed since, or None outside a checkout; a job's environment holds it."""
-    if COMMIT in os.environ:
-        recorded: dict[str, Any] | None = json.loads(os.environ[COMMIT])
-        return recorded
-    try:
-        run = [
-            subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": run[0], "dirty": bool(run[1])}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import shlex
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator import cluster, runs
+from orchestrator import cluster, provenance
 from wsol.errors import InputError, RunFailed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +88,7 @@ def runtime_environment() -> dict[str, Any]:
     """
     if not (ROOT / "pyproject.toml").is_file():
         raise InputError(f"submit: the code of a checkout travels with the job, and {ROOT} is none; run it from a clone of the repository")
-    variables = {"PYTHONUNBUFFERED": "1", runs.COMMIT: json.dumps(runs.git())}
+    variables = {"PYTHONUNBUFFERED": "1", **provenance.for_a_job()}
     return {"working_dir": str(ROOT), "excludes": EXCLUDES, "env_vars": variables}
 
 

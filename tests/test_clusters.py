@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import cluster, runs
+from orchestrator import cluster, provenance
 from orchestrator.cluster_file import check_file, prepare
 from orchestrator.submit import ROOT, entrypoint, runtime_environment
 from wsol.errors import InputError
@@ -298,7 +298,7 @@ def test_a_job_works_in_the_storage_with_the_code_of_its_copy(words: list[str], 
 def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
     environment = runtime_environment()
     assert Path(environment["working_dir"]) == ROOT and {"/data", "/runs", "/.venv", "/.git"} <= set(environment["excludes"])
-    assert json.loads(environment["env_vars"][runs.COMMIT]) == runs.git()
+    assert json.loads(environment["env_vars"][provenance.COMMIT]) == {"git": provenance.git(), "changes": provenance.changes()}
     outside = tmp_path / "mine.yaml"
     outside.write_text("")
     with pytest.raises(InputError, match="lies outside of"):
@@ -307,10 +307,10 @@ def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
 
 
 def test_a_job_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(runs.COMMIT, '{"commit": "abc", "dirty": false}')
-    assert runs.git() == {"commit": "abc", "dirty": False}
-    monkeypatch.setenv(runs.COMMIT, "null")
-    assert runs.git() is None
+    monkeypatch.setenv(provenance.COMMIT, '{"git": {"commit": "abc", "dirty": true}, "changes": "+ x"}')
+    assert provenance.git() == {"commit": "abc", "dirty": True} and provenance.changes() == "+ x"
+    monkeypatch.setenv(provenance.COMMIT, '{"git": null, "changes": ""}')
+    assert provenance.git() is None and provenance.changes() == ""
 
 
 def test_the_verb_prints_a_table_and_exits_with_2(tmp_path: Path) -> None:

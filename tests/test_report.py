@@ -193,6 +193,12 @@ def test_every_figure_says_which_trials_it_shows(finished: Path) -> None:
     assert "1 parameter that only some trials have is left out" in page
 
 
+def test_changed_code_is_a_step_of_its_own(finished: Path) -> None:
+    assert "git apply" not in page_of(finished)
+    (finished / "code.diff").write_text("+ x")
+    assert f"git apply {finished.parent.name}/{finished.name}/code.diff" in page_of(finished)
+
+
 def test_a_copied_folder_gives_the_same_page(finished: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "copy"
     shutil.copytree(finished, copy)
