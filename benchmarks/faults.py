@@ -216,12 +216,12 @@ def soak(count: int) -> None:
     first, last = (sum(part) / block for part in (around[:block], around[-block:]))
     print(f"{len(trials)} trials, {sum(trial.state == TrialState.COMPLETE for trial in trials)} complete")
     print(f"seconds around a trial: {first:.3f} in the first {block}, {last:.3f} in the last: {last / first:.2f}x")
-    samples = sorted((ended, size) for ended, size in memory.items() if size)
-    early = next(size for ended, size in samples if ended >= min(10, count // 2))
-    print(f"memory of the launcher: {early:.0f} MB after 10 trials, {samples[-1][1]:.0f} MB at the end: {samples[-1][1] - early:+.0f} MB")
-    tell(
-        Row(f"launcher's memory after {count} trials", f"{samples[-1][1]:.0f} MB", f"after 10: {early:.0f} MB", samples[-1][1] - early, "<= 50", "MB")
-    )
+    samples = sorted((ended, size) for ended, size in memory.items() if size and ended < count)  # behind the last one the winner is measured
+    marks = [next((ended, size) for ended, size in samples if ended >= mark) for mark in (min(10, count // 2), count // 3, 2 * count // 3)]
+    shown = ", ".join(f"{size:.0f} MB after {ended}" for ended, size in (*marks, samples[-1]))
+    early, late = marks[0][1], samples[-1][1]
+    print(f"memory of the launcher: {shown} trials: {late - early:+.0f} MB")
+    tell(Row(f"launcher's memory, {count} trials", f"{late:.0f} MB", f"after 10: {early:.0f} MB", late - early, "<= 50", "MB"))
     tell(Row(f"time around the last {block} of {count} trials", f"{last:.2f} s", f"first {block}: {first:.2f} s", last / first, "<= 1.5"))
 
 
