@@ -262,6 +262,11 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         if counted and (node := (trial.last_result or {}).get("node")):
             self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
 
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's running means of every metric of every trial are never asked for: over hundreds of trials they were most of what grew."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
     def _look_for_dead_nodes(self, alive: set[str]) -> None:
         for trial, node, _ in self._suspects:
             if node not in alive:
