@@ -32,7 +32,7 @@ def git() -> dict[str, Any] | None:
     if COMMIT in os.environ:
         recorded: dict[str, Any] = json.loads(os.environ[COMMIT])
         return recorded["git"]  # type: ignore[no-any-return]
-    commit = _git("rev-parse", "HEAD") if _git("rev-parse", "--show-toplevel") == str(ROOT) else None  # not of a checkout that holds our environment
+    commit = _git("rev-parse", "HEAD") if _is_checkout() else None
     return None if commit is None else {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
 
 
@@ -40,7 +40,7 @@ def changes() -> str:
     """A patch from the commit to the code as it is, with new text files that git does not ignore; empty outside a checkout."""
     if COMMIT in os.environ:
         return str(json.loads(os.environ[COMMIT])["changes"])
-    if git() is None:
+    if not _is_checkout():
         return ""
     new = [path for path in (_git("ls-files", "--others", "--exclude-standard") or "").splitlines() if (ROOT / path).stat().st_size <= LARGEST]
     parts = [_git("diff", "HEAD"), *(_git("diff", "--no-index", "--", os.devnull, path) for path in new)]
@@ -69,6 +69,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _is_checkout() -> bool:
+    """Whether the code lies in a checkout of its own, not in an environment inside of somebody's."""
+    return _git("rev-parse", "--show-toplevel") == str(ROOT)
 
 
 def _git(*words: str) -> str | None:

@@ -168,8 +168,9 @@ def read_summary(folder: Path) -> Summary:
         InputError: the folder holds neither `study.json` nor `study.journal`, or it holds a campaign.
     """
     journal, notes = folder / "study.journal", list[str]()
-    if cells := sorted(path.parent.name for path in folder.glob("*/experiment.yaml") if (folder / "campaign.json").is_file()):
-        raise InputError(f"{folder}: holds a campaign; give one of its runs, such as {folder / cells[0]}; all together are in leaderboard.html")
+    if (folder / "campaign.json").is_file():
+        cell = min(path.parent for path in folder.glob("*/experiment.yaml"))
+        raise InputError(f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in leaderboard.html")
     if not journal.is_file() and not (folder / "study.json").is_file():
         raise InputError(f"{folder}: no search here: neither study.json nor study.journal exists. Give the folder of one run, such as runs/NAME.")
     info = _read_json(folder / "study.json", dict, notes)
