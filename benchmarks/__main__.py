@@ -1,11 +1,12 @@
-"""All ratios in one table: each benchmark in a process of its own, one after the other, with settings of minutes on two CPU cores.
+"""All ratios in one table: each benchmark in a process of its own, one after the other, with settings of minutes on two
+CPU cores.
 
     python -m benchmarks                        all of them
     python -m benchmarks loader startup         some of them
     python -m benchmarks --write RESULTS.md     the table into a file as well
 
-What the benchmarks print themselves goes by while they run. Every row compares two things that were measured in one run, side by side; machines that
-do other work at the same time give other seconds, and often other ratios.
+What the benchmarks print themselves goes by while they run. Every row compares two things that were measured in one
+run, side by side; machines that do other work at the same time give other seconds, and often other ratios.
 """
 
 from __future__ import annotations
@@ -76,20 +77,38 @@ def run(name: str) -> tuple[list[Row], int]:
 def table(rows: list[Row]) -> str:
     """As Markdown."""
     lines = [("what", "ours", "beside", "found", "target", "met"), ("---", "---:", "---:", "---:", "---:", "---")]
-    lines += [(row.what, row.ours, row.beside, f"{row.found:.3g} {row.unit}".replace(" x", "x"), row.target, SIGNS[row.is_met]) for row in rows]
+    lines += [
+        (
+            row.what,
+            row.ours,
+            row.beside,
+            f"{row.found:.3g} {row.unit}".replace(" x", "x"),
+            row.target,
+            SIGNS[row.is_met],
+        )
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("| " + " | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
 
 
 def machine() -> str:
     """Where, when and with what."""
     import torch
 
-    processor = next((line.partition(":")[2].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    processor = next(
+        (line.partition(":")[2].strip() for line in lines_of("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     when = datetime.now(UTC).strftime("%Y-%m-%d")
-    return f"{when}; {len(os.sched_getaffinity(0))} cores of {processor}, {gpu}; Python {platform.python_version()}, {versions}"
+    return (
+        f"{when}; {len(os.sched_getaffinity(0))} cores of {processor}, {gpu}; Python {platform.python_version()},"
+        f" {versions}"
+    )
 
 
 def lines_of(path: str) -> list[str]:

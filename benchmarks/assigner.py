@@ -1,10 +1,11 @@
-"""How long DA-WSOL takes to cluster the cells of an image: this package against the released way, on the same features, in the same run.
+"""How long DA-WSOL takes to cluster the cells of an image: this package against the released way, on the same features,
+in the same run.
 
     python -m benchmarks.assigner [--images 32] [--device cuda]
 
-The released code calls scikit-learn's KMeans for each image on the host: 3 clusters, given centres, one start, defaults else. Timed are its
-fits alone, without the copy of the features to the host, against the whole assigner of a batch: starts, clusters, and the update of the
-anchors. Both have one thread of the host. Labels must be the same.
+The released code calls scikit-learn's KMeans for each image on the host: 3 clusters, given centres, one start, defaults
+else. Timed are its fits alone, without the copy of the features to the host, against the whole assigner of a batch:
+starts, clusters, and the update of the anchors. Both have one thread of the host. Labels must be the same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from wsol.ops import anchors
 CLASSES = 200
 ROUNDS = 5
 SIZES = ((2048, 28), (1024, 28), (2048, 14), (1280, 8))
-"""Channels and cells in a row of feature maps: ResNet-50 with stride 8, Inception, ResNet-50 with stride 16, EfficientNet-Lite0 at 128 pixels."""
+"""Channels and cells in a row of feature maps: ResNet-50 with stride 8, Inception, ResNet-50 with stride 16,
+EfficientNet-Lite0 at 128 pixels."""
 
 ROW = "{:<16} {:>6} {:>10} {:>13} {:>8} {:>7}  {}"
 
@@ -41,14 +43,23 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     threadpool_limits(1)
-    print(f"milliseconds per image, fastest of {ROUNDS} rounds; this package on {options.device}, scikit-learn on the host")
+    print(
+        f"milliseconds per image, fastest of {ROUNDS} rounds; this package on {options.device}, scikit-learn on the"
+        " host"
+    )
     print(ROW.format("features", "images", "iterations", "scikit-learn", "ours", "ratio", "labels"))
     for channels, side in SIZES:
-        print(ROW.format(f"{channels}x{side}x{side}", options.images, *compare(channels, side, options.images, options.device)), flush=True)
+        print(
+            ROW.format(
+                f"{channels}x{side}x{side}", options.images, *compare(channels, side, options.images, options.device)
+            ),
+            flush=True,
+        )
 
 
 def compare(channels: int, side: int, images: int, device: str) -> tuple[str, ...]:
-    """One row: iterations, both times, their ratio, and whether all labels are equal. Each round meets the anchors that the last one left."""
+    """One row: iterations, both times, their ratio, and whether all labels are equal. Each round meets the anchors that
+    the last one left."""
     method, labels = make_method(channels).to(device), torch.arange(images, device=device) % CLASSES
     theirs, ours, differing, iterations = float("inf"), float("inf"), 0, 0
     for _ in range(ROUNDS):
@@ -60,12 +71,20 @@ def compare(channels: int, side: int, images: int, device: str) -> tuple[str, ..
         middle = time.perf_counter()
         clusters = method.split(cells, [labels])[0].cpu()
         ours, theirs = min(ours, time.perf_counter() - middle), min(theirs, middle - begin)
-        differing += sum(int((torch.from_numpy(fit.labels_) != found).sum()) for fit, found in zip(fits, clusters, strict=True))
+        differing += sum(
+            int((torch.from_numpy(fit.labels_) != found).sum()) for fit, found in zip(fits, clusters, strict=True)
+        )
         iterations += sum(fit.n_iter_ for fit in fits)
     equal = "equal" if differing == 0 else f"DIFFERENT: {differing} of {ROUNDS * images * side**2}"
     times = f"{1000 * ours / images:.2f} ms", f"scikit-learn: {1000 * theirs / images:.2f} ms"
     tell(Row(f"assigner, {channels}x{side}x{side}, {device}", *times, theirs / ours, ">= 50"))
-    return f"{iterations / images / ROUNDS:.1f}", f"{1000 * theirs / images:.3f}", f"{1000 * ours / images:.3f}", f"{theirs / ours:.1f}x", equal
+    return (
+        f"{iterations / images / ROUNDS:.1f}",
+        f"{1000 * theirs / images:.3f}",
+        f"{1000 * ours / images:.3f}",
+        f"{theirs / ours:.1f}x",
+        equal,
+    )
 
 
 def make_method(channels: int) -> da_wsol.DomainAdaptation:
@@ -75,7 +94,8 @@ def make_method(channels: int) -> da_wsol.DomainAdaptation:
 
 
 def make_features(images: int, channels: int, side: int) -> Tensor:
-    """Feature maps behind a ReLU, channels last as in training, with a blob of one kind of cells and an edge of another."""
+    """Feature maps behind a ReLU, channels last as in training, with a blob of one kind of cells and an edge of
+    another."""
     kinds = torch.randn(images, 3, channels)
     y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
     blob, part = torch.exp(-4 * (x**2 + y**2)), torch.exp(-20 * ((x - 0.2) ** 2 + y**2))

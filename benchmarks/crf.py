@@ -1,11 +1,13 @@
-"""What the CRF of F-CAM costs: the permutohedral lattice against the exact sum over all pairs of pixels, in the same run.
+"""What the CRF of F-CAM costs: the permutohedral lattice against the exact sum over all pairs of pixels, in the same
+run.
 
     python -m benchmarks.crf                 one image
     python -m benchmarks.crf --images 8
 
-Images have the spectrum of photographs and random phases. `error` is the distance to the exact sums, in the length of the exact ones;
-`mass` the ratio of both energies; `cosine` that of the gradients with respect to the difference of a pixel's two scores, which is what trains;
-`ratio` how many times longer the exact sums take. Memory is what the process grew by, at most, while it filtered for the first time.
+Images have the spectrum of photographs and random phases. `error` is the distance to the exact sums, in the length of
+the exact ones; `mass` the ratio of both energies; `cosine` that of the gradients with respect to the difference of a
+pixel's two scores, which is what trains; `ratio` how many times longer the exact sums take. Memory is what the process
+grew by, at most, while it filtered for the first time.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def main() -> None:
     """Print two rows for each size: the exact filter where it is feasible, and the lattice."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1, help="images per row")
-    parser.add_argument("--largest-exact", type=int, default=112, help="largest side with exact sums; at 224 an image takes seconds")
+    parser.add_argument(
+        "--largest-exact", type=int, default=112, help="largest side with exact sums; at 224 an image takes seconds"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     for filtered in FILTERS.values():
@@ -98,7 +102,8 @@ def inputs(side: int, images: int) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def watched_memory() -> Iterator[list[float]]:
-    """MiB by which this process has grown since the start, read every millisecond; the list is complete behind the block."""
+    """MiB by which this process has grown since the start, read every millisecond; the list is complete behind the
+    block."""
     done, start = threading.Event(), resident()
     grown = [0.0]
 

@@ -1,12 +1,14 @@
-"""How long box metrics take: this package against the published evaluator's loop, on the same score maps, in the same run.
+"""How long box metrics take: this package against the published evaluator's loop, on the same score maps, in the same
+run.
 
     python -m benchmarks.evaluation                      random maps of 7x7, 14x14 and 28x28 cells
     python -m benchmarks.evaluation --maps DIR           raw maps (h, w) from .npy files
 
-The published loop thresholds the map 1000 times, follows all contours with OpenCV, takes their bounding boxes and, again for every
-threshold, the row maxima of the whole matrix of overlaps (Choe et al., CVPR 2020; rebuilt here from the description of the protocol).
-`tidied` is the same loop with these maxima taken once, the fastest that following contours can be. All start at the normalised map on the
-224x224 grid and end at the counts of every threshold, which must be equal. Both loops have one thread.
+The published loop thresholds the map 1000 times, follows all contours with OpenCV, takes their bounding boxes and,
+again for every threshold, the row maxima of the whole matrix of overlaps (Choe et al., CVPR 2020; rebuilt here from the
+description of the protocol). `tidied` is the same loop with these maxima taken once, the fastest that following
+contours can be. All start at the normalised map on the 224x224 grid and end at the counts of every threshold, which
+must be equal. Both loops have one thread.
 """
 
 from __future__ import annotations
@@ -47,7 +49,11 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    kinds = {"files": stored(options.maps, options.images)} if options.maps else {f"{n}x{n}": random_maps(n, options.images) for n in (7, 14, 28)}
+    kinds = (
+        {"files": stored(options.maps, options.images)}
+        if options.maps
+        else {f"{n}x{n}": random_maps(n, options.images) for n in (7, 14, 28)}
+    )
     print(f"milliseconds per image, fastest of {ROUNDS} rounds; peak memory before {peak_memory():.0f} MiB")
     head = (
         "maps",
@@ -65,7 +71,10 @@ def main() -> None:
     print(ROW.format(*head))
     for kind, raw_maps in kinds.items():
         for name in ("max_box_acc_v2", "max_box_acc", "both"):
-            print(ROW.format(kind, name, len(raw_maps), *compare(prepared(raw_maps), name, options.threads, kind)), flush=True)
+            print(
+                ROW.format(kind, name, len(raw_maps), *compare(prepared(raw_maps), name, options.threads, kind)),
+                flush=True,
+            )
     print(f"peak memory after {peak_memory():.0f} MiB")
 
 
@@ -97,7 +106,8 @@ def prepared(raw_maps: Sequence[np.ndarray]) -> Callable[[], list[Sample]]:
 
 
 def compare(fresh: Callable[[], list[Sample]], name: str, threads: int, kind: str) -> tuple[str, ...]:
-    """Times and ratios of one row: all ways in turn, the fastest round of each; threads get more images, to have something to share."""
+    """Times and ratios of one row: all ways in turn, the fastest round of each; threads get more images, to have
+    something to share."""
     images = len(fresh())
     ways: dict[str, Callable[[list[Sample]], np.ndarray]] = {
         "published": lambda samples: loop_counts(samples, name, published_maxima),
@@ -116,8 +126,24 @@ def compare(fresh: Callable[[], list[Sample]], name: str, threads: int, kind: st
     alone, loop = (1000 * seconds[way] for way in ("ours", "published"))
     one, many = (1000 * seconds[way] for way in ("many", "threaded"))
     if name == "max_box_acc_v2":
-        tell(Row(f"{name}, {kind} cells", f"{alone:.1f} ms a map", f"published loop: {loop:.0f} ms", loop / alone, ">= 20"))
-        tell(Row(f"{name}, {kind} cells, {threads} threads", f"{many:.2f} ms a map", f"1 thread: {one:.2f} ms", one / many, ">= 1.7"))
+        tell(
+            Row(
+                f"{name}, {kind} cells",
+                f"{alone:.1f} ms a map",
+                f"published loop: {loop:.0f} ms",
+                loop / alone,
+                ">= 20",
+            )
+        )
+        tell(
+            Row(
+                f"{name}, {kind} cells, {threads} threads",
+                f"{many:.2f} ms a map",
+                f"1 thread: {one:.2f} ms",
+                one / many,
+                ">= 1.7",
+            )
+        )
     equal = all(np.array_equal(found, counts["published"]) for found in counts.values())
     times = (f"{1000 * seconds[way]:.2f}" for way in ("published", "tidied", "ours", "threaded"))
     ratios = (("published", "ours"), ("tidied", "ours"), ("many", "threaded"))
@@ -186,7 +212,9 @@ def boxes_at(pixels: np.ndarray, threshold: float, largest_only: bool) -> list[t
     contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return [(0, 0, 0, 0)]
-    rectangles = [cv2.boundingRect(contour) for contour in ([max(contours, key=cv2.contourArea)] if largest_only else contours)]
+    rectangles = [
+        cv2.boundingRect(contour) for contour in ([max(contours, key=cv2.contourArea)] if largest_only else contours)
+    ]
     return [(x, y, min(x + width, SIDE - 1), min(y + height, SIDE - 1)) for x, y, width, height in rectangles]
 
 

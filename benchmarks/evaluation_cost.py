@@ -1,9 +1,11 @@
-"""What evaluation costs beside the network: a whole evaluation against the forward passes alone, on the same images, in the same run.
+"""What evaluation costs beside the network: a whole evaluation against the forward passes alone, on the same images, in
+the same run.
 
     python -m benchmarks.evaluation_cost [--backbone resnet50] [--images 64] [--image-size 224]
 
-The evaluation resizes, normalises, finds all boxes and counts every box metric; `with intervals` counts 1000 bootstrap replicates too, as
-after training. The two are timed in turn, three times; the fastest of each counts. Peak memory is that of the process so far.
+The evaluation resizes, normalises, finds all boxes and counts every box metric; `with intervals` counts 1000 bootstrap
+replicates too, as after training. The two are timed in turn, three times; the fastest of each counts. Peak memory is
+that of the process so far.
 """
 
 from __future__ import annotations
@@ -34,7 +36,14 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        data = {"name": "synthetic", "root": root, "classes": 4, "fullsup_images": options.images // 4, "train_images": 1, "test_images": 1}
+        data = {
+            "name": "synthetic",
+            "root": root,
+            "classes": 4,
+            "fullsup_images": options.images // 4,
+            "train_images": 1,
+            "test_images": 1,
+        }
         config = TrainConfig.model_validate(
             {
                 "method": {"name": "cam"},
@@ -42,7 +51,9 @@ def main() -> None:
                 "data": {**data, "image_size": options.image_size, "resize_size": options.image_size},
             }
         )
-        compare(config, EvaluationConfig.model_validate({"metrics": [{"name": name} for name in METRICS], "batch_size": 16}))
+        compare(
+            config, EvaluationConfig.model_validate({"metrics": [{"name": name} for name in METRICS], "batch_size": 16})
+        )
 
 
 def compare(config: TrainConfig, evaluation: EvaluationConfig) -> None:
@@ -66,7 +77,9 @@ def compare(config: TrainConfig, evaluation: EvaluationConfig) -> None:
     for name, value in seconds.items():
         print(f"{name:<16} {1000 * value / len(images):8.2f} ms an image   {value / seconds['forward passes']:.3f} x")
     own, network = (1000 * seconds[name] / len(images) for name in ("evaluation", "forward passes"))
-    tell(Row("a whole evaluation", f"{own:.1f} ms an image", f"forward passes: {network:.1f}", own / network, "<= 1.15"))
+    tell(
+        Row("a whole evaluation", f"{own:.1f} ms an image", f"forward passes: {network:.1f}", own / network, "<= 1.15")
+    )
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

@@ -1,11 +1,14 @@
-"""How long post-hoc maps take: five extractors at four blocks from one pass, against one extractor and block at a time with hooks, as published.
+"""How long post-hoc maps take: five extractors at four blocks from one pass, against one extractor and block at a time
+with hooks, as published.
 
     python -m benchmarks.extractors                                     ResNet-50 at the ends of its four stages
-    python -m benchmarks.extractors --backbone efficientnet_lite0 --blocks mbconv4 mbconv10 mbconv15 top --image-size 128
+    python -m benchmarks.extractors --backbone efficientnet_lite0 --blocks mbconv4 mbconv10 mbconv15 top --image-size
+    128
 
-The published way is `benchmarks/reference_extractors.py`. Both make the same maps of the same images with the same random weights, scaled to [0, 1]
-and compared; Grad-CAM++ divides by differences that cancel, so its last column is larger. Memory is the peak beyond network and images, as in
-`benchmarks/training.py`: on a CPU that of a fresh process (Linux only).
+The published way is `benchmarks/reference_extractors.py`. Both make the same maps of the same images with the same
+random weights, scaled to [0, 1] and compared; Grad-CAM++ divides by differences that cancel, so its last column is
+larger. Memory is the peak beyond network and images, as in `benchmarks/training.py`: on a CPU that of a fresh process
+(Linux only).
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ def main() -> None:
     if options.child:
         print(memory(ways(cells_of(options.only), options)[options.child]))
         return
-    print(f"{device()}, {options.images} images of {options.image_size} pixels, {options.backbone} with stride {options.stride}, one batch")
+    print(
+        f"{device()}, {options.images} images of {options.image_size} pixels, {options.backbone} with stride"
+        f" {options.stride}, one batch"
+    )
     print(ROW.format("extractor", "block", "ms an image", "published", "ratio", "MiB", "published", "difference"))
     for name in NAMES:
         block = options.blocks[-2]
@@ -80,13 +86,28 @@ def compare(words: list[str], options: argparse.Namespace) -> tuple[str, ...]:
     for _ in range(options.runs):
         for kind, run in work.items():
             seconds[kind] = min(seconds[kind], timed(run))
-    difference = max(float((scaled(made["ours"][cell]) - scaled(maps)).abs().max()) for cell, maps in made["published"].items())
+    difference = max(
+        float((scaled(made["ours"][cell]) - scaled(maps)).abs().max()) for cell, maps in made["published"].items()
+    )
     used = [memory(work[kind]) if device().type == "cuda" else memory_of_child(kind, words) for kind in work]
     times = [f"{1000 * seconds[kind] / options.images:.1f}" for kind in work]
     if len(words) > 1:
         what = f"{len(words)} post-hoc maps of an image"
-        tell(Row(what, f"{times[0]} ms", f"one at a time, hooks: {times[1]} ms", seconds["published"] / seconds["ours"], ">= 4"))
-    return *times, f"{seconds['published'] / seconds['ours']:.1f}x", *(f"{mib:.0f}" for mib in used), f"{difference:.1e}"
+        tell(
+            Row(
+                what,
+                f"{times[0]} ms",
+                f"one at a time, hooks: {times[1]} ms",
+                seconds["published"] / seconds["ours"],
+                ">= 4",
+            )
+        )
+    return (
+        *times,
+        f"{seconds['published'] / seconds['ours']:.1f}x",
+        *(f"{mib:.0f}" for mib in used),
+        f"{difference:.1e}",
+    )
 
 
 def timed(work: Work) -> float:
@@ -101,7 +122,9 @@ def ways(cells: list[tuple[str, str]], options: argparse.Namespace) -> dict[str,
     """Both ways to make the maps of some extractors at some blocks, to be called again and again."""
     torch.manual_seed(0)
     backbone = {"name": options.backbone, "stride": options.stride, "weights": "none"}
-    config = TrainConfig.model_validate({"method": {"name": "cam"}, "backbone": backbone, "data": {"name": "synthetic"}})
+    config = TrainConfig.model_validate(
+        {"method": {"name": "cam"}, "backbone": backbone, "data": {"name": "synthetic"}}
+    )
     method: Method = build.method(config, options.classes).to(device()).eval()
     images = torch.randn(options.images, 3, options.image_size, options.image_size, device=device())
     with torch.no_grad():
@@ -109,7 +132,9 @@ def ways(cells: list[tuple[str, str]], options: argparse.Namespace) -> dict[str,
     several = [extractor(name, block) for name, block in cells]
     published = reference_extractors.prepare(copy.deepcopy(method))
     return {
-        "ours": lambda: dict(zip(cells, (scores.maps for scores in extract_together(several, method, images, labels)), strict=True)),
+        "ours": lambda: dict(
+            zip(cells, (scores.maps for scores in extract_together(several, method, images, labels)), strict=True)
+        ),
         "published": lambda: {cell: reference_extractors.maps(published, images, labels, *cell) for cell in cells},
     }
 

@@ -1,9 +1,11 @@
-"""How fast images come: from the cache of decoded squares against decoding and resizing at every use, as the published loaders do.
+"""How fast images come: from the cache of decoded squares against decoding and resizing at every use, as the published
+loaders do.
 
     python -m benchmarks.loader [--images 200] [--side 256]
 
-JPEG files of 500 x 375 pixels, as full of detail as photos. Both read the same images in the same shuffled order, in one thread, up to the array
-that the augmentation takes; the cached ones are copied out of the file's pages, which are in memory after the first round, as in any later epoch.
+JPEG files of 500 x 375 pixels, as full of detail as photos. Both read the same images in the same shuffled order, in
+one thread, up to the array that the augmentation takes; the cached ones are copied out of the file's pages, which are
+in memory after the first round, as in any later epoch.
 """
 
 from __future__ import annotations
@@ -36,13 +38,19 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as place:
         split = make_split(Path(place), options.images)
-        settings = DatasetConfig(name="photos", root=place, resize_size=options.side, image_size=options.side, workers=1)
-        stores = {mode: ImageStore(split, options.side, settings.model_copy(update={"cache": mode})) for mode in ("on", "off")}
+        settings = DatasetConfig(
+            name="photos", root=place, resize_size=options.side, image_size=options.side, workers=1
+        )
+        stores = {
+            mode: ImageStore(split, options.side, settings.model_copy(update={"cache": mode})) for mode in ("on", "off")
+        }
         seconds = {mode: min(read_all(store) for _ in range(ROUNDS)) for mode, store in stores.items()}
     rates = {mode: options.images / spent for mode, spent in seconds.items()}
     ratio = rates["on"] / rates["off"]
     print(f"cached {rates['on']:.0f} images/s, decoded {rates['off']:.0f} images/s: {ratio:.1f} times")
-    tell(Row("reading an image", f"{rates['on']:.0f} images/s", f"decode and resize: {rates['off']:.0f}", ratio, ">= 5"))
+    tell(
+        Row("reading an image", f"{rates['on']:.0f} images/s", f"decode and resize: {rates['off']:.0f}", ratio, ">= 5")
+    )
 
 
 def make_split(root: Path, count: int) -> Split:

@@ -1,10 +1,12 @@
-"""What the search costs beside its trainings: per trial, against a bare loop over the same training calls and against plain Ray Tune.
+"""What the search costs beside its trainings: per trial, against a bare loop over the same training calls and against
+plain Ray Tune.
 
     python -m benchmarks.orchestration [--trials 12] [--epochs 3]
 
-The trainings are real ones of a small network on rendered images. All three run them one at a time: `loop` in this process, `search` through our
-study and reused actors, `plain` through a Ray Tune function of its own for each trial. Ray is started once for both and not counted; what it takes
-is printed. The last row is our search with as many trials at a time as there are cores, which should leave none idle.
+The trainings are real ones of a small network on rendered images. All three run them one at a time: `loop` in this
+process, `search` through our study and reused actors, `plain` through a Ray Tune function of its own for each trial.
+Ray is started once for both and not counted; what it takes is printed. The last row is our search with as many trials
+at a time as there are cores, which should leave none idle.
 """
 
 from __future__ import annotations
@@ -81,10 +83,21 @@ def measure(experiment: Experiment, place: Path) -> None:
         print(f"{name:<22} {spent / trials:>8.2f} {shown[0]:>9} {shown[1]:>16} {loop / spent:>8.2f}")
     over, plain = ((seconds[name] - loop) / trials for name in ("search", "plain Ray Tune"))
     own = f"{over:.2f} s a trial"
-    tell(Row("a trial, beyond its training", own, f"a trial of {TRIAL_SECONDS} s", 100 * over / TRIAL_SECONDS, "<= 5", "%"))
+    tell(
+        Row(
+            "a trial, beyond its training",
+            own,
+            f"a trial of {TRIAL_SECONDS} s",
+            100 * over / TRIAL_SECONDS,
+            "<= 5",
+            "%",
+        )
+    )
     tell(Row("a trial, beyond its training", own, f"Ray Tune, no reuse: {plain:.2f} s", plain / over, ">= 3"))
     wide = seconds[f"search, {cores} at a time"]
-    tell(Row(f"a search of {trials} trials", f"{cores} at a time: {wide:.0f} s", f"bare loop: {loop:.0f} s", loop / wide))
+    tell(
+        Row(f"a search of {trials} trials", f"{cores} at a time: {wide:.0f} s", f"bare loop: {loop:.0f} s", loop / wide)
+    )
 
 
 def timed(work: Callable[[], None]) -> float:
@@ -111,7 +124,9 @@ def run_search(experiment: Experiment, folder: Path, at_once: int, resources: di
     """The trials through our search, as `launch.py search` runs them."""
     from orchestrator.tuning import run_trials
 
-    plan = cluster.plan(experiment.resources.model_copy(update={"concurrent_trials": at_once}), experiment.study.trials, resources)
+    plan = cluster.plan(
+        experiment.resources.model_copy(update={"concurrent_trials": at_once}), experiment.study.trials, resources
+    )
     quiet = Progress(experiment.study.trials, experiment.trial.training.epochs, console=Console(quiet=True))
     run_trials(make_study(experiment, folder), plan, quiet, resources, lambda: False)
 
@@ -125,7 +140,12 @@ def run_plain(experiment: Experiment, folder: Path) -> None:
     wires = [to_wire(task, alone) for task in iter(study.ask, None)]
     config = tune.TuneConfig(max_concurrent_trials=1, reuse_actors=False)
     run = tune.RunConfig(name="plain", storage_path=str(folder.absolute()), verbose=0)
-    tune.Tuner(tune.with_resources(plain_trial, {"CPU": 1}), tune_config=config, run_config=run, param_space={"wire": tune.grid_search(wires)}).fit()
+    tune.Tuner(
+        tune.with_resources(plain_trial, {"CPU": 1}),
+        tune_config=config,
+        run_config=run,
+        param_space={"wire": tune.grid_search(wires)},
+    ).fit()
 
 
 def plain_trial(config: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Post-hoc maps as published, written from the description of the method (Zhu et al., ECCV 2022): one extractor and one layer at a time.
+"""Post-hoc maps as published, written from the description of the method (Zhu et al., ECCV 2022): one extractor and one
+layer at a time.
 
-Every module keeps its input, output and gradient by hooks, the backward pass runs down to the image and into every weight, and guided
-backpropagation sits in hooks on the ReLU modules.
+Every module keeps its input, output and gradient by hooks, the backward pass runs down to the image and into every
+weight, and guided backpropagation sits in hooks on the ReLU modules.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def hooked(method: nn.Module, *, guided: bool) -> Iterator[dict[str, list[Tensor
     for name, module in method.named_modules():
         handles.append(module.register_forward_hook(_keeper(kept, name)))
         if guided and isinstance(module, nn.ReLU):
-            handles.append(module.register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].clamp(min=0),)))
+            handles.append(
+                module.register_full_backward_hook(lambda module, inputs, outputs: (inputs[0].clamp(min=0),))
+            )
     try:
         yield kept
     finally:
@@ -87,4 +90,10 @@ def _bag_cams(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
     return (bag * gradient * output).relu().sum(1)
 
 
-FORMULAS: dict[str, Formula] = {"grad_cam": _grad_cam, "grad_cam_pp": _grad_cam_pp, "layer_cam": _layer_cam, "pcs": _pcs, "bag_cams": _bag_cams}
+FORMULAS: dict[str, Formula] = {
+    "grad_cam": _grad_cam,
+    "grad_cam_pp": _grad_cam_pp,
+    "layer_cam": _layer_cam,
+    "pcs": _pcs,
+    "bag_cams": _bag_cams,
+}

@@ -1,8 +1,10 @@
-"""The training step of the published evaluation code, rebuilt from its description (Choe et al., CVPR 2020) to be timed against.
+"""The training step of the published evaluation code, rebuilt from its description (Choe et al., CVPR 2020) to be timed
+against.
 
-It trains the same networks with the same loss, in the published way: the pixels of hidden cells are written one cell of one image at a time,
-heads make the maps of all classes, SPG enlarges all of them to the image before it takes the one of the label, ADL makes both of its maps
-and chooses on the host, and the loss is read after every step. Everything is float32.
+It trains the same networks with the same loss, in the published way: the pixels of hidden cells are written one cell of
+one image at a time, heads make the maps of all classes, SPG enlarges all of them to the image before it takes the one
+of the label, ADL makes both of its maps and chooses on the host, and the loss is read after every step. Everything is
+float32.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ def cutmix(method: Any, images: Tensor, labels: Tensor) -> Tensor:
         return cam(method, images, labels)
     height, width = images.shape[2:]
     order = torch.randperm(len(images)).to(images.device)
-    top, left, bottom, right = cut_box((height, width), draw_share(method.config.alpha), (random.randrange(height), random.randrange(width)))
+    top, left, bottom, right = cut_box(
+        (height, width), draw_share(method.config.alpha), (random.randrange(height), random.randrange(width))
+    )
     images = images.clone()
     images[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
     share = 1 - (bottom - top) * (right - left) / (height * width)

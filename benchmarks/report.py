@@ -1,9 +1,10 @@
-"""How long the report of a large search takes, and how large it is: 100 trials of 30 epochs, five parameters (one conditional), 200 pictures.
+"""How long the report of a large search takes, and how large it is: 100 trials of 30 epochs, five parameters (one
+conditional), 200 pictures.
 
     python -m benchmarks.report [--trials 100] [--images 50] [--views 3]
 
-The run folder is made here: random numbers in a real journal, and pictures as the search writes them, of 256 pixels and as full of detail as photos.
-A fresh process is timed, from the command to the written page.
+The run folder is made here: random numbers in a real journal, and pictures as the search writes them, of 256 pixels and
+as full of detail as photos. A fresh process is timed, from the command to the written page.
 """
 
 from __future__ import annotations
@@ -48,7 +49,16 @@ def main() -> None:
         size = (folder / "report.html").stat().st_size / 1e6
     pictures = options.images * (1 + options.views)
     print(f"{options.trials} trials, {pictures} pictures: {seconds:.1f} s, {size:.2f} MB")
-    tell(Row("report", f"{seconds:.1f} s, {size:.2f} MB", f"{options.trials} trials, {pictures} pictures", seconds, "<= 10", "s"))
+    tell(
+        Row(
+            "report",
+            f"{seconds:.1f} s, {size:.2f} MB",
+            f"{options.trials} trials, {pictures} pictures",
+            seconds,
+            "<= 10",
+            "s",
+        )
+    )
 
 
 def make_run(folder: Path, trials: int, images: int, views: int) -> Path:
@@ -105,19 +115,45 @@ def make_trial(number: int, rng: np.random.Generator) -> FrozenTrial:
     }
     known = {**facts, "seconds": 20.0 * epochs, "epochs": epochs}
     if state == TrialState.COMPLETE:
-        known |= {"best_epoch": best, "metrics": {OBJECTIVE: curve[best], "train_fullsup/top1": curve[best] - 10, "epoch": best}}
+        known |= {
+            "best_epoch": best,
+            "metrics": {OBJECTIVE: curve[best], "train_fullsup/top1": curve[best] - 10, "epoch": best},
+        }
     if state == TrialState.FAIL:
         known["failure"] = "loss became nan in epoch 3 at optim.lr 0.09: training diverged; a lower rate may help"
-    values = [curve[best], float(70 - 8 * params["method.drop_rate"] + rng.normal(0, 2))] if state == TrialState.COMPLETE else None
-    return create_trial(state=state, values=values, params=params, distributions=spaces, user_attrs=known, intermediate_values=curve)
+    values = (
+        [curve[best], float(70 - 8 * params["method.drop_rate"] + rng.normal(0, 2))]
+        if state == TrialState.COMPLETE
+        else None
+    )
+    return create_trial(
+        state=state, values=values, params=params, distributions=spaces, user_attrs=known, intermediate_values=curve
+    )
 
 
 def write_header(folder: Path, trials: int) -> None:
     """`study.json` and `experiment.yaml`."""
     machine = {"host": "node-0", "cpus": 64, "gpus": 4, "memory_gb": 256.0}
-    info = {"study_name": "large", "name": "large", "objective": OBJECTIVE, "objectives": [OBJECTIVE, "train_fullsup/top1"], "trials": trials}
-    asked = {"sampler": "tpe", "scheduler": "asha", "seed": 0, "workers": 1, "concurrent_trials": 4, "command": "python launch.py search large.yaml"}
-    ran = {"git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": False}, "versions": {"torch": "2.15.0", "ray": "2.60.0"}, "machine": machine}
+    info = {
+        "study_name": "large",
+        "name": "large",
+        "objective": OBJECTIVE,
+        "objectives": [OBJECTIVE, "train_fullsup/top1"],
+        "trials": trials,
+    }
+    asked = {
+        "sampler": "tpe",
+        "scheduler": "asha",
+        "seed": 0,
+        "workers": 1,
+        "concurrent_trials": 4,
+        "command": "python launch.py search large.yaml",
+    }
+    ran = {
+        "git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": False},
+        "versions": {"torch": "2.15.0", "ray": "2.60.0"},
+        "machine": machine,
+    }
     ends = {"started": START.isoformat(), "ended": (START + timedelta(hours=5)).isoformat()}
     (folder / "study.json").write_text(json.dumps({**info, **asked, **ran, **ends}))
     (folder / "experiment.yaml").write_text("trial: {seed: 0, training: {epochs: 30}}\n")
@@ -125,15 +161,30 @@ def write_header(folder: Path, trials: int) -> None:
 
 def write_winner(folder: Path, winner: int, complete: list[int], value: float) -> None:
     """The files of `best/` without the pictures, and `test.json`."""
-    scores = {"max_box_acc_v2": value, "max_box_acc_v2/iou_50": value + 8, "max_box_acc_v2/threshold_50": 0.21, "top1": 55.5}
-    sizes = {f"max_box_acc_by_size/{group}": value + shift for group, shift in (("small", -20), ("medium", -2), ("large", 9))}
+    scores = {
+        "max_box_acc_v2": value,
+        "max_box_acc_v2/iou_50": value + 8,
+        "max_box_acc_v2/threshold_50": 0.21,
+        "top1": 55.5,
+    }
+    sizes = {
+        f"max_box_acc_by_size/{group}": value + shift for group, shift in (("small", -20), ("medium", -2), ("large", 9))
+    }
     intervals = {name: [number - 2, number + 2.5] for name, number in {**scores, **sizes}.items()}
     others = [number for number in complete if number != winner][:3]
     first = {"winner": 0.71, **{str(number): share for number, share in zip(others, (0.2, 0.07, 0.02), strict=True)}}
     grid = [
-        {"values": {"evaluation.extractor": {"name": name, "block": "top"}}, "value": value - 3 * i} for i, name in enumerate(("pcs", "bag_cams"))
+        {"values": {"evaluation.extractor": {"name": name, "block": "top"}}, "value": value - 3 * i}
+        for i, name in enumerate(("pcs", "bag_cams"))
     ]
-    result = {"trial": winner, "epoch": 28, "objective": OBJECTIVE, "value": value, "checkpoint_sha256": "c0ffee00" * 8, "config": {"seed": 0}}
+    result = {
+        "trial": winner,
+        "epoch": 28,
+        "objective": OBJECTIVE,
+        "value": value,
+        "checkpoint_sha256": "c0ffee00" * 8,
+        "config": {"seed": 0},
+    }
     more = {"post_hoc": [{"values": {}, "value": value}, *grid], "first": first, "train_fullsup": {**scores, **sizes}}
     baseline = {"max_box_acc_v2": 50.0}
     known = {**result, **more, "intervals": {"train_fullsup": intervals}, "baseline": {"train_fullsup": baseline}}
@@ -146,11 +197,15 @@ def write_winner(folder: Path, winner: int, complete: list[int], value: float) -
         "baseline": baseline,
         "intervals": intervals,
     }
-    (folder / "test.json").write_text(json.dumps({"evaluations": [{**entry, "metrics": {**scores, **sizes, "max_box_acc_v2/fixed": value - 1}}]}))
+    (folder / "test.json").write_text(
+        json.dumps({"evaluations": [{**entry, "metrics": {**scores, **sizes, "max_box_acc_v2/fixed": value - 1}}]})
+    )
     x = np.linspace(0, 1, 1000)
     curves = {f"curve:max_box_acc_v2/iou_{iou}": 90 * np.exp(-(((x - 0.3) * iou / 12) ** 2)) for iou in (30, 50, 70)}
     for split in ("train_fullsup", "test"):
-        np.savez_compressed(folder / "best" / f"scores-{split}.npz", images=np.array("0"), threshold_step=np.array(0.001), **curves)
+        np.savez_compressed(
+            folder / "best" / f"scores-{split}.npz", images=np.array("0"), threshold_step=np.array(0.001), **curves
+        )
 
 
 def write_pictures(best: Path, images: int, views: int, rng: np.random.Generator) -> None:
@@ -164,17 +219,29 @@ def write_pictures(best: Path, images: int, views: int, rng: np.random.Generator
         shown = []
         for view in range(views):
             rise = np.exp(-(((np.indices((SIDE, SIDE)) - rng.integers(90, 170, (2, 1, 1))) / 60) ** 2).sum(0))
-            save_jpeg(best / f"examples/{number}-{view}.jpg", map_overlay(image, rise, box + rng.integers(-30, 30, 4), box[None]))
+            save_jpeg(
+                best / f"examples/{number}-{view}.jpg",
+                map_overlay(image, rise, box + rng.integers(-30, 30, 4), box[None]),
+            )
             label = ("winner", "trial 5", "pcs block=top", "bag_cams block=top")[view]
-            shown.append({"label": label, "map": f"examples/{number}-{view}.jpg", "iou": float(rng.random()), "threshold": 0.21})
-        names = {"image_id": f"val/class_{number}/image_{number}.jpg", "class_name": f"class {number}", "photo": f"examples/{number}.jpg"}
+            shown.append(
+                {"label": label, "map": f"examples/{number}-{view}.jpg", "iou": float(rng.random()), "threshold": 0.21}
+            )
+        names = {
+            "image_id": f"val/class_{number}/image_{number}.jpg",
+            "class_name": f"class {number}",
+            "photo": f"examples/{number}.jpg",
+        }
         entries.append({**names, "size": 30.5, "tabs": [TABS[number % 4]], **shown[0], "others": shown[1:]})
     (best / "examples.json").write_text(json.dumps(entries))
 
 
 def photo(rng: np.random.Generator) -> np.ndarray:
     """(256, 256, 3) uint8 with detail at every scale, half as much amplitude at twice the frequency."""
-    layers = [cv2.resize(rng.normal(0, 256 / side, (side, side, 3)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for side in (4, 8, 16, 32, 64, 128)]
+    layers = [
+        cv2.resize(rng.normal(0, 256 / side, (side, side, 3)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        for side in (4, 8, 16, 32, 64, 128)
+    ]
     return np.asarray(np.clip(128 + 2 * sum(layers), 0, 255)).astype(np.uint8)
 
 

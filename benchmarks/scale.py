@@ -1,9 +1,11 @@
-"""How a search's controller bears many trials: its time for each report, and for each trial beginning and ending, and its memory, first and last.
+"""How a search's controller bears many trials: its time for each report, and for each trial beginning and ending, and
+its memory, first and last.
 
     python -m benchmarks.scale --trials 1000 --workers 8 --concurrent 32
 
-Everything of the driver's side is real (study, journal, sampler, searcher, scheduler's question after every epoch); the trials are not trained and
-not placed: the first worker's reports, the only ones that reach the controller, are made up. So it says what the controller costs, not what Ray does.
+Everything of the driver's side is real (study, journal, sampler, searcher, scheduler's question after every epoch); the
+trials are not trained and not placed: the first worker's reports, the only ones that reach the controller, are made up.
+So it says what the controller costs, not what Ray does.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ BLOCK = 100
 
 
 class Clock:
-    """CPU seconds of every kind of call, in the order of the trials: waiting for the disk is left out, and so are other programs."""
+    """CPU seconds of every kind of call, in the order of the trials: waiting for the disk is left out, and so are other
+    programs."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {"begin": [], "report": [], "end": []}
@@ -48,14 +51,21 @@ class Clock:
 
 def experiment(trials: int, epochs: int, workers: int, sampler: str, scheduler: str) -> Experiment:
     """The built-in search with another size."""
-    words = [f"study.trials={trials}", f"training.epochs={epochs}", f"study.sampler={sampler}", f"study.scheduler={scheduler}"]
+    words = [
+        f"study.trials={trials}",
+        f"training.epochs={epochs}",
+        f"study.sampler={sampler}",
+        f"study.scheduler={scheduler}",
+    ]
     return load_experiment(Path("search_spaces/synthetic.yaml"), [*words, f"resources.workers={workers}"]).experiment
 
 
 def record(epoch: int, height: float) -> dict[str, Any]:
     """What is known after an epoch."""
     now = height * (1 - 0.7**epoch)
-    measured = dict.fromkeys(("train_fullsup/max_box_acc_v2", *(f"train_fullsup/other_{index}" for index in range(20))), now)
+    measured = dict.fromkeys(
+        ("train_fullsup/max_box_acc_v2", *(f"train_fullsup/other_{index}" for index in range(20))), now
+    )
     return {"epoch": epoch, "objective": now, "objective_now": now, "train/loss": 1 / epoch, "seconds": 1.0, **measured}
 
 
@@ -111,7 +121,10 @@ def main() -> None:
         clock, memory = drive(Path(folder), of, options.concurrent)
         journal = (Path(folder) / "study.journal").stat().st_size / 2**20
     seconds = time.perf_counter() - started
-    print(f"{options.trials} trials x {options.workers} workers, {options.epochs} epochs, {options.sampler}, {options.scheduler}: {seconds:.0f} s")
+    print(
+        f"{options.trials} trials x {options.workers} workers, {options.epochs} epochs, {options.sampler},"
+        f" {options.scheduler}: {seconds:.0f} s"
+    )
     for kind, values in clock.seconds.items():
         block = math.ceil(BLOCK * len(values) / options.trials)
         first, last = (1000 * statistics.median(part) for part in (values[:block], values[-block:]))

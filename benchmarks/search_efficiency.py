@@ -1,15 +1,17 @@
-"""How many trials and epochs a search needs until it is as good as the official protocol's 30 random trials are on average.
+"""How many trials and epochs a search needs until it is as good as the official protocol's 30 random trials are on
+average.
 
     python -m benchmarks.search_efficiency                  replay of the recorded trials: a minute
     python -m benchmarks.search_efficiency --record DIR     train them: hours; goes on where it was stopped
 
-Recorded are real trainings at random points of `tiny_imagenet_trials.yaml`, with the objective of every epoch, in `tiny_imagenet_trials.csv`. In the
-replay our own study asks for points and is told, epoch by epoch, what the nearest recorded training (in the unit cube of the space) showed that it
-has not been told of yet. Every search may spend as many epochs as 30 trials take. The reference value is what 30 random trials reach on average over
-the seeds.
+Recorded are real trainings at random points of `tiny_imagenet_trials.yaml`, with the objective of every epoch, in
+`tiny_imagenet_trials.csv`. In the replay our own study asks for points and is told, epoch by epoch, what the nearest
+recorded training (in the unit cube of the space) showed that it has not been told of yet. Every search may spend as
+many epochs as 30 trials take. The reference value is what 30 random trials reach on average over the seeds.
 
-The table has 160 trials of six epochs; training more goes on from there. Their objective is counted on 200 images, whose noise is about as large as
-what the settings change, and the first epoch says little about the best one: that is why stopping early at epochs 1 and 3 does not help there.
+The table has 160 trials of six epochs; training more goes on from there. Their objective is counted on 200 images,
+whose noise is about as large as what the settings change, and the first epoch says little about the best one: that is
+why stopping early at epochs 1 and 3 does not help there.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 def main() -> None:
     """Record, or replay and print a row for each way to search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, metavar="DIR", help="train the trials in this run folder and write the table")
+    parser.add_argument(
+        "--record", type=Path, metavar="DIR", help="train the trials in this run folder and write the table"
+    )
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     if options.record:
@@ -62,17 +66,29 @@ def record(folder: Path) -> None:
 
     loaded = load_experiment(SPACE)
     known = (folder / "study.json").exists()
-    study = Study(folder, loaded.experiment) if known else Study.create(folder, loaded.experiment, runs.create(folder, loaded, "search", {}))
+    study = (
+        Study(folder, loaded.experiment)
+        if known
+        else Study.create(folder, loaded.experiment, runs.create(folder, loaded, "search", {}))
+    )
     while (task := study.ask()) is not None:
         started = time.perf_counter()
         try:
-            history = train(task.config, task.folder, task.objective, lambda record, number=task.number: study.report(number, record) and None)
+            history = train(
+                task.config,
+                task.folder,
+                task.objective,
+                lambda record, number=task.number: study.report(number, record) and None,
+            )
         except Diverged as error:
             study.fail(task.number, str(error), time.perf_counter() - started, "here")
         else:
             study.complete(task.number, history, time.perf_counter() - started, "here")
         write_table(study)
-        print(f"trial {task.number}: {study.trials()[task.number].values}, {time.perf_counter() - started:.0f} s", flush=True)
+        print(
+            f"trial {task.number}: {study.trials()[task.number].values}, {time.perf_counter() - started:.0f} s",
+            flush=True,
+        )
 
 
 def write_table(study: Study) -> None:
@@ -84,12 +100,18 @@ def write_table(study: Study) -> None:
         for trial in study.trials():
             if trial.state.is_finished():
                 curve = [trial.intermediate_values.get(epoch) for epoch in epochs]
-                writer.writerow([*(f"{trial.params[name]:.6g}" for name in names), *("" if value is None else f"{value:.4f}" for value in curve)])
+                writer.writerow(
+                    [
+                        *(f"{trial.params[name]:.6g}" for name in names),
+                        *("" if value is None else f"{value:.4f}" for value in curve),
+                    ]
+                )
 
 
 @dataclass(frozen=True)
 class Table:
-    """Recorded trials: points (n, d) in the unit cube, and the objective of each epoch; a curve that ends early diverged."""
+    """Recorded trials: points (n, d) in the unit cube, and the objective of each epoch; a curve that ends early
+    diverged."""
 
     experiment: Experiment
     points: Floats
@@ -99,11 +121,18 @@ class Table:
     def read(cls, experiment: Experiment) -> Table:
         """The table beside this file."""
         rows = list(csv.DictReader(TABLE.open()))
-        points = np.array([unit_point(experiment, {name: float(row[name]) for name in experiment.search}) for row in rows])
-        return cls(experiment, points, [[float(value) for name, value in row.items() if name.startswith("epoch") and value] for row in rows])
+        points = np.array(
+            [unit_point(experiment, {name: float(row[name]) for name in experiment.search}) for row in rows]
+        )
+        return cls(
+            experiment,
+            points,
+            [[float(value) for name, value in row.items() if name.startswith("epoch") and value] for row in rows],
+        )
 
     def reader(self) -> Callable[[Task], list[float]]:
-        """What the nearest recorded trial showed that the same search has not met: to be told of one again would teach it nothing."""
+        """What the nearest recorded trial showed that the same search has not met: to be told of one again would teach
+        it nothing."""
         left = np.ones(len(self.points), bool)
 
         def curve(task: Task) -> list[float]:
@@ -129,7 +158,9 @@ def unit_point(experiment: Experiment, values: dict[str, float]) -> Floats:
     """Where a point lies in the unit cube: a log range by its logarithm."""
     place = []
     for name, range_ in sorted(experiment.search.items()):
-        low, high, value = (math.log(x) if range_.log else x for x in (float(range_.low), float(range_.high), values[name]))  # type: ignore[arg-type]
+        low, high, value = (
+            math.log(x) if range_.log else x for x in (float(range_.low), float(range_.high), values[name])
+        )  # type: ignore[arg-type]
         place.append((value - low) / (high - low))
     return np.array(place)
 
@@ -166,7 +197,8 @@ def replay(table: Table, name: str, seed: int) -> Search:
 
 
 def trials(study: Study, curve: Callable[[Task], list[float]], budget: int) -> Iterator[tuple[int, float]]:
-    """Run a study on recorded curves: epochs spent until now and the value of each trial, -inf if it did not complete."""
+    """Run a study on recorded curves: epochs spent until now and the value of each trial, -inf if it did not
+    complete."""
     spent, epochs = 0, study.experiment.trial.training.epochs
     while spent < budget and (task := study.ask()) is not None:
         history: list[dict[str, float]] = []
@@ -192,21 +224,39 @@ def compare(table: Table, seeds: int) -> None:
     last = {name: np.array([search.best[-1] for search in found]) for name, found in searches.items()}
     value = float(np.mean([search.best[TRIALS - 1] for search in searches["random"]]))
     recorded = [max(curve) for curve in table.curves if curve]
-    print(f"{len(table.curves)} recorded trials, best {max(recorded):.2f}, median {np.median(recorded):.2f}; {seeds} seeds")
+    print(
+        f"{len(table.curves)} recorded trials, best {max(recorded):.2f}, median {np.median(recorded):.2f}; {seeds}"
+        " seeds"
+    )
     print(f"mean best of {TRIALS} random trials: {value:.2f}\n")
     shares = (1 / 3, 2 / 3, 1)
     budget = TRIALS * table.experiment.trial.training.epochs
     heads = "".join(f"{share * budget:>6.0f}" for share in shares)
-    print(f"{'':<34} {'mean best after epochs':>{len(heads)}}  {'reached':>7} {'trials':>7} {'epochs':>7} {'wins':>5}\n{'search':<34} {heads}")
+    print(
+        f"{'':<34} {'mean best after epochs':>{len(heads)}}  {'reached':>7} {'trials':>7} {'epochs':>7}"
+        f" {'wins':>5}\n{'search':<34} {heads}"
+    )
     for name, found in searches.items():
         reached, count, epochs = statistics(found, value)
         wins = np.mean((last[name] > last["random"]) + 0.5 * (last[name] == last["random"]))
         means = "".join(f"{np.mean([search.best_after(share * budget) for search in found]):>6.2f}" for share in shares)
         print(f"{name:<34} {means}  {reached:>7.0%} {count:>7.1f} {epochs:>7.1f} {wins:>5.2f}")
-        first = next((spent for spent in range(1, budget + 1) if np.mean([search.best_after(spent) for search in found]) >= value), math.inf)
+        first = next(
+            (
+                spent
+                for spent in range(1, budget + 1)
+                if np.mean([search.best_after(spent) for search in found]) >= value
+            ),
+            math.inf,
+        )
         if name != "random":
-            tell(Row(f"search: {name}", f"{first} epochs to {value:.2f}", f"random: {budget}", first / budget, "<= 0.5"))
-    print("\nreached: share of seeds that reach that mean; trials, epochs: medians until then (inf: fewer than half do); wins: over random")
+            tell(
+                Row(f"search: {name}", f"{first} epochs to {value:.2f}", f"random: {budget}", first / budget, "<= 0.5")
+            )
+    print(
+        "\nreached: share of seeds that reach that mean; trials, epochs: medians until then (inf: fewer than half do);"
+        " wins: over random"
+    )
 
 
 def statistics(found: list[Search], value: float) -> tuple[float, float, float]:

@@ -36,7 +36,16 @@ def main() -> None:
         found[name] = min(seconds(command) for _ in range(options.runs))
         print(f"{name:<20} {found[name]:6.2f} s", flush=True)
     for name, limit in TARGETS.items():
-        tell(Row(name, f"{found[name]:.2f} s", f"import torch: {found['importing torch']:.2f} s", found[name], f"<= {limit}", "s"))
+        tell(
+            Row(
+                name,
+                f"{found[name]:.2f} s",
+                f"import torch: {found['importing torch']:.2f} s",
+                found[name],
+                f"<= {limit}",
+                "s",
+            )
+        )
 
 
 def seconds(command: list[str]) -> float:

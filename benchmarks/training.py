@@ -1,14 +1,17 @@
-"""How long one epoch of training takes: this package against the published step, on the same networks and images, in the same run.
+"""How long one epoch of training takes: this package against the published step, on the same networks and images, in
+the same run.
 
     python -m benchmarks.training                                              every published method on resnet50
     python -m benchmarks.training --methods has spg --backbones resnet50 vgg16 --classes 1000
 
-Ours is the step of `wsol/training.py`: channels-last, bf16 autocast on a GPU, loss terms summed on the device and read once. The published
-one is `benchmarks/reference_step.py`: float32, contiguous. The two take turns and the fastest epoch of each counts; the images are on the
-device from the start. Methods that the published code does not have are timed alone.
+Ours is the step of `wsol/training.py`: channels-last, bf16 autocast on a GPU, loss terms summed on the device and read
+once. The published one is `benchmarks/reference_step.py`: float32, contiguous. The two take turns and the fastest epoch
+of each counts; the images are on the device from the start. Methods that the published code does not have are timed
+alone.
 
-Memory is the peak of a first epoch beyond the network and the images: activations, gradients, momentum. On a GPU torch's allocator counts it.
-On a CPU it is the growth of the resident memory of a fresh process (Linux only), which includes what the libraries keep for themselves.
+Memory is the peak of a first epoch beyond the network and the images: activations, gradients, momentum. On a GPU
+torch's allocator counts it. On a CPU it is the growth of the resident memory of a fresh process (Linux only), which
+includes what the libraries keep for themselves.
 """
 
 from __future__ import annotations
@@ -46,7 +49,10 @@ def main() -> None:
     if options.child:
         print(memory(epoch(options.child, options.methods[0], options.backbones[0], options)))
         return
-    print(f"{device()}, {options.images} images of {options.image_size} pixels, batches of {options.batch_size}, {options.classes} classes")
+    print(
+        f"{device()}, {options.images} images of {options.image_size} pixels, batches of {options.batch_size},"
+        f" {options.classes} classes"
+    )
     print(ROW.format("method", "backbone", "images/s", "published", "ratio", "MiB", "published"))
     for backbone in options.backbones:
         for name in options.methods:
@@ -81,12 +87,29 @@ def compare(name: str, backbone: str, options: argparse.Namespace) -> tuple[str,
             seconds[kind].append(timed(work))
     speed = {kind: options.images / min(times) for kind, times in seconds.items()}
     on_gpu = device().type == "cuda"
-    used = {kind: memory(epoch(kind, name, backbone, options)) if on_gpu else memory_of_child(kind, name, backbone) for kind in kinds}
+    used = {
+        kind: memory(epoch(kind, name, backbone, options)) if on_gpu else memory_of_child(kind, name, backbone)
+        for kind in kinds
+    }
     if len(kinds) == 1:
         return f"{speed['ours']:.1f}", "-", "-", f"{used['ours']:.0f}", "-"
     ratio = speed["ours"] / speed["published"]
-    tell(Row(f"step of {name}, {backbone}", f"{speed['ours']:.1f} images/s", f"published: {speed['published']:.1f}", ratio, ">= 1"))
-    return f"{speed['ours']:.1f}", f"{speed['published']:.1f}", f"{ratio:.2f}x", f"{used['ours']:.0f}", f"{used['published']:.0f}"
+    tell(
+        Row(
+            f"step of {name}, {backbone}",
+            f"{speed['ours']:.1f} images/s",
+            f"published: {speed['published']:.1f}",
+            ratio,
+            ">= 1",
+        )
+    )
+    return (
+        f"{speed['ours']:.1f}",
+        f"{speed['published']:.1f}",
+        f"{ratio:.2f}x",
+        f"{used['ours']:.0f}",
+        f"{used['published']:.0f}",
+    )
 
 
 def timed(work: Epoch) -> float:
@@ -104,7 +127,10 @@ def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> E
     plain = {"method": {"name": name}, "backbone": fields, "data": {"name": "synthetic"}, "initial_run": "not read"}
     method = build.bare_method(TrainConfig.model_validate(plain), options.classes).to(device()).train()
     count, size = options.images, options.image_size
-    images, labels = torch.randn(count, 3, size, size, device=device()), torch.randint(options.classes, (count,), device=device())
+    images, labels = (
+        torch.randn(count, 3, size, size, device=device()),
+        torch.randint(options.classes, (count,), device=device()),
+    )
     batches = list(zip(torch.split(images, options.batch_size), torch.split(labels, options.batch_size), strict=True))
     if kind == "ours":
         return our_epoch(method.to(memory_format=torch.channels_last), batches, options.compile)
@@ -156,7 +182,9 @@ def peak_resident() -> float:
 def memory_of_child(kind: str, name: str, backbone: str) -> float:
     """The same, in a fresh process with the same options."""
     rest = [*sys.argv[1:], "--methods", name, "--backbones", backbone, "--child", kind]
-    done = subprocess.run([sys.executable, "-m", "benchmarks.training", *rest], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training", *rest], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split()[-1])
 
 

@@ -1,4 +1,5 @@
-"""The verbs for Python: paths may be text, settings are words as on the command line, errors are those of `wsol/errors.py`."""
+"""The verbs for Python: paths may be text, settings are words as on the command line, errors are those of
+`wsol/errors.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ Place = str | Path
 
 
 def search(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
-    """Search the file's space, pick the winner on train_fullsup, test it once, write the report; returns the run folder.
+    """Search the file's space, pick the winner on train_fullsup, test it once, write the report; returns the run
+    folder.
 
     Args:
         file: a search-space file.
@@ -32,7 +34,8 @@ def search(file: Place, *overrides: str, run: Place | None = None, address: str 
 
 
 def protocol(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
-    """Run a campaign, methods x backbones x data sets, or go on with it; returns its folder, where each cell is a run. Arguments: see `search`."""
+    """Run a campaign, methods x backbones x data sets, or go on with it; returns its folder, where each cell is a run.
+    Arguments: see `search`."""
     from orchestrator.campaign_run import protocol
 
     return protocol(Path(file), list(overrides), _path(run), address)
@@ -60,13 +63,16 @@ def retry(run: Place, *trials: int, address: str | None = None) -> Path:
 
 
 def replay(run: Place, *trials: int, into: Place | None = None, address: str | None = None) -> Path:
-    """Train recorded points again in a run of their own, all that completed unless some are named; returns its folder."""
+    """Train recorded points again in a run of their own, all that completed unless some are named; returns its
+    folder."""
     from orchestrator import workflow
 
     return workflow.replay(Path(run), list(trials) or None, _path(into), address)
 
 
-def evaluate(run: Place, split: str = "train_fullsup", test_again: str | None = None, save_maps: Place | None = None) -> dict[str, float]:
+def evaluate(
+    run: Place, split: str = "train_fullsup", test_again: str | None = None, save_maps: Place | None = None
+) -> dict[str, float]:
     """Score the winner of a finished run; returns its metrics in percent.
 
     Args:
@@ -109,8 +115,8 @@ def read_status(run: Place) -> Status:
 
 
 def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
-    """Finished runs side by side, with intervals, paired differences from the first, and published numbers; seeds of one configuration are one
-    row."""
+    """Finished runs side by side, with intervals, paired differences from the first, and published numbers; seeds of
+    one configuration are one row."""
     from orchestrator.compare import compare
 
     return compare([Path(run) for run in runs], metrics, split)

@@ -1,4 +1,5 @@
-"""A campaign file: methods x backbones x data sets by one protocol. Every combination is a cell: one of the search-space files, changed.
+"""A campaign file: methods x backbones x data sets by one protocol. Every combination is a cell: one of the
+search-space files, changed.
 
 methods:                                    # name -> its file; {dataset} stands for the name of a data set
   cam: {file: ../cam_{dataset}.yaml}
@@ -58,7 +59,8 @@ class MethodChange(Change):
 
     Attributes:
         file: its search-space file, relative to the campaign file; `{dataset}` stands for the name of the data set.
-        after: a method above this one: its winner, with the same backbone and data set, is where this one's trials start (`initial_run`).
+        after: a method above this one: its winner, with the same backbone and data set, is where this one's trials
+            start (`initial_run`).
     """
 
     file: str
@@ -70,18 +72,21 @@ class Reruns(Strict):
 
     Attributes:
         top: so many of each cell.
-        seeds: that each is trained with. The search itself used `trial.seed` and chose by it, so others are more honest.
+        seeds: that each is trained with. The search itself used `trial.seed` and chose by it, so others are more
+            honest.
         set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
     """
 
     top: int = Field(default=1, ge=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct)] = Field(default=[1, 2, 3], min_length=1, max_length=20)
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct)] = Field(
+        default=[1, 2, 3], min_length=1, max_length=20
+    )
     set: dict[str, Any] = {}
 
 
 class Campaign(Strict):
-    """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for everybody, the last epoch counts,
-    the winner on train_fullsup is tested once.
+    """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for everybody,
+    the last epoch counts, the winner on train_fullsup is tested once.
 
     Attributes:
         methods: name -> search-space file.
@@ -92,8 +97,8 @@ class Campaign(Strict):
         seed: of the sampler.
         published_points: try the published settings of the files first; they count as trials.
         checkpoint: see `TrainingConfig`.
-        reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on train_fullsup wins, and
-            each of the winner's seeds is tested; null: the search's own winner is.
+        reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
+            train_fullsup wins, and each of the winner's seeds is tested; null: the search's own winner is.
         set: dotted path -> value, changed in every cell; what no other key names on the command line stands here too.
         resources: of each trial of every cell, those of the files do not count.
     """
@@ -179,8 +184,15 @@ class Planned:
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two campaigns to be one: everything but the resources."""
-        alike = {cell.name: config_hash(cell.experiment.model_copy(update={"resources": ResourcesConfig()})) for cell in self.cells}
-        return {"hashes": alike, "reruns": self.reruns and self.reruns.model_dump(), "published_points": self.published_points}
+        alike = {
+            cell.name: config_hash(cell.experiment.model_copy(update={"resources": ResourcesConfig()}))
+            for cell in self.cells
+        }
+        return {
+            "hashes": alike,
+            "reruns": self.reruns and self.reruns.model_dump(),
+            "published_points": self.published_points,
+        }
 
 
 def is_campaign(path: Path) -> bool:
@@ -217,7 +229,9 @@ def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
         raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
     cells: list[CampaignCell] = []
     wrong: list[str] = []
-    for dataset, backbone, method in ((d, b, m) for d in campaign.datasets for b in campaign.backbones for m in campaign.methods):
+    for dataset, backbone, method in (
+        (d, b, m) for d in campaign.datasets for b in campaign.backbones for m in campaign.methods
+    ):
         try:
             cells.append(_cell(document, campaign, (method, backbone, dataset), folder))
         except InputError as error:
@@ -241,12 +255,20 @@ def _cell(document: Document, campaign: Campaign, names: tuple[str, str, str], f
     variants = [change.variant for change in (chosen, campaign.backbones[backbone]) if change.variant is not None]
     place: KeyPath = ("methods", method)
     if len(variants) > 1:
-        raise InputError(checks.at(document, place, f"its variant {variants[0]} and {variants[1]} of backbone {backbone} exclude each other"))
+        raise InputError(
+            checks.at(
+                document,
+                place,
+                f"its variant {variants[0]} and {variants[1]} of backbone {backbone} exclude each other",
+            )
+        )
     words = [f"variant={variant}" for variant in variants] + [f"{key}={json.dumps(value)}" for key, value, _ in changes]
     try:
         loaded = load_experiment(Path(document.file).parent / chosen.file.replace("{dataset}", dataset), words)
     except InputError as error:
-        raise InputError("\n".join(_where(document, line, changes, place) for line in str(error).splitlines())) from None
+        raise InputError(
+            "\n".join(_where(document, line, changes, place) for line in str(error).splitlines())
+        ) from None
     if campaign.reruns is not None:
         _require_possible(document, loaded.experiment, campaign.reruns)
     return CampaignCell(_name(campaign, method, backbone, dataset), method, backbone, dataset, after, loaded)
@@ -261,8 +283,13 @@ def _changes(campaign: Campaign, method: str, backbone: str, start: str | None) 
     yield from (("study." + key, getattr(campaign, key), (key,)) for key in ("trials", "sampler", "seed"))
     yield "study.hours", None, ()  # of one search alone; here they share the machines
     yield "training.checkpoint", campaign.checkpoint, ("checkpoint",)
-    yield from ((f"resources.{key}", value, ("resources", key)) for key, value in campaign.resources.model_dump().items())
-    for path, change in ((("methods", method), campaign.methods[method]), (("backbones", backbone), campaign.backbones[backbone])):
+    yield from (
+        (f"resources.{key}", value, ("resources", key)) for key, value in campaign.resources.model_dump().items()
+    )
+    for path, change in (
+        (("methods", method), campaign.methods[method]),
+        (("backbones", backbone), campaign.backbones[backbone]),
+    ):
         yield from ((key, value, (*path, "set", key)) for key, value in change.set.items())
     if start is not None:
         yield "initial_run", start, ("methods", method, "after")
@@ -284,7 +311,11 @@ def _require_possible(document: Document, experiment: Experiment, reruns: Reruns
     except KeyError as error:
         raise InputError(checks.at(document, ("reruns", "set"), str(error.args[0]))) from None
     except ValueError as error:
-        message = checks.describe(dict(error.errors(include_url=False)[0]), list) if isinstance(error, ValidationError) else str(error)
+        message = (
+            checks.describe(dict(error.errors(include_url=False)[0]), list)
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         raise InputError(checks.at(document, ("reruns", "set"), message)) from None
 
 
@@ -296,7 +327,10 @@ def _apply(document: Document, override: str) -> None:
     head, own, of_cells = key.split(".")[0], list(Campaign.model_fields), [*SECTIONS, *TrainConfig.model_fields]
     if head not in (*own, *of_cells):
         close = did_you_mean(head, [*own, *of_cells])
-        raise InputError(f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells {', '.join(of_cells)}")
+        raise InputError(
+            f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells"
+            f" {', '.join(of_cells)}"
+        )
     *outer, last = key.split(".") if head in own else ("set", key)
     values, path = document.values, tuple[str | int, ...]()
     for part in outer:
@@ -313,5 +347,10 @@ def _explain(document: Document, error: dict[str, Any]) -> str:
 
 
 def _allowed_keys(path: KeyPath) -> list[str]:
-    models: dict[str | int, type[BaseModel]] = {"methods": MethodChange, "backbones": Change, "reruns": Reruns, "resources": ResourcesConfig}
+    models: dict[str | int, type[BaseModel]] = {
+        "methods": MethodChange,
+        "backbones": Change,
+        "reruns": Reruns,
+        "resources": ResourcesConfig,
+    }
     return list((models[path[0]] if path else Campaign).model_fields)

@@ -1,4 +1,5 @@
-"""What a campaign will take, told before it starts: one training step and one evaluation batch of every cell are measured where trials run."""
+"""What a campaign will take, told before it starts: one training step and one evaluation batch of every cell are
+measured where trials run."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Need:
 
 
 def measure_cost(request: dict[str, Any]) -> dict[str, Any]:
-    """The cost of a trial of `experiment`, JSON, measured in this process. `directory` is where relative paths start."""
+    """The cost of a trial of `experiment`, JSON, measured in this process. `directory` is where relative paths
+    start."""
     os.chdir(request.get("directory", "."))
     made = forecast(Experiment.model_validate_json(request["experiment"], strict=False))
     return {"seconds": made.seconds_per_trial * made.workers, "checkpoint_bytes": made.checkpoint_bytes}
@@ -72,7 +74,10 @@ def forecast_end(needs: Mapping[str, Need], plan: Plan) -> list[str]:
     """When it will be done, and what is not in the forecast, in words."""
     seconds = _sum(needs).seconds / plan.workers / plan.concurrent
     end = datetime.now() + timedelta(seconds=seconds)
-    return [f"{plan.concurrent} at a time, {duration(seconds)} at least: {end:%Y-%m-%d %H:%M}", "measuring winners is not in it"]
+    return [
+        f"{plan.concurrent} at a time, {duration(seconds)} at least: {end:%Y-%m-%d %H:%M}",
+        "measuring winners is not in it",
+    ]
 
 
 def _sum(needs: Mapping[str, Need]) -> Need:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class CampaignProgress(Progress):
-    """Counts trials over all cells and forecasts the end from the mean time of a trial; all cells go on together, so that is a fair mean.
+    """Counts trials over all cells and forecasts the end from the mean time of a trial; all cells go on together, so
+    that is a fair mean.
 
     Args:
         queue: knows which cell a trial is of.
@@ -57,4 +58,6 @@ class CampaignProgress(Progress):
     def _left(self) -> str:
         if not self._seconds:
             return ""
-        return f"ETA {duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"
+        return (
+            f"ETA {duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"
+        )

@@ -1,8 +1,10 @@
-"""The official protocol as one command: all cells of a campaign are searched together, their winners tested once, and ranked.
+"""The official protocol as one command: all cells of a campaign are searched together, their winners tested once, and
+ranked.
 
     for every stage (cells that start from others' winners come after those):
-        all searches at once       `Interleaved`: each of them goes on, and so does each machine; then the best trials with several seeds
-        winners                    measured on train_fullsup, the one that counts tested; leaderboard after each
+        all searches at once       `Interleaved`: each of them goes on, and so does each machine; then the best trials
+        with several seeds winners                    measured on train_fullsup, the one that counts tested; leaderboard
+        after each
 
 Nothing is remembered but in the cells' run folders: whoever starts it again goes on from there.
 """
@@ -35,7 +37,9 @@ from wsol.errors import InputError, RunFailed
 from wsol.files import write_text
 
 
-def protocol(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None, *, dry_run: bool = False) -> Path:
+def protocol(
+    path: Path, overrides: list[str], run: Path | None = None, address: str | None = None, *, dry_run: bool = False
+) -> Path:
     """Run a campaign from its beginning or from where it was left; returns its folder.
 
     Args:
@@ -75,7 +79,10 @@ def resume_campaign(folder: Path, overrides: list[str], address: str | None = No
     """
     for override in overrides:
         if not override.startswith("resources."):
-            raise InputError(f"command line: {override}: a resumed campaign can only change resources.*; for other settings start a new one")
+            raise InputError(
+                f"command line: {override}: a resumed campaign can only change resources.*; for other settings start a"
+                " new one"
+            )
     return _run(folder, _read(folder, overrides), address)
 
 
@@ -87,11 +94,27 @@ def _begin(folder: Path, planned: Planned, address: str | None) -> None:
     _check(planned.stages()[0])
     for cell in planned.cells:
         (folder / cell.name).mkdir(parents=True, exist_ok=True)
-        runs.write_experiment(folder / cell.name, cell.experiment, f"A cell of {planned.source}. From {cell.loaded.source}.")
-    cells = [{key: getattr(cell, key) for key in ("name", "method", "backbone", "dataset", "after")} for cell in planned.cells]
+        runs.write_experiment(
+            folder / cell.name, cell.experiment, f"A cell of {planned.source}. From {cell.loaded.source}."
+        )
+    cells = [
+        {key: getattr(cell, key) for key in ("name", "method", "backbone", "dataset", "after")}
+        for cell in planned.cells
+    ]
     command = shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
-    facts = {"started": runs.now(), "ended": None, "command": command, "git": provenance.git(), "versions": provenance.versions()}
-    write_text(folder / FILE, json.dumps({"name": planned.name, "source": planned.source, "cells": cells, **planned.identity(), **facts}, indent=1))
+    facts = {
+        "started": runs.now(),
+        "ended": None,
+        "command": command,
+        "git": provenance.git(),
+        "versions": provenance.versions(),
+    }
+    write_text(
+        folder / FILE,
+        json.dumps(
+            {"name": planned.name, "source": planned.source, "cells": cells, **planned.identity(), **facts}, indent=1
+        ),
+    )
 
 
 def _check(cells: list[CampaignCell]) -> None:
@@ -100,7 +123,10 @@ def _check(cells: list[CampaignCell]) -> None:
     for cell in cells:
         trial = cell.experiment.trial
         if cell.experiment.resources.storage:
-            raise InputError(f"{cell.name}: resources.storage: a campaign needs a folder that all nodes see; leave it out, or `search` cells alone")
+            raise InputError(
+                f"{cell.name}: resources.storage: a campaign needs a folder that all nodes see; leave it out, or"
+                " `search` cells alone"
+            )
         if (trial.data, trial.evaluation) not in checked:
             check_data(cell.experiment)
             checked.append((trial.data, trial.evaluation))
@@ -124,10 +150,14 @@ def _require_same(folder: Path, planned: Planned) -> None:
     if any(header[key] != identity[key] for key in identity):
         hashes = {**header["hashes"], **identity["hashes"]}
         other = [name for name in hashes if header["hashes"].get(name) != identity["hashes"].get(name)]
-        what = f"{', '.join(other[:3])}{' ...' if len(other) > 3 else ''} differ" if other else "its reruns or published points differ"
+        what = (
+            f"{', '.join(other[:3])}{' ...' if len(other) > 3 else ''} differ"
+            if other
+            else "its reruns or published points differ"
+        )
         raise InputError(
-            f"{folder}: holds a campaign of {header['source']} that is another one by now ({what}); go on with it as it was by "
-            f"`python launch.py resume {folder}`, or begin this one in another folder with --run"
+            f"{folder}: holds a campaign of {header['source']} that is another one by now ({what}); go on with it as it"
+            f" was by `python launch.py resume {folder}`, or begin this one in another folder with --run"
         )
 
 
@@ -142,9 +172,15 @@ def _dry_run(folder: Path, planned: Planned) -> None:
     _say_forecast(left, measure_cost, folder, plan)
 
 
-def _say_forecast(left: list[tuple[CampaignCell, int]], measure_at: final.Measure, folder: Path, plan: cluster.Plan) -> None:
+def _say_forecast(
+    left: list[tuple[CampaignCell, int]], measure_at: final.Measure, folder: Path, plan: cluster.Plan
+) -> None:
     """What the trials that are left need; the cells that have some are measured."""
-    needs = {cell.name: need(cell.experiment, measured(cell.experiment, measure_at, folder), trials) for cell, trials in left if trials}
+    needs = {
+        cell.name: need(cell.experiment, measured(cell.experiment, measure_at, folder), trials)
+        for cell, trials in left
+        if trials
+    }
     console.print(forecast_table(needs, plan))
     for line in forecast_end(needs, plan):
         console.print(line)
@@ -162,7 +198,10 @@ def _run(folder: Path, planned: Planned, address: str | None) -> Path:
                     running.finish(stage)
             standings = running.standings()
     failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
-    write_text(folder / FILE, json.dumps({**json.loads((folder / FILE).read_text()), "ended": None if failed else runs.now()}, indent=1))
+    write_text(
+        folder / FILE,
+        json.dumps({**json.loads((folder / FILE).read_text()), "ended": None if failed else runs.now()}, indent=1),
+    )
     console.print(f"\nleaderboard: {folder / 'leaderboard.html'}\ntensorboard: tensorboard --logdir {folder}")
     if failed:
         raise RunFailed("\n".join([f"{len(failed)} of {len(planned.cells)} cells have no winner", *failed]))
@@ -212,7 +251,10 @@ class Running:
         if not studies:
             return
         queue = Interleaved(self.folder, studies, self._after_search, self.planned.reruns_of_a_cell())
-        with interruptible(self.folder, patient=True) as stopped, CampaignProgress(queue, self.plan.concurrent, console) as progress:
+        with (
+            interruptible(self.folder, patient=True) as stopped,
+            CampaignProgress(queue, self.plan.concurrent, console) as progress,
+        ):
             run_trials(queue, self.plan, progress, resources, stopped.is_set)
 
     def finish(self, stage: list[CampaignCell]) -> None:
@@ -223,7 +265,9 @@ class Running:
             waiting = {pool.submit(self._conclude, cell): cell for cell in cells}
             for done in as_completed(waiting):
                 if error := done.exception():
-                    self.failures[waiting[done].name] = f"its winner could not be measured ({type(error).__name__}: {error})"
+                    self.failures[waiting[done].name] = (
+                        f"its winner could not be measured ({type(error).__name__}: {error})"
+                    )
                 self._show(waiting[done])
         finally:
             pool.shutdown(cancel_futures=True)
@@ -234,7 +278,11 @@ class Running:
 
     def _left(self, cell: CampaignCell) -> int:
         """Trials of a cell that are not through, with those of its best ones that are trained again."""
-        again = [study for header in (self.folder / cell.name / "seeds").glob("*/study.json") for study in [open_study(header.parent)]]
+        again = [
+            study
+            for header in (self.folder / cell.name / "seeds").glob("*/study.json")
+            for study in [open_study(header.parent)]
+        ]
         done = sum(trial.state.is_finished() for study in again for trial in study.get_trials(deepcopy=False))
         return self.studies[cell.name].unfinished() + max(self.planned.reruns_of_a_cell() - done, 0)
 
@@ -263,7 +311,8 @@ class Running:
         return Study.create(folder, loaded.experiment, runs.create(folder, loaded, kind, facts), None if points else [])
 
     def _conclude(self, cell: CampaignCell) -> None:
-        """The winner of a cell: of its search, or, where its best trials were trained again, by their mean over seeds."""
+        """The winner of a cell: of its search, or, where its best trials were trained again, by their mean over
+        seeds."""
         pairs = self.reruns.get(cell.name, [])
         self._measure(self.studies[cell.name], test=self.planned.reruns is None)
         for rerun, study in pairs:
@@ -284,14 +333,19 @@ class Running:
         """The runs of a cell that count and were tested."""
         pairs = self.reruns.get(cell.name, [])
         best = winner(pairs)
-        counting = [study.folder for rerun, study in pairs if rerun.trial == best] if pairs else [self.folder / cell.name]
+        counting = (
+            [study.folder for rerun, study in pairs if rerun.trial == best] if pairs else [self.folder / cell.name]
+        )
         return [folder for folder in counting if runs.tested(folder)]
 
     def _show(self, cell: CampaignCell) -> None:
         standings = self.standings()
         write_leaderboard(self.folder, self.planned, standings)
         tested = sum(bool(standing.folders) for standing in standings)
-        console.print(f"\n{cell.name}: {self.failures.get(cell.name, 'tested')}  ({tested} of {len(standings)} cells)", markup=False)
+        console.print(
+            f"\n{cell.name}: {self.failures.get(cell.name, 'tested')}  ({tested} of {len(standings)} cells)",
+            markup=False,
+        )
         if any(standing.cell == cell and standing.folders for standing in standings):
             console.print(group_table(standings, cell))
 

@@ -49,7 +49,9 @@ class CellStatus:
     @property
     def left(self) -> int:
         """Trials that have not ended."""
-        return max(self.trials + self.reruns - sum(trial.state in ENDED for run in self.runs for trial in run.trials), 0)
+        return max(
+            self.trials + self.reruns - sum(trial.state in ENDED for run in self.runs for trial in run.trials), 0
+        )
 
 
 def read_campaign_status(folder: Path) -> list[CellStatus]:
@@ -72,7 +74,10 @@ def render_campaign(folder: Path, cells: list[CellStatus]) -> Iterator[Table | s
     if seconds and left and is_running:
         at_once = max(int(run.info.get("concurrent_trials") or 1) for run in summaries)
         pace = statistics.fmean(seconds)
-        yield f"a trial takes {duration(pace)} on average; ETA {duration(pace * left / at_once)}, {at_once} at a time, then winners are measured"
+        yield (
+            f"a trial takes {duration(pace)} on average; ETA {duration(pace * left / at_once)}, {at_once} at a time,"
+            " then winners are measured"
+        )
     yield _table(cells)
     if state == "interrupted":
         yield f"nothing runs; go on with: python launch.py resume {folder}"

@@ -1,4 +1,5 @@
-"""What is wrong with an experiment beyond the type of single values: paths, ranges, points, objectives, workers, schedulers."""
+"""What is wrong with an experiment beyond the type of single values: paths, ranges, points, objectives, workers,
+schedulers."""
 
 from __future__ import annotations
 
@@ -26,7 +27,11 @@ Problem = tuple[KeyPath, str]
 def problems(document: Document, experiment: Experiment) -> list[str]:
     """Everything that is wrong, one line each."""
     found = [*_search_problems(experiment), *_point_problems(experiment)]
-    found = [*(found or _whole_space_problems(experiment)), *_post_hoc_problems(experiment), *_study_problems(experiment)]
+    found = [
+        *(found or _whole_space_problems(experiment)),
+        *_post_hoc_problems(experiment),
+        *_study_problems(experiment),
+    ]
     return list(dict.fromkeys(at(document, path, text) for path, text in found))
 
 
@@ -36,7 +41,8 @@ def at(document: Document, path: KeyPath, text: str) -> str:
 
 
 def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
-    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is unknown."""
+    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is
+    unknown."""
     if error["type"] == "missing":
         return "this key is missing"
     if error["type"] == "extra_forbidden":
@@ -52,7 +58,8 @@ def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> st
 
 
 def _search_problems(experiment: Experiment) -> Iterator[Problem]:
-    """Every searched path must exist, hold the published value, be valid at both ends, and depend on earlier ones only."""
+    """Every searched path must exist, hold the published value, be valid at both ends, and depend on earlier ones
+    only."""
     for path, distribution in experiment.search.items():
         for text in _dependency_problems(experiment, path) or _range_problems(experiment, path, distribution):
             yield ("search", path), text
@@ -92,20 +99,23 @@ def _range_problems(experiment: Experiment, path: str, distribution: Distributio
     except ValueError as error:
         return [f"its condition can not hold: {_first_words(error)}"]
     found = []
-    closed = distribution.within({other: value_at(other, {}, experiment.base()) for other in distribution.bounds.values()})
+    closed = distribution.within(
+        {other: value_at(other, {}, experiment.base()) for other in distribution.bounds.values()}
+    )
     if not distribution.when and not closed.contains(published):
         found.append(f"the published value trial.{path} = {published!r} lies outside of the search range")
     for end in distribution.ends():
         value = int(end) if isinstance(end, (int, float)) and integer else end
         found += [
-            f"{value!r} is not allowed: {text}" for text in _invalid(experiment, {**experiment.conditions(path), **_moved(experiment, path, value)})
+            f"{value!r} is not allowed: {text}"
+            for text in _invalid(experiment, {**experiment.conditions(path), **_moved(experiment, path, value)})
         ]
     return found
 
 
 def _moved(experiment: Experiment, path: str, value: Any) -> dict[str, Any]:
-    """A value at a path, and the same at every path whose range it bounds: those move along in a search. (Paths that do not exist have their
-    own problem.)"""
+    """A value at a path, and the same at every path whose range it bounds: those move along in a search. (Paths that do
+    not exist have their own problem.)"""
     values = {path: value}
     for other, distribution in experiment.search.items():
         for bound in distribution.bounds.values():
@@ -141,7 +151,9 @@ def _point_problems(experiment: Experiment) -> Iterator[Problem]:
         yield from (((*place, "values"), text) for text in _invalid(experiment, point.values))
         for path, value in drawn.items():
             distribution = experiment.search[path]
-            closed = distribution.within({other: value_at(other, drawn, plain) for other in distribution.bounds.values()})
+            closed = distribution.within(
+                {other: value_at(other, drawn, plain) for other in distribution.bounds.values()}
+            )
             if not closed.contains(value):
                 yield (*place, "values", path), f"{value!r} lies outside of the search range"
 
@@ -155,7 +167,9 @@ def _post_hoc_problems(experiment: Experiment) -> Iterator[Problem]:
             continue
         for value in values:
             try:
-                yield from ((place, f"{value!r} is not allowed: {text}") for text in _invalid(experiment, {path: value}))
+                yield from (
+                    (place, f"{value!r} is not allowed: {text}") for text in _invalid(experiment, {path: value})
+                )
             except KeyError as error:
                 yield place, str(error.args[0])
 
@@ -164,7 +178,10 @@ def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
     """What can be asked only of a space without mistakes."""
     epochs = experiment.trial.training.epochs
     if experiment.study.scheduler != "none" and (grace := experiment.grace_epochs()) >= epochs:
-        reason = f"no trial may be stopped before epoch {grace} (warm-up, start epochs and the first decay of the learning rate)"
+        reason = (
+            f"no trial may be stopped before epoch {grace} (warm-up, start epochs and the first decay of the learning"
+            " rate)"
+        )
         yield ("study", "scheduler"), f"{reason}, and training has {epochs}: use none"
     if experiment.study.sampler == "grid":
         try:
@@ -180,17 +197,35 @@ def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     for metric in (objective.split("/")[1] for objective in study.objectives):
         if metric not in measured:
             hint = plugins.did_you_mean(metric, list(measured))
-            yield ("study", "objective"), f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}"
+            yield (
+                (
+                    "study",
+                    "objective",
+                ),
+                f"trial.evaluation.metrics does not measure {metric!r}{hint}; it measures {', '.join(measured)}",
+            )
         elif not plugins.build("metric", measured[metric], trial.evaluation.threshold_step).higher_is_better:
             yield (
                 ("study", "objective"),
                 f"{metric!r} is better when lower, and searches look for high values; choose another",
             )
     if len(study.objectives) > 1 and (study.sampler in ONE_OBJECTIVE or study.scheduler != "none"):
-        yield ("study", "objective"), f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}"
+        yield (
+            (
+                "study",
+                "objective",
+            ),
+            f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}",
+        )
     workers, batch = experiment.resources.workers, trial.training.batch_size
     if workers > batch:
-        yield ("resources", "workers"), f"{workers} workers can not share out a global batch of {batch} (trial.training.batch_size)"
+        yield (
+            (
+                "resources",
+                "workers",
+            ),
+            f"{workers} workers can not share out a global batch of {batch} (trial.training.batch_size)",
+        )
 
 
 def _invalid(experiment: Experiment, values: dict[str, Any]) -> list[str]:
@@ -205,4 +240,6 @@ def _invalid(experiment: Experiment, values: dict[str, Any]) -> list[str]:
 
 
 def _first_words(error: ValueError) -> str:
-    return describe(dict(error.errors(include_url=False)[0]), list) if isinstance(error, ValidationError) else str(error)
+    return (
+        describe(dict(error.errors(include_url=False)[0]), list) if isinstance(error, ValidationError) else str(error)
+    )

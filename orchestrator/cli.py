@@ -1,4 +1,5 @@
-"""The verbs. No logic: every verb parses its words and calls what does it, mostly in `workflow.py`. Heavy packages are imported on demand."""
+"""The verbs. No logic: every verb parses its words and calls what does it, mostly in `workflow.py`. Heavy packages are
+imported on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help=__doc__ and "Train and search methods of weakly supervised object localization. Select on train_fullsup, test once.",
+    help=__doc__
+    and "Train and search methods of weakly supervised object localization. Select on train_fullsup, test once.",
 )
 data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
 app.add_typer(data, name="data")
@@ -22,12 +24,19 @@ app.add_typer(clusters, name="cluster")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="a search-space file, such as search_spaces/synthetic.yaml")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8; or variant=NAME")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8; or variant=NAME"
+    ),
 ]
-Run = Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>, and -<variant>)")]
+Run = Annotated[
+    Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: runs/<file name>, and -<variant>)")
+]
 Dataset = Annotated[str, typer.Argument(metavar="NAME", help="a data set: see `list datasets`")]
 Kind = Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]
-Settings = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")]
+Settings = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")
+]
 Root = Annotated[str, typer.Option(help="folder of data sets")]
 Address = Annotated[str | None, typer.Option(help="address of a Ray cluster, or auto; default: Ray on this machine")]
 
@@ -38,7 +47,9 @@ def search(
     overrides: Overrides = None,
     run: Run = None,
     address: Address = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be done, and how long it would take")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print what would be done, and how long it would take")
+    ] = False,
 ) -> None:
     """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
     from orchestrator import workflow
@@ -59,15 +70,23 @@ def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
 
 @app.command()
 def protocol(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a campaign file, such as search_spaces/campaigns/demo.yaml")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="a campaign file, such as search_spaces/campaigns/demo.yaml")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="change the campaign: trials=4; or every cell: training.epochs=2")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="change the campaign: trials=4; or every cell: training.epochs=2"
+        ),
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="folder of all runs (default: runs/<file name>)")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="folder of all runs (default: runs/<file name>)")
+    ] = None,
     address: Address = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would take")] = False,
 ) -> None:
-    """Search methods x backbones x data sets with the same budget, test each winner once, rank them; again, to go on."""
+    """Search methods x backbones x data sets with the same budget, test each winner once, rank them; again, to go
+    on."""
     from orchestrator.campaign_run import protocol as run_protocol
 
     run_protocol(file, overrides or [], run, address, dry_run=dry_run)
@@ -75,12 +94,19 @@ def protocol(
 
 @app.command()
 def resume(
-    folder: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run or campaign")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="folder of an interrupted run or campaign")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="the same as RUN")] = None,
     address: Address = None,
     store: Annotated[
-        str | None, typer.Option("--from", metavar="ADDRESS", help="make RUN of the store of a run first, such as s3://bucket/prefix/cam_cub")
+        str | None,
+        typer.Option(
+            "--from", metavar="ADDRESS", help="make RUN of the store of a run first, such as s3://bucket/prefix/cam_cub"
+        ),
     ] = None,
 ) -> None:
     """Go on with an interrupted search, training or campaign, or with a finished search that gets more trials."""
@@ -113,7 +139,10 @@ def retry(
 @app.command()
 def replay(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a search")],
-    trial: Annotated[list[int] | None, typer.Option(metavar="N", help="only this trial; may be repeated; default: all that completed")] = None,
+    trial: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="only this trial; may be repeated; default: all that completed"),
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="run folder (default: RUN-replay)")] = None,
     address: Address = None,
 ) -> None:
@@ -127,20 +156,37 @@ def replay(
 def evaluate(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="folder of a finished run")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="with --experiment: change values of the file; of a RUN: post_hoc.PATH=[...]")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...", help="with --experiment: change values of the file; of a RUN: post_hoc.PATH=[...]"
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="train_fullsup or test")] = "train_fullsup",
-    test_again: Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")] = None,
+    test_again: Annotated[
+        str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")
+    ] = None,
     save_maps: Annotated[Path | None, typer.Option(metavar="DIR", help="write the raw maps as <image_id>.npy")] = None,
-    maps: Annotated[Path | None, typer.Option(metavar="DIR", help="score these maps, <image_id>.npy (h, w) of any size, instead of a run")] = None,
-    layout: Annotated[str | None, typer.Option("--import", metavar="LAYOUT", help="RUN is a released checkpoint, of wsolevaluation, ...")] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="score these maps, <image_id>.npy (h, w) of any size, instead of a run"),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--import", metavar="LAYOUT", help="RUN is a released checkpoint, of wsolevaluation, ..."),
+    ] = None,
     experiment: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="a search-space file, for its data set and metrics; of a RUN: for its post_hoc"),
+        typer.Option(
+            metavar="FILE", help="a search-space file, for its data set and metrics; of a RUN: for its post_hoc"
+        ),
     ] = None,
-    into: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="with --import: run folder (default: runs/<checkpoint>)")] = None,
+    into: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="with --import: run folder (default: runs/<checkpoint>)")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")
+    ] = None,
     image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
 ) -> None:
     """Score the winner of a run, anybody's maps, a released checkpoint, or a baseline on metadata alone."""
@@ -165,7 +211,9 @@ def evaluate(
         raise typer.BadParameter("give one run folder; or see --maps, --import and --baseline in `evaluate --help`")
     elif experiment is not None or overrides:
         if split != "train_fullsup" or save_maps is not None or test_again is not None:
-            raise typer.BadParameter("post-hoc settings are chosen on train_fullsup: RUN [--experiment FILE] [post_hoc.PATH=[...]]")
+            raise typer.BadParameter(
+                "post-hoc settings are chosen on train_fullsup: RUN [--experiment FILE] [post_hoc.PATH=[...]]"
+            )
         evaluations.evaluate_settings(run, experiment, overrides or [])
     else:
         evaluations.evaluate(run, split, test_again, save_maps)
@@ -173,11 +221,18 @@ def evaluate(
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="finished runs; the first is what the others are compared with")],
-    metric: Annotated[list[str] | None, typer.Option(help="max_box_acc_v2 unless given; top1 or max_box_acc_by_size/small; may be repeated")] = None,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="finished runs; the first is what the others are compared with"),
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="max_box_acc_v2 unless given; top1 or max_box_acc_by_size/small; may be repeated"),
+    ] = None,
     split: Annotated[str, typer.Option(help="test or train_fullsup")] = "test",
     form: Annotated[
-        Literal["markdown", "latex", "html", "csv"] | None, typer.Option("--format", help="one table for all metrics, for elsewhere")
+        Literal["markdown", "latex", "html", "csv"] | None,
+        typer.Option("--format", help="one table for all metrics, for elsewhere"),
     ] = None,
 ) -> None:
     """Compare finished runs: 95 % intervals over images and seeds, the paired bootstrap, published numbers."""
@@ -190,7 +245,8 @@ def compare(
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN")],
     beside: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="another search for the same objective, drawn beside; may be repeated")
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="another search for the same objective, drawn beside; may be repeated"),
     ] = None,
 ) -> None:
     """Write report.html of a run, running or finished."""
@@ -216,7 +272,10 @@ def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
 
 @app.command()
 def validate(
-    words: Annotated[list[str], typer.Argument(metavar="FILE... [KEY=VALUE]...", help="search-space files, and changes of their values")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE... [KEY=VALUE]...", help="search-space files, and changes of their values"),
+    ],
 ) -> None:
     """Check search-space files, with all of their variants, and campaign files, without running anything."""
     from orchestrator.campaign import described, is_campaign, load_campaign
@@ -239,7 +298,10 @@ def validate(
             typer.echo(str(error), err=True)
         else:
             more = f", variants {' '.join(variants)}" if variants else ""
-            typer.echo(f"{file}: ok, {own.trial.method.name} on {own.trial.data.name}, {counted(len(own.search), 'searched value')}{more}")
+            typer.echo(
+                f"{file}: ok, {own.trial.method.name} on {own.trial.data.name},"
+                f" {counted(len(own.search), 'searched value')}{more}"
+            )
     if wrong:
         raise typer.Exit(2)
 
@@ -279,9 +341,20 @@ def _kind_of_plugin(folder: str) -> str:
 
 @app.command()
 def submit(
-    words: Annotated[list[str], typer.Argument(metavar="-- VERB ...", help="what to run there, such as: -- search search_spaces/synthetic.yaml")],
-    address: Annotated[str | None, typer.Option(help="job server of the cluster (default: $RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265)")] = None,
-    storage: Annotated[str, typer.Option(metavar="DIR", help="folder that every node sees: the job works there, on its data/ and runs/")] = "/shared",
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="-- VERB ...", help="what to run there, such as: -- search search_spaces/synthetic.yaml"
+        ),
+    ],
+    address: Annotated[
+        str | None,
+        typer.Option(help="job server of the cluster (default: $RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265)"),
+    ] = None,
+    storage: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="folder that every node sees: the job works there, on its data/ and runs/"),
+    ] = "/shared",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay and print what the job prints")] = True,
 ) -> None:
     """Run a verb as a job on a Ray cluster, with the code of this checkout."""
@@ -292,9 +365,17 @@ def submit(
 
 @clusters.command("check")
 def check_cluster(
-    target: Annotated[str, typer.Argument(metavar="FILE|ADDRESS", help="clusters/*.yaml, checked offline; or a running cluster: auto, host:port")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|ADDRESS", help="clusters/*.yaml, checked offline; or a running cluster: auto, host:port"
+        ),
+    ],
     storage: Annotated[
-        str | None, typer.Option(metavar="DIR|ADDRESS", help="with ADDRESS: a folder that every node should see, or s3://bucket/prefix")
+        str | None,
+        typer.Option(
+            metavar="DIR|ADDRESS", help="with ADDRESS: a folder that every node should see, or s3://bucket/prefix"
+        ),
     ] = None,
 ) -> None:
     """Check a cluster file offline, or a running cluster on every node."""
@@ -308,7 +389,9 @@ def prepare_data(
     name: Dataset,
     settings: Settings = None,
     root: Root = "data",
-    source: Annotated[Path | None, typer.Option(help="folder with the archives that you have; default: ROOT/downloads")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="folder with the archives that you have; default: ROOT/downloads")
+    ] = None,
 ) -> None:
     """Download what can be, say what else to get, unpack or link, verify; again goes on."""
     from orchestrator import prepare

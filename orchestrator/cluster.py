@@ -21,7 +21,9 @@ from wsol.errors import InputError
 
 KIND = "accelerator_type:"  # custom resource of every node with such GPUs, one unit each
 SECONDS_TO_ANSWER = 10  # a port that is open takes a connection in far less
-HEAD = "head"  # custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for
+HEAD = (  # custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for
+    "head"
+)
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,7 +39,9 @@ SHARED = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # an autoscaler need
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves the cluster's file there, on the head
 MAXIMUM = "WSOL_CLUSTER_MAXIMUM"  # where there is no such file: JSON, such as {"CPU": 32, "GPU": 4}
-REINSTALL = "run the setup commands of clusters/*.yaml again (`ray up`), or install with the same constraints.txt on every node"
+REINSTALL = (
+    "run the setup commands of clusters/*.yaml again (`ray up`), or install with the same constraints.txt on every node"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ def gpus_of_a_worker(resources: ResourcesConfig, available: dict[str, float]) ->
     return resources.gpus_per_worker if resources.gpus_per_worker is not None else float(available.get("GPU", 0.0) > 0)
 
 
-def plan(resources: ResourcesConfig, trials: int, available: dict[str, float], nodes: Sequence[dict[str, float]] = ()) -> Plan:
+def plan(
+    resources: ResourcesConfig, trials: int, available: dict[str, float], nodes: Sequence[dict[str, float]] = ()
+) -> Plan:
     """How many trials fit at once.
 
     Args:
@@ -88,7 +94,11 @@ def plan(resources: ResourcesConfig, trials: int, available: dict[str, float], n
     cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
     gpus_each = gpus_of_a_worker(resources, available)
     needs = {"CPU": resources.workers * resources.cpus_per_worker, "GPU": resources.workers * gpus_each}
-    short = [f"{need:g} {name} where there are {available.get(name, 0.0):g}" for name, need in needs.items() if need > available.get(name, 0.0)]
+    short = [
+        f"{need:g} {name} where there are {available.get(name, 0.0):g}"
+        for name, need in needs.items()
+        if need > available.get(name, 0.0)
+    ]
     if short:
         raise InputError(
             f"resources: one trial with {resources.workers} worker(s) needs {' and '.join(short)}; "
@@ -96,19 +106,36 @@ def plan(resources: ResourcesConfig, trials: int, available: dict[str, float], n
         )
     places = sum(_places(resources.cpus_per_worker, gpus_each, node) for node in nodes or [available])
     if places < resources.workers:
-        largest = ", ".join(f"{node.get('GPU', 0.0):g} GPU + {node.get('CPU', 0.0):g} CPU" for node in nodes or [available])
+        largest = ", ".join(
+            f"{node.get('GPU', 0.0):g} GPU + {node.get('CPU', 0.0):g} CPU" for node in nodes or [available]
+        )
         raise InputError(
-            f"resources: each of the {resources.workers} worker(s) of a trial needs {gpus_each:g} GPU + {resources.cpus_per_worker} CPU on one "
-            f"node, and there is room for {places} on: {largest}; lower resources.cpus_per_worker or gpus_per_worker, or use larger nodes"
+            f"resources: each of the {resources.workers} worker(s) of a trial needs {gpus_each:g} GPU +"
+            f" {resources.cpus_per_worker} CPU on one node, and there is room for {places} on: {largest}; lower"
+            " resources.cpus_per_worker or gpus_per_worker, or use larger nodes"
         )
     fits = places // resources.workers
     concurrent = min(resources.concurrent_trials or fits, fits, trials)
-    machine = {"host": socket.gethostname(), "cpus": cpus, "gpus": gpus, "memory_gb": round(available.get("memory", 0.0) / 1e9, 1)}
-    return Plan(resources.workers, resources.cpus_per_worker, gpus_each, concurrent, machine, resources.placement, resources.accelerator_type)
+    machine = {
+        "host": socket.gethostname(),
+        "cpus": cpus,
+        "gpus": gpus,
+        "memory_gb": round(available.get("memory", 0.0) / 1e9, 1),
+    }
+    return Plan(
+        resources.workers,
+        resources.cpus_per_worker,
+        gpus_each,
+        concurrent,
+        machine,
+        resources.placement,
+        resources.accelerator_type,
+    )
 
 
 def of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, float]:
-    """Ray's totals with the GPUs of the wanted kind only; what an autoscaler may still start is counted whatever its kind.
+    """Ray's totals with the GPUs of the wanted kind only; what an autoscaler may still start is counted whatever its
+    kind.
 
     Raises:
         InputError: no node has such GPUs, and no autoscaler will start one.
@@ -118,12 +145,16 @@ def of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, f
     found = nodes(resources.accelerator_type)
     if not found:
         kinds = ", ".join(name.removeprefix(KIND) for name in totals if name.startswith(KIND)) or "none"
-        raise InputError(f"resources.accelerator_type: no node has GPUs of the kind {resources.accelerator_type!r}; there are {kinds}")
+        raise InputError(
+            f"resources.accelerator_type: no node has GPUs of the kind {resources.accelerator_type!r}; there are"
+            f" {kinds}"
+        )
     return {**totals, "GPU": sum(node.get("GPU", 0.0) for node in found)}
 
 
 def plan_there(resources: ResourcesConfig, trials: int, totals: dict[str, float]) -> Plan:
-    """`plan` on the cluster that this process is connected to, with its kinds of GPU and its nodes; `totals` are those of `connected`.
+    """`plan` on the cluster that this process is connected to, with its kinds of GPU and its nodes; `totals` are those
+    of `connected`.
 
     Raises:
         InputError: as `plan` does, or no node has the kind of GPU that is asked for.
@@ -132,9 +163,11 @@ def plan_there(resources: ResourcesConfig, trials: int, totals: dict[str, float]
 
 
 def want(plan: Plan, trials: int) -> None:
-    """Ask an autoscaler for room for some trials of one worker at once, and for no more: without it, it would learn of one waiting trial at a time.
+    """Ask an autoscaler for room for some trials of one worker at once, and for no more: without it, it would learn of
+    one waiting trial at a time.
 
-    Trials with several workers ask for themselves: each Ray Train job says what it needs, and takes it back when it ends.
+    Trials with several workers ask for themselves: each Ray Train job says what it needs, and takes it back when it
+    ends.
     """
     from ray.autoscaler.sdk import request_resources
 
@@ -152,8 +185,8 @@ def _places(cpus: int, gpus: float, node: dict[str, float]) -> int:
 
 
 def nodes(accelerator_type: str | None = None) -> list[dict[str, float]]:
-    """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU; none where an autoscaler may
-    add other ones."""
+    """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU;
+    none where an autoscaler may add other ones."""
     import ray
 
     if maximum():
@@ -166,7 +199,9 @@ def scarce() -> str | None:
     """What Ray was asked for and can not give at this moment, and what is free; None where nothing waits."""
     import ray
 
-    waiting = [group["bundles"].values() for group in ray.util.placement_group_table().values() if group["state"] == "PENDING"]
+    waiting = [
+        group["bundles"].values() for group in ray.util.placement_group_table().values() if group["state"] == "PENDING"
+    ]
     return shortage(waiting, ray.available_resources(), ray.cluster_resources()) if waiting else None
 
 
@@ -184,12 +219,17 @@ def local_resources() -> dict[str, float]:
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count()), "memory": float(memory)}
+    return {
+        "CPU": float(len(os.sched_getaffinity(0))),
+        "GPU": float(torch.cuda.device_count()),
+        "memory": float(memory),
+    }
 
 
 @contextmanager
 def connected(address: str | None, *, same_versions: bool = True) -> Iterator[dict[str, float]]:
-    """Ray, quiet, for the time of the block; yields the resource totals of the cluster, grown as far as its autoscaler may.
+    """Ray, quiet, for the time of the block; yields the resource totals of the cluster, grown as far as its autoscaler
+    may.
 
     Args:
         address: of a running cluster, or None for one on this machine that ends with the block.
@@ -217,7 +257,10 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
         if address is not None and same_versions:
             _require_same_versions()
         totals = ray.cluster_resources()
-        yield {name: max(totals.get(name, 0.0), limit) for name, limit in {**totals, **(maximum() if address else {})}.items()}
+        yield {
+            name: max(totals.get(name, 0.0), limit)
+            for name, limit in {**totals, **(maximum() if address else {})}.items()
+        }
     finally:
         ray.shutdown()
 
@@ -244,7 +287,12 @@ def largest(config: dict[str, Any]) -> dict[str, float]:
     limit = int(config.get("max_workers", 0))
     found = {}
     for name in {resource for kind in types.values() for resource in kind.get("resources", {})}:
-        each = [kind["resources"].get(name, 0) for label, kind in types.items() if label != head for _ in range(kind.get("max_workers", limit))]
+        each = [
+            kind["resources"].get(name, 0)
+            for label, kind in types.items()
+            if label != head
+            for _ in range(kind.get("max_workers", limit))
+        ]
         found[name] = float(sum(sorted(each, reverse=True)[:limit]))
     return found
 
@@ -266,7 +314,9 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
     remote: Any = ray.remote(num_cpus=0, max_retries=0)(function)
     nodes = {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
     calls = {
-        name: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(identity, soft=False)).remote(*arguments)
+        name: (
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(identity, soft=False)).remote(*arguments)
+        )
         for name, identity in nodes.items()
     }
     ray.wait(list(calls.values()), num_returns=len(calls), timeout=seconds)
@@ -280,8 +330,15 @@ def _name(node: dict[str, Any]) -> str:
 def differences(node: str, here: dict[str, str], there: dict[str, str] | Exception) -> str | None:
     """What a node has in other versions than this process, or None."""
     if isinstance(there, Exception):
-        return f"{node}: can not run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that every node sees"
-    differ = [f"{name} {there.get(name, 'missing')} instead of {version}" for name, version in here.items() if there.get(name) != version]
+        return (
+            f"{node}: can not run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that"
+            " every node sees"
+        )
+    differ = [
+        f"{name} {there.get(name, 'missing')} instead of {version}"
+        for name, version in here.items()
+        if there.get(name) != version
+    ]
     return f"{node}: {', '.join(differ)}; {REINSTALL}" if differ else None
 
 
@@ -331,7 +388,10 @@ def _require_answer(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
     except OSError as error:
-        raise InputError(f"--address {address}: no connection ({error.strerror or error}); is the cluster up, and is the address right?") from None
+        raise InputError(
+            f"--address {address}: no connection ({error.strerror or error}); is the cluster up, and is the address"
+            " right?"
+        ) from None
 
 
 def _join(address: str) -> None:
@@ -344,4 +404,6 @@ def _join(address: str) -> None:
         hint = "is the cluster up, is the address right, and is its token in RAY_AUTH_TOKEN or ~/.ray/auth_token?"
         raise InputError(f"--address {address}: no connection ({str(error).partition('. ')[0]}); {hint}") from None
     except RuntimeError as error:
-        raise InputError(f"--address {address}: {error}; {REINSTALL}, or submit a job, which runs on the cluster: `launch.py submit`") from None
+        raise InputError(
+            f"--address {address}: {error}; {REINSTALL}, or submit a job, which runs on the cluster: `launch.py submit`"
+        ) from None

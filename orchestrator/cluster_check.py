@@ -1,4 +1,5 @@
-"""The verb `cluster check`. A running cluster is looked at through the eyes of every node: versions, GPUs, disk, clock, storage, all-reduce."""
+"""The verb `cluster check`. A running cluster is looked at through the eyes of every node: versions, GPUs, disk, clock,
+storage, all-reduce."""
 
 from __future__ import annotations
 
@@ -106,7 +107,11 @@ def _clock_findings() -> Iterator[Finding]:
                 best[node] = min(best.get(node, (trip, 1e9)), (trip, clock - started - trip / 2))
     for node, (trip, offset) in best.items():
         late = abs(offset) > CLOCK_SECONDS + trip / 2
-        yield Finding(f"{node}: clock", "wrong" if late else "ok", f"{offset:+.2f} s from here, +/- {trip / 2:.2f}" + ("; run an NTP client" * late))
+        yield Finding(
+            f"{node}: clock",
+            "wrong" if late else "ok",
+            f"{offset:+.2f} s from here, +/- {trip / 2:.2f}" + ("; run an NTP client" * late),
+        )
 
 
 def _storage_finding(storage: str) -> Finding:
@@ -116,22 +121,34 @@ def _storage_finding(storage: str) -> Finding:
         folder.mkdir()
         (folder / "word").write_text(folder.name)
         answers = cluster.on_every_node(sign, str(folder))
-        blind = [f"{node}: {cluster.last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
-        signed = sum((folder / str(answer)).exists() for answer in answers.values() if not isinstance(answer, Exception))
+        blind = [
+            f"{node}: {cluster.last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)
+        ]
+        signed = sum(
+            (folder / str(answer)).exists() for answer in answers.values() if not isinstance(answer, Exception)
+        )
     except OSError as error:
         return Finding("storage", "wrong", f"{storage}: this process can not write there ({error})")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if blind or signed < len(answers):
-        return Finding("storage", "wrong", f"{storage}: mount the same folder on every node; {'; '.join(blind) or 'some write elsewhere'}")
+        return Finding(
+            "storage",
+            "wrong",
+            f"{storage}: mount the same folder on every node; {'; '.join(blind) or 'some write elsewhere'}",
+        )
     return Finding("storage", "ok", f"{storage}: every node reads and writes it")
 
 
 def _store_finding(address: str) -> Finding:
     """Every node writes to an object store and reads what it wrote."""
     answers = cluster.on_every_node(probe, address)
-    blind = [f"{node}: {cluster.last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
-    return Finding("storage", "wrong" if blind else "ok", "; ".join(blind) or f"{address}: every node reads and writes it")
+    blind = [
+        f"{node}: {cluster.last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)
+    ]
+    return Finding(
+        "storage", "wrong" if blind else "ok", "; ".join(blind) or f"{address}: every node reads and writes it"
+    )
 
 
 def sign(folder: str) -> str:
@@ -163,19 +180,30 @@ def _all_reduce(backend: str, nodes: list[dict[str, Any]]) -> Finding:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     kind: Any = ray.remote(num_cpus=0)(Rank)
-    ranks = [kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote() for node in nodes]
+    ranks = [
+        kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
     try:
         master = ray.get(ranks[0].free_address.remote(), timeout=PATIENCE)
-        seconds = ray.get([rank.all_reduce.remote(index, len(ranks), master, backend) for index, rank in enumerate(ranks)], timeout=2 * PATIENCE)
+        seconds = ray.get(
+            [rank.all_reduce.remote(index, len(ranks), master, backend) for index, rank in enumerate(ranks)],
+            timeout=2 * PATIENCE,
+        )
     except Exception as error:
         hint = (
-            f"is {master if 'master' in locals() else 'every port'} open between the nodes? With several networks set {backend.upper()}_SOCKET_IFNAME"
+            f"is {master if 'master' in locals() else 'every port'} open between the nodes? With several networks set"
+            f" {backend.upper()}_SOCKET_IFNAME"
         )
         return Finding(f"all-reduce, {backend}", "wrong", f"{cluster.last_line(error)}; {hint}")
     finally:
         for rank in ranks:
             ray.kill(rank)
-    return Finding(f"all-reduce, {backend}", "ok", f"{len(ranks)} nodes, {NUMBERS * 4 / 2**20:g} MiB in {max(seconds) * 1000:.0f} ms")
+    return Finding(
+        f"all-reduce, {backend}",
+        "ok",
+        f"{len(ranks)} nodes, {NUMBERS * 4 / 2**20:g} MiB in {max(seconds) * 1000:.0f} ms",
+    )
 
 
 class Rank:
@@ -203,7 +231,9 @@ class Rank:
         from orchestrator.network import use_rays_interface
 
         use_rays_interface()
-        distributed.init_process_group(backend, init_method=f"tcp://{master}", rank=rank, world_size=world, timeout=timedelta(seconds=PATIENCE))
+        distributed.init_process_group(
+            backend, init_method=f"tcp://{master}", rank=rank, world_size=world, timeout=timedelta(seconds=PATIENCE)
+        )
         try:
             for _ in range(2):
                 tensor = torch.full((NUMBERS,), float(rank + 1), device="cuda:0" if backend == "nccl" else "cpu")

@@ -22,7 +22,10 @@ from wsol.errors import InputError
 
 COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
 START = ("head_start_ray_commands", "worker_start_ray_commands")
-SECRETS = re.compile(r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|aws_secret_access_key|RAY_AUTH_TOKEN=\w|AccountKey=|\"private_key\"")
+SECRETS = re.compile(
+    r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE"
+    r" KEY|aws_secret_access_key|RAY_AUTH_TOKEN=\w|AccountKey=|\"private_key\""
+)
 REHEARSAL = "fake_multinode"  # Ray's provider of several raylets on one machine: nothing is set up, nothing is sent
 
 
@@ -36,7 +39,9 @@ def check_file(path: Path) -> list[Finding]:
         text = shipped(path).read_text()
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; clusters/ has those that are shipped; `auto` or host:port is a running cluster") from None
+        raise InputError(
+            f"{path}: {error.strerror}; clusters/ has those that are shipped; `auto` or host:port is a running cluster"
+        ) from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: {error}") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
@@ -61,7 +66,9 @@ def prepare(config: dict[str, Any]) -> tuple[dict[str, Any] | None, Finding]:
         place = ".".join(str(part) for part in getattr(error, "absolute_path", []))
         message = getattr(error, "message", None) or str(error) or type(error).__name__
         return None, Finding("schema", "wrong", f"{place + ': ' if place else ''}{message}")
-    return prepared, Finding("schema", "ok", f"Ray {versions()['ray']} accepts it for provider {prepared['provider']['type']}")
+    return prepared, Finding(
+        "schema", "ok", f"Ray {versions()['ray']} accepts it for provider {prepared['provider']['type']}"
+    )
 
 
 @contextlib.contextmanager
@@ -113,37 +120,63 @@ def _head(config: dict[str, Any]) -> Finding:
     resources = config["available_node_types"][config["head_node_type"]]["resources"]
     if HEAD in resources or any(f'"{HEAD}"' in command for command in config["head_start_ray_commands"]):
         return Finding("head", "ok", f"holds the drivers of trials, through its resource `{HEAD}`")
-    return Finding("head", "note", f"has no resource `{HEAD}`: drivers of trials may land on machines that leave; add {HEAD}: 1000")
+    return Finding(
+        "head", "note", f"has no resource `{HEAD}`: drivers of trials may land on machines that leave; add {HEAD}: 1000"
+    )
 
 
 def _image(config: dict[str, Any]) -> Finding:
     image = str(config.get("docker", {}).get("image", ""))
     if not image:
-        return Finding("versions", "note", "no container: the versions are those of the setup commands; every search compares them")
+        return Finding(
+            "versions", "note", "no container: the versions are those of the setup commands; every search compares them"
+        )
     ours = versions()
     python = "py" + "".join(ours["python"].split(".")[:2])
     found = re.search(r":(\d+\.\d+\.\d+)-(py\d+)", image)
     if found is None:
-        return Finding("versions", "note", f"{image}: not an image of Ray's own; it needs Ray {ours['ray']} and Python {ours['python']}")
+        return Finding(
+            "versions",
+            "note",
+            f"{image}: not an image of Ray's own; it needs Ray {ours['ray']} and Python {ours['python']}",
+        )
     if found[1] != ours["ray"]:
-        return Finding("versions", "wrong", f"{image}: here is Ray {ours['ray']}; use rayproject/ray:{ours['ray']}-{python}-gpu")
+        return Finding(
+            "versions", "wrong", f"{image}: here is Ray {ours['ray']}; use rayproject/ray:{ours['ray']}-{python}-gpu"
+        )
     if found[2] != python:
-        return Finding("versions", "note", f"{image}: here is Python {ours['python']}; jobs run all the same, a search from here can not join")
+        return Finding(
+            "versions",
+            "note",
+            f"{image}: here is Python {ours['python']}; jobs run all the same, a search from here can not join",
+        )
     return Finding("versions", "ok", f"{image}, as here")
 
 
 def _setup(config: dict[str, Any]) -> Finding:
     commands = " ".join(command for section in COMMANDS for command in config.get(section, []))
     if "dev0" in commands:
-        return Finding("setup", "wrong", "the setup commands are Ray's default, which installs a nightly Ray; write `setup_commands` out")
+        return Finding(
+            "setup",
+            "wrong",
+            "the setup commands are Ray's default, which installs a nightly Ray; write `setup_commands` out",
+        )
     if "constraints.txt" not in commands:
-        return Finding("setup", "note", "the setup commands do not install with constraints.txt: versions may differ from those of `make`")
+        return Finding(
+            "setup",
+            "note",
+            "the setup commands do not install with constraints.txt: versions may differ from those of `make`",
+        )
     return Finding("setup", "ok", "installs with constraints.txt")
 
 
 def _dashboard(config: dict[str, Any]) -> Finding:
     if any("--dashboard-host=0.0.0.0" in command for command in config["head_start_ray_commands"]):
-        return Finding("dashboard", "wrong", "is open to the network; start the head with --dashboard-host=127.0.0.1 and use `ray dashboard`")
+        return Finding(
+            "dashboard",
+            "wrong",
+            "is open to the network; start the head with --dashboard-host=127.0.0.1 and use `ray dashboard`",
+        )
     return Finding("dashboard", "ok", "on the head's loopback")
 
 
@@ -165,13 +198,21 @@ def _mounts(config: dict[str, Any]) -> Finding:
     absent = [local for local in config["file_mounts"].values() if not Path(local).expanduser().exists()]
     if not absent:
         return Finding("files", "ok", f"{len(config['file_mounts'])} files and folders to send")
-    hint = "; make the token with `ray get-auth-token --generate`" if any("auth_token" in local for local in absent) else ""
+    hint = (
+        "; make the token with `ray get-auth-token --generate`"
+        if any("auth_token" in local for local in absent)
+        else ""
+    )
     return Finding("files", "note", f"not here: {', '.join(absent)}; run from the root of the checkout{hint}")
 
 
 def _stopped_machines(config: dict[str, Any]) -> Finding:
     if config["provider"].get("cache_stopped_nodes", True):
-        return Finding("idle cost", "note", "stopped machines keep their disks, which are billed; set provider.cache_stopped_nodes: false")
+        return Finding(
+            "idle cost",
+            "note",
+            "stopped machines keep their disks, which are billed; set provider.cache_stopped_nodes: false",
+        )
     return Finding("idle cost", "ok", "machines are terminated, not stopped")
 
 
@@ -181,20 +222,30 @@ def _instances(config: dict[str, Any]) -> Iterator[Finding]:
         import botocore.session
         from botocore.validate import ParamValidator
     except ImportError:
-        yield Finding("machines", "note", "node_config was not checked: `pip install boto3`, which `ray up` needs as well")
+        yield Finding(
+            "machines", "note", "node_config was not checked: `pip install boto3`, which `ray up` needs as well"
+        )
         return
     shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
     for name, kind in config["available_node_types"].items():
         parameters = {key: value for key, value in kind["node_config"].items() if key != "SubnetIds"}
         report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **parameters}, shape)
         state: Any = "wrong" if report.has_errors() else "ok"
-        yield Finding(f"machines: {name}", state, report.generate_report() if report.has_errors() else str(parameters.get("InstanceType")))
+        yield Finding(
+            f"machines: {name}",
+            state,
+            report.generate_report() if report.has_errors() else str(parameters.get("InstanceType")),
+        )
 
 
 def _secrets(text: str) -> Finding:
     found = SECRETS.search(text)
     if found:
-        return Finding("secrets", "wrong", f"line {text[: found.start()].count(chr(10)) + 1} looks like a secret; keep it out of files")
+        return Finding(
+            "secrets",
+            "wrong",
+            f"line {text[: found.start()].count(chr(10)) + 1} looks like a secret; keep it out of files",
+        )
     return Finding("secrets", "ok", "none found")
 
 

@@ -1,5 +1,5 @@
-"""`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the first row, and what was
-published. How it is written down is in `compare_tables.py`."""
+"""`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the
+first row, and what was published. How it is written down is in `compare_tables.py`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,27 @@ Run = tuple[Summary, Stored]
 CHANGES_NO_NUMBER = ("root", "cache", "workers")
 """Settings of a data set in which two seeds of one configuration may differ."""
 
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)
+STUDENT = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+)
 """97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 
 
@@ -36,7 +56,8 @@ class Cell:
         value: of the metric; of several seeds, their mean.
         interval: 95 % interval of the value over images; None where it is not defined.
         difference: points above the first row; None for the first row itself.
-        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where it is not defined.
+        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
+            it is not defined.
         baseline: the centre Gaussian on the same images; None where unknown.
         seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
         published: what a paper reports; None where nothing is known, and on train_fullsup.
@@ -53,7 +74,9 @@ class Cell:
     @property
     def is_different(self) -> bool:
         """Whether the interval of the difference leaves out zero."""
-        return self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
+        return (
+            self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
+        )
 
     @property
     def is_reproduced(self) -> bool | None:
@@ -82,7 +105,8 @@ class Row:
 
 
 def compare(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
-    """Compare finished runs, searches (their winners) or single trainings. Those of equal configuration with different seeds form one row.
+    """Compare finished runs, searches (their winners) or single trainings. Those of equal configuration with different
+    seeds form one row.
 
     Args:
         folders: of the runs; the row of the first is what the others are compared with.
@@ -90,8 +114,8 @@ def compare(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list
         split: `test` or `train_fullsup`.
 
     Raises:
-        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or by other settings of a
-            metric.
+        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or
+            by other settings of a metric.
     """
     runs = [(read_summary(folder), read_scores(folder / "best", split)) for folder in folders]
     for run in runs:
@@ -145,11 +169,16 @@ def interval_of_mean(values: Sequence[float]) -> Interval | None:
 
 
 def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs with the same configuration but the seed together, in the order of their first; a seed that came already begins another group."""
+    """Runs with the same configuration but the seed together, in the order of their first; a seed that came already
+    begins another group."""
     groups: list[list[Run]] = []
     for run in runs:
         recipe = _recipe(run[0].result["config"])
-        alike = (group for group in groups if _recipe(group[0][0].result["config"]) == recipe and _seed(run) not in map(_seed, group))
+        alike = (
+            group
+            for group in groups
+            if _recipe(group[0][0].result["config"]) == recipe and _seed(run) not in map(_seed, group)
+        )
         group = next(alike, None)
         if group is None:
             groups.append([run])
@@ -172,18 +201,24 @@ def _seed(run: Run) -> int:
 
 def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str) -> None:
     summary, stored = run
-    for what, own, wanted in zip(("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True):
+    for what, own, wanted in zip(
+        ("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True
+    ):
         if own != wanted:
             raise InputError(
-                f"{summary.folder}: was scored on other {what} of {split} than {first[0].folder}; only runs on the same images, at the same size and "
-                "thresholds, can be compared"
+                f"{summary.folder}: was scored on other {what} of {split} than {first[0].folder}; only runs on the same"
+                " images, at the same size and thresholds, can be compared"
             )
     values = summary.metrics(split)
     for metric in metrics:
         if metric not in values or metric not in stored.replicates:
-            raise InputError(f"{summary.folder}: has no {metric!r} on {split}; it has {', '.join(sorted(values)) or 'nothing yet'}")
+            raise InputError(
+                f"{summary.folder}: has no {metric!r} on {split}; it has {', '.join(sorted(values)) or 'nothing yet'}"
+            )
         if other := _other_settings(_metrics(summary), _metrics(first[0]), metric):
-            raise InputError(f"{summary.folder}: {metric} was counted with other settings of {other} than in {first[0].folder}")
+            raise InputError(
+                f"{summary.folder}: {metric} was counted with other settings of {other} than in {first[0].folder}"
+            )
 
 
 def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:

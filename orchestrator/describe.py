@@ -1,4 +1,5 @@
-"""What a plugin is, as Markdown: its file's text, its settings, and the search spaces that use it. The pages in `docs/methods/` are made of it."""
+"""What a plugin is, as Markdown: its file's text, its settings, and the search spaces that use it. The pages in
+`docs/methods/` are made of it."""
 
 from __future__ import annotations
 
@@ -36,7 +37,11 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
     """
     plugin = plugins.load(kind, name)
     title, _, text = inspect.cleandoc(plugin.__doc__ or "").partition("\n")
-    parts = [f"{'#' * level} `{name}`: {title.rstrip('.')}", _with_bold_sections(text.strip()), _settings(plugin.Config)]
+    parts = [
+        f"{'#' * level} `{name}`: {title.rstrip('.')}",
+        _with_bold_sections(text.strip()),
+        _settings(plugin.Config),
+    ]
     if kind == "method":
         parts += [_published(name), _search_spaces(name)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -45,7 +50,10 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
 def pages() -> dict[str, str]:
     """File name in `docs/methods/` -> text: one page for each method, and one for all extractors."""
     made = "<!-- Made by `make docs` from {}. -->\n\n"
-    found = {f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) + _measured(name) for name in plugins.names("method")}
+    found = {
+        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) + _measured(name)
+        for name in plugins.names("method")
+    }
     extractors = "\n".join(page("extractor", name, level=2) for name in plugins.names("extractor"))
     return {**found, "extractors.md": f"{made.format('wsol/extractors/')}# Extractors\n\n{extractors}"}
 
@@ -67,7 +75,10 @@ def _settings(config: type[PluginConfig]) -> str:
     if not fields:
         return "No settings."
     meanings = _meanings(config)
-    rows = [f"| `{name}` | `{_default(field)}` | {_allowed(field)} | {meanings.get(name, '')} |" for name, field in fields.items()]
+    rows = [
+        f"| `{name}` | `{_default(field)}` | {_allowed(field)} | {meanings.get(name, '')} |"
+        for name, field in fields.items()
+    ]
     return "\n".join(["| setting | default | allowed | meaning |", "|---|---|---|---|", *rows])
 
 
@@ -91,7 +102,12 @@ def _default(field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    bounds = [text.format(getattr(mark, key)) for mark in field.metadata for key, text in BOUNDS.items() if getattr(mark, key, None) is not None]
+    bounds = [
+        text.format(getattr(mark, key))
+        for mark in field.metadata
+        for key, text in BOUNDS.items()
+        if getattr(mark, key, None) is not None
+    ]
     return " ".join(bounds) or ", ".join(_choices(field.annotation))
 
 
@@ -112,19 +128,34 @@ def _published(method: str) -> str:
     rows = []
     for table in tables():
         for row in (row for row in table["rows"] if row["method"].partition("(")[0] == method):
-            setting = ", ".join([row["method"], *(f"{key} {row[key]}" for key in ("normalizer", "extractor", "guide") if key in row)])
-            numbers = ", ".join(f"{name} {value}" for name, value in zip(table["backbones"], row["values"], strict=True) if value is not None)
+            setting = ", ".join(
+                [row["method"], *(f"{key} {row[key]}" for key in ("normalizer", "extractor", "guide") if key in row)]
+            )
+            numbers = ", ".join(
+                f"{name} {value}"
+                for name, value in zip(table["backbones"], row["values"], strict=True)
+                if value is not None
+            )
             rows.append(f"| {table['dataset']} | {table['metric']} | {setting} | {numbers} | {table['source']} |")
-    return "\n".join(["| data set | metric | setting | published, % on test | source |", "|---|---|---|---|---|", *rows]) if rows else ""
+    return (
+        "\n".join(["| data set | metric | setting | published, % on test | source |", "|---|---|---|---|---|", *rows])
+        if rows
+        else ""
+    )
 
 
 def _measured(method: str) -> str:
     """Our own numbers: the lines about a method in the table of the README, which says how they were made."""
     lines = [line for line in (root() / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     head = next(line for line in lines if line.startswith("| method | MaxBoxAccV2"))
-    rows = [line for line in lines[lines.index(head) + 1 :] if re.match(rf"\| {method}\b", line) and line.count("|") == head.count("|")]
+    rows = [
+        line
+        for line in lines[lines.index(head) + 1 :]
+        if re.match(rf"\| {method}\b", line) and line.count("|") == head.count("|")
+    ]
     text = (
-        "Our own numbers, % on test of 20 classes of Tiny ImageNet after 4 epochs; the [README](../../README.md#real-images) says how they were made:"
+        "Our own numbers, % on test of 20 classes of Tiny ImageNet after 4 epochs; the"
+        " [README](../../README.md#real-images) says how they were made:"
     )
     return "\n".join(["", text, "", head, "|---" * (head.count("|") - 1) + "|", *rows, ""]) if rows else ""
 
@@ -136,7 +167,13 @@ def _search_spaces(method: str) -> str:
         using = next((variant for variant, names in methods.items() if method in names), None)
         if using is not None:
             rows.append(f"- `search_spaces/{file}{using}`: {title}")
-    return "\n".join(["Search spaces, for `python launch.py search FILE`; the head of each says what else to run:", "", *rows]) if rows else ""
+    return (
+        "\n".join(
+            ["Search spaces, for `python launch.py search FILE`; the head of each says what else to run:", "", *rows]
+        )
+        if rows
+        else ""
+    )
 
 
 @cache
@@ -145,7 +182,10 @@ def _shipped_files() -> list[tuple[str, str, dict[str, list[str]]]]:
     found = []
     for path in sorted((root() / "search_spaces").glob("*.yaml")):
         document = read_yaml(path)
-        methods = {f" variant={name}" if name else "": _methods(with_variant(document, name)) for name in (None, *variant_names(document))}
+        methods = {
+            f" variant={name}" if name else "": _methods(with_variant(document, name))
+            for name in (None, *variant_names(document))
+        }
         found.append((path.name, path.read_text(encoding="utf-8").splitlines()[0].strip("# :"), methods))
     return found
 

@@ -1,4 +1,5 @@
-"""The verbs that score what exists: a finished run, anybody's maps, a released checkpoint, a baseline; and runs side by side."""
+"""The verbs that score what exists: a finished run, anybody's maps, a released checkpoint, a baseline; and runs side by
+side."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ from wsol.errors import InputError
 
 
 def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
-    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps can be saved on the way."""
+    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps
+    can be saved on the way."""
     if split == "test":
-        measured = final.evaluate_test(folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps)
+        measured = final.evaluate_test(
+            folder, measure, final.read_result(folder)["train_fullsup"], test_again, save_maps
+        )
         write_report(folder)
         bring_evaluation(folder)
     else:
@@ -42,7 +46,9 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     if runs.tested(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
     else:
-        console.print(f"used from now on: {post_hoc.adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
+        console.print(
+            f"used from now on: {post_hoc.adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}"
+        )
         write_report(folder)
     bring_evaluation(folder)
     console.print(f"all metrics: {folder / post_hoc.FILE}")
@@ -67,7 +73,9 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     config = load(path, overrides, ignores_search=True).experiment.trial
     part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
     sizes = map_sizes(maps, part)
-    console.print(f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}")
+    console.print(
+        f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}"
+    )
     for (height, width), number in sorted(sizes.items()):
         resized = "as they are" if (height, width) == (side, side) else f"resized to {side} x {side} (bicubic)"
         console.print(f"  {number} of {height} x {width}, {resized}")
@@ -98,7 +106,9 @@ def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], r
     console.print(f"imported {file} ({layout}) into {folder}")
     console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
     console.print(f"report:      {write_report(folder)}")
-    console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
+    console.print(
+        f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"
+    )
     return folder
 
 
@@ -126,14 +136,17 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     if data.boxes is None or data.sizes is None:
         raise InputError(f"{metadata}: has masks, not boxes; the box metrics cannot be computed")
     annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
-    scores = score_constant_map(center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step)
+    scores = score_constant_map(
+        center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step
+    )
     console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
     console.print(score_table("centre Gaussian", scores, {}))
     return scores
 
 
 def compare(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
-    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a form for elsewhere."""
+    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a
+    form for elsewhere."""
     from orchestrator.compare import compare
     from orchestrator.compare_tables import FORMATS, comparison_table, legend
 

@@ -1,8 +1,10 @@
-"""Whole event files for TensorBoard: the HParams tab with every trial, its parameters, how it ended and its metrics at the best epoch; and the
-curve of precision over recall of a winner on masks. What is logged epoch by epoch is in `trial.py`.
+"""Whole event files for TensorBoard: the HParams tab with every trial, its parameters, how it ended and its metrics at
+the best epoch; and the curve of precision over recall of a winner on masks. What is logged epoch by epoch is in
+`trial.py`.
 
-The process that owns the study writes them, so that also trials are in the table whose process died, and those that repeat another. No list of
-all parameters is written: TensorBoard makes it of what the trials have, so that conditional ones and several studies stand in one table.
+The process that owns the study writes them, so that also trials are in the table whose process died, and those that
+repeat another. No list of all parameters is written: TensorBoard makes it of what the trials have, so that conditional
+ones and several studies stand in one table.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from wsol.ops.boxes import Floats
 
 BEGIN, END = "!begin", "~end"
-"""Ends of file names. TensorBoard reads the files of a folder by name and comes back to none: what is logged meanwhile has to lie between."""
+"""Ends of file names. TensorBoard reads the files of a folder by name and comes back to none: what is logged meanwhile
+has to lie between."""
 
 METRIC = "best/"
 """Before the names of metrics at the best epoch."""
@@ -64,7 +67,11 @@ def end(folder: Path, succeeded: bool, metrics: Mapping[str, float], epoch: int)
 
     status = api_pb2.STATUS_SUCCESS if succeeded else api_pb2.STATUS_FAILURE
     session = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    scalars = [Summary.Value(tag=METRIC + name, simple_value=float(value)) for name, value in metrics.items() if name != "epoch"]
+    scalars = [
+        Summary.Value(tag=METRIC + name, simple_value=float(value))
+        for name, value in metrics.items()
+        if name != "epoch"
+    ]
     _write(folder, END, [_plugin_value(session_end_info=session), *scalars], epoch)
 
 

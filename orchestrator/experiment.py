@@ -1,4 +1,5 @@
-"""A search-space file becomes an `Experiment`: typed, cross-checked, every mistake reported with file, line and path."""
+"""A search-space file becomes an `Experiment`: typed, cross-checked, every mistake reported with file, line and
+path."""
 
 from __future__ import annotations
 
@@ -13,34 +14,52 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from orchestrator import checks
-from orchestrator.overrides import apply_overrides, chosen_variant, plugin_kind, shared_fields, variant_names, with_variant
+from orchestrator.overrides import (
+    apply_overrides,
+    chosen_variant,
+    plugin_kind,
+    shared_fields,
+    variant_names,
+    with_variant,
+)
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
 from orchestrator.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
 from wsol import plugins
 from wsol.config import Strict, TrainConfig
 from wsol.errors import InputError
 
-RESUMABLE = ("trials", "hours", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")  # what a resumed study may change
+RESUMABLE = (
+    "trials",
+    "hours",
+    "max_failures",
+    "hang_minutes",
+    "max_failed_trials",
+    "keep_checkpoints",
+)  # what a resumed study may change
 
 
 class StudyConfig(Strict):
     """What is searched for and how.
 
     Attributes:
-        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not be named. With a list,
-            the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for the best compromises between all of them.
+        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not
+            be named. With a list, the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for
+            the best compromises between all of them.
         trials: how many configurations are trained; the first is the published point, then the named ones.
-        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol), `gp`, `cma_es`, `qmc`
-            (these three draw conditional values, and those with the bounds of others, at random), or `grid` (all combinations, shuffled).
+        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol),
+            `gp`, `cma_es`, `qmc` (these three draw conditional values, and those with the bounds of others, at random),
+            or `grid` (all combinations, shuffled).
         seed: of the sampler. One trial at a time, the same seed gives the same trials.
         scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median` or `hyperband`.
-        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the first decay of its
-            learning rate.
-        reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the first epoch they may stop at.
+        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the
+            first decay of its learning rate.
+        reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the
+            first epoch they may stop at.
         hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
-        hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and counts as one of its
-            `max_failures`; null: ten times the longest epoch of the study so far, at least 30 minutes, and no limit before its first one.
+        hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and
+            counts as one of its `max_failures`; null: ten times the longest epoch of the study so far, at least 30
+            minutes, and no limit before its first one.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
         loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/loggers.py`.
@@ -65,7 +84,9 @@ class StudyConfig(Strict):
     def _selects_on_train_fullsup(cls, objective: str | list[str]) -> str | list[str]:
         for one in [objective] if isinstance(objective, str) else objective:
             if not one.startswith("train_fullsup/"):
-                raise ValueError(f"should be train_fullsup/<metric>, got {one!r}: configurations are selected on that split only")
+                raise ValueError(
+                    f"should be train_fullsup/<metric>, got {one!r}: configurations are selected on that split only"
+                )
         return objective
 
     @property
@@ -80,14 +101,15 @@ class ResourcesConfig(Strict):
     Attributes:
         workers: processes that train one trial together, each on its share of the global batch.
         cpus_per_worker: CPU cores (and torch threads) of each.
-        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its memory; only for
-            `workers: 1`.
+        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its
+            memory; only for `workers: 1`.
         concurrent_trials: trials at the same time; null: as many as fit.
-        placement: of the workers of one trial: `pack` on few nodes or `spread` over many, as far as it goes; `strict_pack`, `strict_spread`: on one
-            node, or each on its own, or not at all.
-        accelerator_type: kind of GPU that a trial needs, as Ray names it (`T4`, `A100`, ...; `ray status` lists them); null: any.
-        storage: address of an object store or another folder, such as `s3://bucket/prefix`, that keeps the results of all nodes below the name of the
-            run; null: the run folder, which every node must see.
+        placement: of the workers of one trial: `pack` on few nodes or `spread` over many, as far as it goes;
+            `strict_pack`, `strict_spread`: on one node, or each on its own, or not at all.
+        accelerator_type: kind of GPU that a trial needs, as Ray names it (`T4`, `A100`, ...; `ray status` lists them);
+            null: any.
+        storage: address of an object store or another folder, such as `s3://bucket/prefix`, that keeps the results of
+            all nodes below the name of the run; null: the run folder, which every node must see.
     """
 
     workers: int = Field(default=1, ge=1)
@@ -104,9 +126,14 @@ class ResourcesConfig(Strict):
         if gpus is None or gpus.is_integer():
             return gpus
         if gpus > 1:
-            raise ValueError(f"should be a whole number above 1, got {gpus:g}: a worker has whole GPUs or a part of one")
+            raise ValueError(
+                f"should be a whole number above 1, got {gpus:g}: a worker has whole GPUs or a part of one"
+            )
         if info.data.get("workers", 1) > 1:
-            raise ValueError(f"should be a whole number with several workers, got {gpus:g}: the workers of a trial can not share a GPU")
+            raise ValueError(
+                f"should be a whole number with several workers, got {gpus:g}: the workers of a trial can not share"
+                " a GPU"
+            )
         return gpus
 
 
@@ -125,15 +152,16 @@ class Point(Strict):
 
 
 class Experiment(Strict):
-    """A search-space file, without its `extends` (see `yaml_reader.read_yaml`) and with one of its `variants` or none merged in.
+    """A search-space file, without its `extends` (see `yaml_reader.read_yaml`) and with one of its `variants` or none
+    merged in.
 
     Attributes:
         trial: one complete training configuration, the published point.
-        search: dotted path in `trial` -> distribution. The name of a plugin can be searched as well: another plugin starts from its own
-            defaults.
+        search: dotted path in `trial` -> distribution. The name of a plugin can be searched as well: another plugin
+            starts from its own defaults.
         points: further named points, tried after `trial` and before anything is drawn.
-        post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again: every combination is
-            scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
+        post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again:
+            every combination is scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
         study: objective, number of trials, sampler.
         resources: of each trial.
     """
@@ -158,7 +186,8 @@ class Experiment(Strict):
         return Parameter(path, self.search[path], _draws_integers(self.search[path], self.published(path)))
 
     def plain(self, values: dict[str, Any]) -> dict[str, Any]:
-        """`trial` as plain values with some replaced, outer ones first: another plugin name changes what there is below it.
+        """`trial` as plain values with some replaced, outer ones first: another plugin name changes what there is below
+        it.
 
         Raises:
             KeyError: a path does not exist; the message says where it breaks off.
@@ -175,7 +204,9 @@ class Experiment(Strict):
 
     def conditions(self, path: str) -> dict[str, Any]:
         """Values with which a searched value is searched."""
-        return {other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in self.search[path].when.items()}
+        return {
+            other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in self.search[path].when.items()
+        }
 
     def published(self, path: str) -> Any:
         """The value at a searched path where its conditions hold: of `trial`, or the default of another plugin."""
@@ -188,7 +219,9 @@ class Experiment(Strict):
         if end not in self.search:
             return self.extent(_number(get(self.base(), end)))
         ends = self.search[end].options or (self.search[end].low, self.search[end].high)
-        extents = [self.extent(one) for one in [*ends, *([_number(self.published(end))] if self.search[end].when else [])]]
+        extents = [
+            self.extent(one) for one in [*ends, *([_number(self.published(end))] if self.search[end].when else [])]
+        ]
         return min(low for low, _ in extents), max(high for _, high in extents)
 
     def alone(self, trial: TrainConfig) -> Experiment:
@@ -198,8 +231,14 @@ class Experiment(Strict):
 
     def grace_epochs(self) -> int:
         """The first epoch after which a trial of this experiment may be stopped."""
-        latest = {path: max(d.ends(), key=_or_zero) for path, d in self.search.items() if path.rpartition(".")[2] in _SETTLE and d.ends()}
-        variants = [point.values for point in self.points] + [{**self.conditions(path), path: end} for path, end in latest.items()]
+        latest = {
+            path: max(d.ends(), key=_or_zero)
+            for path, d in self.search.items()
+            if path.rpartition(".")[2] in _SETTLE and d.ends()
+        }
+        variants = [point.values for point in self.points] + [
+            {**self.conditions(path), path: end} for path, end in latest.items()
+        ]
         plains = [self.base(), *(self.plain(values) for values in variants)]
         return max([self.study.grace_epochs, *(_settled_from(plain) for plain in plains)])
 
@@ -208,11 +247,16 @@ _SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for 
 
 
 def _settled_from(plain: dict[str, Any]) -> int:
-    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate has decayed once."""
+    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate
+    has decayed once."""
     epochs: int = plain["training"]["epochs"]
     if decays := plain["optim"]["lr_decay_epochs"]:
         plain = replaced(plain, "optim.lr_decay_every", min(decays))
-    begins: list[int] = [round(value * epochs) + 1 if name == "warmup_fraction" else value for name, value in _leaves(plain) if name in _SETTLE]
+    begins: list[int] = [
+        round(value * epochs) + 1 if name == "warmup_fraction" else value
+        for name, value in _leaves(plain)
+        if name in _SETTLE
+    ]
     return max([1, *(begin for begin in begins if begin <= epochs)])
 
 
@@ -225,7 +269,8 @@ def _leaves(plain: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _replaced(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of the kind take."""
+    """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of
+    the kind take."""
     place, _, key = path.rpartition(".")
     kind = plugin_kind(place.rpartition(".")[2])
     if key != "name" or kind is None or get(plain, path) == value:
@@ -251,10 +296,11 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
 
     Args:
         path: a YAML file.
-        overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section (`trial`, `search`,
-            `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it is no longer searched. Another plugin, as in
-            `method=cam`, starts from its own defaults.
-        ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not refused.
+        overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section
+            (`trial`, `search`, `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it
+            is no longer searched. Another plugin, as in `method=cam`, starts from its own defaults.
+        ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not
+            refused.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -266,7 +312,8 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
 
 
 def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
-    """Read and check a file as it is, and with each of its variants, by name; overrides as for `load_experiment`, without `variant`.
+    """Read and check a file as it is, and with each of its variants, by name; overrides as for `load_experiment`,
+    without `variant`.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -345,7 +392,9 @@ def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
         kind = plugin_kind(str(key))
         if kind and isinstance(values, dict):
             model = plugins.load(kind, values["name"]).Config
-        elif isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type):
+        elif (
+            isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type)
+        ):
             model = model.model_fields[key].annotation  # type: ignore[assignment]
         elif model is Experiment or not isinstance(values, (dict, list)):
             model = Distribution

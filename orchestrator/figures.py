@@ -1,8 +1,8 @@
-"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` what was searched, in
-`figures_winner.py` what came out.
+"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` what was
+searched, in `figures_winner.py` what came out.
 
-Colours are written `var(--name)`: the page replaces them by its own variables, so that figures follow its light and dark theme.
-Every figure says in its caption which trials it shows.
+Colours are written `var(--name)`: the page replaces them by its own variables, so that figures follow its light and
+dark theme. Every figure says in its caption which trials it shows.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from orchestrator.summary import TrialRow
 
 Spec = dict[str, Any]
 
-COLORS = {"complete": "var(--complete)", "pruned": "var(--pruned)", "failed": "var(--failed)", "running": "var(--running)"}
-SLACK = timedelta(seconds=2)  # times are recorded in whole seconds: the next trial on a worker may seem to begin before the last one ended
+COLORS = {
+    "complete": "var(--complete)",
+    "pruned": "var(--pruned)",
+    "failed": "var(--failed)",
+    "running": "var(--running)",
+}
+SLACK = timedelta(
+    seconds=2
+)  # times are recorded in whole seconds: the next trial on a worker may seem to begin before the last one ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,9 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     for path in paths:
         parts = path.split(".")
         endings = (".".join(parts[-length:]) for length in range(2 if parts[-1] == "name" else 1, len(parts) + 1))
-        names[path] = next((end for end in endings if sum(other == end or other.endswith("." + end) for other in paths) == 1), path)
+        names[path] = next(
+            (end for end in endings if sum(other == end or other.endswith("." + end) for other in paths) == 1), path
+        )
     return names
 
 
@@ -73,7 +82,9 @@ def history(trials: Sequence[TrialRow], objective: str, maximize: bool) -> Figur
     caption = f"{states(valued)} with a value. The line is the best complete trial so far."
     if failed:
         caption += f" {counted(len(failed), 'failed trial')} marked at the bottom: they have no value."
-    return Figure("history", "Objective by trial", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout})
+    return Figure(
+        "history", "Objective by trial", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +123,40 @@ def effort(searches: Sequence[Search], objective: str, maximize: bool) -> Figure
 
 
 def curves(trials: Sequence[TrialRow], winner: int | None, objective: str, scheduler: str = "") -> Figure | None:
-    """The objective after each epoch, one line a trial, the winner in front; a cross where the scheduler stopped a trial."""
+    """The objective after each epoch, one line a trial, the winner in front; a cross where the scheduler stopped a
+    trial."""
     shown = [trial for trial in trials if trial.curve]
     if not shown:
         return None
     pruned = [trial for trial in shown if trial.state == "pruned"]
-    data = [_lines(state, [trial for trial in shown if _group(trial) == state and trial.number != winner]) for state in COLORS]
+    data = [
+        _lines(state, [trial for trial in shown if _group(trial) == state and trial.number != winner])
+        for state in COLORS
+    ]
     front = _lines("complete", [trial for trial in shown if trial.number == winner])
-    front.update(name=f"trial {winner}, the best", opacity=1, line={"color": "var(--best)", "width": 3}, marker={"size": 5})
-    layout = {"xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)), "yaxis": {"title": {"text": objective}}, "height": 340}
+    front.update(
+        name=f"trial {winner}, the best", opacity=1, line={"color": "var(--best)", "width": 3}, marker={"size": 5}
+    )
+    layout = {
+        "xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)),
+        "yaxis": {"title": {"text": objective}},
+        "height": 340,
+    }
     caption = f"{states(shown)} that reported at least one epoch."
     if pruned:
         caption += f" A cross ends the {counted(len(pruned), 'trial')} that {scheduler or 'the scheduler'} stopped."
     traces = [*data, _stops(pruned), front]
-    return Figure("curves", "Objective by epoch", caption, {"data": [trace for trace in traces if trace["x"]], "layout": layout})
+    return Figure(
+        "curves", "Objective by epoch", caption, {"data": [trace for trace in traces if trace["x"]], "layout": layout}
+    )
 
 
 def timeline(trials: Sequence[TrialRow], now: datetime) -> Figure | None:
-    """When each trial ran and where: a row for every trial that a host ran at the same time. One without an end is drawn up to `now`."""
-    shown = sorted((trial for trial in trials if trial.started is not None), key=lambda trial: (trial.started, trial.number))
+    """When each trial ran and where: a row for every trial that a host ran at the same time. One without an end is
+    drawn up to `now`."""
+    shown = sorted(
+        (trial for trial in trials if trial.started is not None), key=lambda trial: (trial.started, trial.number)
+    )
     if not shown:
         return None
     rows = places(shown, now)
@@ -144,7 +170,12 @@ def timeline(trials: Sequence[TrialRow], now: datetime) -> Figure | None:
         "uniformtext": {"mode": "hide", "minsize": 9},
     }
     caption = f"{states(shown)} with a start time, in UTC. One row for each trial that a host ran at once."
-    return Figure("timeline", "When and where trials ran", caption, {"data": [trace for trace in data if trace["y"]], "layout": layout})
+    return Figure(
+        "timeline",
+        "When and where trials ran",
+        caption,
+        {"data": [trace for trace in data if trace["y"]], "layout": layout},
+    )
 
 
 def places(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
@@ -198,7 +229,10 @@ def states(trials: Sequence[TrialRow]) -> str:
 def label(trial: TrialRow) -> str:
     """Text of a hover box, which reads `<` as markup."""
     value = "no value" if trial.value is None else f"{trial.value:.2f}"
-    lines = [f"trial {trial.number}, {trial.state}: {value}", *(f"{name} = {formats.plain(value)}" for name, value in trial.params.items())]
+    lines = [
+        f"trial {trial.number}, {trial.state}: {value}",
+        *(f"{name} = {formats.plain(value)}" for name, value in trial.params.items()),
+    ]
     return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines[:16])
 
 
@@ -207,7 +241,15 @@ def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], floa
     numbers = [trial.number for trial in complete]
     values = list(itertools.accumulate((trial.value for trial in complete if trial.value is not None), better))
     line = {"color": "var(--best)", "width": 2.5, "shape": "hv"}
-    return {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": values, "line": line, "hoverinfo": "skip"}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "best so far",
+        "x": numbers,
+        "y": values,
+        "line": line,
+        "hoverinfo": "skip",
+    }
 
 
 def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spec:
@@ -223,12 +265,24 @@ def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spe
             values.append(best)
     name = f"{search.name} ({search.way})"
     text = [f"{name}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
-    spec: Spec = {"type": "scatter", "mode": "lines", "name": name, "x": epochs, "y": values, "text": text, "hoverinfo": "text"}
+    spec: Spec = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": epochs,
+        "y": values,
+        "text": text,
+        "hoverinfo": "text",
+    }
     return {**spec, "way": search.way}
 
 
 def _points(state: str, trials: Sequence[TrialRow], values: Sequence[float | None]) -> Spec:
-    marker = {"color": COLORS[state], "size": 8, "symbol": {"complete": "circle", "failed": "x"}.get(state, "circle-open")}
+    marker = {
+        "color": COLORS[state],
+        "size": 8,
+        "symbol": {"complete": "circle", "failed": "x"}.get(state, "circle-open"),
+    }
     numbers, labels = [trial.number for trial in trials], [label(trial) for trial in trials]
     spec = {"type": "scatter", "mode": "markers", "name": state, "x": numbers, "y": list(values)}
     return {**spec, "text": labels, "hoverinfo": "text", "marker": marker}
@@ -243,7 +297,15 @@ def _lines(state: str, trials: Sequence[TrialRow]) -> Spec:
         epochs += [*trial.curve, None]
         values += [*trial.curve.values(), None]
         labels += [*(f"trial {trial.number}, epoch {epoch}: {value:.2f}" for epoch, value in trial.curve.items()), ""]
-    spec: Spec = {"type": "scatter", "mode": "lines+markers", "name": state, "x": epochs, "y": values, "text": labels, "hoverinfo": "text"}
+    spec: Spec = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": state,
+        "x": epochs,
+        "y": values,
+        "text": labels,
+        "hoverinfo": "text",
+    }
     return {**spec, "opacity": 0.45, "line": {"color": COLORS[state], "width": 1.25}, "marker": {"size": 3}}
 
 
@@ -258,9 +320,24 @@ def _stops(pruned: Sequence[TrialRow]) -> Spec:
 
 def _bars(state: str, trials: Sequence[TrialRow], rows: dict[int, str], now: datetime) -> Spec:
     starts = [trial.started for trial in trials if trial.started is not None]
-    lengths = [max(((trial.ended or now) - start).total_seconds(), 0) * 1000 for trial, start in zip(trials, starts, strict=True)]
+    lengths = [
+        max(((trial.ended or now) - start).total_seconds(), 0) * 1000
+        for trial, start in zip(trials, starts, strict=True)
+    ]
     names = [rows[trial.number] for trial in trials]
-    bars: Spec = {"type": "bar", "orientation": "h", "name": state, "y": names, "x": lengths, "base": [start.isoformat() for start in starts]}
-    text: Spec = {"text": [str(trial.number) for trial in trials], "textposition": "inside", "textangle": 0, "insidetextanchor": "middle"}
+    bars: Spec = {
+        "type": "bar",
+        "orientation": "h",
+        "name": state,
+        "y": names,
+        "x": lengths,
+        "base": [start.isoformat() for start in starts],
+    }
+    text: Spec = {
+        "text": [str(trial.number) for trial in trials],
+        "textposition": "inside",
+        "textangle": 0,
+        "insidetextanchor": "middle",
+    }
     look: Spec = {"textfont": {"color": "var(--card)"}, "width": 0.7, "marker": {"color": COLORS[state]}}
     return {**bars, **text, **look, "hovertext": [label(trial) for trial in trials], "hoverinfo": "text"}

@@ -1,4 +1,5 @@
-"""The figures of what was searched: each parameter alone, all together, the two that matter most, and objectives against each other."""
+"""The figures of what was searched: each parameter alone, all together, the two that matter most, and objectives
+against each other."""
 
 from __future__ import annotations
 
@@ -20,7 +21,9 @@ CONTOUR_TRIALS = 150
 RAMP = [[0, "var(--low)"], [1, "var(--best)"]]
 
 
-def slices(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], winner: int | None, objective: str) -> list[Figure]:
+def slices(
+    trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], winner: int | None, objective: str
+) -> list[Figure]:
     """The objective over each parameter alone.
 
     Args:
@@ -33,12 +36,16 @@ def slices(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str]
     complete = complete_trials(trials)
     if len(complete) < 2:
         return []
-    figures = [_slice(path, [trial for trial in complete if path in trial.params], path in log, winner, objective) for path in order]
+    figures = [
+        _slice(path, [trial for trial in complete if path in trial.params], path in log, winner, objective)
+        for path in order
+    ]
     return [figure for figure in figures if figure.spec["data"]]
 
 
 def parallel(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[str], objective: str) -> Figure | None:
-    """Parallel coordinates over the parameters that every complete trial has; None with fewer than two of them or of trials."""
+    """Parallel coordinates over the parameters that every complete trial has; None with fewer than two of them or of
+    trials."""
     complete = complete_trials(trials)
     shared = [path for path in order if complete and all(path in trial.params for trial in complete)]
     if len(complete) < 2 or len(shared) < 2:
@@ -48,16 +55,21 @@ def parallel(trials: Sequence[TrialRow], order: Sequence[str], log: frozenset[st
     axes = [_axis(names[path], [trial.params[path] for trial in complete], path in log) for path in shared]
     line = {"color": values, "colorscale": RAMP, "showscale": False}
     data = [{"type": "parcoords", "dimensions": [*axes, {"label": "objective", "values": values}], "line": line}]
-    caption = f"{states(complete)}; the stronger the colour, the higher is {objective}. Drag along an axis to keep a range."
+    caption = (
+        f"{states(complete)}; the stronger the colour, the higher is {objective}. Drag along an axis to keep a range."
+    )
     left = len(order) - len(shared)
     if left:
         caption += f" {counted(left, 'parameter')} that only some trials have {'is' if left == 1 else 'are'} left out."
     layout = {"height": 360, "margin": {"l": 64, "r": 56, "t": 48, "b": 24}}
-    return Figure("parallel", "Parameters together", caption, {"data": data, "layout": layout}, MIN_COLUMN * (len(shared) + 1))
+    return Figure(
+        "parallel", "Parameters together", caption, {"data": data, "layout": layout}, MIN_COLUMN * (len(shared) + 1)
+    )
 
 
 def contour(study: optuna.Study | None, order: Sequence[str], objective: str) -> Figure | None:
-    """Optuna's contour of the objective over the first two parameters that vary in the same complete trials; None without such a pair.
+    """Optuna's contour of the objective over the first two parameters that vary in the same complete trials; None
+    without such a pair.
 
     Args:
         study: to be drawn.
@@ -78,7 +90,10 @@ def contour(study: optuna.Study | None, order: Sequence[str], objective: str) ->
         "yaxis": {**drawn["layout"]["yaxis"], "title": {"text": names[second]}},
         "height": 380,
     }
-    caption = f"{counted(len(shown), 'complete trial')}{' (the newest)' if len(shown) < len(both) else ''} as dots; the colour between them is "
+    caption = (
+        f"{counted(len(shown), 'complete trial')}{' (the newest)' if len(shown) < len(both) else ''} as dots; the"
+        " colour between them is "
+    )
     caption += f"interpolated: the stronger, the higher is {objective}."
     return Figure("contour", f"{names[first]} and {names[second]}", caption, {"data": drawn["data"], "layout": layout})
 
@@ -109,10 +124,17 @@ def _front(place: int, complete: Sequence[TrialRow], best: Sequence[TrialRow], n
     ):
         points: Spec = {"x": [trial.values[place] for trial in shown], "y": [trial.values[0] for trial in shown]}
         look = {"mode": "markers", "marker": {"color": color, "size": size}, "name": name}
-        data.append({"type": "scatter", **points, **look, "text": [label(trial) for trial in shown], "hoverinfo": "text"})
+        data.append(
+            {"type": "scatter", **points, **look, "text": [label(trial) for trial in shown], "hoverinfo": "text"}
+        )
     layout = {"xaxis": {"title": {"text": names[place]}}, "yaxis": {"title": {"text": names[0]}}, "height": 340}
     caption = f"{states(complete)}; of {counted(len(best), 'trial')} no other is better in all {len(names)} objectives."
-    return Figure(f"front-{place}", "Objectives against each other", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout})
+    return Figure(
+        f"front-{place}",
+        "Objectives against each other",
+        caption,
+        {"data": [trace for trace in data if trace["x"]], "layout": layout},
+    )
 
 
 def _pair(complete: Sequence[optuna.trial.FrozenTrial], order: Sequence[str]) -> tuple[str, str] | None:
@@ -133,7 +155,9 @@ def _optuna_contour(trials: Sequence[optuna.trial.FrozenTrial], pair: tuple[str,
         study.add_trials(list(trials))
         figure = optuna.visualization.plot_contour(study, params=list(pair), target=lambda trial: trial.values[0])
     field, dots = figure.data[0], figure.data[1]
-    values = [[None if value is None or math.isnan(value) else round(float(value), 3) for value in row] for row in field.z]
+    values = [
+        [None if value is None or math.isnan(value) else round(float(value), 3) for value in row] for row in field.z
+    ]
     color = {"colorscale": RAMP, "showscale": False, "connectgaps": True}
     look = {**color, "contours": {"coloring": "heatmap"}, "line": {"width": 0.5}, "hoverinfo": "skip"}
     places = {axis: [_coordinate(value) for value in getattr(dots, axis)] for axis in "xy"}
@@ -143,7 +167,10 @@ def _optuna_contour(trials: Sequence[optuna.trial.FrozenTrial], pair: tuple[str,
         {"type": "scatter", "mode": "markers", **places, "marker": marker, "showlegend": False},
     ]
     plain = figure.layout.to_plotly_json()
-    axes = {axis: {key: plain[axis][key] for key in ("title", "range", "type") if key in plain[axis]} for axis in ("xaxis", "yaxis")}
+    axes = {
+        axis: {key: plain[axis][key] for key in ("title", "range", "type") if key in plain[axis]}
+        for axis in ("xaxis", "yaxis")
+    }
     for axis in axes.values():
         axis |= {"exponentformat": "e", "dtick": 1} if axis.get("type") == "log" else {}
     return {"data": data, "layout": axes}
@@ -154,12 +181,23 @@ def _slice(path: str, trials: Sequence[TrialRow], log: bool, winner: int | None,
     for best, color, size, symbol in ((False, "var(--complete)", 7, "circle"), (True, "var(--best)", 15, "star")):
         shown = [trial for trial in trials if (trial.number == winner) == best]
         marker = {"color": color, "size": size, "symbol": symbol, "opacity": 1 if best else 0.7}
-        x, y, text = [_coordinate(trial.params[path]) for trial in shown], [trial.value for trial in shown], [label(trial) for trial in shown]
+        x, y, text = (
+            [_coordinate(trial.params[path]) for trial in shown],
+            [trial.value for trial in shown],
+            [label(trial) for trial in shown],
+        )
         spec: Spec = {"type": "scatter", "mode": "markers", "x": x, "y": y, "text": text, "hoverinfo": "text"}
         data.append({**spec, "marker": marker, "showlegend": False})
     axis = _scale([trial.params[path] for trial in trials], log)
-    layout = {"xaxis": axis, "yaxis": {"title": {"text": objective}, "nticks": 5}, "height": 210, "margin": {"t": 10, "b": 24}}
-    return Figure(f"slice-{path}", path, states(trials), {"data": [trace for trace in data if trace["x"]], "layout": layout})
+    layout = {
+        "xaxis": axis,
+        "yaxis": {"title": {"text": objective}, "nticks": 5},
+        "height": 210,
+        "margin": {"t": 10, "b": 24},
+    }
+    return Figure(
+        f"slice-{path}", path, states(trials), {"data": [trace for trace in data if trace["x"]], "layout": layout}
+    )
 
 
 def _scale(values: Sequence[Any], log: bool) -> Spec:

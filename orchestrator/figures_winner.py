@@ -1,4 +1,5 @@
-"""The figures of what came out: the winner over score thresholds, by object size, and for masks its precision over recall."""
+"""The figures of what came out: the winner over score thresholds, by object size, and for masks its precision over
+recall."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class SizeBar:
 
 
 def thresholds(curves: Mapping[str, Mapping[str, Curve]], name: Callable[[str], str]) -> Figure | None:
-    """Percent of images right over the score threshold, a line for each IoU; what the protocol reports is the top of each.
+    """Percent of images right over the score threshold, a line for each IoU; what the protocol reports is the top of
+    each.
 
     Args:
         curves: split -> curve -> score thresholds and percent.
@@ -52,8 +54,15 @@ def thresholds(curves: Mapping[str, Mapping[str, Curve]], name: Callable[[str], 
     ]
     if not data:
         return None
-    layout = {"xaxis": {"title": {"text": "score threshold"}, "range": [0, 1]}, "yaxis": {"title": {"text": "images right, %"}}, "height": 380}
-    caption = "The winner on each split. The protocol reports the top of each curve; where the tops lie apart, the threshold does not carry over."
+    layout = {
+        "xaxis": {"title": {"text": "score threshold"}, "range": [0, 1]},
+        "yaxis": {"title": {"text": "images right, %"}},
+        "height": 380,
+    }
+    caption = (
+        "The winner on each split. The protocol reports the top of each curve; where the tops lie apart, the threshold"
+        " does not carry over."
+    )
     return Figure("thresholds", "Accuracy by score threshold", caption, {"data": data, "layout": layout})
 
 
@@ -81,8 +90,15 @@ def sizes(bars: Mapping[str, Sequence[SizeBar]], caption: str) -> Figure | None:
         for split, shown in bars.items()
         if shown
     ]
-    layout = {"barmode": "group", "yaxis": {"title": {"text": "%"}, "rangemode": "tozero"}, "xaxis": {"type": "category"}, "height": 340}
-    return Figure("sizes", "By object size", f"The winner. {caption}", {"data": data, "layout": layout}) if data else None
+    layout = {
+        "barmode": "group",
+        "yaxis": {"title": {"text": "%"}, "rangemode": "tozero"},
+        "xaxis": {"type": "category"},
+        "height": 340,
+    }
+    return (
+        Figure("sizes", "By object size", f"The winner. {caption}", {"data": data, "layout": layout}) if data else None
+    )
 
 
 def precision_recall(curves: Mapping[str, Curve]) -> Figure | None:
@@ -92,12 +108,26 @@ def precision_recall(curves: Mapping[str, Curve]) -> Figure | None:
         curves: split -> recall and precision in percent.
     """
     data = [
-        {"type": "scatter", "mode": "lines", "name": split, "x": x, "y": y, "line": {"color": SPLIT_COLORS[split], "width": 2}}
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": split,
+            "x": x,
+            "y": y,
+            "line": {"color": SPLIT_COLORS[split], "width": 2},
+        }
         for split, (x, y) in curves.items()
     ]
-    axes = {"xaxis": {"title": {"text": "recall, %"}, "range": [0, 100]}, "yaxis": {"title": {"text": "precision, %"}, "rangemode": "tozero"}}
+    axes = {
+        "xaxis": {"title": {"text": "recall, %"}, "range": [0, 100]},
+        "yaxis": {"title": {"text": "precision, %"}, "rangemode": "tozero"},
+    }
     caption = "The winner, the pixels of all images together. PxAP is the area below the curve."
-    return Figure("pixels", "Precision and recall of pixels", caption, {"data": data, "layout": {**axes, "height": 340}}) if data else None
+    return (
+        Figure("pixels", "Precision and recall of pixels", caption, {"data": data, "layout": {**axes, "height": 340}})
+        if data
+        else None
+    )
 
 
 def _errors(bars: Sequence[SizeBar]) -> dict[str, object]:
@@ -105,4 +135,12 @@ def _errors(bars: Sequence[SizeBar]) -> dict[str, object]:
     bounds = [bar.interval or (bar.value, bar.value) for bar in bars]
     up = [max(high - bar.value, 0) for bar, (_, high) in zip(bars, bounds, strict=True)]
     down = [max(bar.value - low, 0) for bar, (low, _) in zip(bars, bounds, strict=True)]
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": "var(--ink)", "thickness": 1.2, "width": 4}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": up,
+        "arrayminus": down,
+        "color": "var(--ink)",
+        "thickness": 1.2,
+        "width": 4,
+    }

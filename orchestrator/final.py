@@ -24,8 +24,8 @@ Measure = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def finish(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> dict[str, Any] | None:
-    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was done before, for
-    whichever winner. Then drop the checkpoints that nobody asks for any more.
+    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was
+    done before, for whichever winner. Then drop the checkpoints that nobody asks for any more.
 
     Returns:
         `best/result.json`; None where no trial succeeded.
@@ -56,7 +56,12 @@ def _adopted(folder: Path, number: int) -> dict[str, Any] | None:
 def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure) -> dict[str, Any]:
     """Export a trial, measure it and choose its post-hoc settings."""
     objective = study.experiment.study.objectives[0]
-    result = {"trial": trial.number, "objective": objective, "value": trial.values[0], **export_winner(study, trial, folder)}
+    result = {
+        "trial": trial.number,
+        "objective": objective,
+        "value": trial.values[0],
+        **export_winner(study, trial, folder),
+    }
     result.update(choose(study.experiment, folder, measure_at, rivals.requests(study, folder)))
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
@@ -64,25 +69,32 @@ def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at:
 
 
 def test_of(folder: Path, checkpoint_sha256: str) -> dict[str, Any] | None:
-    """The first recorded evaluation of a checkpoint on the test split: more trials after it may have found another winner."""
+    """The first recorded evaluation of a checkpoint on the test split: more trials after it may have found another
+    winner."""
     return next((entry for entry in runs.tested(folder) if entry["checkpoint_sha256"] == checkpoint_sha256), None)
 
 
 def kept_trials(study: Study) -> set[int]:
     """The trials whose best checkpoints outlive the search."""
-    return {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(study.pareto_front())
+    return {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(
+        study.pareto_front()
+    )
 
 
 def drop_checkpoints(study: Study, folder: Path) -> None:
-    """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones, and those that `retry` goes on from."""
+    """Delete the checkpoints of all ended trials but the best `study.keep_checkpoints` complete ones, and those that
+    `retry` goes on from."""
     kept = kept_trials(study) | {trial.number for trial in study.failed()}
     for trial in study.trials():
         if trial.state.is_finished() and trial.number not in kept:
             Checkpoints(trial_folder(folder, trial.number)).drop_all()
 
 
-def choose(experiment: Experiment, folder: Path, measure_at: Measure, others: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of `best/result.json`.
+def choose(
+    experiment: Experiment, folder: Path, measure_at: Measure, others: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of
+    `best/result.json`.
 
     Args:
         experiment: of the run.
@@ -124,10 +136,15 @@ def write_config(experiment: Experiment, folder: Path, what: str, config: dict[s
     """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
     write_text(folder / "best" / "config.yaml", runs.to_yaml(config))
     whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
-    write_text(folder / "best.yaml", f"# {what} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{runs.to_yaml(whole)}")
+    write_text(
+        folder / "best.yaml",
+        f"# {what} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{runs.to_yaml(whole)}",
+    )
 
 
-def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None, save_maps: Path | None = None) -> dict[str, Any]:
+def evaluate_test(
+    folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None, save_maps: Path | None = None
+) -> dict[str, Any]:
     """Evaluate the winner on the test split and record it.
 
     Args:
@@ -141,9 +158,17 @@ def evaluate_test(folder: Path, measure_at: Measure, chosen: dict[str, float], r
         InputError: it was evaluated before and no reason is given.
     """
     runs.require_untested(folder, reason)
-    measured = measure_at({"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)})
+    measured = measure_at(
+        {"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)}
+    )
     entry = {"time": runs.now(), "checkpoint_sha256": sha256(folder / "best" / "weights.pt"), "reason": reason}
-    runs.record_test(folder, {**entry, **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")}})
+    runs.record_test(
+        folder,
+        {
+            **entry,
+            **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")},
+        },
+    )
     return measured
 
 
@@ -164,6 +189,6 @@ def _require_same(result: dict[str, Any]) -> None:
     """The exported checkpoint must be the one that won."""
     if abs(result["value_measured_again"] - result["value"]) > 1.0:
         raise InputError(
-            f"the winner's checkpoint scores {result['value_measured_again']:.2f} on train_fullsup, but its trial reported {result['value']:.2f}: "
-            "the data or the checkpoint changed since; nothing was evaluated on test"
+            f"the winner's checkpoint scores {result['value_measured_again']:.2f} on train_fullsup, but its trial"
+            f" reported {result['value']:.2f}: the data or the checkpoint changed since; nothing was evaluated on test"
         )

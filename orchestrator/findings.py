@@ -38,7 +38,9 @@ def show(title: str, findings: list[Finding], console: Console) -> None:
     for _ in range(3):
         table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(finding.subject, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail.replace("[", "\\["))
+        table.add_row(
+            finding.subject, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail.replace("[", "\\[")
+        )
     console.print(table)
     wrong = sum(finding.state == "wrong" for finding in findings)
     if wrong:

@@ -1,6 +1,8 @@
-"""What a search will take, before it starts: one training step and a few evaluated images are measured on random images, the rest is arithmetic.
+"""What a search will take, before it starts: one training step and a few evaluated images are measured on random
+images, the rest is arithmetic.
 
-The data set itself is not needed, only its sizes. What is searched may change the cost; the published point is what is measured.
+The data set itself is not needed, only its sizes. What is searched may change the cost; the published point is what is
+measured.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ class Forecast:
 
 
 def forecast(experiment: Experiment) -> Forecast:
-    """Measure a step and an evaluation of the published point on the device of this process, on random images; nothing is left behind.
+    """Measure a step and an evaluation of the published point on the device of this process, on random images; nothing
+    is left behind.
 
     Raises:
         InputError: the sizes of the data set are not known, or a step does not fit the device's memory.
@@ -126,7 +129,8 @@ def forecast(experiment: Experiment) -> Forecast:
 
 
 def at_once(experiment: Experiment) -> tuple[int, str | None]:
-    """How many trials this machine runs at the same time; where not even one fits, how many are wanted elsewhere, and why not here."""
+    """How many trials this machine runs at the same time; where not even one fits, how many are wanted elsewhere, and
+    why not here."""
     try:
         return cluster.plan(experiment.resources, experiment.study.trials, cluster.local_resources()).concurrent, None
     except InputError as error:
@@ -134,7 +138,8 @@ def at_once(experiment: Experiment) -> tuple[int, str | None]:
 
 
 def disk_bytes(checkpoint: int, trials: int, epochs: int, concurrent: int) -> int:
-    """The most that a run folder holds: a checkpoint of each trial, of a running one the latest and a half-written one as well, and all curves."""
+    """The most that a run folder holds: a checkpoint of each trial, of a running one the latest and a half-written one
+    as well, and all curves."""
     return (trials + 2 * min(concurrent, trials)) * checkpoint + trials * epochs * LOG_BYTES + RUN_BYTES
 
 
@@ -181,9 +186,15 @@ def render(made: Forecast, concurrent: int, folder: Path) -> Iterator[str]:
     """
     kind = "GPU" if made.gpus else "CPU"
     yield f"forecast, measured on random images on {made.device}:"
-    yield f"  model    {made.parameters / 1e6:.2f} M parameters, {megabytes(made.weights_bytes)}; a checkpoint {megabytes(made.checkpoint_bytes)}"
+    yield (
+        f"  model    {made.parameters / 1e6:.2f} M parameters, {megabytes(made.weights_bytes)}; a checkpoint"
+        f" {megabytes(made.checkpoint_bytes)}"
+    )
     share = math.ceil(made.batch_size / made.workers)
-    yield f"  step     {made.seconds_per_step:.3g} s for {share} images; evaluation {made.seconds_per_image:.3g} s an image"
+    yield (
+        f"  step     {made.seconds_per_step:.3g} s for {share} images; evaluation {made.seconds_per_image:.3g} s an"
+        " image"
+    )
     trial = f"{made.epochs} epochs of {made.steps_per_epoch} steps and {made.sizes.train_fullsup} images"
     yield f"  trial    {formats.duration(made.seconds_per_trial)} ({trial})"
     hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"

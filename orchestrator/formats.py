@@ -74,7 +74,9 @@ def settings(values: Mapping[str, Any]) -> str:
     parts = []
     for path, value in values.items():
         if isinstance(value, dict):
-            parts.append(" ".join([str(value["name"]), *(f"{key}={setting}" for key, setting in value.items() if key != "name")]))
+            parts.append(
+                " ".join([str(value["name"]), *(f"{key}={setting}" for key, setting in value.items() if key != "name")])
+            )
         else:
             parts.append(f"{path.rpartition('.')[2]}={value}")
     return ", ".join(parts) or "as it is"

@@ -1,7 +1,7 @@
 """The pictures of the report: images of train_fullsup through the winner, other trials and other post-hoc settings.
 
-A few images of each class are looked at, and of these some hits, some misses, the smallest objects and the largest disagreements are drawn.
-`best/examples.json` lists the pictures, `best/images.csv` all images that were looked at.
+A few images of each class are looked at, and of these some hits, some misses, the smallest objects and the largest
+disagreements are drawn. `best/examples.json` lists the pictures, `best/images.csv` all images that were looked at.
 """
 
 from __future__ import annotations
@@ -109,7 +109,11 @@ def write_gallery(best: Path, views: Sequence[View], dataset: Dataset) -> None:
     (best / "examples").mkdir()
     entries = []
     for position in in_turn(list(tabs.values())):
-        facts = {"image_id": split.image_ids[position], "class_name": dataset.class_names[split.labels[position]], "size": sizes[position]}
+        facts = {
+            "image_id": split.image_ids[position],
+            "class_name": dataset.class_names[split.labels[position]],
+            "size": sizes[position],
+        }
         shown = _draw(best, position, images, views, [column[position] for column in looks])
         entries.append({**facts, "tabs": [name for name, chosen in tabs.items() if position in chosen], **shown})
     write_text(best / "examples.json", json.dumps(entries, indent=1))
@@ -145,8 +149,8 @@ def choose(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[
         sizes: of the objects, in percent of the image.
 
     Returns:
-        `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under `disagreements` those where the views
-        differ most, with several views only. Tabs without images are left out.
+        `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under
+        `disagreements` those where the views differ most, with several views only. Tabs without images are left out.
     """
     values = np.array(overlaps)
     ranked = [int(place) for place in np.argsort(-values[0], kind="stable")]
@@ -161,7 +165,8 @@ def choose(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[
 
 
 def in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
-    """The first of each list, the second of each, and so on, each number once: a beginning of it has something of every list."""
+    """The first of each list, the second of each, and so on, each number once: a beginning of it has something of every
+    list."""
     return list(dict.fromkeys(number for row in zip_longest(*lists) for number in row if number is not None))
 
 
@@ -170,7 +175,9 @@ def _evenly(ranked: Sequence[int]) -> list[int]:
     return [ranked[place] for place in places]
 
 
-def _draw(best: Path, position: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]) -> dict[str, Any]:
+def _draw(
+    best: Path, position: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
+) -> dict[str, Any]:
     """Write the pictures of one image: entries of `examples.json`."""
     stem = f"examples/{position:04d}"
     image = np.asarray(images.read([position])[0])
@@ -178,23 +185,32 @@ def _draw(best: Path, position: int, images: ImageStore, views: Sequence[View], 
     save_jpeg(best / f"{stem}-photo.jpg", photo_with_boxes(small, truth))
     shown = []
     for number, (view, look) in enumerate(zip(views, looks, strict=True)):
-        picture = map_overlay(small, shrunk(look.score_map, MAX_SIDE) / 255, shrunk_region(look.region, len(image), MAX_SIDE), truth)
+        picture = map_overlay(
+            small, shrunk(look.score_map, MAX_SIDE) / 255, shrunk_region(look.region, len(image), MAX_SIDE), truth
+        )
         save_jpeg(best / f"{stem}-map-{number}.jpg", picture)
-        shown.append({"label": view.label, "map": f"{stem}-map-{number}.jpg", "iou": look.iou, "threshold": view.threshold})
+        shown.append(
+            {"label": view.label, "map": f"{stem}-map-{number}.jpg", "iou": look.iou, "threshold": view.threshold}
+        )
     return {"photo": f"{stem}-photo.jpg", **shown[0], "others": shown[1:]}
 
 
 def shrunk_region(region: np.ndarray, side: int, largest: int) -> np.ndarray:
-    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no larger than `largest`."""
+    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no
+    larger than `largest`."""
     if region.dtype == bool:
         return shrunk(region.astype(np.uint8) * 255, largest) > 127
     return region * min(1.0, largest / side)
 
 
-def _write_images(path: Path, split: Split, dataset: Dataset, sizes: Sequence[float], overlaps: Sequence[float]) -> None:
+def _write_images(
+    path: Path, split: Split, dataset: Dataset, sizes: Sequence[float], overlaps: Sequence[float]
+) -> None:
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["image_id", "class", "size_percent", "iou"])
     for position, (size, overlap) in enumerate(zip(sizes, overlaps, strict=True)):
-        writer.writerow([split.image_ids[position], dataset.class_names[split.labels[position]], round(size, 3), round(overlap, 4)])
+        writer.writerow(
+            [split.image_ids[position], dataset.class_names[split.labels[position]], round(size, 3), round(overlap, 4)]
+        )
     write_text(path, table.getvalue())

@@ -1,5 +1,5 @@
-"""What the verbs have in common: read a file and try what it asks for, before anything starts; work elsewhere; be interrupted; keep a store up
-to date."""
+"""What the verbs have in common: read a file and try what it asks for, before anything starts; work elsewhere; be
+interrupted; keep a store up to date."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> L
 
 
 def check_runnable(experiment: Experiment, folder: Path) -> None:
-    """Read the data, decode what will be cached, try the metrics, build the model once, ask for room, before anything is written or started."""
+    """Read the data, decode what will be cached, try the metrics, build the model once, ask for room, before anything
+    is written or started."""
     check_data(experiment)
     forecast.require_disk_for(experiment, check_model(experiment), folder)
 
@@ -68,7 +69,8 @@ def check_model(experiment: Experiment) -> Method:
 
 
 def on_ray(plan: cluster.Plan, function: final.Measure, mirror: storage.Mirror | None = None) -> final.Measure:
-    """Call a function on a node that has what a worker needs: the driver's node may have no GPU, and the others may not see the run folder.
+    """Call a function on a node that has what a worker needs: the driver's node may have no GPU, and the others may not
+    see the run folder.
 
     Args:
         plan: what a worker needs.
@@ -99,14 +101,16 @@ def on_ray(plan: cluster.Plan, function: final.Measure, mirror: storage.Mirror |
 
 @contextlib.contextmanager
 def interruptible(folder: Path, *, patient: bool = False) -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end a run so that it can be resumed; a second one ends the process on the spot, which can be resumed as well.
+    """Ctrl-C and SIGTERM end a run so that it can be resumed; a second one ends the process on the spot, which can be
+    resumed as well.
 
     Args:
         folder: of the run.
         patient: leave the block to end itself after the first one, when the running epochs have ended.
 
     Yields:
-        set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor, which may just be running.
+        set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor,
+            which may just be running.
     """
     stopped = threading.Event()
     remedy = f"interrupted; continue with: python launch.py resume {folder}"

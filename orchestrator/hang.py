@@ -1,7 +1,9 @@
-"""A trial of which no epoch ends for too long ends itself: the stacks of its threads go to `hung.txt` in its folder, then its process exits.
+"""A trial of which no epoch ends for too long ends itself: the stacks of its threads go to `hung.txt` in its folder,
+then its process exits.
 
-To whoever placed it that is a process that died: it is started again from its newest checkpoint. The clock is a thread of the interpreter
-that needs no lock of it, so it also ends a process whose native code never returns. A machine that stands still is for Ray's heartbeats.
+To whoever placed it that is a process that died: it is started again from its newest checkpoint. The clock is a thread
+of the interpreter that needs no lock of it, so it also ends a process whose native code never returns. A machine that
+stands still is for Ray's heartbeats.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Watchdog:
 
     @contextmanager
     def resting(self, seconds: float) -> Iterator[None]:
-        """An epoch of so many seconds has ended: whoever waits for the search, not for itself, may wait as long as it takes."""
+        """An epoch of so many seconds has ended: whoever waits for the search, not for itself, may wait as long as it
+        takes."""
         self.longest = max(self.longest or 0.0, seconds)
         faulthandler.cancel_dump_traceback_later()
         yield

@@ -1,4 +1,5 @@
-"""From a released checkpoint of the field to a run folder, as if it had been trained here: it is scored by the same verbs."""
+"""From a released checkpoint of the field to a run folder, as if it had been trained here: it is scored by the same
+verbs."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> None:
-    """Make a run folder of a checkpoint and measure it on train_fullsup, where its post-hoc settings are chosen; test stays untouched.
+    """Make a run folder of a checkpoint and measure it on train_fullsup, where its post-hoc settings are chosen; test
+    stays untouched.
 
     Args:
         layout: whose names the weights have, a key of `wsol.layouts.LAYOUTS`.
@@ -31,19 +33,25 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
         InputError: something the user can mend; nothing was written.
     """
     runs.require_no_run(folder)
-    experiment = loaded.experiment.model_copy(update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})})
+    experiment = loaded.experiment.model_copy(
+        update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
+    )
     weights = _weights(layout, file, experiment.trial)
     source = {"layout": layout, "file": str(file), "sha256": sha256(file)}
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
         chosen = final.choose(experiment, Path(staging), measure)
-        header = runs.create(folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0})
+        header = runs.create(
+            folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0}
+        )
         shutil.copytree(Path(staging) / "best", folder / "best", dirs_exist_ok=True)
     final.write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
     value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
     result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
     write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
-    write_text(folder / "study.json", json.dumps({**header, "ended": runs.now()}, indent=1))  # last: it makes the folder a run
+    write_text(
+        folder / "study.json", json.dumps({**header, "ended": runs.now()}, indent=1)
+    )  # last: it makes the folder a run
 
 
 def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:

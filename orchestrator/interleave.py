@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Interleaved:
-    """What `orchestrator.tuning` asks and tells, over several studies. Trials are numbered in the order in which they are asked for.
+    """What `orchestrator.tuning` asks and tells, over several studies. Trials are numbered in the order in which they
+    are asked for.
 
     Args:
         folder: of the campaign.
@@ -27,7 +28,9 @@ class Interleaved:
         following: how many trials those have at most, of each.
     """
 
-    def __init__(self, folder: Path, studies: dict[str, Study], then: Callable[[str], dict[str, Study]], following: int = 0) -> None:
+    def __init__(
+        self, folder: Path, studies: dict[str, Study], then: Callable[[str], dict[str, Study]], following: int = 0
+    ) -> None:
         self.folder, self.max_failures = folder, max(study.max_failures for study in studies.values())
         self.loggers = sorted({name for study in studies.values() for name in study.loggers})
         self._studies, self._then, self._following = dict(studies), then, following

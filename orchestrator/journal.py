@@ -30,18 +30,25 @@ def open_study(folder: Path) -> optuna.Study:
         return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
     except (ValueError, KeyError, AssertionError) as error:  # what Optuna raises on records that it does not know
         reason = f"{type(error).__name__}: {error}"
-        hint = "it is damaged, or of another version (see versions in study.json): go on with that one, or restore a copy"
-        raise InputError(f"{folder / 'study.journal'}: Optuna {optuna.__version__} can not read it ({reason}); {hint}") from None
+        hint = (
+            "it is damaged, or of another version (see versions in study.json): go on with that one, or restore a copy"
+        )
+        raise InputError(
+            f"{folder / 'study.journal'}: Optuna {optuna.__version__} can not read it ({reason}); {hint}"
+        ) from None
 
 
 def open_storage(folder: Path) -> JournalStorage:
     """Where Optuna keeps the studies of a run folder."""
-    return JournalStorage(JournalFileBackend(str((folder / "study.journal").absolute())))  # Optuna's lock is a link to it
+    return JournalStorage(
+        JournalFileBackend(str((folder / "study.journal").absolute()))
+    )  # Optuna's lock is a link to it
 
 
 def mend(folder: Path) -> None:
-    """Undo what a process that was killed while it wrote left in a journal: its lock, for which everybody else would wait, and a line without an
-    end, to which the next one would be joined. For the process that owns the study, the only one that writes."""
+    """Undo what a process that was killed while it wrote left in a journal: its lock, for which everybody else would
+    wait, and a line without an end, to which the next one would be joined. For the process that owns the study, the
+    only one that writes."""
     journal = folder / "study.journal"
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     if journal.exists():

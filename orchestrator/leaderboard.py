@@ -1,4 +1,5 @@
-"""The leaderboard of a campaign: the methods of each data set and backbone side by side on test, for the terminal, `leaderboard.md` and `.html`."""
+"""The leaderboard of a campaign: the methods of each data set and backbone side by side on test, for the terminal,
+`leaderboard.md` and `.html`."""
 
 from __future__ import annotations
 
@@ -20,7 +21,10 @@ from wsol.files import write_text
 if TYPE_CHECKING:
     from orchestrator.campaign import CampaignCell, Planned
 
-STYLE = "body{font:15px/1.5 sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid}"
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em"
+    " .8em;text-align:left;border-bottom:1px solid}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +59,54 @@ def group_table(standings: Sequence[Standing], of: CampaignCell) -> Table | str:
 
 
 def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standing]) -> None:
-    """`leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, as far as they are tested."""
+    """`leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, as far as they
+    are tested."""
     tested = sum(bool(standing.folders) for standing in standings)
     title = f"Leaderboard of {planned.name}"
     about = [f"{tested} of {len(standings)} cells are tested. {_rules(planned)}", *_remarks(standings)]
-    overview = [(data, _overview([one for one in standings if one.cell.dataset == data])) for data in _axis(standings, "dataset")]
-    groups = [(f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}", _rows(group)) for group in _groups(standings)]
+    overview = [
+        (data, _overview([one for one in standings if one.cell.dataset == data]))
+        for data in _axis(standings, "dataset")
+    ]
+    groups = [
+        (f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}", _rows(group))
+        for group in _groups(standings)
+    ]
     markdown = [f"# {title}", *about]
     page = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in about)]
     for data, lines in overview:
-        markdown += [f"## {data}", "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:]))]
+        markdown += [
+            f"## {data}",
+            "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])),
+        ]
         page += [f"<h2>{html.escape(data)}</h2>", _html(lines)]
     for heading, rows in groups:
         markdown += [f"### {heading}", rows if isinstance(rows, str) else FORMATS["markdown"](rows)]
-        page += [f"<h3>{html.escape(heading)}</h3>", html.escape(rows) if isinstance(rows, str) else FORMATS["html"](rows)]
+        page += [
+            f"<h3>{html.escape(heading)}</h3>",
+            html.escape(rows) if isinstance(rows, str) else FORMATS["html"](rows),
+        ]
     write_text(folder / "leaderboard.md", "\n\n".join(markdown) + "\n")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    head = (
+        '<!doctype html><html lang="en"><meta'
+        f' charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    )
     write_text(folder / "leaderboard.html", "\n".join([head, *page, "</html>\n"]))
 
 
 def _rules(planned: Planned) -> str:
     study, training = planned.cells[0].experiment.study, planned.cells[0].experiment.trial.training
-    text = f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch, tested once."
+    text = (
+        f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch,"
+        " tested once."
+    )
     if planned.reruns is None:
         return text
     seeds = f"with seeds {', '.join(map(str, planned.reruns.seeds))}"
-    return f"{text} The best {planned.reruns.top} of each cell were trained again {seeds}; the highest mean on train_fullsup was tested."
+    return (
+        f"{text} The best {planned.reruns.top} of each cell were trained again {seeds}; the highest mean on"
+        " train_fullsup was tested."
+    )
 
 
 def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
@@ -89,7 +115,11 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
     for standing in standings:
         for part in {str(final.read_result(folder).get("training_images", "all")) for folder in standing.folders}:
             parts.setdefault(part, []).append(standing.cell.name)
-    yield from (f"Trained on a part of train_weaksup, {part}: {', '.join(names)}." for part, names in parts.items() if part != "all")
+    yield from (
+        f"Trained on a part of train_weaksup, {part}: {', '.join(names)}."
+        for part, names in parts.items()
+        if part != "all"
+    )
     yield from (f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure)
 
 
@@ -121,7 +151,9 @@ def _groups(standings: Sequence[Standing]) -> list[list[Standing]]:
 
 
 def _group(standings: Sequence[Standing], of: CampaignCell) -> list[Standing]:
-    return [one for one in standings if (one.cell.dataset, one.cell.backbone) == (of.dataset, of.backbone) and one.folders]
+    return [
+        one for one in standings if (one.cell.dataset, one.cell.backbone) == (of.dataset, of.backbone) and one.folders
+    ]
 
 
 def _rows(group: Sequence[Standing]) -> list[Row] | str:

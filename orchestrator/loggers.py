@@ -1,7 +1,8 @@
-"""`study.loggers`: Ray Tune's own callbacks for MLflow and Weights & Biases. Where they write to is set as those packages want it:
-`MLFLOW_TRACKING_URI` (else ./mlruns), `WANDB_API_KEY` or `wandb login`, `WANDB_PROJECT`.
+"""`study.loggers`: Ray Tune's own callbacks for MLflow and Weights & Biases. Where they write to is set as those
+packages want it: `MLFLOW_TRACKING_URI` (else ./mlruns), `WANDB_API_KEY` or `wandb login`, `WANDB_PROJECT`.
 
-Tune's trials carry a task for another process; the callbacks are shown its configuration and, of each epoch, its record.
+Tune's trials carry a task for another process; the callbacks are shown its configuration and, of each epoch, its
+record.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def require_packages(loggers: Sequence[str]) -> None:
     """Raises InputError if a logger's package is not installed."""
     missing = [name for name in loggers if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"study.loggers: {' and '.join(missing)} can not be imported; install with: pip install {' '.join(missing)}")
+        raise InputError(
+            f"study.loggers: {' and '.join(missing)} can not be imported; install with: pip install {' '.join(missing)}"
+        )
 
 
 def make_loggers(loggers: Sequence[str], study: str) -> list[Any]:
@@ -65,13 +68,18 @@ def _shown_tasks(kind: type[Any]) -> type[Any]:
 
 
 def parameters(task: dict[str, Any]) -> dict[str, Any]:
-    """Dotted path -> value of the configuration in a task (see `orchestrator.trial.to_wire`), and the number of the trial."""
+    """Dotted path -> value of the configuration in a task (see `orchestrator.trial.to_wire`), and the number of the
+    trial."""
     return {"trial": task["number"], **dict(_leaves(json.loads(task["config"]), ""))}
 
 
 def metrics(result: dict[str, Any]) -> dict[str, Any]:
     """The record of an epoch without what Tune adds to it; the epoch is the step."""
-    record = {name: value for name, value in result.items() if (name in FACTS or "/" in name) and isinstance(value, int | float)}
+    record = {
+        name: value
+        for name, value in result.items()
+        if (name in FACTS or "/" in name) and isinstance(value, int | float)
+    }
     return {**record, "training_iteration": int(result["epoch"])}
 
 

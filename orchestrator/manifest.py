@@ -1,4 +1,5 @@
-"""Kubernetes manifests of KubeRay: a structural check against the fields that its API reference lists (ray.io/v1, KubeRay 1.5)."""
+"""Kubernetes manifests of KubeRay: a structural check against the fields that its API reference lists (ray.io/v1,
+KubeRay 1.5)."""
 
 from __future__ import annotations
 
@@ -15,22 +16,26 @@ FIELDS = {
     "RayCluster": "apiVersion kind metadata spec",
     "RayJob": "apiVersion kind metadata spec",
     "RayJob.spec": (
-        "activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint entrypointNumCpus entrypointNumGpus entrypointResources "
-        "jobId managedBy metadata rayClusterSpec runtimeEnvYAML shutdownAfterJobFinishes submissionMode submitterConfig submitterPodTemplate "
-        "suspend ttlSecondsAfterFinished"
+        "activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint entrypointNumCpus"
+        " entrypointNumGpus entrypointResources jobId managedBy metadata rayClusterSpec runtimeEnvYAML"
+        " shutdownAfterJobFinishes submissionMode submitterConfig submitterPodTemplate suspend ttlSecondsAfterFinished"
     ),
     "cluster": (
-        "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions headGroupSpec headServiceAnnotations managedBy rayVersion "
-        "suspend workerGroupSpecs"
+        "authOptions autoscalerOptions enableInTreeAutoscaling gcsFaultToleranceOptions headGroupSpec"
+        " headServiceAnnotations managedBy rayVersion suspend workerGroupSpecs"
     ),
-    "autoscalerOptions": "env envFrom idleTimeoutSeconds image imagePullPolicy resources securityContext upscalingMode version volumeMounts",
+    "autoscalerOptions": (
+        "env envFrom idleTimeoutSeconds image imagePullPolicy resources securityContext upscalingMode version"
+        " volumeMounts"
+    ),
     "headGroupSpec": "enableIngress headService labels rayStartParams resources serviceType template",
     "workerGroupSpecs": (
-        "groupName idleTimeoutSeconds labels maxReplicas minReplicas numOfHosts rayStartParams replicas resources scaleStrategy suspend template"
+        "groupName idleTimeoutSeconds labels maxReplicas minReplicas numOfHosts rayStartParams replicas resources"
+        " scaleStrategy suspend template"
     ),
     "container": (
-        "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources securityContext volumeMounts "
-        "workingDir"
+        "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resources"
+        " securityContext volumeMounts workingDir"
     ),
 }
 QUANTITY = re.compile(r"^[0-9.]+([munkMGTPE]|[KMGTPE]i)?$")
@@ -46,7 +51,11 @@ def check(documents: list[dict[str, Any]]) -> list[Finding]:
             continue
         problems = list(_problems(document))
         findings += [Finding(f"{kind} {name}", "wrong", problem) for problem in problems]
-        findings += [] if problems else [Finding(f"{kind} {name}", "ok", "fields, quantities, volumes, versions, authentication")]
+        findings += (
+            []
+            if problems
+            else [Finding(f"{kind} {name}", "ok", "fields, quantities, volumes, versions, authentication")]
+        )
     return findings
 
 
@@ -81,13 +90,22 @@ def _group(group: dict[str, Any], kind: str) -> Iterator[str]:
     volumes = {volume["name"] for volume in pod.get("volumes", [])}
     for container in pod["containers"]:
         yield from _unknown(container, "container", place)
-        yield from (f"{place}: there is no volume {mount['name']}" for mount in container.get("volumeMounts", []) if mount["name"] not in volumes)
+        yield from (
+            f"{place}: there is no volume {mount['name']}"
+            for mount in container.get("volumeMounts", [])
+            if mount["name"] not in volumes
+        )
         for amounts in container["resources"].values():
-            yield from (f"{place}: {name}: {amount!r} is no quantity" for name, amount in amounts.items() if not QUANTITY.match(str(amount)))
+            yield from (
+                f"{place}: {name}: {amount!r} is no quantity"
+                for name, amount in amounts.items()
+                if not QUANTITY.match(str(amount))
+            )
 
 
 def _maximum(spec: dict[str, Any]) -> Iterator[str]:
-    """Pods can not read how far their cluster may grow: the head's environment says so, and must agree with the worker groups."""
+    """Pods can not read how far their cluster may grow: the head's environment says so, and must agree with the worker
+    groups."""
     head = spec["headGroupSpec"]["template"]["spec"]["containers"]
     stated = [env["value"] for container in head for env in container.get("env", []) if env["name"] == MAXIMUM]
     gpus, cpus = 0.0, 0.0

@@ -1,6 +1,7 @@
 """Workers of one trial on several nodes meet on the network that Ray uses.
 
-Gloo listens where the node's own name points to. On many systems that is the loopback, where no other node finds it; Ray knows better.
+Gloo listens where the node's own name points to. On many systems that is the loopback, where no other node finds it;
+Ray knows better.
 """
 
 from __future__ import annotations

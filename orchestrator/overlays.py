@@ -20,7 +20,8 @@ SIDE = 192
 
 
 class Overlays:
-    """The same images in every epoch, of as many classes as there are images. They are read when they are first asked for.
+    """The same images in every epoch, of as many classes as there are images. They are read when they are first asked
+    for.
 
     Args:
         config: of the trial.
@@ -31,7 +32,8 @@ class Overlays:
         self._images: ImageStore | None = None
 
     def __call__(self, method: Method, record: Record) -> list[tuple[str, bytes, int]]:
-        """Image name, JPEG and its side in pixels of each, with true and predicted region where the metrics choose a threshold.
+        """Image name, JPEG and its side in pixels of each, with true and predicted region where the metrics choose a
+        threshold.
 
         Args:
             method: after the epoch of the record.

@@ -1,4 +1,5 @@
-"""What is put into a parsed search-space file before it is checked: a variant of its own, and `KEY=VALUE` of the command line."""
+"""What is put into a parsed search-space file before it is checked: a variant of its own, and `KEY=VALUE` of the
+command line."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ from wsol.plugins import did_you_mean
 SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 VARIANTS = "variants"
 COMMAND_LINE = "command line"
-KINDS = {"data": "dataset", "metrics": "metric", "base": "method"}  # keys that hold a plugin and are not called like its kind
+KINDS = {
+    "data": "dataset",
+    "metrics": "metric",
+    "base": "method",
+}  # keys that hold a plugin and are not called like its kind
 
 
 def variant_names(document: Document) -> list[str]:
@@ -27,7 +32,9 @@ def variant_names(document: Document) -> list[str]:
         raise InputError(f"{document.place((VARIANTS,))}: {VARIANTS}: should be a mapping of names to what they change")
     for name, changes in variants.items():
         if not isinstance(changes, dict):
-            raise InputError(f"{document.place((VARIANTS, name))}: {VARIANTS}.{name}: should be a mapping with {', '.join(SECTIONS)}")
+            raise InputError(
+                f"{document.place((VARIANTS, name))}: {VARIANTS}.{name}: should be a mapping with {', '.join(SECTIONS)}"
+            )
     return list(variants)
 
 
@@ -38,12 +45,16 @@ def with_variant(document: Document, name: str | None) -> Document:
         InputError: the file has no such variant.
     """
     names = variant_names(document)
-    own = Document(document.file, {key: value for key, value in document.values.items() if key != VARIANTS}, document.places)
+    own = Document(
+        document.file, {key: value for key, value in document.values.items() if key != VARIANTS}, document.places
+    )
     if name is None:
         return own
     if name not in names:
         there = f"there are {', '.join(names)}" if names else "it has none"
-        raise InputError(f"{COMMAND_LINE}: variant={name}: {document.file} has no such variant{did_you_mean(name, names)}; {there}")
+        raise InputError(
+            f"{COMMAND_LINE}: variant={name}: {document.file} has no such variant{did_you_mean(name, names)}; {there}"
+        )
     return merged(own, document.part((VARIANTS, name)))
 
 
@@ -55,12 +66,14 @@ def chosen_variant(overrides: list[str]) -> tuple[str | None, list[str]]:
 
 
 def apply_overrides(document: Document, overrides: list[str], *, ignores_search: bool) -> list[str]:
-    """Put every `KEY=VALUE` into the document; those that choose a plugin come first, so that the others are meant for it.
+    """Put every `KEY=VALUE` into the document; those that choose a plugin come first, so that the others are meant for
+    it.
 
     Args:
         document: is changed.
         overrides: of the command line.
-        ignores_search: whether it does not matter what the file searches: of what belongs to a plugin that was replaced, it is then left out.
+        ignores_search: whether it does not matter what the file searches: of what belongs to a plugin that was
+            replaced, it is then left out.
 
     Returns:
         What the user should be told.
@@ -94,7 +107,8 @@ def _order(override: str) -> tuple[bool, int]:
 
 
 def _plugin_place(key: str) -> str | None:
-    """Where in `trial` the plugin stands that a key chooses: `method`, of `method=NAME` and `method.name=NAME`; None for other keys."""
+    """Where in `trial` the plugin stands that a key chooses: `method`, of `method=NAME` and `method.name=NAME`; None
+    for other keys."""
     place = key.removeprefix("trial.").removesuffix(".name")
     return place if place.partition(".")[0] not in SECTIONS and plugin_kind(place.rpartition(".")[2]) else None
 
@@ -111,12 +125,21 @@ def _apply(document: Document, override: str, ignores_search: bool) -> str | Non
     if section not in SECTIONS or not rest:
         section, rest = "trial", key
     values = document.values.setdefault(section, {})
-    _put_at(document, section, _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split("."), value, key)
+    _put_at(
+        document,
+        section,
+        _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split("."),
+        value,
+        key,
+    )
     return _fixed(document, rest, text) if section == "trial" else None
 
 
-def _choose(document: Document, place: str, value: str | dict[str, Any], override: str, ignores_search: bool) -> str | None:
-    """Put another plugin into `trial`, by its name or with its settings; what the file says about settings of the former one goes."""
+def _choose(
+    document: Document, place: str, value: str | dict[str, Any], override: str, ignores_search: bool
+) -> str | None:
+    """Put another plugin into `trial`, by its name or with its settings; what the file says about settings of the
+    former one goes."""
     own, (key, _, text) = _plugin_at(document, place), override.partition("=")
     name = value if isinstance(value, str) else value["name"]
     former = own["name"] if isinstance(own.get("name"), str) else name
@@ -152,7 +175,8 @@ def _shared(place: str, name: str, other: str) -> set[str] | None:
 
 
 def _about(document: Document, place: str, shared: set[str]) -> Iterator[tuple[str, Any]]:
-    """Section and key of everything outside of `trial` that is about settings of the plugin at a place, whichever stands there."""
+    """Section and key of everything outside of `trial` that is about settings of the plugin at a place, whichever
+    stands there."""
     inside, name = f"{place}.", f"{place}.name"
 
     def own(path: str) -> bool:

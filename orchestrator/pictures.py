@@ -1,7 +1,8 @@
-"""The pictures of the report: a photo with what is true, and the score map over it with what is predicted: boxes, or the outlines of masks.
+"""The pictures of the report: a photo with what is true, and the score map over it with what is predicted: boxes, or
+the outlines of masks.
 
-What is true is solid and green, a predicted box is dashed and white, the outline of a predicted mask is white: they stay apart for every kind of
-colour vision, on paper, and on the black-red-yellow colours of the map.
+What is true is solid and green, a predicted box is dashed and white, the outline of a predicted mask is white: they
+stay apart for every kind of colour vision, on paper, and on the black-red-yellow colours of the map.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ def photo_with_boxes(image: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
     return picture
 
 
-def map_overlay(image: np.ndarray, score_map: np.ndarray, predicted_box: np.ndarray | None, gt_boxes: np.ndarray) -> np.ndarray:
+def map_overlay(
+    image: np.ndarray, score_map: np.ndarray, predicted_box: np.ndarray | None, gt_boxes: np.ndarray
+) -> np.ndarray:
     """The score map over a grey photo, the more opaque the higher the score, with the true boxes and the predicted one.
 
     Args:
         image: (S, S, 3) uint8 RGB.
         score_map: (S, S) floating point in [0, 1]; values outside are clipped, non-finite ones count as 0.
-        predicted_box: (4,) inclusive corners x0 y0 x1 y1 in pixels of `image`, or a mask (S, S) bool; None where nothing was predicted.
+        predicted_box: (4,) inclusive corners x0 y0 x1 y1 in pixels of `image`, or a mask (S, S) bool; None where
+            nothing was predicted.
         gt_boxes: (n, 4), as `predicted_box`, n may be 0; or a mask (S, S) bool.
 
     Returns:
@@ -100,7 +104,8 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 
 def _blend(photo: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Inferno grows brighter with the score, also for colour-blind eyes; the photo is grey so that every colour is the map's."""
+    """Inferno grows brighter with the score, also for colour-blind eyes; the photo is grey so that every colour is the
+    map's."""
     colors = cv2.applyColorMap((scores * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[:, :, None] * PHOTO_DIMMING
     share = MAP_SHARE * scores[:, :, None]
@@ -124,13 +129,15 @@ def _draw_outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, 
 
 
 def _corners(box: np.ndarray, scale: int) -> tuple[int, int, int, int]:
-    """Inclusive corners after enlarging: the last pixel of an edge becomes `scale` pixels, and the box ends on the last of them."""
+    """Inclusive corners after enlarging: the last pixel of an edge becomes `scale` pixels, and the box ends on the last
+    of them."""
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     return x0 * scale, y0 * scale, (x1 + 1) * scale - 1, (y1 + 1) * scale - 1
 
 
 def _draw_box(picture: np.ndarray, corners: tuple[int, int, int, int], color: tuple[int, int, int], dash: int) -> None:
-    """A line two pixels wide inside a dark one of four, pulled inside so that a box around the whole image is seen whole."""
+    """A line two pixels wide inside a dark one of four, pulled inside so that a box around the whole image is seen
+    whole."""
     height, width = picture.shape[:2]
     x0, x1 = np.clip((corners[0], corners[2]), 2, width - 3)
     y0, y1 = np.clip((corners[1], corners[3]), 2, height - 3)

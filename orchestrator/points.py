@@ -1,4 +1,5 @@
-"""The points that a study tries by name before it draws any: published ones, those of a recorded run, and the whole of a grid."""
+"""The points that a study tries by name before it draws any: published ones, those of a recorded run, and the whole of
+a grid."""
 
 from __future__ import annotations
 
@@ -30,7 +31,10 @@ class Candidate:
 
 def published_points(experiment: Experiment) -> list[Candidate]:
     """`trial` and the named points, those of equal configuration once."""
-    named = [("published point", "", dict[str, Any]()), *((point.name, point.source, point.values) for point in experiment.points)]
+    named = [
+        ("published point", "", dict[str, Any]()),
+        *((point.name, point.source, point.values) for point in experiment.points),
+    ]
     found: dict[str, Candidate] = {}
     for name, source, values in named:
         config = experiment.configure(values)
@@ -41,7 +45,8 @@ def published_points(experiment: Experiment) -> list[Candidate]:
 
 
 def shuffled_grid(experiment: Experiment) -> list[dict[str, Any]]:
-    """All combinations in an order that is a function of the study's seed, so that the first ones are spread over the space."""
+    """All combinations in an order that is a function of the study's seed, so that the first ones are spread over the
+    space."""
     points = list(experiment.space().grid(experiment.base()))
     random.Random(experiment.study.seed).shuffle(points)
     return points
@@ -59,7 +64,11 @@ def recorded_points(trials: Sequence[FrozenTrial], run: str, numbers: Sequence[i
         InputError: there is no such trial.
     """
     drawn = {trial.number: trial for trial in trials if "config_hash" in trial.user_attrs}
-    done = [number for number, trial in drawn.items() if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs]
+    done = [
+        number
+        for number, trial in drawn.items()
+        if trial.state.name == "COMPLETE" and "repeats" not in trial.user_attrs
+    ]
     chosen = done if numbers is None else numbers
     if missing := [number for number in chosen if number not in drawn]:
         raise InputError(f"{run}: has no trial {missing[0]}; there are {', '.join(map(str, drawn)) or 'none yet'}")

@@ -23,7 +23,8 @@ FILE = Path("best") / "post_hoc.json"
 
 
 def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[dict[str, Any]]:
-    """Score the winner on train_fullsup under every combination of post-hoc values, and record it in `best/post_hoc.json`.
+    """Score the winner on train_fullsup under every combination of post-hoc values, and record it in
+    `best/post_hoc.json`.
 
     Args:
         folder: of the run.
@@ -39,8 +40,12 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
     final.read_result(folder)
     foreign = [override for override in overrides if not override.startswith("post_hoc.")]
     if foreign:
-        raise InputError(f"command line: {foreign[0]}: of a finished run, only post_hoc.PATH=[VALUE, ...] can be changed")
-    of_file = [f"post_hoc.{path}={json.dumps(values)}" for path, values in (experiment.post_hoc if experiment else {}).items()]
+        raise InputError(
+            f"command line: {foreign[0]}: of a finished run, only post_hoc.PATH=[VALUE, ...] can be changed"
+        )
+    of_file = [
+        f"post_hoc.{path}={json.dumps(values)}" for path, values in (experiment.post_hoc if experiment else {}).items()
+    ]
     post_hoc = load_experiment(folder / "best.yaml", [*of_file, *overrides]).experiment.post_hoc
     if not post_hoc:
         raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")
@@ -55,7 +60,8 @@ def objective(folder: Path) -> str:
 
 
 def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
-    """Use the best of scored settings from now on, and say in words which: it is measured on train_fullsup and written beside the weights.
+    """Use the best of scored settings from now on, and say in words which: it is measured on train_fullsup and written
+    beside the weights.
 
     Args:
         folder: of a run whose test split was not evaluated: the numbers there belong to the former setting.
@@ -73,7 +79,8 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
 
 
 def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -> Table:
-    """Post-hoc settings (`values` and `metrics` of each) as rows, the best first, with the objective and what papers print."""
+    """Post-hoc settings (`values` and `metrics` of each) as rows, the best first, with the objective and what papers
+    print."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("setting")
     shown = columns(objective, settings[0]["metrics"])

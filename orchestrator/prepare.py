@@ -56,6 +56,9 @@ def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
     try:
         config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": root, **values})
     except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields))) for e in error.errors()]
+        problems = [
+            (".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields)))
+            for e in error.errors()
+        ]
         raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None
     return config

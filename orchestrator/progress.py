@@ -1,4 +1,5 @@
-"""What a user sees while a run goes on: a line per epoch and per finished trial in 80 columns, and on a terminal a bar below them."""
+"""What a user sees while a run goes on: a line per epoch and per finished trial in 80 columns, and on a terminal a bar
+below them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ class Progress:
         console: where to print.
     """
 
-    def __init__(self, trials: int, epochs: int, concurrent: int = 1, best: float | None = None, console: Console | None = None) -> None:
+    def __init__(
+        self, trials: int, epochs: int, concurrent: int = 1, best: float | None = None, console: Console | None = None
+    ) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.trials, self.epochs, self.concurrent, self.best = trials, epochs, concurrent, best
         self.finished = 0
@@ -37,7 +40,9 @@ class Progress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def start(self, number: int, of: int) -> None:
@@ -58,7 +63,10 @@ class Progress:
         self._end(number)
         leads = self.best is None or value > self.best
         self.best = value if self.best is None else max(value, self.best)
-        text = f"trial {number:>3}  done  best {value:6.2f}{'  leads' if leads else ''}  ({self.finished} of {self.trials} trials)"
+        text = (
+            f"trial {number:>3}  done  best {value:6.2f}{'  leads' if leads else ''}  ({self.finished} of {self.trials}"
+            " trials)"
+        )
         self._say(text, "green" if leads else "")
 
     def prune(self, number: int, value: float) -> None:
@@ -85,15 +93,24 @@ class Progress:
     def _left(self) -> str:
         """Time to the end, from the mean time of an epoch: what starts and stops around the trials is not in it."""
         epochs = self.trials * self.epochs - sum(self._epochs_of.values())
-        return f"ETA {duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}" if self._seconds else ""
+        return (
+            f"ETA {duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}"
+            if self._seconds
+            else ""
+        )
 
     def _say(self, text: str, style: str = "") -> None:
         self.console.print(text, style=style or None, markup=False)
-        self._bar.update(self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left())
+        self._bar.update(
+            self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left()
+        )
 
 
 def score_table(
-    title: str, metrics: Mapping[str, float], baseline: Mapping[str, float], intervals: Mapping[str, Sequence[float]] | None = None
+    title: str,
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]] | None = None,
 ) -> Table:
     """Metrics of one split as rows, with their 95 % intervals and the centre Gaussian of the same images."""
     table = Table(box=None, pad_edge=False)

@@ -32,7 +32,8 @@ def published(config: Mapping[str, Any], metric: str) -> Published | None:
     """The number of a method on a data set's test split; None where none is known.
 
     Args:
-        config: a training configuration as plain values; method, backbone, data set, extractor and normalizer by name count.
+        config: a training configuration as plain values; method, backbone, data set, extractor and normalizer by name
+            count.
         metric: key of a metric.
     """
     wanted = config["data"]["name"], metric, config["backbone"]["name"]
@@ -46,7 +47,12 @@ def published(config: Mapping[str, Any], metric: str) -> Published | None:
 
 def _is_of(row: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     method, evaluation = config["method"], config["evaluation"]
-    own = formats.method(method), evaluation["normalizer"]["name"], evaluation["extractor"]["name"], (method.get("guide") or {}).get("name")
+    own = (
+        formats.method(method),
+        evaluation["normalizer"]["name"],
+        evaluation["extractor"]["name"],
+        (method.get("guide") or {}).get("name"),
+    )
     return own == (row["method"], row.get("normalizer", "min_max"), row.get("extractor", "cam"), row.get("guide"))
 
 

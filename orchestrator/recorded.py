@@ -39,7 +39,8 @@ class Recorded:
         return found
 
     def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without those that repeat another."""
+        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without
+        those that repeat another."""
         complete = (trial for trial in self.trials(TrialState.COMPLETE) if "repeats" not in trial.user_attrs)
         return sorted(complete, key=lambda trial: -trial.values[0])
 
@@ -61,7 +62,11 @@ class Recorded:
 
     def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
         """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
-        alike = (trial for trial in self.trials()[:number] if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL)
+        alike = (
+            trial
+            for trial in self.trials()[:number]
+            if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL
+        )
         return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
 
     def _takes_last(self, number: int) -> bool:
@@ -75,7 +80,11 @@ class Recorded:
 
     def _count_started(self) -> int:
         """All trials but those that wait; one that was put back counts once."""
-        return sum(trial.state != TrialState.WAITING for trial in self.trials()) - len(self.trials(TrialState.FAIL)) + len(self.failed())
+        return (
+            sum(trial.state != TrialState.WAITING for trial in self.trials())
+            - len(self.trials(TrialState.FAIL))
+            + len(self.failed())
+        )
 
     def _waiting(self) -> list[FrozenTrial]:
         return self.trials(TrialState.WAITING)

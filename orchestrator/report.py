@@ -1,4 +1,5 @@
-"""`report`: one HTML file about one search, for every state a search can be in. It opens from disk and asks the network for nothing."""
+"""`report`: one HTML file about one search, for every state a search can be in. It opens from disk and asks the network
+for nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
 
     Args:
         folder: of a running, interrupted or finished search, also a copy of one.
-        beside: run folders of other searches for the same objective, drawn into the figure of the best value by epochs trained.
+        beside: run folders of other searches for the same objective, drawn into the figure of the best value by epochs
+            trained.
 
     Returns:
         The path of the page.
@@ -53,7 +55,10 @@ def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     summary, others = read_summary(folder), [read_summary(other) for other in beside]
     for other in others:
         if other.objective != summary.objective:
-            raise InputError(f"{other.folder}: searched for {other.objective}, {folder} for {summary.objective}; only one objective can be compared")
+            raise InputError(
+                f"{other.folder}: searched for {other.objective}, {folder} for {summary.objective}; only one objective"
+                " can be compared"
+            )
     write_text(path, _render(summary, others))
     return path
 
@@ -71,11 +76,18 @@ def importance(study: optuna.Study | None) -> dict[str, float]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 evaluator = importances.PedAnovaImportanceEvaluator()
-                found.update(importances.get_param_importances(study, evaluator=evaluator, target=lambda trial: sign * trial.values[0]))
+                found.update(
+                    importances.get_param_importances(
+                        study, evaluator=evaluator, target=lambda trial: sign * trial.values[0]
+                    )
+                )
         except Exception as error:  # a report without bars is better than none
             logging.getLogger(__name__).debug("no parameter importance: %s", error)
 
-    if study is None or sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < IMPORTANCE_MIN_TRIALS:
+    if (
+        study is None
+        or sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False)) < IMPORTANCE_MIN_TRIALS
+    ):
         return {}
     importances = _optuna_importance()  # loading it does not count
     worker = threading.Thread(target=compute, args=(study,), daemon=True)
@@ -85,8 +97,8 @@ def importance(study: optuna.Study | None) -> dict[str, float]:
 
 
 def _optuna_importance() -> ModuleType:
-    """`optuna.importance` without scikit-learn, which takes longer than the whole report, and which only other evaluators need: whoever wants
-    those in the same process still gets the whole of it."""
+    """`optuna.importance` without scikit-learn, which takes longer than the whole report, and which only other
+    evaluators need: whoever wants those in the same process still gets the whole of it."""
     import optuna
 
     if "sklearn" in sys.modules or "optuna.importance" in sys.modules:
@@ -104,11 +116,22 @@ def _optuna_importance() -> ModuleType:
 def _render(summary: Summary, others: Sequence[Summary]) -> str:
     import jinja2
 
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    words = {"score": formats.score, "plain": formats.plain, "duration": formats.duration, "clock": formats.clock, "metric": formats.metric}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    words = {
+        "score": formats.score,
+        "plain": formats.plain,
+        "duration": formats.duration,
+        "clock": formats.clock,
+        "metric": formats.metric,
+    }
     environment.filters.update(words, yaml=formats.as_yaml, first_line=formats.first_line)
     shares = importance(summary.study)
-    order = [*(path for path in shares if path in summary.params), *(path for path in summary.params if path not in shares)]
+    order = [
+        *(path for path in shares if path in summary.params),
+        *(path for path in summary.params if path not in shares),
+    ]
     drawn = _figures(summary, others, order)
     examples = _pictures(summary)
     reasons = Counter(formats.first_line(trial.failure) for trial in summary.trials if trial.state == "failed")
@@ -117,7 +140,11 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         summary=summary,
         counts=Counter(trial.state for trial in summary.trials),
         failures=reasons.most_common(3),
-        splits=[split for split in (report_winner.split_lines(summary, name) for name in ("train_fullsup", "test")) if split.lines],
+        splits=[
+            split
+            for split in (report_winner.split_lines(summary, name) for name in ("train_fullsup", "test"))
+            if split.lines
+        ],
         stability=report_winner.stability(summary),
         setting_columns=columns,
         settings=settings,
@@ -129,7 +156,9 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         specs={figure.key: figure.spec for figure in drawn},
         plotly=_plotly() if drawn else "",
         examples=examples,
-        tabs=[(tab, title) for tab, title in TABS.items() if any(tab in example.get("tabs", ()) for example in examples)],
+        tabs=[
+            (tab, title) for tab, title in TABS.items() if any(tab in example.get("tabs", ()) for example in examples)
+        ],
         hosts=sorted({trial.worker.rpartition(":")[0] for trial in summary.trials} - {"", "unknown"}),
         seeds=_seeds(summary),
         used=_used(summary),
@@ -139,7 +168,11 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
 
 
 def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) -> list[Figure]:
-    trials, objective, winner = summary.trials, formats.metric(summary.objective), summary.best.number if summary.best else None
+    trials, objective, winner = (
+        summary.trials,
+        formats.metric(summary.objective),
+        summary.best.number if summary.best else None,
+    )
     names = [formats.metric(name) for name in summary.objectives]
     of_many = [
         figures.history(trials, objective, summary.maximize),
@@ -150,7 +183,9 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
         *(of_many if not summary.is_single else ()),
         figures.curves(trials, winner, objective, str(summary.info.get("scheduler") or "")),
         *figures_space.fronts(trials, summary.objectives, names),
-        figures_winner.thresholds(report_winner.threshold_curves(summary), lambda curve: formats.metric(curve).rpartition(", ")[2]),
+        figures_winner.thresholds(
+            report_winner.threshold_curves(summary), lambda curve: formats.metric(curve).rpartition(", ")[2]
+        ),
         figures_winner.sizes(*report_winner.size_bars(summary)),
         figures_winner.precision_recall(report_winner.pixel_curves(summary)),
         figures_space.parallel(trials, order, summary.log_params, objective),
@@ -171,7 +206,9 @@ def _pictures(summary: Summary) -> list[dict[str, Any]]:
     home, left, shown = (summary.folder / "best").resolve(), PICTURE_BYTES, []
     for example in summary.examples:
         columns = [example, *(example.get("others") or ())]
-        files = [(home / str(name)).resolve() for name in (example.get("photo"), *(column.get("map") for column in columns))]
+        files = [
+            (home / str(name)).resolve() for name in (example.get("photo"), *(column.get("map") for column in columns))
+        ]
         if not all(file.is_file() and file.is_relative_to(home) for file in files):
             continue
         left -= sum(file.stat().st_size for file in files)
@@ -191,7 +228,8 @@ def _seeds(summary: Summary) -> list[int]:
 
 
 def _used(summary: Summary) -> float | None:
-    """Which share of the time of all places trials ran: the rest is starting, waiting, and measuring the winner. None where it is not known."""
+    """Which share of the time of all places trials ran: the rest is starting, waiting, and measuring the winner. None
+    where it is not known."""
     trained = sum(trial.seconds or 0.0 for trial in summary.trials)
     offered = (summary.seconds or 0.0) * int(summary.info.get("concurrent_trials") or 1)
     return trained / offered if 0 < trained <= offered else None
@@ -218,4 +256,8 @@ def _commands(summary: Summary) -> list[tuple[str, str]]:
         steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
     if (home / "best.yaml").is_file() and not summary.is_single:
         steps.append((f"python launch.py train {run}/best.yaml", "only the winner"))
-    return [*steps, (f"python launch.py evaluate {run}", "score the winner's checkpoint again")] if summary.result else steps
+    return (
+        [*steps, (f"python launch.py evaluate {run}", "score the winner's checkpoint again")]
+        if summary.result
+        else steps
+    )

@@ -25,14 +25,16 @@ NOT_POINTS = ("threshold", "count", "loss", "constant", "degenerate", "images_")
 DETAILS = ("threshold", "/size_", "/images_", "fixed_", "_fixed", "degenerate", "loss")
 SIZE_METRICS = ("max_box_acc_by_size", "pxap_by_size")
 SIZE_EDGES = (4, 36)
-"""Percent of the image where medium and large objects begin, unless the metric says otherwise: as in `wsol/metrics/_sizes.py`."""
+"""Percent of the image where medium and large objects begin, unless the metric says otherwise: as in
+`wsol/metrics/_sizes.py`."""
 
 CURVE_POINTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class MetricLine:
-    """One metric of one split; `difference` is in points, None where there is nothing to subtract; `interval`: 95 %, over images."""
+    """One metric of one split; `difference` is in points, None where there is nothing to subtract; `interval`: 95 %,
+    over images."""
 
     key: str
     value: float
@@ -60,10 +62,12 @@ class Stability:
     """How surely the winner is first.
 
     Attributes:
-        shares: trial -> in which share of the bootstrap draws of the images it is first; empty where that was not measured.
+        shares: trial -> in which share of the bootstrap draws of the images it is first; empty where that was not
+            measured.
         leads: in how many of the last `epochs` epochs the winner was ahead of all complete trials.
         epochs: the last third of the winner's epochs, at least three; 0 where there is nobody to compare with.
-        level: complete trials whose value lies inside the winner's 95 % interval; None where that is not of the winner as it was trained.
+        level: complete trials whose value lies inside the winner's 95 % interval; None where that is not of the winner
+            as it was trained.
     """
 
     shares: dict[str, float]
@@ -84,13 +88,23 @@ def split_lines(summary: Summary, name: str) -> Split:
 
 def _line(key: str, value: float, baseline: float | None, interval: tuple[float, float] | None) -> MetricLine:
     in_points = not any(word in key for word in NOT_POINTS)
-    return MetricLine(key, value, baseline, value - baseline if in_points and baseline is not None else None, interval if in_points else None)
+    return MetricLine(
+        key,
+        value,
+        baseline,
+        value - baseline if in_points and baseline is not None else None,
+        interval if in_points else None,
+    )
 
 
 def stability(summary: Summary) -> Stability | None:
     """How surely the winner is first, from what the run recorded; None without another complete trial."""
     winner = summary.best
-    others = [trial for trial in summary.trials if trial.state == "complete" and winner and trial.number != winner.number and trial.value is not None]
+    others = [
+        trial
+        for trial in summary.trials
+        if trial.state == "complete" and winner and trial.number != winner.number and trial.value is not None
+    ]
     if winner is None or not others:
         return None
     epochs = sorted(winner.curve)[-max(3, len(winner.curve) // 3) :]
@@ -98,8 +112,17 @@ def stability(summary: Summary) -> Stability | None:
     metric = summary.objective.partition("/")[2]
     interval = summary.intervals("train_fullsup").get(metric)
     as_trained = summary.value == summary.metrics("train_fullsup").get(metric)
-    level = None if interval is None or not as_trained else sum(interval[0] <= (trial.value or 0.0) <= interval[1] for trial in others)
-    return Stability({str(name): float(share) for name, share in (summary.result.get("first") or {}).items()}, leads, len(epochs), level)
+    level = (
+        None
+        if interval is None or not as_trained
+        else sum(interval[0] <= (trial.value or 0.0) <= interval[1] for trial in others)
+    )
+    return Stability(
+        {str(name): float(share) for name, share in (summary.result.get("first") or {}).items()},
+        leads,
+        len(epochs),
+        level,
+    )
 
 
 def _leads(winner: TrialRow, others: Sequence[TrialRow], epoch: int, maximize: bool) -> bool:
@@ -108,10 +131,12 @@ def _leads(winner: TrialRow, others: Sequence[TrialRow], epoch: int, maximize: b
 
 
 def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, list[float | None]]]]:
-    """Post-hoc settings, the best first: the metrics of the columns; and of each setting its words, whether it is used, its numbers."""
+    """Post-hoc settings, the best first: the metrics of the columns; and of each setting its words, whether it is used,
+    its numbers."""
     metric = summary.objective.partition("/")[2]
     settings = _recorded_settings(summary.folder / "best" / "post_hoc.json") or [
-        {"values": setting["values"], "metrics": {metric: setting["value"]}} for setting in summary.result.get("post_hoc") or []
+        {"values": setting["values"], "metrics": {metric: setting["value"]}}
+        for setting in summary.result.get("post_hoc") or []
     ]
     if not settings:
         return [], []
@@ -119,7 +144,9 @@ def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, lis
     used = next((setting for setting in settings if setting["metrics"][metric] == now), None)
     names = columns(metric, settings[0]["metrics"])
     ranked = sorted(settings, key=lambda setting: -setting["metrics"][metric])
-    return names, [(in_words(one["values"]), one is used, [one["metrics"].get(name) for name in names]) for one in ranked]
+    return names, [
+        (in_words(one["values"]), one is used, [one["metrics"].get(name) for name in names]) for one in ranked
+    ]
 
 
 def _recorded_settings(path: Path) -> list[dict[str, Any]]:
@@ -164,14 +191,20 @@ def _thin(values: np.ndarray, digits: int) -> list[float]:
 
 
 def size_bars(summary: Summary) -> tuple[dict[str, list[SizeBar]], str]:
-    """Split -> small, medium and large objects, with what is counted: the metric by size where the run has it, else the images of the pictures."""
+    """Split -> small, medium and large objects, with what is counted: the metric by size where the run has it, else the
+    images of the pictures."""
     for name in SIZE_METRICS:
         splits = {split: _metric_bars(summary, split, name) for split in ("train_fullsup", "test")}
         if any(splits.values()):
             return splits, f"{named(name)}, with 95 % intervals over images. Sizes in percent of the image."
     bars = _counted_bars(summary.folder / "best" / "images.csv")
-    shown = "Images right at IoU 50 % and the threshold that train_fullsup chose, of those looked at for the pictures; 95 % intervals (Wilson)."
-    return {"train_fullsup": bars}, f"{shown} For all images, add max_box_acc_by_size or pxap_by_size to evaluation.metrics."
+    shown = (
+        "Images right at IoU 50 % and the threshold that train_fullsup chose, of those looked at for the pictures; 95 %"
+        " intervals (Wilson)."
+    )
+    return {
+        "train_fullsup": bars
+    }, f"{shown} For all images, add max_box_acc_by_size or pxap_by_size to evaluation.metrics."
 
 
 def _metric_bars(summary: Summary, split: str, name: str) -> list[SizeBar]:
@@ -180,7 +213,9 @@ def _metric_bars(summary: Summary, split: str, name: str) -> list[SizeBar]:
     own: Mapping[str, Any] = next((metric for metric in settings if metric.get("name") == name), {})
     edges = own.get("small_below", SIZE_EDGES[0]), own.get("large_from", SIZE_EDGES[1])
     keys = [(group, f"{name}/{group}") for group in ("small", "medium", "large")]
-    return [SizeBar(_size_name(group, edges), values[key], intervals.get(key), None) for group, key in keys if key in values]
+    return [
+        SizeBar(_size_name(group, edges), values[key], intervals.get(key), None) for group, key in keys if key in values
+    ]
 
 
 def _size_name(group: str, edges: tuple[float, float]) -> str:
@@ -200,7 +235,9 @@ def _counted_bars(path: Path) -> list[SizeBar]:
         ious = [iou for size, iou in rows if low <= size < high]
         right = sum(iou >= HIT for iou in ious)
         if ious:
-            bars.append(SizeBar(_size_name(group, SIZE_EDGES), 100 * right / len(ious), _wilson(right, len(ious)), len(ious)))
+            bars.append(
+                SizeBar(_size_name(group, SIZE_EDGES), 100 * right / len(ious), _wilson(right, len(ious)), len(ious))
+            )
     return bars
 
 

@@ -1,4 +1,5 @@
-"""The best trials of a search, trained again with several seeds: each an ordinary run; the trial with the highest mean wins."""
+"""The best trials of a search, trained again with several seeds: each an ordinary run; the trial with the highest mean
+wins."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def planned_reruns(study: Study, wanted: Reruns) -> list[Rerun]:
 
 
 def winner(studies: Sequence[tuple[Rerun, Study]]) -> int | None:
-    """The trial with the highest mean objective over its seeds; one of which a seed failed comes behind those without. None where all failed."""
+    """The trial with the highest mean objective over its seeds; one of which a seed failed comes behind those without.
+    None where all failed."""
     values: dict[int, list[float]] = {}
     for rerun, study in studies:
         best = study.best()
@@ -55,4 +57,10 @@ def _rerun(study: Study, trial: FrozenTrial, seed: int, wanted: Reruns) -> Rerun
     name = f"{study.folder.name}-t{trial.number}-s{seed}"
     config = study.experiment.alone(study.config_of(trial)).configure({**wanted.set, "seed": seed})
     experiment = study.experiment.alone(config)
-    return Rerun(name, trial.number, seed, study.folder / "seeds" / name, Loaded(experiment, f"trial {trial.number} of {study.folder}", name))
+    return Rerun(
+        name,
+        trial.number,
+        seed,
+        study.folder / "seeds" / name,
+        Loaded(experiment, f"trial {trial.number} of {study.folder}", name),
+    )

@@ -37,14 +37,17 @@ class Rival:
 def requests(study: Study, folder: Path) -> list[dict[str, Any]]:
     """The best trials after the winner whose checkpoint is still there, as plain values: another process scores them.
 
-    Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be compared.
+    Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be
+    compared.
     """
     found: list[dict[str, Any]] = []
     ranked = [(trial, study.config_of(trial)) for trial in study.ranked()]
     for trial, config in ranked[1:]:
         place = trial_folder(folder, trial.number)
         if config.data == ranked[0][1].data and Checkpoints(place).best:
-            found.append({"number": trial.number, "config": config.model_dump(mode="json"), "folder": str(place.absolute())})
+            found.append(
+                {"number": trial.number, "config": config.model_dump(mode="json"), "folder": str(place.absolute())}
+            )
     return found[:RIVALS]
 
 
@@ -69,10 +72,12 @@ def first_places(winner: Scores, rivals: Sequence[Rival], objective: str) -> dic
 
 
 def shares_of_first(replicates: Sequence[Floats]) -> list[float]:
-    """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a draw.
+    """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a
+    draw.
 
     Args:
-        replicates: of each trial (R,), of the same draws; draws that are not defined (NaN) for one of them count for none.
+        replicates: of each trial (R,), of the same draws; draws that are not defined (NaN) for one of them count for
+            none.
     """
     values = np.stack(replicates)
     values = values[:, np.isfinite(values).all(0)]

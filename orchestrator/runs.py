@@ -83,13 +83,18 @@ def change_study(folder: Path, experiment: Experiment) -> None:
 
 def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
     """`experiment.yaml`."""
-    write_text(folder / "experiment.yaml", f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}")
+    write_text(
+        folder / "experiment.yaml", f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
+    )
 
 
 def require_no_run(folder: Path) -> None:
     """Raises InputError if a folder holds a run."""
     if (folder / "study.json").exists():
-        raise InputError(f"{folder}: holds a run already; go on with `python launch.py resume {folder}` or choose another folder with --run")
+        raise InputError(
+            f"{folder}: holds a run already; go on with `python launch.py resume {folder}` or choose another folder"
+            " with --run"
+        )
 
 
 def open_experiment(folder: Path) -> Experiment:
@@ -104,7 +109,10 @@ def open_experiment(folder: Path) -> Experiment:
     header = read_header(folder)
     made = f"{folder} was made by commit {(header.get('git') or {}).get('commit', 'unknown')}"
     if (found := header.get("format", FORMAT)) != FORMAT:
-        raise InputError(f"{made}, its format is {found}, this program reads {FORMAT}: go on with the version that made it, or start a new run")
+        raise InputError(
+            f"{made}, its format is {found}, this program reads {FORMAT}: go on with the version that made it, or start"
+            " a new run"
+        )
     try:
         return parse_experiment(path.read_text(), str(path))
     except InputError as error:
@@ -120,7 +128,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((folder / "study.json").read_text())
     except ValueError as error:
-        raise InputError(f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run") from None
+        raise InputError(
+            f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run"
+        ) from None
     return header
 
 
@@ -130,16 +140,33 @@ def update_header(folder: Path, **changes: Any) -> None:
 
 
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
-    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where its point comes from."""
+    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where
+    its point comes from."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
-    facts = ["best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "hung", "restarts", "preemptions"]
+    facts = [
+        "best_epoch",
+        "epochs",
+        "seconds",
+        "started",
+        "ended",
+        "config_hash",
+        "failure",
+        "hung",
+        "restarts",
+        "preemptions",
+    ]
     facts += ["origin", "repeats", "retry_of"]
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])
     for trial in trials:
-        row = [trial.number, trial.state.name.lower(), (trial.values or [None])[0], *(trial.params.get(name) for name in parameters)]
+        row = [
+            trial.number,
+            trial.state.name.lower(),
+            (trial.values or [None])[0],
+            *(trial.params.get(name) for name in parameters),
+        ]
         measured = trial.user_attrs.get("metrics", {})
         writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
     write_text(folder / "trials.csv", table.getvalue())
@@ -152,7 +179,8 @@ def to_yaml(values: dict[str, Any]) -> str:
 
 
 def require_untested(folder: Path, reason: str | None) -> None:
-    """The test split is for one final number. Raises InputError if it was evaluated before and no reason is given to do it again."""
+    """The test split is for one final number. Raises InputError if it was evaluated before and no reason is given to do
+    it again."""
     if tested(folder) and not reason:
         times = ", ".join(entry["time"] for entry in tested(folder))
         raise InputError(

@@ -10,7 +10,8 @@ from orchestrator.experiment import Experiment
 
 
 def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
-    """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period ends."""
+    """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period
+    ends."""
     grace, factor = experiment.grace_epochs(), experiment.study.reduction_factor
     return {
         "none": {},
@@ -26,8 +27,13 @@ def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
 
 
 def make_pruner(scheduler: str, arguments: dict[str, Any]) -> optuna.pruners.BasePruner | None:
-    """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before; None without scheduler."""
+    """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before;
+    None without scheduler."""
     pruners = optuna.pruners
-    kinds: dict[str, type] = {"asha": pruners.SuccessiveHalvingPruner, "median": pruners.MedianPruner, "hyperband": pruners.HyperbandPruner}
+    kinds: dict[str, type] = {
+        "asha": pruners.SuccessiveHalvingPruner,
+        "median": pruners.MedianPruner,
+        "hyperband": pruners.HyperbandPruner,
+    }
     pruner: pruners.BasePruner | None = kinds[scheduler](**arguments) if scheduler in kinds else None
     return pruner

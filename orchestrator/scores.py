@@ -1,4 +1,5 @@
-"""`best/scores-<split>.npz`: bootstrap replicates and curves over thresholds, of which comparisons and figures are made."""
+"""`best/scores-<split>.npz`: bootstrap replicates and curves over thresholds, of which comparisons and figures are
+made."""
 
 from __future__ import annotations
 
@@ -60,13 +61,18 @@ def read_scores(best: Path, split: str) -> Stored:
     path = scores_path(best, split)
     if not path.is_file():
         raise InputError(
-            f"{path}: missing; {split} was not scored yet, or by an older version: `python launch.py evaluate {best.parent} --split {split}`"
+            f"{path}: missing; {split} was not scored yet, or by an older version: `python launch.py evaluate"
+            f" {best.parent} --split {split}`"
         )
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
         replicates, curves = (
-            {name.removeprefix(kind): values.astype(np.float64) for name, values in found.items() if name.startswith(kind)}
+            {
+                name.removeprefix(kind): values.astype(np.float64)
+                for name, values in found.items()
+                if name.startswith(kind)
+            }
             for kind in (REPLICATES, CURVES)
         )
         return Stored(str(found["images"]), replicates, curves, float(found["threshold_step"]))

@@ -14,7 +14,8 @@ def root() -> Path:
 
 
 def shipped(path: Path) -> Path:
-    """The path as it is, or, where nothing is there, the shipped file: `search_spaces/synthetic.yaml` is found from any folder."""
+    """The path as it is, or, where nothing is there, the shipped file: `search_spaces/synthetic.yaml` is found from any
+    folder."""
     if path.exists() or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
         return path
     return root() / path if (root() / path).exists() else path

@@ -1,4 +1,5 @@
-"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function, and who draws from it."""
+"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function, and
+who draws from it."""
 
 from __future__ import annotations
 
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 Scalar = bool | int | float | str | None
 Number = int | float
 
-# Optuna 5's defaults written out, so that another version does not change the trials silently. A study keeps a copy in its header.
+# Optuna 5's defaults written out, so that another version does not change the trials silently. A study keeps a copy in
+# its header.
 SAMPLERS: dict[str, dict[str, Any]] = {
     "random": {},
     "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True, "group": False},
     "gp": {"n_startup_trials": 10, "deterministic_objective": False, "warn_independent_sampling": False},
-    "cma_es": {"n_startup_trials": 1, "popsize": None, "with_margin": False, "lr_adapt": False, "warn_independent_sampling": False},
+    "cma_es": {
+        "n_startup_trials": 1,
+        "popsize": None,
+        "with_margin": False,
+        "lr_adapt": False,
+        "warn_independent_sampling": False,
+    },
     "qmc": {"qmc_type": "sobol", "scramble": True, "warn_independent_sampling": False},
     "grid": {},
 }
@@ -61,7 +69,10 @@ class Distribution(Strict):
     @model_validator(mode="after")
     def _one_kind(self) -> Distribution:
         if self.options is not None:
-            if (self.low, self.high, self.step, self.log) != (None, None, None, False) or None not in (self.choices, self.fixed):
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False) or None not in (
+                self.choices,
+                self.fixed,
+            ):
                 raise ValueError("give a range with low and high, or choices, or fixed, not several of them")
             return self
         if self.low is None or self.high is None:
@@ -86,12 +97,19 @@ class Distribution(Strict):
         return {name: end for name, end in (("low", self.low), ("high", self.high)) if isinstance(end, str)}
 
     def ends(self) -> list[Scalar]:
-        """The values at which a range could leave what the configuration allows: its ends that are numbers, or every choice."""
-        return list(self.options) if self.options is not None else [end for end in (self.low, self.high) if not isinstance(end, str)]
+        """The values at which a range could leave what the configuration allows: its ends that are numbers, or every
+        choice."""
+        return (
+            list(self.options)
+            if self.options is not None
+            else [end for end in (self.low, self.high) if not isinstance(end, str)]
+        )
 
     def within(self, values: dict[str, Any]) -> Distribution:
         """The same with numbers for `low` and `high`: `values` has them by path."""
-        return self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
+        return (
+            self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
+        )
 
     def contains(self, value: Any) -> bool:
         """Whether a distribution without open bounds can draw a value (steps aside)."""
@@ -113,7 +131,9 @@ class Parameter:
         """Draw a value through Optuna; `known` has the values by path that bounds name."""
         d = self.distribution.within(known or {})
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Fixed parameter")  # of a point between two steps; it is used as it is
+            warnings.filterwarnings(
+                "ignore", message="Fixed parameter"
+            )  # of a point between two steps; it is used as it is
             if d.options is not None:
                 choice: Scalar = trial.suggest_categorical(self.path, d.options)
                 return choice
@@ -142,7 +162,9 @@ class Parameter:
         """Both ends; integers lie inside, and with steps the upper one is reached."""
         assert isinstance(d.low, Number) and isinstance(d.high, Number)
         low, high = (math.ceil(d.low), math.floor(d.high)) if self.integer else (d.low, d.high)
-        return low, _without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
+        return low, (
+            _without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +195,10 @@ class Space:
         for parameter in self.parameters:
             points = list(itertools.islice(_extended(points, parameter, base), LARGEST_GRID + 1))
             if len(points) > LARGEST_GRID:
-                raise InputError(f"study.sampler: a grid of more than {LARGEST_GRID:,} points; use fewer or wider steps, or another sampler")
+                raise InputError(
+                    f"study.sampler: a grid of more than {LARGEST_GRID:,} points; use fewer or wider steps, or another"
+                    " sampler"
+                )
         return iter(points)
 
 
@@ -193,8 +218,8 @@ def value_at(path: str, drawn: dict[str, Scalar], base: dict[str, Any]) -> Any:
 def make_sampler(name: str, arguments: dict[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
     """The sampler for one trial; a grid's points are enqueued instead.
 
-    Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one. A QMC sequence has
-    one seed; the study's journal counts its points.
+    Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one.
+    A QMC sequence has one seed; the study's journal counts its points.
 
     Args:
         name: a key of `SAMPLERS`.
@@ -216,7 +241,10 @@ def require_packages(sampler: str) -> None:
     """Raises InputError if a sampler needs a package that is not installed."""
     missing = [package for package in PACKAGES.get(sampler, ()) if importlib.util.find_spec(package) is None]
     if missing:
-        raise InputError(f"study.sampler: {sampler} needs {' and '.join(missing)}; install it with: pip install 'wsol-search[samplers]'")
+        raise InputError(
+            f"study.sampler: {sampler} needs {' and '.join(missing)}; install it with: pip install"
+            " 'wsol-search[samplers]'"
+        )
 
 
 def get(values: Any, path: str) -> Any:
@@ -242,10 +270,15 @@ def _replaced(values: Any, keys: list[str], value: Any, path: str) -> Any:
     return copy
 
 
-def _extended(points: list[dict[str, Scalar]], parameter: Parameter, base: dict[str, Any]) -> Iterator[dict[str, Scalar]]:
+def _extended(
+    points: list[dict[str, Scalar]], parameter: Parameter, base: dict[str, Any]
+) -> Iterator[dict[str, Scalar]]:
     for point in points:
         if holds(parameter.distribution, point, base):
-            yield from ({**point, parameter.path: value} for value in parameter.grid(_known(parameter.distribution, point, base)))
+            yield from (
+                {**point, parameter.path: value}
+                for value in parameter.grid(_known(parameter.distribution, point, base))
+            )
         else:
             yield point
 

@@ -1,4 +1,5 @@
-"""`status`: how far a search is, when it will end, what waits and why. It only reads the run folder, from any terminal."""
+"""`status`: how far a search is, when it will end, what waits and why. It only reads the run folder, from any
+terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Status:
         summary: what the run folder says.
         epochs: that a trial trains; None where that is not known.
         epoch_seconds: median over the epochs that were measured; None before the first.
-        left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make it shorter.
+        left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make
+            it shorter.
         waiting: why trials that are left do not run yet, one sentence each.
         failures: reason -> trials that failed for it and were not put back.
     """
@@ -61,14 +63,21 @@ def read_status(folder: Path) -> Status:
     for trial in summary.trials:
         if trial.state == "failed" and trial.number not in put_back:
             failures.setdefault(formats.first_line(trial.failure), []).append(trial.number)
-    left = _epochs_left(summary, epochs) * pace / _at_once(summary) if epochs and pace and summary.state == "running" else None
+    left = (
+        _epochs_left(summary, epochs) * pace / _at_once(summary)
+        if epochs and pace and summary.state == "running"
+        else None
+    )
     return Status(summary, epochs, pace, left, list(_waiting(summary, experiment)), failures)
 
 
 def render(status: Status) -> Iterator[Table | str]:
     """What a terminal shows of it."""
     summary = status.summary
-    states = {state: sum(trial.state == state for trial in summary.trials) for state in (*ENDED, "running", "interrupted", "waiting")}
+    states = {
+        state: sum(trial.state == state for trial in summary.trials)
+        for state in (*ENDED, "running", "interrupted", "waiting")
+    }
     so_many = ", ".join(f"{count} {state}" for state, count in states.items() if count)
     yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.info.get('trials', '?')}"
     if summary.best and summary.best.value is not None:
@@ -76,8 +85,14 @@ def render(status: Status) -> Iterator[Table | str]:
     if status.epoch_seconds is not None:
         pace = f"an epoch takes {duration(status.epoch_seconds)}"
         most = "at most " if summary.info.get("scheduler", "none") != "none" else ""
-        yield f"{pace}; ETA {most}{duration(status.left)}, then the winner is measured" if status.left is not None else pace
-    shown = [trial for trial in summary.trials if trial.state not in ENDED] + [trial for trial in summary.trials if trial.state in ENDED][-RECENT:]
+        yield (
+            f"{pace}; ETA {most}{duration(status.left)}, then the winner is measured"
+            if status.left is not None
+            else pace
+        )
+    shown = [trial for trial in summary.trials if trial.state not in ENDED] + [
+        trial for trial in summary.trials if trial.state in ENDED
+    ][-RECENT:]
     if shown:
         yield _table(shown, status.epochs)
     yield from (f"waits: {reason}" for reason in status.waiting)
@@ -90,10 +105,16 @@ def render(status: Status) -> Iterator[Table | str]:
 def _table(trials: list[TrialRow], epochs: int | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("trial", "state", "epoch", "best", "time", "on"):
-        table.add_column(title, justify="right" if title in ("trial", "epoch", "best", "time") else "left", no_wrap=True)
+        table.add_column(
+            title, justify="right" if title in ("trial", "epoch", "best", "time") else "left", no_wrap=True
+        )
     for trial in sorted(trials, key=lambda trial: trial.number):
         done = max(trial.curve, default=trial.epochs or 0)
-        running = (datetime.now(UTC) - trial.started).total_seconds() if trial.state == "running" and trial.started else trial.seconds
+        running = (
+            (datetime.now(UTC) - trial.started).total_seconds()
+            if trial.state == "running" and trial.started
+            else trial.seconds
+        )
         value = "" if trial.value is None else f"{trial.value:.2f}"
         cells = [f"{done}/{epochs or '?'}", value, "" if running is None else duration(running), trial.worker]
         table.add_row(str(trial.number), trial.state, *cells)
@@ -127,7 +148,9 @@ def _epochs_left(summary: Summary, epochs: int) -> int:
 def _to_come(summary: Summary) -> int:
     """Trials that were not started yet. Failed ones that were put back wait as other trials."""
     started = sum(trial.state != "waiting" for trial in summary.trials)
-    return max(int(summary.info.get("trials") or 0) - started, sum(trial.state == "waiting" for trial in summary.trials))
+    return max(
+        int(summary.info.get("trials") or 0) - started, sum(trial.state == "waiting" for trial in summary.trials)
+    )
 
 
 def _at_once(summary: Summary) -> int:
@@ -149,9 +172,18 @@ def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
         gpus = f" and {resources['gpus_per_worker']:g} GPU(s)" if resources.get("gpus_per_worker") else ""
         needs = f"{resources.get('workers', 1)} worker(s) with {resources.get('cpus_per_worker', 1)} CPU(s){gpus} each"
         if running < _at_once(summary):
-            yield f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about to start"
+            yield (
+                f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about"
+                " to start"
+            )
         else:
             has = f"{formats.plain(machine.get('cpus', '?'))} CPUs and {formats.plain(machine.get('gpus', '?'))} GPUs"
-            yield f"{counted(to_come, 'trial')} for a free place: {_at_once(summary)} at a time, a trial takes {needs}, there are {has}"
+            yield (
+                f"{counted(to_come, 'trial')} for a free place: {_at_once(summary)} at a time, a trial takes {needs},"
+                f" there are {has}"
+            )
     elif summary.state == "finished" and to_come:
-        yield f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with: {run}"
+        yield (
+            f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with:"
+            f" {run}"
+        )

@@ -1,8 +1,9 @@
 """Results in an object store, `resources.storage`: for clusters whose nodes share no folder.
 
-`<storage>/<run>/` has what the run folder has. A trial works in a scratch folder of its node; its files are there before an epoch is reported, and
-come from there when it goes on, on whichever node. The study's journal stays in the run folder of the driver; the store has a copy of after every
-trial. The driver fetches what it shows (no checkpoints) when a trial ends, and the checkpoints that are kept when the search ends.
+`<storage>/<run>/` has what the run folder has. A trial works in a scratch folder of its node; its files are there
+before an epoch is reported, and come from there when it goes on, on whichever node. The study's journal stays in the
+run folder of the driver; the store has a copy of after every trial. The driver fetches what it shows (no checkpoints)
+when a trial ends, and the checkpoints that are kept when the search ends.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def anything(name: str) -> bool:
 
 
 class Mirror:
-    """A folder here and its copy in a store. Only what changed travels, and `manifest.json` last, so that what it names is there.
+    """A folder here and its copy in a store. Only what changed travels, and `manifest.json` last, so that what it names
+    is there.
 
     Args:
         address: of the copy.
@@ -67,7 +69,9 @@ class Mirror:
         Args:
             wanted: which, by their names relative to the folder.
         """
-        self._each(self._bring, [name for name in self._here() if wanted(name) and self._alike.get(name) != self._stamp(name)])
+        self._each(
+            self._bring, [name for name in self._here() if wanted(name) and self._alike.get(name) != self._stamp(name)]
+        )
 
     def push_all(self) -> None:
         """Bring all that changed; checkpoints that are gone here go there, too."""
@@ -85,29 +89,45 @@ class Mirror:
     def _here(self) -> Iterator[str]:
         for place, folders, files in os.walk(self.folder):  # folders may vanish meanwhile
             folders[:] = [name for name in folders if not name.endswith(OURS_ALONE)]
-            yield from (Path(place, name).relative_to(self.folder).as_posix() for name in files if not name.endswith(OURS_ALONE))
+            yield from (
+                Path(place, name).relative_to(self.folder).as_posix() for name in files if not name.endswith(OURS_ALONE)
+            )
 
     def _there(self, part: str) -> list[str]:
         from pyarrow.fs import FileSelector
 
-        found = self._filesystem.get_file_info(FileSelector(f"{self._base}/{part}".rstrip("/"), recursive=True, allow_not_found=True))
-        return [info.path.removeprefix(f"{self._base}/") for info in found if info.is_file and not info.path.endswith(OURS_ALONE)]
+        found = self._filesystem.get_file_info(
+            FileSelector(f"{self._base}/{part}".rstrip("/"), recursive=True, allow_not_found=True)
+        )
+        return [
+            info.path.removeprefix(f"{self._base}/")
+            for info in found
+            if info.is_file and not info.path.endswith(OURS_ALONE)
+        ]
 
     def _fetch(self, name: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.part")
-        with self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source, temporary.open("wb") as target:
+        with (
+            self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source,
+            temporary.open("wb") as target,
+        ):
             shutil.copyfileobj(source, target, PIECE)
         temporary.replace(path)
         self._alike[name] = self._stamp(name)
 
     def _bring(self, name: str) -> None:
         stamp, there = self._stamp(name), f"{self._base}/{name}"
-        local = self._filesystem.type_name == "local"  # a store shows an object when it is whole; a file grows before everybody's eyes
+        local = (
+            self._filesystem.type_name == "local"
+        )  # a store shows an object when it is whole; a file grows before everybody's eyes
         if local:
             self._filesystem.create_dir(str(PurePosixPath(there).parent))
-        with (self.folder / name).open("rb") as source, self._filesystem.open_output_stream(there + ".part" * local, compression=None) as target:
+        with (
+            (self.folder / name).open("rb") as source,
+            self._filesystem.open_output_stream(there + ".part" * local, compression=None) as target,
+        ):
             shutil.copyfileobj(source, target, PIECE)
         if local:
             self._filesystem.move(f"{there}.part", there)
@@ -124,7 +144,8 @@ def is_checkpoint(name: str) -> bool:
 
 
 def of_worker(name: str) -> bool:
-    """Whether a trial's file is from the process that trains; the others are the driver's remarks on how it began and ended."""
+    """Whether a trial's file is from the process that trains; the others are the driver's remarks on how it began and
+    ended."""
     return not name.endswith((events.BEGIN, events.END))
 
 
@@ -155,7 +176,10 @@ def require_free(storage: str | None, name: str) -> None:
     address = below(storage, name)
     filesystem, path = open_address(address)
     if filesystem.get_file_info(f"{path}/study.json").is_file:
-        raise InputError(f"{address}: holds a run already; go on with `python launch.py resume DIR --from {address}`, or choose another --run")
+        raise InputError(
+            f"{address}: holds a run already; go on with `python launch.py resume DIR --from {address}`, or choose"
+            " another --run"
+        )
 
 
 def probe(storage: str) -> str:
@@ -197,4 +221,7 @@ def restore(address: str, folder: Path) -> None:
     except OSError as error:
         raise unreachable(address, error) from None
     if not (folder / "study.json").exists():
-        raise InputError(f"{address}: holds no run (no study.json); it should end in the name of one, as in s3://bucket/prefix/cam_cub")
+        raise InputError(
+            f"{address}: holds no run (no study.json); it should end in the name of one, as in"
+            " s3://bucket/prefix/cam_cub"
+        )

@@ -1,8 +1,10 @@
-"""The durable study: which configurations were asked for, what became of them. Its journal in the run folder is the truth.
+"""The durable study: which configurations were asked for, what became of them. Its journal in the run folder is the
+truth.
 
-Nothing here knows Ray. Optuna writes the journal, so optuna-dashboard and every Optuna plot can read it while the search runs.
-A trial is one of Optuna's: RUNNING (or interrupted, until the study is resumed), COMPLETE with the best value it reached, PRUNED where the
-scheduler stopped it, with its last value, or FAIL with the reason. (The best value: of the last epoch where `training.checkpoint` is `last`.)
+Nothing here knows Ray. Optuna writes the journal, so optuna-dashboard and every Optuna plot can read it while the
+search runs. A trial is one of Optuna's: RUNNING (or interrupted, until the study is resumed), COMPLETE with the best
+value it reached, PRUNED where the scheduler stopped it, with its last value, or FAIL with the reason. (The best value:
+of the last epoch where `training.checkpoint` is `last`.)
 """
 
 from __future__ import annotations
@@ -79,8 +81,8 @@ class Study(Recorded):
         experiment: what is searched.
 
     Attributes:
-        gives_up: whether no trial is started any more when the first ones of a session all fail alike. Not where all are drawn: several rates in
-            a row can be too high.
+        gives_up: whether no trial is started any more when the first ones of a session all fail alike. Not where all
+            are drawn: several rates in a row can be too high.
 
     Raises:
         InputError: another process has the study open.
@@ -99,13 +101,17 @@ class Study(Recorded):
         self._running: dict[int, optuna.Trial] = {}
         self._repeating: dict[int, list[optuna.Trial]] = {}
         self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
-        self._reasons: dict[int, str | None] = {}  # why the trials that were asked for in this session failed; None for the others
+        self._reasons: dict[
+            int, str | None
+        ] = {}  # why the trials that were asked for in this session failed; None for the others
         self.longest_epoch = hang.longest_epoch(trial.user_attrs.get("metrics", {}) for trial in self.trials())
         self._opened = time.monotonic()
         self._seconds_before = self._seconds_kept = float(self._study.user_attrs.get("seconds", 0.0))
 
     @classmethod
-    def create(cls, folder: Path, experiment: Experiment, header: dict[str, Any], candidates: Sequence[Candidate] | None = None) -> Study:
+    def create(
+        cls, folder: Path, experiment: Experiment, header: dict[str, Any], candidates: Sequence[Candidate] | None = None
+    ) -> Study:
         """Begin a study: enqueue what is tried first, then write the header, which makes the folder a run.
 
         Args:
@@ -118,10 +124,16 @@ class Study(Recorded):
         (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that was cut off
         mend(folder)
         directions = [optuna.study.StudyDirection.MAXIMIZE] * len(experiment.study.objectives)
-        study = optuna.create_study(study_name=header["study_name"], storage=open_storage(folder), directions=directions)
+        study = optuna.create_study(
+            study_name=header["study_name"], storage=open_storage(folder), directions=directions
+        )
         for candidate in published_points(experiment) if candidates is None else candidates:
             study.enqueue_trial(candidate.params, user_attrs=candidate.attributes())
-        header = {**header, "sampler_arguments": SAMPLERS[experiment.study.sampler], "scheduler_arguments": scheduler_arguments(experiment)}
+        header = {
+            **header,
+            "sampler_arguments": SAMPLERS[experiment.study.sampler],
+            "scheduler_arguments": scheduler_arguments(experiment),
+        }
         write_text(folder / "study.json", json.dumps(header, indent=1))
         return cls(folder, experiment)
 
@@ -132,7 +144,8 @@ class Study(Recorded):
     def ask(self) -> Task | None:
         """The next trial, interrupted ones first; None when no more is to be started now.
 
-        A configuration that a trial has, or had, is not trained again: the trial that repeats it ends as the other one does.
+        A configuration that a trial has, or had, is not trained again: the trial that repeats it ends as the other one
+        does.
         """
         while (trial := self._next()) is not None:
             frozen = trial.storage.get_trial(trial._trial_id)
@@ -155,20 +168,27 @@ class Study(Recorded):
         return None
 
     def report(self, number: int, record: Record) -> bool:
-        """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the trial is to be stopped."""
+        """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the
+        trial is to be stopped."""
         trial = self._running[number]
         self.longest_epoch = hang.longest_epoch([record, {"seconds": self.longest_epoch or 0.0}])
         self._keep_time()
         if not _keep_epoch(trial, record):
             return False
         last = record["epoch"] >= self.experiment.trial.training.epochs
-        return self._pruner is not None and not last and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
+        return (
+            self._pruner is not None
+            and not last
+            and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
+        )
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint counts. If that is no number
-        it failed; returns the reason."""
+        """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint
+        counts. If that is no number it failed; returns the reason."""
         objectives, last = self.experiment.study.objectives, self._takes_last(number)
-        finite = [record for record in history if all(_is_number(record.get(name)) for name in ("objective_now", *objectives))]
+        finite = [
+            record for record in history if all(_is_number(record.get(name)) for name in ("objective_now", *objectives))
+        ]
         if not finite or (last and finite[-1] is not history[-1]):
             when = "the last" if last else "any"
             reason = f"{', '.join(objectives)}: not a finite number in {when} of {len(history)} epochs"
@@ -178,7 +198,9 @@ class Study(Recorded):
             _keep_epoch(self._running[number], record)
         best = finite[-1] if last else max(finite, key=lambda record: record["objective_now"])
         facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
-        self._end(number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts)
+        self._end(
+            number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts
+        )
         return None
 
     def prune(self, number: int, seconds: float, worker: str) -> float:
@@ -199,7 +221,8 @@ class Study(Recorded):
         _describe(trial, **{name: trial.user_attrs.get(name, 0) + change for name, change in changes.items()})
 
     def put_back(self, number: int) -> bool:
-        """A trial whose process died is to be asked for again, from its last checkpoint; False if it has used up its restarts."""
+        """A trial whose process died is to be asked for again, from its last checkpoint; False if it has used up its
+        restarts."""
         if self.trials()[number].user_attrs.get("restarts", 0) >= self.max_failures:
             return False
         self.count(number, restarts=1)
@@ -208,7 +231,8 @@ class Study(Recorded):
         return True
 
     def retry(self, numbers: Sequence[int] | None = None) -> list[int]:
-        """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back already stays as it is.
+        """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back
+        already stays as it is.
 
         Args:
             numbers: which; None: all that failed.
@@ -222,10 +246,15 @@ class Study(Recorded):
         failed = {trial.number: trial for trial in self.failed()}
         known = {trial.number for trial in self.trials(TrialState.FAIL)}
         if wrong := [number for number in numbers or () if number not in known]:
-            raise InputError(f"{self.folder}: trial {wrong[0]} did not fail; failed are {', '.join(map(str, sorted(known))) or 'none'}")
+            raise InputError(
+                f"{self.folder}: trial {wrong[0]} did not fail; failed are"
+                f" {', '.join(map(str, sorted(known))) or 'none'}"
+            )
         chosen = [trial for number, trial in failed.items() if numbers is None or number in numbers]
         for trial in chosen:
-            kept: dict[str, Any] = {name: trial.user_attrs[name] for name in ("origin", "source", "values") if name in trial.user_attrs}
+            kept: dict[str, Any] = {
+                name: trial.user_attrs[name] for name in ("origin", "source", "values") if name in trial.user_attrs
+            }
             self._study.enqueue_trial(trial.params, user_attrs=kept | {"retry_of": trial.number})
         return [trial.number for trial in chosen]
 
@@ -250,7 +279,9 @@ class Study(Recorded):
 
     def unfinished(self) -> int:
         """How many trials are still to be asked for or were interrupted."""
-        more = 0 if self.stopped() or self.out_of_time() else max(self.experiment.study.trials - self._count_started(), 0)
+        more = (
+            0 if self.stopped() or self.out_of_time() else max(self.experiment.study.trials - self._count_started(), 0)
+        )
         if self.experiment.study.sampler == "grid":
             more = min(more, len(self._waiting()) + len(self._untried(self._grid)))
         return more + len(self._interrupted)
@@ -305,7 +336,11 @@ class Study(Recorded):
     def _end_repeats(self, number: int) -> None:
         """End the trials that repeat an ended one as it ended."""
         ended = self.trials()[number]
-        facts = {name: value for name, value in ended.user_attrs.items() if name in ("epochs", "best_epoch", "metrics", "worker", "failure")}
+        facts = {
+            name: value
+            for name, value in ended.user_attrs.items()
+            if name in ("epochs", "best_epoch", "metrics", "worker", "failure")
+        }
         for trial in self._repeating.pop(number, []):
             for epoch, value in ended.intermediate_values.items():
                 trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
@@ -317,7 +352,12 @@ class Study(Recorded):
         """TensorBoard's record of an ended trial without a process of its own."""
         folder = trial_folder(self.folder, trial.number)
         events.begin(folder, self.config_of(trial), {**trial.user_attrs.get("values", {}), **trial.params})
-        events.end(folder, trial.state != TrialState.FAIL, trial.user_attrs.get("metrics", {}), trial.user_attrs.get("best_epoch", 0))
+        events.end(
+            folder,
+            trial.state != TrialState.FAIL,
+            trial.user_attrs.get("metrics", {}),
+            trial.user_attrs.get("best_epoch", 0),
+        )
 
     def _folder(self, trial: optuna.Trial) -> Path:
         """Where a trial's files go; the ones of a failed trial that it tries again move there."""

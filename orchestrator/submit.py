@@ -16,15 +16,31 @@ from wsol.errors import InputError, RunFailed
 ROOT = Path(__file__).resolve().parent.parent
 JOB_SERVER = "http://127.0.0.1:8265"
 NOT_READY, STARTS_SECONDS = "No available agent", 90
-EXCLUDES = ["/.git", "/.venv", "/data", "/runs", "/tests", "/benchmarks", "*_cache", "__pycache__"]  # .gitignore counts as well
-CONNECTS = ("search", "protocol", "resume", "retry", "replay")  # verbs that would start a Ray of their own without --address
+EXCLUDES = [
+    "/.git",
+    "/.venv",
+    "/data",
+    "/runs",
+    "/tests",
+    "/benchmarks",
+    "*_cache",
+    "__pycache__",
+]  # .gitignore counts as well
+CONNECTS = (
+    "search",
+    "protocol",
+    "resume",
+    "retry",
+    "replay",
+)  # verbs that would start a Ray of their own without --address
 
 
 def submit(words: list[str], address: str | None, storage: str, *, wait: bool = True) -> None:
     """Run `launch.py WORDS` on a cluster and print what it prints.
 
     Args:
-        words: a verb and its arguments. Files of this checkout are found in the job's copy; other relative paths start in `storage`.
+        words: a verb and its arguments. Files of this checkout are found in the job's copy; other relative paths start
+            in `storage`.
         address: of the job server; None: `RAY_API_SERVER_ADDRESS`, or a tunnel on this machine.
         storage: folder that all nodes see; the job works there, with `data/` and `runs/` below.
         wait: stay until the job ends.
@@ -39,7 +55,11 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
     client = _client(server)
     job = _begin(client, server, command)
     follow = f"ray job logs --address {server} --follow {job}"
-    print(f"job {job}: {shlex.join(words)}\nfollow it with: {follow}\nend it with:    ray job stop --address {server} {job}", flush=True)
+    print(
+        f"job {job}: {shlex.join(words)}\nfollow it with: {follow}\nend it with:    ray job stop --address {server}"
+        f" {job}",
+        flush=True,
+    )
     if not wait:
         return
     try:
@@ -63,12 +83,15 @@ def _begin(client: Any, server: str, command: str) -> str:
             if NOT_READY not in str(error):
                 raise
             if time.monotonic() > end:
-                raise InputError(f"{server}: the cluster takes no jobs yet; try again when its head is up (ray status)") from None
+                raise InputError(
+                    f"{server}: the cluster takes no jobs yet; try again when its head is up (ray status)"
+                ) from None
         time.sleep(1)
 
 
 def entrypoint(words: list[str], storage: str) -> str:
-    """The shell line of the job. It starts in the job's copy of the checkout, which `$OLDPWD` names once it has gone to the storage.
+    """The shell line of the job. It starts in the job's copy of the checkout, which `$OLDPWD` names once it has gone to
+    the storage.
 
     Raises:
         InputError: there is no verb, or a file lies outside of the checkout.
@@ -87,7 +110,10 @@ def runtime_environment() -> dict[str, Any]:
         InputError: this code is an installed package, not a checkout.
     """
     if not (ROOT / "pyproject.toml").is_file():
-        raise InputError(f"submit: the code of a checkout travels with the job, and {ROOT} is none; run it from a clone of the repository")
+        raise InputError(
+            f"submit: the code of a checkout travels with the job, and {ROOT} is none; run it from a clone of the"
+            " repository"
+        )
     variables = {"PYTHONUNBUFFERED": "1", **provenance.for_a_job()}
     return {"working_dir": str(ROOT), "excludes": EXCLUDES, "env_vars": variables}
 
@@ -100,7 +126,9 @@ def _in_copy(word: str) -> str:
     try:
         inside = path.resolve().relative_to(ROOT)
     except ValueError:
-        raise InputError(f"submit: {word} lies outside of {ROOT}, which is all that travels with the job; copy it there") from None
+        raise InputError(
+            f"submit: {word} lies outside of {ROOT}, which is all that travels with the job; copy it there"
+        ) from None
     return '"$OLDPWD"/' + shlex.quote(str(inside))
 
 
@@ -115,10 +143,14 @@ def _client(server: str) -> Any:
         client.get_version()
         client.list_jobs()  # the version needs no token, this does
     except ConnectionError:
-        raise InputError(f"{server}: no job server answers; open the tunnel with `ray dashboard FILE`, or name it with --address") from None
+        raise InputError(
+            f"{server}: no job server answers; open the tunnel with `ray dashboard FILE`, or name it with --address"
+        ) from None
     except ray.exceptions.AuthenticationError:
         where = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token, in this order"
-        raise InputError(f"{server}: the cluster refuses the token; it must be the one the cluster was started with, in {where}") from None
+        raise InputError(
+            f"{server}: the cluster refuses the token; it must be the one the cluster was started with, in {where}"
+        ) from None
     return client
 
 

@@ -1,4 +1,5 @@
-"""What a run folder says about its search, for every state a search can be in. It only reads, also while the search is writing."""
+"""What a run folder says about its search, for every state a search can be in. It only reads, also while the search is
+writing."""
 
 from __future__ import annotations
 
@@ -29,8 +30,10 @@ class TrialRow:
 
     Attributes:
         number: of the trial in the study, from 0.
-        state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or `waiting`.
-        value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was reported.
+        state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or
+            `waiting`.
+        value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was
+            reported.
         values: all objectives of a complete trial, the first one first; empty for others.
         params: search path -> value that was tried.
         curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
@@ -132,15 +135,22 @@ class Summary:
 
     @property
     def test(self) -> Mapping[str, Any]:
-        """The first evaluation of the winner's checkpoint on test, the one that nothing was chosen by; empty without one."""
+        """The first evaluation of the winner's checkpoint on test, the one that nothing was chosen by; empty without
+        one."""
         checkpoint = self.result.get("checkpoint_sha256")
-        return next((entry for entry in self.evaluations if checkpoint and entry.get("checkpoint_sha256") == checkpoint), {})
+        return next(
+            (entry for entry in self.evaluations if checkpoint and entry.get("checkpoint_sha256") == checkpoint), {}
+        )
 
     @property
     def seconds(self) -> float | None:
         """Wall time from the start to the end, or to the last sign of life; None where the start is unknown."""
         start = parse_time(self.info.get("started"))
-        return None if start is None else max(((parse_time(self.info.get("ended")) or self.updated) - start).total_seconds(), 0.0)
+        return (
+            None
+            if start is None
+            else max(((parse_time(self.info.get("ended")) or self.updated) - start).total_seconds(), 0.0)
+        )
 
     def intervals(self, split: str) -> dict[str, tuple[float, float]]:
         """Metric -> 95 % interval over images of the winner on `train_fullsup` or `test`."""
@@ -149,7 +159,8 @@ class Summary:
         return {key: (low, high) for key, (low, high) in pairs.items() if low is not None and high is not None}
 
     def metrics(self, split: str, baseline: bool = False) -> dict[str, float]:
-        """Metric -> value of the winner, or of the centre-Gaussian baseline, on `train_fullsup` or `test`; names without the split."""
+        """Metric -> value of the winner, or of the centre-Gaussian baseline, on `train_fullsup` or `test`; names
+        without the split."""
         if baseline:
             source = self.test.get("baseline") if split == "test" else (self.result.get("baseline") or {}).get(split)
         elif split == "test":
@@ -157,7 +168,11 @@ class Summary:
         else:
             source = self.result.get(split) or (self.best.metrics if self.best else {})
         mixed = any(key.startswith(f"{split}/") for key in source or {})
-        kept = {key.removeprefix(f"{split}/"): _number(value) for key, value in (source or {}).items() if not mixed or key.startswith(f"{split}/")}
+        kept = {
+            key.removeprefix(f"{split}/"): _number(value)
+            for key, value in (source or {}).items()
+            if not mixed or key.startswith(f"{split}/")
+        }
         return {key: value for key, value in kept.items() if value is not None}
 
 
@@ -170,14 +185,21 @@ def read_summary(folder: Path) -> Summary:
     journal, notes = folder / "study.journal", list[str]()
     if (folder / "campaign.json").is_file():
         cell = min(path.parent for path in folder.glob("*/experiment.yaml"))
-        raise InputError(f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in leaderboard.html")
+        raise InputError(
+            f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in leaderboard.html"
+        )
     if not journal.is_file() and not (folder / "study.json").is_file():
-        raise InputError(f"{folder}: no search here: neither study.json nor study.journal exists. Give the folder of one run, such as runs/NAME.")
+        raise InputError(
+            f"{folder}: no search here: neither study.json nor study.journal exists. Give the folder of one run, such"
+            " as runs/NAME."
+        )
     info = _read_json(folder / "study.json", dict, notes)
     study = _load_study(folder, str(info.get("study_name", "")), notes)
     frozen = [] if study is None else study.get_trials(deepcopy=False)
     maximize = study is None or study.directions[0].name != "MINIMIZE"
-    updated = datetime.fromtimestamp(max(file.stat().st_mtime for file in (journal, folder / "study.json") if file.is_file()), UTC)
+    updated = datetime.fromtimestamp(
+        max(file.stat().st_mtime for file in (journal, folder / "study.json") if file.is_file()), UTC
+    )
     rows = [_row(trial, maximize) for trial in frozen]
     state = _state(folder, info, rows, updated)
     return Summary(
@@ -186,8 +208,12 @@ def read_summary(folder: Path) -> Summary:
         info=info,
         objective=str(info.get("objective") or "objective"),
         maximize=maximize,
-        trials=tuple(row if state == "running" or row.state != "running" else replace(row, state="interrupted") for row in rows),
-        log_params=frozenset(path for trial in frozen for path, space in trial.distributions.items() if getattr(space, "log", False)),
+        trials=tuple(
+            row if state == "running" or row.state != "running" else replace(row, state="interrupted") for row in rows
+        ),
+        log_params=frozenset(
+            path for trial in frozen for path, space in trial.distributions.items() if getattr(space, "log", False)
+        ),
         result=_read_json(folder / "best" / "result.json", dict, notes),
         evaluations=tuple(_read_json(folder / "test.json", dict, notes).get("evaluations", ())),
         examples=tuple(_read_json(folder / "best" / "examples.json", list, notes)),
@@ -249,7 +275,11 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
     curve = {epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)}
     reached = (max if maximize else min)(curve.values(), default=None)
     value = _number(trial.values[0]) if trial.values and state == "complete" else reached
-    metrics = {key: number for key, value in (attributes.get("metrics") or {}).items() if (number := _number(value)) is not None}
+    metrics = {
+        key: number
+        for key, value in (attributes.get("metrics") or {}).items()
+        if (number := _number(value)) is not None
+    }
     return TrialRow(
         number=trial.number,
         state=state,
@@ -281,7 +311,8 @@ def _state(folder: Path, info: Mapping[str, Any], rows: Sequence[TrialRow], upda
 
 
 def _held(folder: Path) -> bool | None:
-    """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be tried."""
+    """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be
+    tried."""
     lock = folder / "study.lock"
     if not _read_text(folder / "study.owner").startswith(f"{socket.gethostname()}, "):
         return None
@@ -298,4 +329,8 @@ def _held(folder: Path) -> bool | None:
 
 def _number(value: Any) -> float | None:
     """A finite number, or None."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )

@@ -1,4 +1,5 @@
-"""One trial on Ray: in the Tune actor for one worker, through a Ray Train job for several. The training itself is `wsol.training.train`."""
+"""One trial on Ray: in the Tune actor for one worker, through a Ray Train job for several. The training itself is
+`wsol.training.train`."""
 
 from __future__ import annotations
 
@@ -28,12 +29,14 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def to_wire(task: Task, plan: Plan, stores: Sequence[str] = ()) -> dict[str, Any]:
-    """A task as plain values that travel to another process. The search's working directory goes along: relative paths start there.
+    """A task as plain values that travel to another process. The search's working directory goes along: relative paths
+    start there.
 
     Args:
         task: what to train.
         plan: what it takes.
-        stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all nodes see its folder.
+        stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all
+            nodes see its folder.
     """
     return {
         "number": task.number,
@@ -81,7 +84,10 @@ def run_as_train_job(wire: dict[str, Any]) -> None:
             run_in_train_worker,
             train_loop_config=wire,
             scaling_config=ScalingConfig(
-                num_workers=wire["workers"], use_gpu=gpu, resources_per_worker=wire["needs"], placement_strategy=wire["placement"].upper()
+                num_workers=wire["workers"],
+                use_gpu=gpu,
+                resources_per_worker=wire["needs"],
+                placement_strategy=wire["placement"].upper(),
             ),
             torch_config=RaysTorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=RunConfig(
@@ -116,8 +122,8 @@ def _share_gpu(part: float) -> None:
 def run(wire: dict[str, Any], report: Report) -> None:
     """Train, reporting every epoch and at the end the outcome.
 
-    A trial that can not succeed (diverged, unusable input) ends with a report that says so: raising would start it again. Anything else
-    is raised, with its traceback kept in the trial's folder.
+    A trial that can not succeed (diverged, unusable input) ends with a report that says so: raising would start it
+    again. Anything else is raised, with its traceback kept in the trial's folder.
     """
     started = time.perf_counter()
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -160,7 +166,8 @@ def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record],
 
 
 def _with_node(reason: str, wire: dict[str, Any]) -> str:
-    """A reason with the node that it is from, unless that is the driver's, or several workers have agreed on it, which names the node."""
+    """A reason with the node that it is from, unless that is the driver's, or several workers have agreed on it, which
+    names the node."""
     node = f"{socket.gethostname()}: "
     return reason if wire["host"] == socket.gethostname() or wire["workers"] > 1 else node + reason.removeprefix(node)
 
@@ -212,6 +219,9 @@ class EpochLog:
 
         if self.writer is not None:
             pictures = self.overlays(method, record)
-            images = ((f"maps/{name}", Summary.Image(encoded_image_string=jpeg, height=side, width=side)) for name, jpeg, side in pictures)
+            images = (
+                (f"maps/{name}", Summary.Image(encoded_image_string=jpeg, height=side, width=side))
+                for name, jpeg, side in pictures
+            )
             values = [Summary.Value(tag=tag, image=image) for tag, image in images]
             self.writer._get_file_writer().add_summary(Summary(value=values), int(record["epoch"]))  # type: ignore[no-untyped-call]

@@ -1,4 +1,5 @@
-"""The search: our study asks, Ray Tune places and runs, our study is told. Ray's own state is thrown away: the journal is enough to go on."""
+"""The search: our study asks, Ray Tune places and runs, our study is told. Ray's own state is thrown away: the journal
+is enough to go on."""
 
 from __future__ import annotations
 
@@ -64,7 +65,11 @@ def run_trials(
     tuner = tune.Tuner(
         _trainable(plan, resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=StudyScheduler(searcher), num_samples=-1, max_concurrent_trials=plan.concurrent, reuse_actors=True
+            search_alg=searcher,
+            scheduler=StudyScheduler(searcher),
+            num_samples=-1,
+            max_concurrent_trials=plan.concurrent,
+            reuse_actors=True,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -95,7 +100,14 @@ def run_trials(
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
 
-    def __init__(self, study: Study | Interleaved, plan: Plan, progress: Progress, stopped: Callable[[], bool], mirror: Mirror | None = None) -> None:
+    def __init__(
+        self,
+        study: Study | Interleaved,
+        plan: Plan,
+        progress: Progress,
+        stopped: Callable[[], bool],
+        mirror: Mirror | None = None,
+    ) -> None:
         super().__init__()
         self._study, self._plan, self._progress, self._stopped, self._mirror = study, plan, progress, stopped, mirror
         self._tasks: dict[str, Task] = {}
@@ -119,8 +131,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return to_wire(task, self._plan, self._stores(task))
 
     def after_epoch(self, trial_id: str, result: dict[str, Any]) -> str:
-        """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the user wants it to stop: it
-        waits in its report, its checkpoint is on the disk."""
+        """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the
+        user wants it to stop: it waits in its report, its checkpoint is on the disk."""
         if "objective_now" in result:
             self._silent.discard(trial_id)
             task = self._tasks[trial_id]
@@ -179,7 +191,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         elif "history" in result and not error:
             self._complete(number, json.loads(result["history"]), result["seconds"], worker)
         elif error and self._plan.workers == 1 and self._study.put_back(number):
-            # Tune gives up a trial of which it hears twice that its process died, as when a node dies while it hands the process over.
+            # Tune gives up a trial of which it hears twice that its process died, as when a node dies while it hands
+            # the process over.
             self._progress.note(f"trial {number:>3}  lost its process twice; goes on from its last checkpoint")
         else:
             reason = result.get("failure") if not error else None
@@ -203,7 +216,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """What a trial left, but not its checkpoints."""
         if self._mirror is not None:
             with contextlib.suppress(OSError):  # it is fetched again when the search ends
-                self._mirror.pull(lambda name: of_worker(name) and not is_checkpoint(name), part=trial_folder(Path(), number).as_posix())
+                self._mirror.pull(
+                    lambda name: of_worker(name) and not is_checkpoint(name),
+                    part=trial_folder(Path(), number).as_posix(),
+                )
 
     def _stores(self, task: Task) -> list[str]:
         """Where the results of a trial are kept, and those of the failed ones that it tries again."""
@@ -236,8 +252,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 class Attendant(tune.Callback):  # type: ignore[misc]
     """What Tune says between results: that a step is over, and that a trial is started again.
 
-    A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is taken back. (Of nodes that
-    are drained with notice Tune does not count it to begin with.)
+    A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is
+    taken back. (Of nodes that are drained with notice Tune does not count it to begin with.)
     """
 
     def __init__(self, searcher: StudySearcher) -> None:
@@ -263,7 +279,8 @@ class Attendant(tune.Callback):  # type: ignore[misc]
             self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's running means of every metric of every trial are never asked for: over hundreds of trials they were most of what grew."""
+        """Tune's running means of every metric of every trial are never asked for: over hundreds of trials they were
+        most of what grew."""
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
 
@@ -273,7 +290,9 @@ class Attendant(tune.Callback):  # type: ignore[misc]
                 trial.run_metadata.num_failures -= 1
                 self._failures[trial.trial_id] -= 1
                 self._searcher.forgiven(trial.trial_id)
-        self._suspects = [suspect for suspect in self._suspects if suspect[1] in alive and time.monotonic() < suspect[2]]
+        self._suspects = [
+            suspect for suspect in self._suspects if suspect[1] in alive and time.monotonic() < suspect[2]
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks into a state that we never read back."""
@@ -281,7 +300,8 @@ class Attendant(tune.Callback):  # type: ignore[misc]
 
 
 class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Tune asks a scheduler after every epoch whether a trial goes on. Ours passes the question to the study, whose journal has all epochs."""
+    """Tune asks a scheduler after every epoch whether a trial goes on. Ours passes the question to the study, whose
+    journal has all epochs."""
 
     def __init__(self, searcher: StudySearcher) -> None:
         super().__init__()

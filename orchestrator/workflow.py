@@ -50,7 +50,14 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     return _begin_search(loaded, folder, address, "search", {})
 
 
-def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, facts: dict[str, Any], points: list[Candidate] | None = None) -> Path:
+def _begin_search(
+    loaded: Loaded,
+    folder: Path,
+    address: str | None,
+    kind: str,
+    facts: dict[str, Any],
+    points: list[Candidate] | None = None,
+) -> Path:
     trials = loaded.experiment.study.trials
     loggers.require_packages(loaded.experiment.study.loggers)
     if address is None:
@@ -58,7 +65,9 @@ def _begin_search(loaded: Loaded, folder: Path, address: str | None, kind: str, 
     storage.require_free(loaded.experiment.resources.storage, folder.resolve().name)
     with cluster.connected(address) as resources:
         plan = cluster.plan_there(loaded.experiment.resources, trials, resources)
-        header = runs.create(folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts})
+        header = runs.create(
+            folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts}
+        )
         study = Study.create(folder, loaded.experiment, header, points)
         return _run_search(study, folder, plan, resources, test=kind == "search")
 
@@ -93,7 +102,9 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     runs.require_no_run(folder)
     storage.require_free(loaded.experiment.resources.storage, folder.resolve().name)
     check_runnable(loaded.experiment, folder)
-    machine = cluster.plan(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()).machine
+    machine = cluster.plan(
+        loaded.experiment.resources.model_copy(update={"workers": 1}), 1, cluster.local_resources()
+    ).machine
     header = runs.create(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
     return Study.create(folder, loaded.experiment, header)
 
@@ -103,7 +114,8 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
 
     Args:
         folder: of the run or the campaign.
-        overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and how is drawn stays.
+        overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and
+            how is drawn stays.
         address: of a Ray cluster; None starts Ray on this machine.
         store: address of the run in its object store, from which the folder is made first; it must not hold a run.
 
@@ -120,7 +132,10 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
         return resume_campaign(folder, overrides, address)
     experiment = _with_changes(folder, overrides)
     if runs.read_header(folder)["kind"] == "import":
-        raise InputError(f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate {folder}`")
+        raise InputError(
+            f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate"
+            f" {folder}`"
+        )
     if runs.read_header(folder)["kind"] == "train":
         return _resume_training(folder, experiment)
     require_packages(experiment.study.sampler)
@@ -143,7 +158,9 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
     """
     experiment = runs.open_experiment(folder)
     if runs.read_header(folder)["kind"] not in ("search", "replay"):
-        raise InputError(f"{folder}: is no search; to train again: python launch.py train {folder / 'experiment.yaml'} --run DIR")
+        raise InputError(
+            f"{folder}: is no search; to train again: python launch.py train {folder / 'experiment.yaml'} --run DIR"
+        )
     study = Study(folder, experiment)
     again = study.retry(numbers)
     console.print(f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back")
@@ -169,7 +186,9 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     into = run or folder.with_name(f"{folder.name}-replay")
     runs.require_no_run(into)
     check_runnable(experiment, into)
-    study = experiment.study.model_copy(update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None})
+    study = experiment.study.model_copy(
+        update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None}
+    )
     loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
     return _begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
 
@@ -185,11 +204,19 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     wanted = study.experiment.study
     if reason := study.stopped():
         study.close()
-        raise RunFailed(f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials")
+        raise RunFailed(
+            f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials"
+        )
     if study.out_of_time():
-        console.print(f"the {wanted.hours:g} hours of this study are spent; for more: python launch.py resume {folder} study.hours=...")
+        console.print(
+            f"the {wanted.hours:g} hours of this study are spent; for more: python launch.py resume {folder}"
+            " study.hours=..."
+        )
     else:
-        console.print(f"all {wanted.trials} trials are finished; for more: python launch.py resume {folder} study.trials={2 * wanted.trials}")
+        console.print(
+            f"all {wanted.trials} trials are finished; for more: python launch.py resume {folder}"
+            f" study.trials={2 * wanted.trials}"
+        )
     return _conclude(study, folder, measure, test=test)
 
 
@@ -199,13 +226,17 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
     with distributed.process_group_from_environment():
         study = Study(folder, experiment) if distributed.is_main() else None
         if study and not study.unfinished():
-            console.print(f"this training is finished; for another: python launch.py train {folder / 'experiment.yaml'} KEY=VALUE --run DIR")
+            console.print(
+                f"this training is finished; for another: python launch.py train {folder / 'experiment.yaml'} KEY=VALUE"
+                " --run DIR"
+            )
         _train_together(study, folder, experiment)
     return _conclude(study, folder, measure, test=False) if study else folder
 
 
 def dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
-    """Print what a search would do: the resolved configuration, the space, the first points, what it takes. Nothing is written or started.
+    """Print what a search would do: the resolved configuration, the space, the first points, what it takes. Nothing is
+    written or started.
 
     Args:
         path: a search-space file.
@@ -222,7 +253,10 @@ def dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
     concurrent, misfit = forecast.at_once(experiment)
     if misfit:
         console.print(f"\nnote: not on this machine: {misfit}", markup=False)
-    console.print(f"\n{experiment.study.trials} trials, {concurrent} at a time, {experiment.resources.workers} worker(s) each; the first points:")
+    console.print(
+        f"\n{experiment.study.trials} trials, {concurrent} at a time, {experiment.resources.workers} worker(s) each;"
+        " the first points:"
+    )
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={formats.plain(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
@@ -238,7 +272,10 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
     mirror = storage.of_run(folder, study.experiment)
     done = study.best()
     epochs = study.experiment.trial.training.epochs
-    console.print(f"{counted(study.unfinished(), 'trial')}, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}")
+    console.print(
+        f"{counted(study.unfinished(), 'trial')}, {plan.concurrent} at a time, {plan.workers} worker(s) each; results"
+        f" in {folder}"
+    )
     progress = Progress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
         with interruptible(folder, patient=True) as stopped, progress:
@@ -249,14 +286,17 @@ def _run_search(study: Study, folder: Path, plan: cluster.Plan, resources: dict[
 
 
 def _train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
-    """The only trial of a study without Ray, in this process and the others of torchrun; only the first has the study and writes."""
+    """The only trial of a study without Ray, in this process and the others of torchrun; only the first has the study
+    and writes."""
     import torch
 
     from wsol import distributed
     from wsol.training import train
 
     task = study.ask() if study else None
-    if not distributed.sum_over_workers(torch.tensor(int(task is not None))):  # all wait here: the first process has checked the input by now
+    if not distributed.sum_over_workers(
+        torch.tensor(int(task is not None))
+    ):  # all wait here: the first process has checked the input by now
         return
     if study is None:
         with contextlib.suppress(Diverged):  # the first process says so
@@ -264,7 +304,9 @@ def _train_together(study: Study | None, folder: Path, experiment: Experiment) -
         return
     assert task is not None  # else the sum were 0
     console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
-    with interruptible(folder, patient=distributed.world() == 1) as stopped:  # torchrun ends the other processes at once
+    with interruptible(
+        folder, patient=distributed.world() == 1
+    ) as stopped:  # torchrun ends the other processes at once
         _train_task(study, task, folder, stopped.is_set)
 
 
@@ -313,7 +355,9 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
     tested = final.test_of(folder, result["checkpoint_sha256"])
-    console.print(f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}")
+    console.print(
+        f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}"
+    )
     if result["training_images"] != "all":
         console.print(f"trained on a part of train_weaksup: {result['training_images']}", markup=False)
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
@@ -323,9 +367,13 @@ def _conclude(study: Study, folder: Path, measure_at: final.Measure, *, test: bo
         console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
     if not tested and runs.tested(folder):
         again = f'python launch.py evaluate {folder} --split test --test-again "why"'
-        console.print(f"test split:  was evaluated for another winner before; for this one:\n             {again}", markup=False)
+        console.print(
+            f"test split:  was evaluated for another winner before; for this one:\n             {again}", markup=False
+        )
     elif not tested:
-        console.print(f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test")
+        console.print(
+            f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"
+        )
     console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
     return folder
 
@@ -344,11 +392,19 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
     """The experiment of a run with other resources, or of a search with other bounds of its study."""
     experiment = runs.open_experiment(folder)
     allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if runs.read_header(folder)["kind"] == "search"))
-    foreign = [override for override in overrides if not override.startswith(allowed) or override.startswith("resources.storage=")]
+    foreign = [
+        override
+        for override in overrides
+        if not override.startswith(allowed) or override.startswith("resources.storage=")
+    ]
     if foreign:
         names = f"resources.* except storage and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
-        raise InputError(f"command line: {foreign[0]}: a resumed run can only change {names}; for other settings start a new run")
+        raise InputError(
+            f"command line: {foreign[0]}: a resumed run can only change {names}; for other settings start a new run"
+        )
     changed = load_experiment(folder / "experiment.yaml", overrides).experiment if overrides else experiment
     if changed.study.trials < experiment.study.trials:
-        raise InputError(f"command line: study.trials={changed.study.trials}: this study has {experiment.study.trials} already")
+        raise InputError(
+            f"command line: study.trials={changed.study.trials}: this study has {experiment.study.trials} already"
+        )
     return changed

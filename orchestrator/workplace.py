@@ -1,4 +1,5 @@
-"""Where a trial, or a measurement, works on its node: in the run folder where the node sees it, else in a scratch folder with a store behind it."""
+"""Where a trial, or a measurement, works on its node: in the run folder where the node sees it, else in a scratch
+folder with a store behind it."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
 
 
 def _require_own(folder: Path, config: str) -> None:
-    """Start from nothing where the results are of another configuration: the store's copy of the journal is older than they are."""
+    """Start from nothing where the results are of another configuration: the store's copy of the journal is older than
+    they are."""
     trained = folder / "config.yaml"
     if trained.exists() and yaml.safe_load(trained.read_text()) != json.loads(config):
         for path in folder.iterdir():
@@ -81,7 +83,8 @@ def _require_own(folder: Path, config: str) -> None:
 
 
 def enter(directory: str, *, required: bool) -> None:
-    """Go where the search was started, so that relative paths mean the same; a node that has no such folder can only stay where it is."""
+    """Go where the search was started, so that relative paths mean the same; a node that has no such folder can only
+    stay where it is."""
     if Path(directory).is_dir():
         os.chdir(directory)
     elif required:
@@ -91,8 +94,9 @@ def enter(directory: str, *, required: bool) -> None:
 def blind(folder: Path) -> InputError:
     """This node does not see a folder that it should."""
     return InputError(
-        f"{socket.gethostname()}: {folder}: this node does not see this folder, in which the search runs; start it in a folder that every node sees "
-        "(submit --storage DIR), or give the results a store: resources.storage=s3://bucket/prefix"
+        f"{socket.gethostname()}: {folder}: this node does not see this folder, in which the search runs; start it in a"
+        " folder that every node sees (submit --storage DIR), or give the results a store:"
+        " resources.storage=s3://bucket/prefix"
     )
 
 
@@ -110,7 +114,8 @@ def scratch() -> Iterator[Path]:
 
 
 def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
-    """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through the store.
+    """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through
+    the store.
 
     Args:
         request: see `orchestrator.measure.measure`; and `store`, the address of the run.

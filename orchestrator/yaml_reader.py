@@ -1,4 +1,5 @@
-"""YAML as people expect it: no duplicate keys, `1e-3` is a number, every value knows its line, and a file can extend others."""
+"""YAML as people expect it: no duplicate keys, `1e-3` is a number, every value knows its line, and a file can extend
+others."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ class Document:
         values = self.values
         for key in path:
             values = values[key]  # type: ignore[index]
-        places = {other[len(path) :]: place for other, place in self.places.items() if other[: len(path)] == path and other != path}
+        places = {
+            other[len(path) :]: place
+            for other, place in self.places.items()
+            if other[: len(path)] == path and other != path
+        }
         return Document(self.file, values, places)
 
 
@@ -49,22 +54,25 @@ class _Loader(yaml.SafeLoader):
 
 
 # YAML 1.1 reads 1e-3 as text because the dot is missing; people mean the number.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file, of the user or shipped. Its top key `extends`, a file name or a list of them, relative to it, names what it is merged over,
-    see `merged`.
+    """Read a file, of the user or shipped. Its top key `extends`, a file name or a list of them, relative to it, names
+    what it is merged over, see `merged`.
 
     Raises:
-        InputError: missing file, no UTF-8, bad syntax, duplicate or non-text keys, no mapping at the top, files that extend each other; with
-            file and line.
+        InputError: missing file, no UTF-8, bad syntax, duplicate or non-text keys, no mapping at the top, files that
+            extend each other; with file and line.
     """
     return _read(shipped(path), ())
 
 
 def merged(under: Document, over: Document) -> Document:
-    """One document over another: of two mappings the keys of both, `over`'s values where both have one; anything else is replaced.
+    """One document over another: of two mappings the keys of both, `over`'s values where both have one; anything else
+    is replaced.
 
     Mappings with another `name`, two plugins, are no two forms of one thing, and the upper one replaces the lower.
     """
@@ -101,7 +109,8 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `KEY=VALUE` on a command line, read as YAML: numbers, true/false, null, lists, mappings, else text."""
+    """The value of `KEY=VALUE` on a command line, read as YAML: numbers, true/false, null, lists, mappings, else
+    text."""
     try:
         return parse_yaml(f"value: {text}", "value").values["value"]
     except InputError:
@@ -154,7 +163,9 @@ def _merged(under: dict[str, Any], over: dict[str, Any], path: KeyPath, places: 
 
 
 def _one_thing(under: Any, over: Any) -> bool:
-    return isinstance(under, dict) and isinstance(over, dict) and over.get("name", under.get("name")) == under.get("name")
+    return (
+        isinstance(under, dict) and isinstance(over, dict) and over.get("name", under.get("name")) == under.get("name")
+    )
 
 
 def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: dict[KeyPath, str], file: str) -> Any:
@@ -171,7 +182,9 @@ def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: dict[Key
     return loader.construct_object(node)
 
 
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode, path: KeyPath, places: dict[KeyPath, str], file: str) -> dict[str, Any]:
+def _construct_mapping(
+    loader: _Loader, node: yaml.MappingNode, path: KeyPath, places: dict[KeyPath, str], file: str
+) -> dict[str, Any]:
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
     for key_node, value_node in node.value:
@@ -180,7 +193,9 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode, path: KeyPath, p
         if not isinstance(key, str):
             raise InputError(f"{file}:{line}: keys are text, got {key_node.value!r}")
         if key in values:
-            raise InputError(f"{file}:{line}: {'.'.join(map(str, (*path, key)))}: stands twice, first in line {lines[key]}")
+            raise InputError(
+                f"{file}:{line}: {'.'.join(map(str, (*path, key)))}: stands twice, first in line {lines[key]}"
+            )
         lines[key], places[(*path, key)] = line, f"{file}:{line}"
         values[key] = _construct(loader, value_node, (*path, key), places, file)
     return values

@@ -18,7 +18,14 @@ from typing import Any
 
 import aiohttp
 
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--remote-debugging-port=0"]
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--remote-debugging-port=0",
+]
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -39,7 +46,9 @@ class Seen:
     shot: bytes = b""
 
 
-def visit(page: Path, expression: str, *, width: int = 1280, dark: bool = False, ready: str = "true", seconds: float = 60) -> Seen:
+def visit(
+    page: Path, expression: str, *, width: int = 1280, dark: bool = False, ready: str = "true", seconds: float = 60
+) -> Seen:
     """Open a file, wait until `ready` is true, evaluate an expression, take a picture of all of it.
 
     Args:
@@ -61,12 +70,17 @@ async def _visit(page: Path, expression: str, width: int, dark: bool, ready: str
         phone = width < 600
         await tab.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone)
         await tab.call("Emulation.setTouchEmulationEnabled", enabled=phone)
-        await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        await tab.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         await tab.call("Page.navigate", url=page.resolve().as_uri())
         while not await tab.evaluate(f"document.readyState === 'complete' && ({ready})"):
             await asyncio.sleep(0.1)
         tab.seen.value = await tab.evaluate(expression)
-        await tab.evaluate("Promise.all([...document.images].map((image) => ((image.loading = 'eager'), image.decode())))")
+        await tab.evaluate(
+            "Promise.all([...document.images].map((image) => ((image.loading = 'eager'), image.decode())))"
+        )
         size = (await tab.call("Page.getLayoutMetrics"))["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
         shot = await tab.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
@@ -85,7 +99,9 @@ class _Tab:
         self._stack = AsyncExitStack()
         profile = self._stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
         command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
+        self._process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
         port = Path(profile) / "DevToolsActivePort"
         while not (port.exists() and port.read_text().count("\n")):
             await asyncio.sleep(0.05)
@@ -136,7 +152,15 @@ class _Tab:
 
 if __name__ == "__main__":
     for width, dark in itertools.product((1280, 390), (False, True)):
-        seen = visit(Path(sys.argv[1]), "1", width=width, dark=dark, ready="document.querySelectorAll('.js-plotly-plot').length > 0")
+        seen = visit(
+            Path(sys.argv[1]),
+            "1",
+            width=width,
+            dark=dark,
+            ready="document.querySelectorAll('.js-plotly-plot').length > 0",
+        )
         path = Path(f"{sys.argv[2]}-{width}-{'dark' if dark else 'light'}.png")
         path.write_bytes(seen.shot)
-        print(path, seen.errors, [address[:80] for address in seen.requests if not address.startswith(("data:", "blob:"))])
+        print(
+            path, seen.errors, [address[:80] for address in seen.requests if not address.startswith(("data:", "blob:"))]
+        )

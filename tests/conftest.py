@@ -18,7 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Launch = Callable[..., tuple[int, str, str]]
 
-STARTS_RAY = tuple(f"tests/test_{name}.py" for name in ("search", "cluster_live", "campaign_live", "faults", "storage_live"))
+STARTS_RAY = tuple(
+    f"tests/test_{name}.py" for name in ("search", "cluster_live", "campaign_live", "faults", "storage_live")
+)
 
 TINY = {
     "trial": {
@@ -44,8 +46,10 @@ TINY = {
 
 
 class OneRay(LoadFileScheduling):
-    """One file after the other in each process; those that start Ray all in one, because two Rays disturb each other on a small machine. Only
-    `test_namespaces.py`, whose Rays have networks of their own, goes beside them: one process would be idle for half of the time."""
+    """One file after the other in each process; those that start Ray all in one, because two Rays disturb each other on
+    a small machine. Only `test_namespaces.py`, whose Rays have networks of their own, goes beside them: one process
+    would be idle for half of the time.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return "ray" if nodeid.startswith(STARTS_RAY) else super()._split_scope(nodeid)

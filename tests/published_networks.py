@@ -1,4 +1,5 @@
-"""The published networks as recorded: the names and shapes of their weights, and the procedural weights they were recorded with."""
+"""The published networks as recorded: the names and shapes of their weights, and the procedural weights they were
+recorded with."""
 
 from __future__ import annotations
 

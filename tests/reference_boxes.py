@@ -1,4 +1,5 @@
-"""The boxes of a score map found the slow way, one threshold at a time with OpenCV: what the fast way is checked against."""
+"""The boxes of a score map found the slow way, one threshold at a time with OpenCV: what the fast way is checked
+against."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ Box = tuple[int, int, int, int]
 
 
 def boxes_at(pixels: np.ndarray, level: int) -> tuple[list[Box], Box]:
-    """Boxes of all contours of an 8-bit map (H, W) above a level, sorted, and the box of the contour with the largest area."""
+    """Boxes of all contours of an 8-bit map (H, W) above a level, sorted, and the box of the contour with the largest
+    area."""
     _, binary = cv2.threshold(pixels, level, 255, cv2.THRESH_BINARY)
     contours, _ = cv2.findContours(binary, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:

@@ -1,4 +1,5 @@
-"""Backbones: shapes, published parameter counts, the numbers of the published networks, and strict loading of weights."""
+"""Backbones: shapes, published parameter counts, the numbers of the published networks, and strict loading of
+weights."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def make(name: str, **fields: object) -> Backbone:
     return backbone.eval()
 
 
-# --- every backbone ------------------------------------------------------------------------------------------------------------------
+# --- every backbone
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "stride"), [(name, stride) for name in NAMES for stride in strides(name)])
@@ -50,7 +52,9 @@ def test_info_says_the_channels_and_stride_of_every_block(name: str, stride: int
     for block, info in backbone.info.items():
         assert taps[block].shape[1] == info.channels
         # Inception's stem has a convolution without padding, which costs two cells
-        assert all(abs(cells - side / info.stride) <= 2 for cells, side in zip(taps[block].shape[2:], (64, 96), strict=True)), block
+        assert all(
+            abs(cells - side / info.stride) <= 2 for cells, side in zip(taps[block].shape[2:], (64, 96), strict=True)
+        ), block
     assert features.shape == (1, backbone.channels, 64 // stride, 96 // stride)
 
 
@@ -82,7 +86,8 @@ def test_weights_none_needs_no_file_and_is_seeded(name: str, monkeypatch: pytest
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-# --- published parameter groups (C = 200), and the ones of the others pinned ------------------------------------------------------------
+# --- published parameter groups (C = 200), and the ones of the others pinned
+# ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -109,18 +114,25 @@ def test_tiny_does_not_shift_its_maps(stride: int) -> None:
     backbone = make("tiny", stride=stride).eval()
     images = torch.rand(1, 3, 64, 64, requires_grad=True)
     features, _ = backbone(images)
-    seen = [torch.autograd.grad(features[..., cell].sum(), images, retain_graph=True)[0].abs().sum((0, 1, 2)) > 0 for cell in (0, -1)]
+    seen = [
+        torch.autograd.grad(features[..., cell].sum(), images, retain_graph=True)[0].abs().sum((0, 1, 2)) > 0
+        for cell in (0, -1)
+    ]
     assert torch.equal(seen[0], seen[1].flip(0))
     assert 0 < seen[0].sum() < 64
 
 
-# --- the numbers of the published networks ----------------------------------------------------------------------------------------------
+# --- the numbers of the published networks
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("backbones"))
 @torch.no_grad()
 def test_published_network(path: Path) -> None:
-    vector, (name, method_name, large) = vectors_support.load(path), re.fullmatch(r"(.+)_(.+)_large_(.+)", path.stem).groups()
+    vector, (name, method_name, large) = (
+        vectors_support.load(path),
+        re.fullmatch(r"(.+)_(.+)_large_(.+)", path.stem).groups(),
+    )
     blocks = make(name, stride=8 if large == "True" else 16)
     plugin = plugins.load("method", "bridging_gap" if method_name == "drop" else method_name)
     method = plugin.build(plugin.Config(), Classifier(blocks, CamHead(blocks.channels, 7))).eval()
@@ -128,7 +140,9 @@ def test_published_network(path: Path) -> None:
     state = published_networks.state(path.stem, str(vector["key_salt"]))
     layouts.fill(method, "bridging_gap" if method_name == "drop" else "wsolevaluation", state, path.name)
 
-    images = torch.from_numpy(np.random.default_rng(int(vector["input_seed"])).standard_normal((2, 3, 224, 224)).astype(np.float32))
+    images = torch.from_numpy(
+        np.random.default_rng(int(vector["input_seed"])).standard_normal((2, 3, 224, 224)).astype(np.float32)
+    )
     labels = torch.from_numpy(vector["labels"])
     activations = method.activate(images, labels)
     maps = method.class_map(activations, labels)
@@ -157,9 +171,19 @@ def test_resnet50_at_stride_32_is_torchvisions() -> None:
     torch.testing.assert_close(network(images).logits, theirs(images))
 
 
-# --- EfficientNet-Lite0 against a naive forward that reads the published state dict -----------------------------------------------------
+# --- EfficientNet-Lite0 against a naive forward that reads the published state dict
+# -----------------------------------------------------
 
-LITE0_BLOCKS = [(3, 1)] + [(3, 2), (3, 1)] + [(5, 2), (5, 1)] + [(3, 2), (3, 1), (3, 1)] + [(5, 1)] * 3 + [(5, 2)] + [(5, 1)] * 3 + [(3, 1)]
+LITE0_BLOCKS = (
+    [(3, 1)]
+    + [(3, 2), (3, 1)]
+    + [(5, 2), (5, 1)]
+    + [(3, 2), (3, 1), (3, 1)]
+    + [(5, 1)] * 3
+    + [(5, 2)]
+    + [(5, 1)] * 3
+    + [(3, 1)]
+)
 """Kernel and stride of the 16 blocks."""
 
 
@@ -173,7 +197,9 @@ def naive_lite0(state: dict[str, Tensor], images: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, (low, high, low, high)), weight, stride=stride, groups=groups)
 
     def norm(x: Tensor, key: str) -> Tensor:
-        mean, variance, weight, bias = (state[f"{key}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, variance, weight, bias = (
+            state[f"{key}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=1e-3)
 
     x = F.relu6(norm(conv(images, "_conv_stem", 2), "_bn0"))
@@ -208,7 +234,8 @@ def test_lite0_with_its_classifier_equals_the_naive_forward(lite0_file: Path) ->
 
 @torch.no_grad()
 def test_lite0_dilated_sees_at_every_second_cell_what_the_strided_network_sees() -> None:
-    """Kept size and spread filters: away from the border the strided network's features are a subsample of the dilated ones."""
+    """Kept size and spread filters: away from the border the strided network's features are a subsample of the dilated
+    ones."""
     torch.manual_seed(0)
     strided = make("efficientnet_lite0", stride=32)
     images = torch.randn(1, 3, 640, 640)
@@ -230,7 +257,8 @@ def test_same_padding(size: int, kernel: int) -> None:
     assert covered[0, 0] == (kernel - low) ** 2
 
 
-# --- files ----------------------------------------------------------------------------------------------------------------------------------
+# --- files
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 def torchvision_state(name: str) -> dict[str, Tensor]:
@@ -273,11 +301,16 @@ def test_a_file_without_batch_counts_or_with_another_classifier_is_fine(tmp_path
         (lambda state: state.pop("layer3.1.conv2.weight"), r"lacks weights.*layer3_1\.conv2\.weight"),
         (lambda state: state.update(extra=torch.zeros(1)), r"no place for: extra"),
         (lambda state: state.update({"layer1.0.conv9.weight": torch.zeros(1)}), r"no place for.*layer1_0\.conv9"),
-        (lambda state: state.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}), r"other shapes: stem\.conv\.weight \(64, 1, 7, 7\)"),
+        (
+            lambda state: state.update({"conv1.weight": torch.zeros(64, 1, 7, 7)}),
+            r"other shapes: stem\.conv\.weight \(64, 1, 7, 7\)",
+        ),
         (lambda state: state.update(note="text"), r"not a state dict"),
     ],
 )
-def test_a_file_with_other_weights_is_refused(tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str) -> None:
+def test_a_file_with_other_weights_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         make("resnet50", weights=str(published_like(tmp_path, change)))
 
@@ -295,7 +328,13 @@ def test_unreadable_files_are_refused_with_the_reason(tmp_path: Path, monkeypatc
     (tmp_path / "empty.pt").touch()
     torch.save({"a": torch.zeros(1000)}, tmp_path / "cut.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:500])
-    for name, message in (("code", "refused"), ("zipped", "refused"), ("text", "text.pt"), ("empty", "cannot be read"), ("cut", "cut.pt")):
+    for name, message in (
+        ("code", "refused"),
+        ("zipped", "refused"),
+        ("text", "text.pt"),
+        ("empty", "cannot be read"),
+        ("cut", "cut.pt"),
+    ):
         with pytest.raises(InputError, match=message):
             _weights.read(tmp_path / f"{name}.pt")
     with pytest.raises(InputError, match="no weights at"):
@@ -310,7 +349,9 @@ def test_offline_says_where_to_put_the_file(name: str, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(InputError, match=rf"no route to host.*put the file at {re.escape(str(tmp_path))}.*\.pth.*weights: <file>"):
+    with pytest.raises(
+        InputError, match=rf"no route to host.*put the file at {re.escape(str(tmp_path))}.*\.pth.*weights: <file>"
+    ):
         make(name, weights="imagenet")
 
 
@@ -330,7 +371,8 @@ def test_lite0_without_its_package_says_what_to_install(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("name", ["vgg16", "inception_v3"])
 def test_torchvisions_own_keys_fit(name: str, tmp_path: Path) -> None:
-    """Everything torchvision has is either taken or named as ignored, and exactly the extra convolutions stay random."""
+    """Everything torchvision has is either taken or named as ignored, and exactly the extra convolutions stay
+    random."""
     state = {key: value for key, value in torchvision_state(name).items() if not key.startswith("classifier.")}
     ignored = {"classifier.0.weight": torch.zeros(1)} if name == "vgg16" else {}  # the real ones are half a gigabyte
     torch.save({**state, **ignored}, tmp_path / "weights.pt")

@@ -14,7 +14,8 @@ from orchestrator.experiment import load_experiment
 
 
 @pytest.mark.parametrize(
-    ("found", "target", "met"), [(20, ">= 20", True), (19.9, ">= 20", False), (1.1, "<= 1.1", True), (5, "<= 1.1", False), (3, "", None)]
+    ("found", "target", "met"),
+    [(20, ">= 20", True), (19.9, ">= 20", False), (1.1, "<= 1.1", True), (5, "<= 1.1", False), (3, "", None)],
 )
 def test_a_target_is_met_or_not(found: float, target: str, met: bool | None) -> None:
     assert Row("a", "1 s", "2 s", found, target).is_met is met

@@ -44,7 +44,9 @@ def test_geometry_equals_the_recorded_one(path):
     case = load(path)
     assert np.abs(iou(case["boxes_a"], case["boxes_b"]) - case["iou"]).max() <= 1e-12
     sizes = map(tuple, case["image_sizes_wh"].tolist())
-    resized = [resize_boxes(box[None], size, (224, 224))[0] for box, size in zip(case["original_boxes"], sizes, strict=True)]
+    resized = [
+        resize_boxes(box[None], size, (224, 224))[0] for box, size in zip(case["original_boxes"], sizes, strict=True)
+    ]
     assert np.array_equal(resized, case["resized_224"])
 
 
@@ -91,7 +93,9 @@ def test_largest_boxes_of_small_maps(score_map, largest):
     assert [boxes_at(score_map, threshold)[1] for threshold in (0, 0.2, 0.4, 0.6, 0.8)] == largest
 
 
-@pytest.mark.parametrize("bad", [np.full((3, 3), np.nan), np.full((3, 3), 1.1), np.full((3, 3), -0.1), np.zeros(3), np.zeros((0, 3))])
+@pytest.mark.parametrize(
+    "bad", [np.full((3, 3), np.nan), np.full((3, 3), 1.1), np.full((3, 3), -0.1), np.zeros(3), np.zeros((0, 3))]
+)
 def test_bad_maps_are_refused(bad):
     with pytest.raises(ValueError, match="score map"):
         boxes_by_level(bad)
@@ -173,7 +177,9 @@ def dented(random, height, width):
 def nested_rings(random, height, width):
     y, x = np.mgrid[:height, :width]
     rings = np.maximum(abs(x - width // 2), abs(y - height // 2)) // random.integers(1, 3)
-    return random.integers(0, 256, rings.max() + 1)[rings] ^ (noise(random, height, width) * (random.random((height, width)) < 0.05))
+    return random.integers(0, 256, rings.max() + 1)[rings] ^ (
+        noise(random, height, width) * (random.random((height, width)) < 0.05)
+    )
 
 
 def single_pixel(random, height, width):
@@ -201,7 +207,8 @@ def border(random, height, width):
 
 
 def assert_equal_to_reference(pixels):
-    """At every level: the reference changes only where a pixel has the level, so each of these stands for the levels up to the next."""
+    """At every level: the reference changes only where a pixel has the level, so each of these stands for the levels up
+    to the next."""
     found = boxes_by_level(pixels / 255)
     levels = sorted({0, *pixels[pixels < 255].tolist()})
     for level, end in zip(levels, [*levels[1:], 255], strict=True):
@@ -211,7 +218,20 @@ def assert_equal_to_reference(pixels):
         assert (found.largest[level:end] == largest).all()
 
 
-FAMILIES = [noise, plateaus, two_values, smooth, sparse, dented, nested_rings, single_pixel, constant, one_row, one_column, border]
+FAMILIES = [
+    noise,
+    plateaus,
+    two_values,
+    smooth,
+    sparse,
+    dented,
+    nested_rings,
+    single_pixel,
+    constant,
+    one_row,
+    one_column,
+    border,
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -248,7 +268,9 @@ def test_barriers_are_never_too_low(family, diagonal):
     exact, before = np.maximum(surface, land), None
     while before is None or (exact != before).any():
         before = exact
-        lowest = cv2.erode(exact, np.ones((3, 3), np.uint8) if diagonal else cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+        lowest = cv2.erode(
+            exact, np.ones((3, 3), np.uint8) if diagonal else cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+        )
         exact = np.maximum(surface, lowest.reshape(surface.shape))
     bound = component_tree.barriers(surface, land, diagonal)
     assert (bound >= exact).all()
@@ -284,11 +306,14 @@ def test_best_overlap_is_the_maximum_over_the_boxes_of_a_level(score_map, seed):
     truth = corners.reshape(3, 4)
     found = boxes_by_level(score_map)
     assert best_iou(found, truth).tolist() == [iou(found.at(level), truth).max() for level in range(255)]
-    assert best_iou(found, truth, "largest").tolist() == [iou(found.largest[[level]], truth).max() for level in range(255)]
+    assert best_iou(found, truth, "largest").tolist() == [
+        iou(found.largest[[level]], truth).max() for level in range(255)
+    ]
 
 
 def test_what_is_found_lazily_is_found_once_and_by_two_objects_at_once() -> None:
-    """With a lock for all objects, as in `functools.cached_property` before Python 3.12, neither would meet the other."""
+    """With a lock for all objects, as in `functools.cached_property` before Python 3.12, neither would meet the
+    other."""
     meeting = threading.Barrier(2)
     found: list[int] = []
 

@@ -46,7 +46,10 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def campaign_file(space_file: Path) -> Path:
     """A campaign of four cells, beside the tiny search space, which has a variant."""
-    has = {"trial": {"method": {"name": "has", "cell_size": 8, "drop_rate": 0.3}}, "search": {"method.drop_rate": {"low": 0.0, "high": 0.5}}}
+    has = {
+        "trial": {"method": {"name": "has", "cell_size": 8, "drop_rate": 0.3}},
+        "search": {"method.drop_rate": {"low": 0.0, "high": 0.5}},
+    }
     space_file.write_text(yaml.safe_dump({**TINY, "variants": {"has": has}}, sort_keys=False))
     return write(space_file.with_name("all.yaml"))
 
@@ -81,7 +84,9 @@ def test_campaigns_follow_the_protocol(name: str, count: int) -> None:
     for cell in planned.cells:
         study, trial = cell.experiment.study, cell.experiment.trial
         assert (study.sampler, study.scheduler, trial.training.checkpoint) == ("random", "none", "last")
-        assert study.objectives == ["train_fullsup/pxap" if trial.data.name == "openimages" else "train_fullsup/max_box_acc_v2"]
+        assert study.objectives == [
+            "train_fullsup/pxap" if trial.data.name == "openimages" else "train_fullsup/max_box_acc_v2"
+        ]
         if name != "demo":
             assert study.trials == 30
             assert trial.data.fullsup_per_class == {"imagenet": 10, "cub": 5, "openimages": 5}[cell.dataset]
@@ -92,20 +97,36 @@ def test_a_cell_is_a_search_space_with_its_changes(campaign_file: Path) -> None:
     cells = load(campaign_file, "trials=7", "sampler=tpe", "resources.concurrent_trials=2", "optim.weight_decay=0.01")
     assert list(cells) == CELLS
     for experiment in cells.values():
-        assert (experiment.study.trials, experiment.study.sampler, experiment.resources.concurrent_trials) == (7, "tpe", 2)
-        assert (experiment.trial.training.epochs, experiment.trial.training.checkpoint, experiment.trial.optim.weight_decay) == (1, "last", 0.01)
+        assert (experiment.study.trials, experiment.study.sampler, experiment.resources.concurrent_trials) == (
+            7,
+            "tpe",
+            2,
+        )
+        assert (
+            experiment.trial.training.epochs,
+            experiment.trial.training.checkpoint,
+            experiment.trial.optim.weight_decay,
+        ) == (1, "last", 0.01)
     wide = cells["has-wide"].trial.backbone.model_dump()["width"]
     assert (wide, cells["has-narrow"].trial.backbone.model_dump()["width"]) == (8, 4)
-    assert set(cells["has-wide"].search) == {"optim.lr", "method.drop_rate"} and set(cells["cam-wide"].search) == {"optim.lr"}
+    assert set(cells["has-wide"].search) == {"optim.lr", "method.drop_rate"} and set(cells["cam-wide"].search) == {
+        "optim.lr"
+    }
 
 
 def test_a_value_that_is_set_is_searched_no_more(campaign_file: Path) -> None:
     cells = load(campaign_file, "method.drop_rate=0.1", "methods={has: {file: tiny.yaml, variant: has}}")
-    assert set(cells["has-wide"].search) == {"optim.lr"} and cells["has-wide"].trial.method.model_dump()["drop_rate"] == 0.1
+    assert (
+        set(cells["has-wide"].search) == {"optim.lr"}
+        and cells["has-wide"].trial.method.model_dump()["drop_rate"] == 0.1
+    )
 
 
 def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> None:
-    methods = {**FILE["methods"], "crop": {"file": "tiny.yaml", "after": "has", "set": {"method": {"name": "crop_cam"}}}}
+    methods = {
+        **FILE["methods"],
+        "crop": {"file": "tiny.yaml", "after": "has", "set": {"method": {"name": "crop_cam"}}},
+    }
     planned = load_campaign(write(campaign_file, methods=methods), [], Path("runs/all"))
     after = {cell.name: (cell.after, cell.experiment.trial.initial_run) for cell in planned.cells if cell.after}
     assert after == {f"crop-{name}": (f"has-{name}", f"runs/all/has-{name}") for name in ("narrow", "wide")}
@@ -118,10 +139,19 @@ def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> 
         ({"trails": 3}, "all.yaml:17: trails: unknown key, did you mean 'trials'?"),
         ({"methods": {"cam": {"fil": "tiny.yaml"}}}, "all.yaml:3: methods.cam.fil: unknown key, did you mean 'file'?"),
         ({"methods": {"cam": {"file": "nowhere.yaml"}}}, "all.yaml:2: methods.cam: nowhere.yaml: cannot be read"),
-        ({"methods": {"cam": {"file": "tiny.yaml", "variant": "haz"}}}, "all.yaml:2: variant=haz: tiny.yaml has no such variant"),
+        (
+            {"methods": {"cam": {"file": "tiny.yaml", "variant": "haz"}}},
+            "all.yaml:2: variant=haz: tiny.yaml has no such variant",
+        ),
         ({"methods": {"CAM": {"file": "tiny.yaml"}}}, "methods.CAM: should be"),
-        ({"methods": {"cam": {"file": "tiny.yaml", "after": "has"}}}, "methods: cam is after 'has', which must stand above it"),
-        ({"backbones": {"wide": {"set": {"backbone.widht": 8}}}}, "all.yaml:10: trial.backbone.widht: unknown key, did you mean 'width'?"),
+        (
+            {"methods": {"cam": {"file": "tiny.yaml", "after": "has"}}},
+            "methods: cam is after 'has', which must stand above it",
+        ),
+        (
+            {"backbones": {"wide": {"set": {"backbone.widht": 8}}}},
+            "all.yaml:10: trial.backbone.widht: unknown key, did you mean 'width'?",
+        ),
         ({"set": {"optim.lr": -1.0}}, "all.yaml:16: trial.optim.lr: should be greater than 0, got -1.0"),
         ({"trials": "many"}, "all.yaml:14: trials: should be a valid integer, got 'many'"),
         ({"datasets": ["synthetic", "synthetic"]}, "datasets: should differ from each other"),
@@ -131,7 +161,9 @@ def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> 
         ({"resources": {"workers": 9}}, "9 workers can not share out a global batch of 4"),
     ],
 )
-def test_mistakes_are_named_where_they_stand(campaign_file: Path, launch: Launch, changes: dict[str, Any], message: str) -> None:
+def test_mistakes_are_named_where_they_stand(
+    campaign_file: Path, launch: Launch, changes: dict[str, Any], message: str
+) -> None:
     write(campaign_file, **changes)
     code, _, err = launch("validate", "all.yaml")
     assert code == 2 and message in err
@@ -161,7 +193,9 @@ def studies(folder: Path, trials: dict[str, int]) -> dict[str, Study]:
 
 
 def end(queue: Interleaved, task: Task, value: float = 1.0) -> None:
-    queue.complete(task.number, [{"epoch": 1, "objective_now": value, "train_fullsup/max_box_acc_v2": value}], 1.0, "here")
+    queue.complete(
+        task.number, [{"epoch": 1, "objective_now": value, "train_fullsup/max_box_acc_v2": value}], 1.0, "here"
+    )
 
 
 def ask(queue: Interleaved) -> tuple[Task, str]:
@@ -207,7 +241,10 @@ def test_the_last_epoch_can_be_what_counts(tmp_path: Path) -> None:
     of = of.model_copy(update={"trial": of.configure({"training.checkpoint": "last"})})
     study = Study.create(tmp_path, of, {"study_name": "last"})
     for values in ([9.0, 5.0], [9.0, float("nan")]):
-        task, history = study.ask(), [{"epoch": e, "objective_now": v, "train_fullsup/max_box_acc_v2": v} for e, v in enumerate(values, 1)]
+        task, history = (
+            study.ask(),
+            [{"epoch": e, "objective_now": v, "train_fullsup/max_box_acc_v2": v} for e, v in enumerate(values, 1)],
+        )
         assert task is not None
         study.complete(task.number, history, 1.0, "here")
     first, second = study.trials()
@@ -216,11 +253,15 @@ def test_the_last_epoch_can_be_what_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("checkpoint", "epoch", "value"), [("best", 2, 60.0), ("last", 3, 55.0)])
-def test_training_keeps_the_epoch_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str, epoch: int, value: float) -> None:
+def test_training_keeps_the_epoch_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str, epoch: int, value: float
+) -> None:
     reached = iter([50.0, 60.0, 55.0])
     monkeypatch.setattr(training, "evaluate", lambda *arguments: {"max_box_acc_v2": next(reached)})
     of = Experiment.model_validate(copy.deepcopy(TINY))
-    config = of.configure({"training.epochs": 3, "training.checkpoint": checkpoint, "data.root": str(tmp_path / "data")})
+    config = of.configure(
+        {"training.epochs": 3, "training.checkpoint": checkpoint, "data.root": str(tmp_path / "data")}
+    )
     history = training.train(config, tmp_path / "trial", "train_fullsup/max_box_acc_v2")
     kept = Checkpoints(tmp_path / "trial")
     assert kept.best == kept.latest and kept.best is not None
@@ -238,7 +279,9 @@ class Machines:
         self.budget = 1000
         self.trained: list[str] = []
         self.measured: list[tuple[str, str]] = []
-        self.train: Callable[[Task], list[dict[str, float]]] = lambda task: training.train(task.config, task.folder, task.objective)
+        self.train: Callable[[Task], list[dict[str, float]]] = lambda task: training.train(
+            task.config, task.folder, task.objective
+        )
 
     def run_trials(self, queue: Interleaved, plan: object, progress: Any, resources: object, stopped: object) -> None:
         while (task := queue.ask()) is not None:
@@ -256,7 +299,9 @@ class Machines:
                 queue.complete(task.number, history, 1.0, "here")
                 progress.complete(task.number, queue.value(task.number))
 
-    def on_ray(self, plan: object, function: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def on_ray(
+        self, plan: object, function: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         def here(request: dict[str, Any]) -> dict[str, Any]:
             if "split" in request:
                 self.measured.append((Path(request["folder"]).name, request["split"]))
@@ -283,8 +328,15 @@ def states(folder: Path) -> list[str]:
     return [trial.state.name for trial in open_study(folder).trials]
 
 
-def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path, launch: Launch, machines: Machines) -> None:
-    write(campaign_file, reruns={"top": 2, "seeds": [1, 2]}, methods={"cam": FILE["methods"]["cam"], "has": FILE["methods"]["has"]}, trials=2)
+def test_a_campaign_from_start_to_leaderboard_stopped_twice(
+    campaign_file: Path, launch: Launch, machines: Machines
+) -> None:
+    write(
+        campaign_file,
+        reruns={"top": 2, "seeds": [1, 2]},
+        methods={"cam": FILE["methods"]["cam"], "has": FILE["methods"]["has"]},
+        trials=2,
+    )
     words = ["protocol", "all.yaml", "backbones={narrow: {}}"]
     machines.budget = 1
     code, out, _ = launch(*words)
@@ -305,30 +357,50 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(campaign_file: Path,
     assert max(map(len, out.splitlines())) <= 80
     searches = [f"{cell} {number}" for cell in ("cam-narrow", "has-narrow") for number in (0, 1)]
     seeds = sorted(path.name for path in Path("runs/all").glob("*/seeds/*"))
-    assert seeds == sorted(f"{cell}-t{number}-s{seed}" for cell in ("cam-narrow", "has-narrow") for number in (0, 1) for seed in (1, 2))
+    assert seeds == sorted(
+        f"{cell}-t{number}-s{seed}" for cell in ("cam-narrow", "has-narrow") for number in (0, 1) for seed in (1, 2)
+    )
     assert sorted(machines.trained) == sorted([*searches, *(f"{name} 0" for name in seeds)])  # each once
     for cell in ("cam-narrow", "has-narrow"):
         assert states(Path("runs/all") / cell) == ["COMPLETE"] * 2
         means = {
-            number: statistics.fmean(open_study(path).trials[0].value for path in Path(f"runs/all/{cell}/seeds").glob(f"*-t{number}-s*"))
+            number: statistics.fmean(
+                open_study(path).trials[0].value for path in Path(f"runs/all/{cell}/seeds").glob(f"*-t{number}-s*")
+            )
             for number in (0, 1)
         }
         found = [trial.value for trial in open_study(Path("runs/all") / cell).trials]
         best = max(means, key=lambda number: (means[number], found[number]))
         tested = {path.parent.name for path in Path(f"runs/all/{cell}").rglob("test.json")}
         assert tested == {f"{cell}-t{best}-s{seed}" for seed in (1, 2)}
-        assert all(len(json.loads(path.read_text())["evaluations"]) == 1 for path in Path(f"runs/all/{cell}").rglob("test.json"))
+        assert all(
+            len(json.loads(path.read_text())["evaluations"]) == 1
+            for path in Path(f"runs/all/{cell}").rglob("test.json")
+        )
     said = launch("status", "runs/all")[1].splitlines()
-    assert said[0] == "runs/all: finished; 12 of 12 trials, 2 of 2 cells tested" and not any("go on with" in line for line in said)
-    assert [line.split()[2] + " " + line.split()[4] for line in said if line.startswith(("cam", "has"))] == ["2/2 4/4"] * 2
+    assert said[0] == "runs/all: finished; 12 of 12 trials, 2 of 2 cells tested" and not any(
+        "go on with" in line for line in said
+    )
+    assert [line.split()[2] + " " + line.split()[4] for line in said if line.startswith(("cam", "has"))] == [
+        "2/2 4/4"
+    ] * 2
     board = Path("runs/all/leaderboard.md").read_text()
-    assert "2 of 2 cells are tested" in board and "(2 seeds)" in board and "<table>" in Path("runs/all/leaderboard.html").read_text()
+    assert (
+        "2 of 2 cells are tested" in board
+        and "(2 seeds)" in board
+        and "<table>" in Path("runs/all/leaderboard.html").read_text()
+    )
     measured, before = list(machines.measured), board
     assert launch(*words)[0] == 0 and machines.measured == measured  # nothing is repeated
-    assert Path("runs/all/leaderboard.md").read_text() == before and json.loads(Path("runs/all/campaign.json").read_text())["ended"]
+    assert (
+        Path("runs/all/leaderboard.md").read_text() == before
+        and json.loads(Path("runs/all/campaign.json").read_text())["ended"]
+    )
     code, _, err = launch("report", "runs/all")
     assert code == 2 and "holds a campaign; give one of its runs, such as runs/all/cam-narrow" in err
-    assert launch("compare", "runs/all/cam-narrow", "runs/all/has-narrow", "--split", "train_fullsup")[0] == 0  # cells are ordinary runs
+    assert (
+        launch("compare", "runs/all/cam-narrow", "runs/all/has-narrow", "--split", "train_fullsup")[0] == 0
+    )  # cells are ordinary runs
     assert launch("resume", f"runs/all/cam-narrow/seeds/{seeds[0]}")[0] == 0
 
 
@@ -349,7 +421,11 @@ def test_killed_between_two_tests_each_winner_is_tested_once(
         assert launch(*words)[0] != 0
     code, out, _ = launch(*words)
     assert code == 0, out
-    assert sorted(machines.measured).count(("cam-narrow", "test")) == sorted(machines.measured).count(("has-narrow", "test")) == 1
+    assert (
+        sorted(machines.measured).count(("cam-narrow", "test"))
+        == sorted(machines.measured).count(("has-narrow", "test"))
+        == 1
+    )
     assert sorted(machines.trained) == ["cam-narrow 0", "has-narrow 0"]
 
 
@@ -360,19 +436,30 @@ def test_a_cell_without_a_winner_ends_alone(campaign_file: Path, launch: Launch,
         return training.train(task.config, task.folder, task.objective)
 
     machines.train = only_cam
-    methods = {**FILE["methods"], "crop": {"file": "tiny.yaml", "after": "has", "set": {"method": {"name": "crop_cam"}}}}
+    methods = {
+        **FILE["methods"],
+        "crop": {"file": "tiny.yaml", "after": "has", "set": {"method": {"name": "crop_cam"}}},
+    }
     write(campaign_file, methods=methods, backbones={"narrow": {}}, trials=4)
     code, _, err = launch("protocol", "all.yaml")
     assert code == 1
-    assert "has-narrow: no trial succeeded" in err and "crop-narrow: starts from the winner of has-narrow, which has none" in err
-    assert states(Path("runs/all/has-narrow")) == ["FAIL"] * 4 and states(Path("runs/all/cam-narrow")) == ["COMPLETE"] * 4
+    assert (
+        "has-narrow: no trial succeeded" in err
+        and "crop-narrow: starts from the winner of has-narrow, which has none" in err
+    )
+    assert (
+        states(Path("runs/all/has-narrow")) == ["FAIL"] * 4 and states(Path("runs/all/cam-narrow")) == ["COMPLETE"] * 4
+    )
     board = Path("runs/all/leaderboard.md").read_text()
     assert "1 of 3 cells are tested" in board and "has-narrow: no trial succeeded" in board
     assert json.loads(Path("runs/all/campaign.json").read_text())["ended"] is None
 
 
 def test_a_later_stage_starts_from_the_winner(campaign_file: Path, launch: Launch, machines: Machines) -> None:
-    methods = {"cam": FILE["methods"]["cam"], "crop": {"file": "tiny.yaml", "after": "cam", "set": {"method": {"name": "crop_cam"}}}}
+    methods = {
+        "cam": FILE["methods"]["cam"],
+        "crop": {"file": "tiny.yaml", "after": "cam", "set": {"method": {"name": "crop_cam"}}},
+    }
     write(campaign_file, methods=methods, backbones={"narrow": {}}, trials=1)
     code, _, err = launch("protocol", "all.yaml")
     assert code == 0, err
@@ -387,7 +474,10 @@ def test_another_campaign_is_not_mixed_in(campaign_file: Path, launch: Launch, m
     machines.budget = 1
     assert launch(*words)[0] == 130
     code, _, err = launch(*words, "training.epochs=2")
-    assert code == 2 and "runs/all: holds a campaign of all.yaml that is another one by now (cam-narrow, has-narrow differ)" in err
+    assert (
+        code == 2
+        and "runs/all: holds a campaign of all.yaml that is another one by now (cam-narrow, has-narrow differ)" in err
+    )
     code, _, err = launch(*words, "reruns.top=1")
     assert code == 2 and "its reruns or published points differ" in err
     code, _, err = launch("resume", "runs/all", "trials=9")
@@ -395,27 +485,44 @@ def test_another_campaign_is_not_mixed_in(campaign_file: Path, launch: Launch, m
     assert machines.trained == ["cam-narrow 0"]
 
 
-def test_all_points_are_drawn_unless_published_ones_are_wanted(campaign_file: Path, launch: Launch, machines: Machines) -> None:
+def test_all_points_are_drawn_unless_published_ones_are_wanted(
+    campaign_file: Path, launch: Launch, machines: Machines
+) -> None:
     words = ["protocol", "all.yaml", "backbones={narrow: {}}", "trials=1", "methods={cam: {file: tiny.yaml}}"]
     assert launch(*words)[0] == 0 and launch(*words, "published_points=true", "--run", "runs/published")[0] == 0
-    rates = {folder: open_study(Path(f"runs/{folder}/cam-narrow")).trials[0].params["optim.lr"] for folder in ("all", "published")}
+    rates = {
+        folder: open_study(Path(f"runs/{folder}/cam-narrow")).trials[0].params["optim.lr"]
+        for folder in ("all", "published")
+    }
     assert rates["published"] == 0.01 != rates["all"]
 
 
 def test_a_short_training_list_is_told_in_every_result(campaign_file: Path, launch: Launch, machines: Machines) -> None:
-    words = ["trials=1", "backbones={narrow: {}}", "methods={cam: {file: tiny.yaml}}", "data.subset_per_class=2", "data.subset_list=short.txt"]
+    words = [
+        "trials=1",
+        "backbones={narrow: {}}",
+        "methods={cam: {file: tiny.yaml}}",
+        "data.subset_per_class=2",
+        "data.subset_list=short.txt",
+    ]
     assert launch("protocol", "all.yaml", *words)[0] == 0
     told = "2 images of each class, drawn with seed 0; there is no data"
     tree = next(Path("data").glob("synthetic-*")) / "metadata" / "train"
     (tree / "short.txt").write_text("\n".join((tree / "image_ids.txt").read_text().splitlines()[:5]))
     whole = "reruns={top: 1, seeds: [0], set: {data.subset_per_class: null, data.subset_list: null}}"
     assert launch("protocol", "all.yaml", *words, whole, "--run", "runs/list")[0] == 0
-    results = {path.parent.parent.name: json.loads(path.read_text())["training_images"] for path in Path("runs").rglob("result.json")}
+    results = {
+        path.parent.parent.name: json.loads(path.read_text())["training_images"]
+        for path in Path("runs").rglob("result.json")
+    }
     assert results["cam-narrow-t0-s0"] == "all"
     drawn = json.loads(Path("runs/all/cam-narrow/best/result.json").read_text())["training_images"]
     assert drawn.startswith(told) and drawn in Path("runs/all/leaderboard.md").read_text().replace("\n", " ")
     assert drawn in Path("runs/all/cam-narrow/report.html").read_text()
-    assert json.loads(Path("runs/list/cam-narrow/best/result.json").read_text())["training_images"] == "the images of short.txt"
+    assert (
+        json.loads(Path("runs/list/cam-narrow/best/result.json").read_text())["training_images"]
+        == "the images of short.txt"
+    )
     assert json.loads(Path("runs/all/cam-narrow/test.json").read_text())["evaluations"][0]["training_images"] == drawn
     (tree / "short.txt").write_text("nobody.png\n")
     code, _, err = launch("train", "tiny.yaml", "data.subset_list=short.txt")

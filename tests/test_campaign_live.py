@@ -22,7 +22,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 METHODS = {
     "cam": {},
-    "has": {"trial": {"method": {"name": "has", "cell_size": 8}}, "search": {"method.drop_rate": {"low": 0.0, "high": 0.5}}},
+    "has": {
+        "trial": {"method": {"name": "has", "cell_size": 8}},
+        "search": {"method.drop_rate": {"low": 0.0, "high": 0.5}},
+    },
     "adl": {"trial": {"method": {"name": "adl"}}, "search": {"method.drop_rate": {"low": 0.0, "high": 1.0}}},
 }
 CELLS = [f"{method}-{backbone}" for backbone in ("narrow", "wide") for method in METHODS]
@@ -32,7 +35,9 @@ TRIALS = 2
 def start(log: Path, *words: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with log.open("wb") as file:
-        return subprocess.Popen([sys.executable, str(ROOT / "launch.py"), *words], env=environment, stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "launch.py"), *words], env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
 
 
 def files(name: str) -> list[Path]:

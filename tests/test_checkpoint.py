@@ -31,7 +31,9 @@ def test_latest_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["state", "manifest"])
-def test_a_crash_while_saving_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+def test_a_crash_while_saving_leaves_the_former_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
     Checkpoints(tmp_path).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
 
     def crash(temporary: Path, path: Path) -> None:

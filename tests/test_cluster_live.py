@@ -1,4 +1,5 @@
-"""Clusters of several raylets on this machine, with token authentication: jobs, checks, differing versions, the rehearsal. Slow."""
+"""Clusters of several raylets on this machine, with token authentication: jobs, checks, differing versions, the
+rehearsal. Slow."""
 
 from __future__ import annotations
 
@@ -80,10 +81,17 @@ cluster.shutdown()
 
 @contextlib.contextmanager
 def started(command: list[str], environment: dict[str, str], log: Path, sign: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that says when it has started and ends with its input; what remains of its group is killed by its id."""
+    """A process that says when it has started and ends with its input; what remains of its group is killed by its
+    id."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, cwd=ROOT
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=ROOT,
         )
     try:
         end = time.monotonic() + 180
@@ -107,10 +115,18 @@ def running(folder: Path, *nodes: dict[str, object], port: int | None = None, **
     port, jobs = port or free_port(), free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment["PATH"] = f"{Path(RAY).parent}:{environment['PATH']}"  # jobs run `python`
-    environment |= {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "HOME": str(folder)}
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "HOME": str(folder),
+    }
     ports = {"gcs_server_port": port, "dashboard_port": jobs, "dashboard_agent_listen_port": free_port()}
     first = {**ports, "include_dashboard": True, "resources": {"head": 1000}, **nodes[0]}
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as sessions:  # sockets allow short paths only
+    with tempfile.TemporaryDirectory(
+        prefix="r", dir="/tmp", ignore_cleanup_errors=True
+    ) as sessions:  # sockets allow short paths only
         environment["RAY_TMPDIR"] = sessions
         command = [sys.executable, "-c", CLUSTER, json.dumps([first, *nodes[1:]])]
         with started(command, {**environment, **changes}, folder / "head.log", "started") as process:
@@ -124,10 +140,21 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def test_a_job_runs_and_its_output_streams(two_nodes: Head, tmp_path: Path) -> None:
-    code, out = two_nodes.launch("submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--", "validate", "search_spaces/synthetic.yaml")
+    code, out = two_nodes.launch(
+        "submit",
+        "--address",
+        two_nodes.jobs,
+        "--storage",
+        str(tmp_path),
+        "--",
+        "validate",
+        "search_spaces/synthetic.yaml",
+    )
     assert code == 0, out
     assert "ok, has on synthetic" in out and "ray job logs" in out
-    code, out = two_nodes.launch("submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--", "validate", "absent.yaml")
+    code, out = two_nodes.launch(
+        "submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--", "validate", "absent.yaml"
+    )
     assert code == 1 and "absent.yaml" in out and "FAILED" in out
 
 
@@ -135,7 +162,13 @@ def test_a_search_as_a_job_leaves_its_results_in_the_storage(two_nodes: Head, tm
     words = ["submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--"]
     code, out = two_nodes.launch(*words, "search", str(space_file))
     assert code == 2 and "lies outside of" in out
-    small = ["study.trials=2", "training.epochs=1", "data.train_images=20", "data.fullsup_images=10", "data.test_images=10"]
+    small = [
+        "study.trials=2",
+        "training.epochs=1",
+        "data.train_images=20",
+        "data.fullsup_images=10",
+        "data.test_images=10",
+    ]
     code, out = two_nodes.launch(*words, "search", "search_spaces/synthetic.yaml", *small)
     assert code == 0, out
     header = json.loads((tmp_path / "runs" / "synthetic" / "study.json").read_text())
@@ -169,11 +202,15 @@ def test_check_looks_through_every_node(two_nodes: Head, tmp_path: Path) -> None
 def test_other_versions_on_a_node_are_refused(two_nodes: Head, tmp_path: Path) -> None:
     """The third node believes that its Optuna is another."""
     (tmp_path / "optuna-4.0.0.dist-info").mkdir()
-    (tmp_path / "optuna-4.0.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: optuna\nVersion: 4.0.0\n")
+    (tmp_path / "optuna-4.0.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: optuna\nVersion: 4.0.0\n"
+    )
     other = {**two_nodes.environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     command = [RAY, "start", "--block", f"--address={two_nodes.address}", "--num-cpus=1"]
     with started(command, other, tmp_path / "worker.log", "Ray runtime started"):
-        code, out = two_nodes.launch("search", "search_spaces/synthetic.yaml", "--run", str(tmp_path / "run"), "--address", two_nodes.address)
+        code, out = two_nodes.launch(
+            "search", "search_spaces/synthetic.yaml", "--run", str(tmp_path / "run"), "--address", two_nodes.address
+        )
         assert code == 2 and "optuna 4.0.0 instead of" in out and "constraints.txt" in out
         assert not (tmp_path / "run").exists()
         code, out = two_nodes.launch("cluster", "check", two_nodes.address, COLUMNS="200")
@@ -183,16 +220,31 @@ def test_other_versions_on_a_node_are_refused(two_nodes: Head, tmp_path: Path) -
 def test_a_search_survives_the_loss_of_a_node(tmp_path: Path, space_file: Path) -> None:
     """Twelve trials on two nodes; one dies in the middle: twelve finish, none is lost, none runs twice."""
     with running(tmp_path, {"num_cpus": 1}, {"num_cpus": 1}) as head:
-        words = ["search", str(space_file), "study.trials=12", "training.epochs=4", "--run", str(tmp_path / "run"), "--address", head.address]
+        words = [
+            "search",
+            str(space_file),
+            "study.trials=12",
+            "training.epochs=4",
+            "--run",
+            str(tmp_path / "run"),
+            "--address",
+            head.address,
+        ]
         with (tmp_path / "search.log").open("w") as log:
             search = subprocess.Popen(
-                [sys.executable, str(ROOT / "launch.py"), *words], env=head.environment, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, str(ROOT / "launch.py"), *words],
+                env=head.environment,
+                cwd=tmp_path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
             wait_until(lambda: finished(tmp_path / "run") >= 3 or search.poll() is not None, 200)
             head.lose_a_node()
             assert search.wait(400) == 0, (tmp_path / "search.log").read_text()
     trials = open_study(tmp_path / "run").get_trials(deepcopy=False)
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12 and [trial.number for trial in trials] == list(range(12))
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12 and [trial.number for trial in trials] == list(
+        range(12)
+    )
     assert all(sorted(trial.intermediate_values) == [1, 2, 3, 4] for trial in trials)
     assert len({trial.user_attrs["config_hash"] for trial in trials}) == 12
     assert sum(trial.user_attrs.get(name, 0) for trial in trials for name in ("restarts", "preemptions")) >= 1
@@ -221,10 +273,28 @@ def test_the_rehearsal_starts_raylets_when_a_search_asks(tmp_path: Path) -> None
     config["provider"]["gcs_address"] = f"{socket.gethostbyname(socket.gethostname())}:{port}"
     (tmp_path / "local.yaml").write_text(yaml.safe_dump(config))
     changes = {"RAY_FAKE_CLUSTER": "1", MAXIMUM: '{"CPU": 2}'}
-    small = ["study.trials=2", "training.epochs=1", "data.train_images=20", "data.fullsup_images=10", "data.test_images=10"]
-    node = {"num_cpus": 0, "autoscaling_config": str(tmp_path / "local.yaml"), "env_vars": {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}}
+    small = [
+        "study.trials=2",
+        "training.epochs=1",
+        "data.train_images=20",
+        "data.fullsup_images=10",
+        "data.test_images=10",
+    ]
+    node = {
+        "num_cpus": 0,
+        "autoscaling_config": str(tmp_path / "local.yaml"),
+        "env_vars": {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID},
+    }
     with running(tmp_path, node, port=port, **changes) as rehearsal:
-        words = ["search", "search_spaces/synthetic.yaml", *small, "--run", str(tmp_path / "run"), "--address", rehearsal.address]
+        words = [
+            "search",
+            "search_spaces/synthetic.yaml",
+            *small,
+            "--run",
+            str(tmp_path / "run"),
+            "--address",
+            rehearsal.address,
+        ]
         code, out = rehearsal.launch(*words, **changes)
         assert code == 0, out
         assert "2 at a time" in out

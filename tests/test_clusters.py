@@ -1,4 +1,5 @@
-"""Cluster files offline: Ray's schema, the providers' own bootstrap as far as a cloud answers, KubeRay's fields; and the job's command line."""
+"""Cluster files offline: Ray's schema, the providers' own bootstrap as far as a cloud answers, KubeRay's fields; and
+the job's command line."""
 
 from __future__ import annotations
 
@@ -50,7 +51,11 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """File mounts are relative to it. Nobody's keys are touched and nobody's credentials found."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-west-2"}.items():
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-west-2",
+    }.items():
         monkeypatch.setenv(name, value)
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "AWS_PROFILE", cluster.MAXIMUM):
         monkeypatch.delenv(name, raising=False)
@@ -62,13 +67,21 @@ def test_every_shipped_file_is_right(path: Path) -> None:
     assert not wrong
     text = path.read_text()
     opening = text.partition("\n\n")[0]
-    for word in ("Use", "ray start" if kind(path) == "fake_multinode" else "launch.py cluster check", "Costs when idle:", "ake it down", "Ports"):
+    for word in (
+        "Use",
+        "ray start" if kind(path) == "fake_multinode" else "launch.py cluster check",
+        "Costs when idle:",
+        "ake it down",
+        "Ports",
+    ):
         assert word in opening, f"{path.name}: its opening comment lacks {word!r}; see clusters/gpu.yaml"
     for named in re.findall(r"search_spaces/\w+\.yaml", text):
         assert (ROOT / named).exists(), named
 
 
-@pytest.mark.parametrize("path", [path for path in RAY_FILES if kind(path) not in ("fake_multinode", "local")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in RAY_FILES if kind(path) not in ("fake_multinode", "local")], ids=lambda path: path.stem
+)
 def test_clouds_have_a_cpu_head_and_spot_workers(path: Path) -> None:
     config = yaml.safe_load(path.read_text())
     kinds = config["available_node_types"]
@@ -195,7 +208,11 @@ def test_azure_machines_hold_parameters_of_rays_template() -> None:
 
 def test_azure_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("azure.mgmt.resource", reason="the Azure SDK is not installed")
-    azure = pytest.importorskip("ray.autoscaler._private._azure.config", reason="Ray's Azure provider does not fit this SDK", exc_type=ImportError)
+    azure = pytest.importorskip(
+        "ray.autoscaler._private._azure.config",
+        reason="Ray's Azure provider does not fit this SDK",
+        exc_type=ImportError,
+    )
     prepared, _ = prepare(read("azure"))
 
     def no_cloud() -> None:
@@ -204,7 +221,10 @@ def test_azure_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(azure, "get_cli_profile", no_cloud)
     with pytest.raises(ConnectionError, match="no cloud here"):
         azure.bootstrap_azure(prepared)
-    assert prepared is not None and "publicKey" in prepared["available_node_types"]["gpu"]["node_config"]["azure_arm_parameters"]
+    assert (
+        prepared is not None
+        and "publicKey" in prepared["available_node_types"]["gpu"]["node_config"]["azure_arm_parameters"]
+    )
 
 
 def test_onprem_bootstrap() -> None:
@@ -224,7 +244,9 @@ MANIFEST_MISTAKES: dict[str, tuple[Edit, str]] = {
     "no volume": (lambda spec: spec["workerGroupSpecs"][0]["template"]["spec"]["volumes"].pop(), "no volume memory"),
     "more workers": (lambda spec: spec["workerGroupSpecs"][0].update(maxReplicas=5), '{"CPU": 40, "GPU": 5}'),
     "quantity": (
-        lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0]["resources"]["limits"].update(memory="12 GB"),
+        lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0]["resources"]["limits"].update(
+            memory="12 GB"
+        ),
         "no quantity",
     ),
 }
@@ -274,12 +296,20 @@ def test_differing_versions_are_named_with_the_remedy() -> None:
     here = {"python": "3.11.7", "torch": "2.15.0", "ray": "2.60.0"}
     assert cluster.differences("node", here, copy.copy(here)) is None
     told = cluster.differences("node", here, {"python": "3.11.7", "torch": "2.14.0"})
-    assert told is not None and "torch 2.14.0 instead of 2.15.0, ray missing instead of 2.60.0" in told and "constraints.txt" in told
-    assert "No module named 'wsol'" in str(cluster.differences("node", here, ImportError("...\nNo module named 'wsol'")))
+    assert (
+        told is not None
+        and "torch 2.14.0 instead of 2.15.0, ray missing instead of 2.60.0" in told
+        and "constraints.txt" in told
+    )
+    assert "No module named 'wsol'" in str(
+        cluster.differences("node", here, ImportError("...\nNo module named 'wsol'"))
+    )
 
 
 @pytest.mark.parametrize(
-    "words", [["search", "search_spaces/synthetic.yaml", "study.trials=2"], ["cluster", "check", "auto"]], ids=lambda words: words[0]
+    "words",
+    [["search", "search_spaces/synthetic.yaml", "study.trials=2"], ["cluster", "check", "auto"]],
+    ids=lambda words: words[0],
 )
 def test_a_job_works_in_the_storage_with_the_code_of_its_copy(words: list[str], tmp_path: Path) -> None:
     """The line is run by a shell, with `python` replaced by something that shows what it was given."""
@@ -289,7 +319,14 @@ def test_a_job_works_in_the_storage_with_the_code_of_its_copy(words: list[str], 
     (tools / "python").write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n')
     (tools / "python").chmod(0o755)
     line = entrypoint(words, str(storage))
-    done = subprocess.run(["sh", "-c", line], cwd=copied, env={"PATH": f"{tools}:/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=copied,
+        env={"PATH": f"{tools}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     given = [str(copied / word) if Path(word).is_file() else word for word in words]
     added = ["--address", "auto"] if words[0] == "search" else []
     assert done.stdout.splitlines() == [str(storage), str(copied / "launch.py"), *given, *added]
@@ -297,8 +334,13 @@ def test_a_job_works_in_the_storage_with_the_code_of_its_copy(words: list[str], 
 
 def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
     environment = runtime_environment()
-    assert Path(environment["working_dir"]) == ROOT and {"/data", "/runs", "/.venv", "/.git"} <= set(environment["excludes"])
-    assert json.loads(environment["env_vars"][provenance.COMMIT]) == {"git": provenance.git(), "changes": provenance.changes()}
+    assert Path(environment["working_dir"]) == ROOT and {"/data", "/runs", "/.venv", "/.git"} <= set(
+        environment["excludes"]
+    )
+    assert json.loads(environment["env_vars"][provenance.COMMIT]) == {
+        "git": provenance.git(),
+        "changes": provenance.changes(),
+    }
     outside = tmp_path / "mine.yaml"
     outside.write_text("")
     with pytest.raises(InputError, match="lies outside of"):
@@ -316,7 +358,10 @@ def test_a_job_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_verb_prints_a_table_and_exits_with_2(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text("cluster_name: x\nprovider: {type: aws, region: us-west-2}\nmax_worker: 2\n")
     done = subprocess.run(
-        [sys.executable, "launch.py", "cluster", "check", str(tmp_path / "cluster.yaml")], capture_output=True, text=True, check=False
+        [sys.executable, "launch.py", "cluster", "check", str(tmp_path / "cluster.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2 and "max_worker" in done.stdout and "checks failed" in done.stderr
 

@@ -34,16 +34,35 @@ def config(**changes: Any) -> dict[str, Any]:
         "metrics": [{"name": METRIC}, {"name": "top1", "contours": "largest"}],
     }
     data = {"name": "cub", "root": "data", "image_size": 224, "cache": "auto", "workers": 4}
-    own = {"seed": 0, "initial_run": None, "method": {"name": "cam"}, "backbone": {"name": "resnet50"}, "data": data, "evaluation": evaluation}
+    own = {
+        "seed": 0,
+        "initial_run": None,
+        "method": {"name": "cam"},
+        "backbone": {"name": "resnet50"},
+        "data": data,
+        "evaluation": evaluation,
+    }
     return {**own, **changes}
 
 
-def make_run(folder: Path, value: float, spread: float = 1.0, images: str = "a", step: float = 0.001, draws: int = 0, **changes: Any) -> Path:
+def make_run(
+    folder: Path,
+    value: float,
+    spread: float = 1.0,
+    images: str = "a",
+    step: float = 0.001,
+    draws: int = 0,
+    **changes: Any,
+) -> Path:
     """A tested run with replicates around its value; those of runs with equal `draws` move alike."""
     (folder / "best").mkdir(parents=True, exist_ok=True)
     if not (folder / "study.json").exists():
-        (folder / "study.json").write_text(json.dumps({"study_name": folder.name, "kind": "train", "ended": "2026-01-05T10:00:00+00:00"}))
-    (folder / "best" / "result.json").write_text(json.dumps({"trial": 0, "config": config(**changes), "checkpoint_sha256": SHA}))
+        (folder / "study.json").write_text(
+            json.dumps({"study_name": folder.name, "kind": "train", "ended": "2026-01-05T10:00:00+00:00"})
+        )
+    (folder / "best" / "result.json").write_text(
+        json.dumps({"trial": 0, "config": config(**changes), "checkpoint_sha256": SHA})
+    )
     metrics = {METRIC: value, "gt_known/loc": value, "top1/loc": value - 10}
     entry = {"checkpoint_sha256": SHA, "metrics": metrics, "baseline": {METRIC: 56.8}, "intervals": {}}
     (folder / "test.json").write_text(json.dumps({"evaluations": [entry]}))
@@ -68,7 +87,8 @@ def terminal(folders: list[Path], metric: str = METRIC) -> str:
     return file.getvalue()
 
 
-# --- seeds -----------------------------------------------------------------------------------------------------------------------------
+# --- seeds
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_row_with_both_intervals(tmp_path: Path) -> None:
@@ -78,7 +98,9 @@ def test_runs_that_differ_in_their_seed_only_are_one_row_with_both_intervals(tmp
     assert (row.name, row.seeds, cell.value) == ("cam0", (0, 1, 2), pytest.approx(np.mean(values)))
     half = 4.303 * np.std(values, ddof=1) / 3**0.5
     assert cell.seed_interval == pytest.approx((np.mean(values) - half, np.mean(values) + half))
-    assert cell.interval is not None and cell.interval[1] - cell.interval[0] == pytest.approx(2 * 1.96, rel=0.1)  # of the mean: the draws are shared
+    assert cell.interval is not None and cell.interval[1] - cell.interval[0] == pytest.approx(
+        2 * 1.96, rel=0.1
+    )  # of the mean: the draws are shared
 
 
 def test_the_interval_over_seeds_is_students() -> None:
@@ -100,7 +122,9 @@ def test_where_data_lie_makes_no_other_configuration_but_a_learning_rate_does(tm
 
 def test_runs_that_start_from_seeds_of_one_configuration_are_one_row(tmp_path: Path) -> None:
     starts = [*seeds(tmp_path, "cam", (60.0, 61.0)), make_run(tmp_path / "spg", 60.0, seed=2, method={"name": "spg"})]
-    ends = [make_run(tmp_path / f"crop{seed}", 63.0, seed=seed, initial_run=str(start)) for seed, start in enumerate(starts)]
+    ends = [
+        make_run(tmp_path / f"crop{seed}", 63.0, seed=seed, initial_run=str(start)) for seed, start in enumerate(starts)
+    ]
     assert [row.seeds for row in compare(ends, [METRIC], "test")] == [(0, 1), (2,)]
 
 
@@ -116,7 +140,8 @@ def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: 
     assert turned.cells[METRIC].difference == pytest.approx(-1.0) and turned.seeds == (0, 1)
 
 
-# --- what can not be compared -----------------------------------------------------------------------------------------------------------
+# --- what can not be compared
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -127,18 +152,30 @@ def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: 
         (METRIC, {"step": 0.01}, "other score thresholds"),
         (
             "top1/loc",
-            {"evaluation": {**config()["evaluation"], "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}]}},
+            {
+                "evaluation": {
+                    **config()["evaluation"],
+                    "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}],
+                }
+            },
             "settings of top1",
         ),
         (
             "gt_known/loc",
-            {"evaluation": {**config()["evaluation"], "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}]}},
+            {
+                "evaluation": {
+                    **config()["evaluation"],
+                    "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}],
+                }
+            },
             "settings of top1",
         ),
         ("pxap", {}, "has no 'pxap' on test"),
     ],
 )
-def test_what_was_scored_otherwise_is_refused(tmp_path: Path, metric: str, changes: dict[str, Any], message: str) -> None:
+def test_what_was_scored_otherwise_is_refused(
+    tmp_path: Path, metric: str, changes: dict[str, Any], message: str
+) -> None:
     runs = [make_run(tmp_path / "first", 60.0), make_run(tmp_path / "other", 61.0, **changes)]
     with pytest.raises(InputError, match=message):
         compare(runs, [metric], "test")
@@ -151,7 +188,9 @@ def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> Non
     for value in (50.0, 60.0):
         task = study.ask()
         assert task is not None
-        study.complete(task.number, [{"epoch": 1, "objective_now": value, f"train_fullsup/{METRIC}": value}], 1.0, "here")
+        study.complete(
+            task.number, [{"epoch": 1, "objective_now": value, f"train_fullsup/{METRIC}": value}], 1.0, "here"
+        )
     assert [trial.state for trial in study.trials()] == [TrialState.COMPLETE] * 2
     study.close()
     winner = make_run(tmp_path / "search", 64.0, optim={"lr": 0.3})
@@ -159,22 +198,38 @@ def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> Non
     assert [(row.name, row.cells[METRIC].value) for row in rows] == [("search", 64.0), ("train", 62.0)]
 
 
-# --- published numbers ------------------------------------------------------------------------------------------------------------------
+# --- published numbers
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_every_published_number_is_of_something_that_there_is() -> None:
-    kinds = {"dataset": "dataset", "method": "method", "normalizer": "normalizer", "extractor": "extractor", "guide": "extractor"}
+    kinds = {
+        "dataset": "dataset",
+        "method": "method",
+        "normalizer": "normalizer",
+        "extractor": "extractor",
+        "guide": "extractor",
+    }
     seen = set()
     for table in yaml.safe_load(FILE.read_text()):
-        assert table["dataset"] in plugins.names("dataset") and table["metric"].partition("/")[0] in plugins.names("metric")
+        assert table["dataset"] in plugins.names("dataset") and table["metric"].partition("/")[0] in plugins.names(
+            "metric"
+        )
         assert set(table["backbones"]) <= set(plugins.names("backbone")) and table["source"]
         for row in table["rows"]:
-            assert set(row) <= {"method", "normalizer", "extractor", "guide", "values"} and len(row["values"]) == len(table["backbones"])
+            assert set(row) <= {"method", "normalizer", "extractor", "guide", "values"} and len(row["values"]) == len(
+                table["backbones"]
+            )
             assert all(20 < value < 100 for value in row["values"])
             for key in set(row) - {"values"}:
                 assert set(str(row[key]).rstrip(")").split("(")) <= set(plugins.names(kinds[key]))
             for backbone in table["backbones"]:
-                known = (table["dataset"], table["metric"], backbone, *sorted((key, value) for key, value in row.items() if key != "values"))
+                known = (
+                    table["dataset"],
+                    table["metric"],
+                    backbone,
+                    *sorted((key, value) for key, value in row.items() if key != "values"),
+                )
                 assert known not in seen, "two numbers for one thing"
                 seen.add(known)
     assert len(seen) > 200
@@ -194,7 +249,11 @@ F_CAM = {"name": "f_cam", "base": {"name": "cam"}, "guide": {"name": "layer_cam"
         (METRIC, {}, 63.0),
         (METRIC, {"backbone": {"name": "vgg16"}}, 63.7),
         (METRIC, {"method": {"name": "da_wsol", "base": {"name": "cam"}}}, 69.87),
-        (METRIC, {"method": {"name": "da_wsol", "base": {"name": "cam"}}, "evaluation": by("bag_cams", "min_max")}, 84.88),
+        (
+            METRIC,
+            {"method": {"name": "da_wsol", "base": {"name": "cam"}}, "evaluation": by("bag_cams", "min_max")},
+            84.88,
+        ),
         (METRIC, {"evaluation": by("cam", "ivr")}, 66.83),
         ("max_box_acc", {"method": F_CAM, "evaluation": by("cam", "none")}, 92.4),
         (METRIC, {"method": {"name": "da_wsol", "base": {"name": "adl"}}}, None),
@@ -220,24 +279,48 @@ def test_a_number_is_reproduced_where_ours_is_not_surely_lower(tmp_path: Path) -
     assert [row.cells[METRIC].is_reproduced for row in rows] == [True, True, False, True]
 
 
-# --- how it is written down -------------------------------------------------------------------------------------------------------------
+# --- how it is written down
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_terminal_shows_all_of_it_in_80_columns(tmp_path: Path) -> None:
     joint = {"name": "crop_cam", "base": {"name": "bridging_gap"}}
-    runs = [*seeds(tmp_path, "a_run_with_a_name_that_is_rather_long", (61.0, 63.0, 62.5)), make_run(tmp_path / "crop", 59.25, method=joint)]
+    runs = [
+        *seeds(tmp_path, "a_run_with_a_name_that_is_rather_long", (61.0, 63.0, 62.5)),
+        make_run(tmp_path / "crop", 59.25, method=joint),
+    ]
     text = terminal(runs)
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
-    for part in ("62.17", "3 seeds", "63.00", "yes", "59.25", "crop_cam(bridging_gap)", "-2.92*", "56.80", "Choe et al., CVPR 2020"):
+    for part in (
+        "62.17",
+        "3 seeds",
+        "63.00",
+        "yes",
+        "59.25",
+        "crop_cam(bridging_gap)",
+        "-2.92*",
+        "56.80",
+        "Choe et al., CVPR 2020",
+    ):
         assert part in text
     assert "seeds" not in terminal(runs[-1:]) and "published" not in terminal(runs[-1:])
 
 
 def test_tables_for_elsewhere_have_seeds_published_numbers_and_the_rule(tmp_path: Path) -> None:
-    rows = compare([*seeds(tmp_path, "cam", (62.0, 64.0)), make_run(tmp_path / "has", 59.0, method={"name": "has"})], [METRIC, "top1/loc"], "test")
+    rows = compare(
+        [*seeds(tmp_path, "cam", (62.0, 64.0)), make_run(tmp_path / "has", 59.0, method={"name": "has"})],
+        [METRIC, "top1/loc"],
+        "test",
+    )
     for form in ("markdown", "latex", "html"):
         text = FORMATS[form](rows)
-        assert "2 seeds: " in text and "63.0 (yes)" in text and "64.7 (no)" in text and "inside one of our 95" in text and "CVPR 2020" in text
+        assert (
+            "2 seeds: " in text
+            and "63.0 (yes)" in text
+            and "64.7 (no)" in text
+            and "inside one of our 95" in text
+            and "CVPR 2020" in text
+        )
         assert text.count("published") == 2  # one column, one rule
     table = [line for line in FORMATS["markdown"](rows).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1

@@ -56,7 +56,8 @@ def seeded(method: Method, batch: Batch, progress: Progress = PROGRESS) -> dict[
     return method.losses(batch, progress)
 
 
-# --- recorded numbers -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def recorded_method(vector: dict[str, np.ndarray]) -> Method:
@@ -89,13 +90,20 @@ def recorded_parameters(network: Classifier) -> dict[str, nn.Parameter]:
 def assert_recorded(found: Tensor, recorded: np.ndarray) -> None:
     """2e-4 of the largest value."""
     expected = torch.tensor(recorded, dtype=torch.float64)
-    torch.testing.assert_close(found.detach().double().reshape(expected.shape), expected, rtol=0, atol=2e-4 * expected.abs().max().item())
+    torch.testing.assert_close(
+        found.detach().double().reshape(expected.shape), expected, rtol=0, atol=2e-4 * expected.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("path", vectors_support.files("crop_cam"))
 def test_crop_cam_is_the_published_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = vectors_support.load(path)
-    images = torch.from_numpy(vector["images_56_repeat_each_pixel_4x4"]).float().repeat_interleave(4, 2).repeat_interleave(4, 3)
+    images = (
+        torch.from_numpy(vector["images_56_repeat_each_pixel_4x4"])
+        .float()
+        .repeat_interleave(4, 2)
+        .repeat_interleave(4, 3)
+    )
     labels, method = torch.from_numpy(vector["labels"]), recorded_method(vector)
     seen: dict[str, Tensor] = {}
 
@@ -145,7 +153,8 @@ def test_loss_by_hand(weights: tuple[float, float, float], contrast: float, whol
     assert total(terms).item() + 2 * share * 0.895495 == pytest.approx(whole, abs=2e-6)
 
 
-# --- boxes and pictures -----------------------------------------------------------------------------------------------------------------
+# --- boxes and pictures
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def rectangles(*boxes: tuple[int, int, int, int], side: int = 28) -> Tensor:
@@ -230,7 +239,8 @@ def test_boxes_of_cells_that_do_not_divide_the_image() -> None:
     assert crop.rescaled(boxes, (7, 7), (100, 50)).tolist() == [[0, 0, 21, 100], [42, 28, 8, 14]]
 
 
-# --- the loss -----------------------------------------------------------------------------------------------------------------------------
+# --- the loss
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["batch", "worker", "sample"])
@@ -244,12 +254,16 @@ def test_consistency_of_zero_maps_is_finite(scope: crop_cam.Scope) -> None:
 
 def test_cosine_per_image_is_the_mean_over_images() -> None:
     maps, pasted = torch.rand(4, 5, 5) * torch.tensor([0.1, 1, 1, 1])[:, None, None], torch.rand(4, 5, 5)
-    single = torch.stack([torch.stack(consistency(m[None], p[None], "batch")) for m, p in zip(maps, pasted, strict=True)])
+    single = torch.stack(
+        [torch.stack(consistency(m[None], p[None], "batch")) for m, p in zip(maps, pasted, strict=True)]
+    )
     torch.testing.assert_close(torch.stack(consistency(maps, pasted, "sample")), single.mean(0))
     assert not torch.allclose(torch.stack(consistency(maps, pasted, "batch")), single.mean(0), atol=1e-4)
 
 
-@pytest.mark.parametrize("fields", [{}, {"paste_at": "image"}, {"cosine": "sample"}, {"box_union": "legacy"}, {"map_source": "feature_mean"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"paste_at": "image"}, {"cosine": "sample"}, {"box_union": "legacy"}, {"map_source": "feature_mean"}]
+)
 def test_consistency_trains_the_network_through_the_first_map(fields: dict[str, object]) -> None:
     """Without cross entropy; both distances' terms fall."""
     method, batch = make(classification_share=0.0, crop_threshold=0.5, **fields), make_batch()
@@ -280,7 +294,9 @@ def test_the_second_look_learns_from_cross_entropy_alone(monkeypatch: pytest.Mon
     losses = method(batch, PROGRESS)
     first, second = looks
     for term in ("positive", "negative"):
-        reached = torch.autograd.grad(losses[term], (first.features, second.features), retain_graph=True, allow_unused=True)
+        reached = torch.autograd.grad(
+            losses[term], (first.features, second.features), retain_graph=True, allow_unused=True
+        )
         assert reached[0] is not None and reached[0].any() and reached[1] is None
     assert all(g.any() for g in torch.autograd.grad(losses["classification"], (first.features, second.features)))
 
@@ -288,7 +304,10 @@ def test_the_second_look_learns_from_cross_entropy_alone(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", BASES)
 def test_the_terms_of_both_looks_of_the_base_are_added(name: str) -> None:
     """With all cells in the box both looks see nearly the same image, so every term is twice that of one look."""
-    method, batch = make(base={"name": name}, crop_threshold=0.0, classification_share=0.7, batch_norm=False), make_batch()
+    method, batch = (
+        make(base={"name": name}, crop_threshold=0.0, classification_share=0.7, batch_norm=False),
+        make_batch(),
+    )
     method._boxes = lambda maps: torch.tensor([[0, 0, *maps.shape[1:]]] * len(maps))
     method.eval()  # the methods draw in training
     alone, joint = seeded(method.base, batch), seeded(method, batch)
@@ -349,20 +368,28 @@ def test_every_normalizer_is_differentiable_inside(normalizer: str) -> None:
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-# --- maps ---------------------------------------------------------------------------------------------------------------------------------
+# --- maps
+# ---------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_feature_mean_needs_no_class_and_class_mean_no_one_class() -> None:
     batch = make_batch()
     for source, other in (("feature_mean", True), ("class_mean", True), ("class", False)):
         method = make(map_source=source).eval()
-        first, second = (method.score_maps(batch.images, labels).maps for labels in (batch.labels, (batch.labels + 1) % CLASSES))
+        first, second = (
+            method.score_maps(batch.images, labels).maps for labels in (batch.labels, (batch.labels + 1) % CLASSES)
+        )
         assert torch.equal(first, second) == other
     activations = method.activate(batch.images, batch.labels)
-    sources = {source: make(map_source=source).eval()._map(activations, batch.label_sets()) for source in ("feature_mean", "class_mean")}
+    sources = {
+        source: make(map_source=source).eval()._map(activations, batch.label_sets())
+        for source in ("feature_mean", "class_mean")
+    }
     torch.testing.assert_close(sources["feature_mean"], activations.features.mean(1))
     weight = method.network.head.linear.weight.mean(0)
-    torch.testing.assert_close(sources["class_mean"], torch.einsum("bchw,c->bhw", activations.features, weight) / len(weight))
+    torch.testing.assert_close(
+        sources["class_mean"], torch.einsum("bchw,c->bhw", activations.features, weight) / len(weight)
+    )
 
 
 def test_max_crop_area_chooses_image_by_image_and_changes_no_weight() -> None:
@@ -408,7 +435,8 @@ def test_ranges(fields: dict[str, object]) -> None:
         crop_cam.Config(**fields)
 
 
-# --- two workers --------------------------------------------------------------------------------------------------------------------------
+# --- two workers
+# --------------------------------------------------------------------------------------------------------------------------
 
 SHARES = (slice(0, 5), slice(5, 8))
 
@@ -422,7 +450,9 @@ def step(module: nn.Module, method: Method, batch: Batch, weight: float) -> dict
 
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+    )
     whole = make_batch()
     for scope in ("batch", "worker"):
         method = make(batch_norm=False, cosine=scope, classification_share=0.3, crop_threshold=0.5)
@@ -439,7 +469,9 @@ def test_two_workers_equal_one(tmp_path: Path) -> None:
     method = make(batch_norm=False, classification_share=0.3, crop_threshold=0.5)
     alone = step(method, method, make_batch(), 1.0)
     for rank in range(2):
-        together, apart = (torch.load(tmp_path / f"{scope}_{rank}.pt", weights_only=True) for scope in ("batch", "worker"))
+        together, apart = (
+            torch.load(tmp_path / f"{scope}_{rank}.pt", weights_only=True) for scope in ("batch", "worker")
+        )
         for name, value in alone.items():
             torch.testing.assert_close(together[name], value, rtol=0, atol=1e-5 * max(1.0, value.abs().max().item()))
         assert not torch.allclose(apart["positive"], alone["positive"], atol=1e-5)

@@ -1,4 +1,5 @@
-"""DA-WSOL: the recorded numbers, clusters and discrepancies against plain loops, anchors over batches and workers, and every edge of a batch."""
+"""DA-WSOL: the recorded numbers, clusters and discrepancies against plain loops, anchors over batches and workers, and
+every edge of a batch."""
 
 from __future__ import annotations
 
@@ -46,7 +47,10 @@ def make_on_tiny(name: str = "da_wsol", **fields: object) -> Method:
     torch.manual_seed(0)
     plugin = plugins.load("backbone", "tiny")
     backbone = plugin.build(plugin.Config(width=4))
-    return build.around(plugins.load("method", name).Config(name=name, **fields), Classifier(backbone, CamHead(backbone.channels, CLASSES)))
+    return build.around(
+        plugins.load("method", name).Config(name=name, **fields),
+        Classifier(backbone, CamHead(backbone.channels, CLASSES)),
+    )
 
 
 def make_features(count: int = 6, seed: int = 0, side: int = SIDE) -> Tensor:
@@ -69,7 +73,9 @@ def make_images(count: int = 8) -> Batch:
     return Batch(images, labels)
 
 
-def step(method: Method, features: Tensor, labels: Tensor, progress: Progress = LATE, **mixed: object) -> dict[str, Tensor]:
+def step(
+    method: Method, features: Tensor, labels: Tensor, progress: Progress = LATE, **mixed: object
+) -> dict[str, Tensor]:
     """Loss terms of features."""
     torch.manual_seed(5)
     activations = Activations(features, method.network.head(features), {})
@@ -85,7 +91,8 @@ def means(method: DomainAdaptation) -> Tensor:
     return method.anchor_sums / method.anchor_counts.clamp(min=1)[:, None]
 
 
-# --- recorded numbers -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def assert_recorded(found: Tensor, recorded: np.ndarray) -> None:
@@ -124,12 +131,18 @@ def test_clusters_and_anchors_are_the_published_ones(path: Path) -> None:
         features, labels = (torch.from_numpy(recorded[name]) for name in ("pixel_feature", "labels"))
         losses = step(method, features, labels)
         clusters = seen[-1][0]
-        assert np.array_equal(codes[clusters].reshape(len(labels), *features.shape[2:]), recorded["assignment_0_universum_1_source_half_target"])
+        assert np.array_equal(
+            codes[clusters].reshape(len(labels), *features.shape[2:]),
+            recorded["assignment_0_universum_1_source_half_target"],
+        )
         assert qualified(clusters, samples).sum() == recorded["usable_items"]
         assert_recorded(losses["universum"], recorded["universum_mean"])
         assert_recorded(means(method)[:-1], recorded["class_centers_after"])
         assert_recorded(means(method)[-1:], recorded["universum_center_after"])
-        assert method.anchor_counts.tolist() == [*recorded["class_counts_after"].ravel().tolist(), int(recorded["universum_count_after"])]
+        assert method.anchor_counts.tolist() == [
+            *recorded["class_counts_after"].ravel().tolist(),
+            int(recorded["universum_count_after"]),
+        ]
         index += 1
     assert index > 1
 
@@ -138,7 +151,8 @@ def qualified(clusters: Tensor, samples: int) -> Tensor:
     return ((clusters == 1).sum(1) >= samples - 1) & ((clusters == 2).sum(1) >= samples)
 
 
-# --- discrepancies ----------------------------------------------------------------------------------------------------------------------
+# --- discrepancies
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_discrepancies_by_hand() -> None:
@@ -197,7 +211,8 @@ def test_gradients_are_reversed() -> None:
     torch.testing.assert_close(gradient, -0.3 * torch.arange(5.0))
 
 
-# --- clusters ---------------------------------------------------------------------------------------------------------------------------
+# --- clusters
+# ---------------------------------------------------------------------------------------------------------------------------
 
 
 def plain_k_means(cells: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -236,7 +251,9 @@ def test_clusters_are_those_of_a_plain_loop(channels_last: bool, cached: int, mo
     labels, centers = assignment.k_means(cells, starts)
     expected = [plain_k_means(image.numpy(), start.numpy()) for image, start in zip(cells, starts, strict=True)]
     assert labels.tolist() == [found.tolist() for found, _, _ in expected]
-    torch.testing.assert_close(centers, torch.from_numpy(np.stack([moved for _, moved, _ in expected])), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        centers, torch.from_numpy(np.stack([moved for _, moved, _ in expected])), rtol=0, atol=1e-12
+    )
     assert len({steps for _, _, steps in expected}) > 3  # images stop at different times
 
 
@@ -270,7 +287,8 @@ def test_cells_are_drawn_from_their_region_without_repetition() -> None:
     assert cells.grad.sum() == 12 and set(cells.grad.unique().tolist()) == {0, 1}
 
 
-# --- anchors ------------------------------------------------------------------------------------------------------------------------------
+# --- anchors
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_anchors_after_the_first_images() -> None:
@@ -340,7 +358,8 @@ def test_anchors_are_part_of_a_checkpoint() -> None:
     assert not torch.equal(first["universum"], step(make(), make_features(seed=1), labels)["universum"])
 
 
-# --- the loss -----------------------------------------------------------------------------------------------------------------------------
+# --- the loss
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("discrepancy", ["mmd", "full_mmd", "dann"])
@@ -360,13 +379,19 @@ def test_it_begins_with_its_start_epoch(discrepancy: str) -> None:
 
 def test_weights_weigh() -> None:
     features, labels = make_features(), torch.arange(6) % CLASSES
-    one, other = (step(make(domain_weight=d, universum_weight=u), features, labels) for d, u in ((1.0, 1.0), (0.3, 2.0)))
+    one, other = (
+        step(make(domain_weight=d, universum_weight=u), features, labels) for d, u in ((1.0, 1.0), (0.3, 2.0))
+    )
     for term, weight in (("classification", 1.0), ("domain", 0.3), ("universum", 2.0)):
         torch.testing.assert_close(other[term], weight * one[term])
 
 
 def test_the_terms_are_those_of_plain_loops() -> None:
-    method, features, labels = make(samples=8, domain_weight=1.0, universum_weight=1.0), make_features(), torch.arange(6) % CLASSES
+    method, features, labels = (
+        make(samples=8, domain_weight=1.0, universum_weight=1.0),
+        make_features(),
+        torch.arange(6) % CLASSES,
+    )
     cells = features.flatten(2).mT
     clusters = make().split(cells, [labels])[0]
     losses = step(method, features, labels)
@@ -374,12 +399,16 @@ def test_the_terms_are_those_of_plain_loops() -> None:
     keys = torch.rand(6, SIDE**2)
     values = []
     for image in qualified(clusters, 8).nonzero()[:, 0].tolist():
-        fake, real = ([i for i in keys[image].argsort().tolist() if clusters[image, i] == cluster] for cluster in (1, 2))
+        fake, real = (
+            [i for i in keys[image].argsort().tolist() if clusters[image, i] == cluster] for cluster in (1, 2)
+        )
         source = torch.stack([cells[image].mean(0), *cells[image, fake[:7]]])
         values.append(looped_mmd(source, cells[image, real[:8]]))
     assert 0 < len(values) < 6  # some do not qualify
     torch.testing.assert_close(losses["domain"], torch.stack(values).mean())
-    torch.testing.assert_close(losses["universum"], torch.cat([c[k == 0] for c, k in zip(cells, clusters, strict=True)]).mean())
+    torch.testing.assert_close(
+        losses["universum"], torch.cat([c[k == 0] for c, k in zip(cells, clusters, strict=True)]).mean()
+    )
 
 
 def test_gradients_reach_the_cells_that_were_drawn() -> None:
@@ -432,7 +461,8 @@ def test_the_discriminator_learns_at_the_heads_rate() -> None:
     assert {id(p) for p in groups["discriminator"]["params"]}.isdisjoint(id(p) for p in groups["head"]["params"])
 
 
-# --- edges ----------------------------------------------------------------------------------------------------------------------------------
+# --- edges
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("discrepancy", ["mmd", "full_mmd", "dann"])
@@ -440,7 +470,9 @@ def test_the_discriminator_learns_at_the_heads_rate() -> None:
 def test_no_batch_breaks_it(discrepancy: str, kind: str) -> None:
     count = 1 if kind == "one image" else 6
     features, labels = make_features(count, side=3 if kind == "few cells" else SIDE), torch.arange(count) % CLASSES
-    features = {"zeros": torch.zeros_like(features), "constant": torch.full_like(features, 0.4)}.get(kind, features).requires_grad_()
+    features = {"zeros": torch.zeros_like(features), "constant": torch.full_like(features, 0.4)}.get(
+        kind, features
+    ).requires_grad_()
     labels = torch.ones_like(labels) if kind == "one class" else labels
     method = make(samples=5, discrepancy=discrepancy, domain_weight=1.0)
     for _ in range(3):
@@ -471,13 +503,17 @@ def test_a_step_in_bfloat16_clusters_in_float32() -> None:
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-@pytest.mark.parametrize("fields", [{"samples": 1}, {"start_epoch": 0}, {"domain_weight": -1.0}, {"discrepancy": "ot"}, {"base": {"name": "camm"}}])
+@pytest.mark.parametrize(
+    "fields",
+    [{"samples": 1}, {"start_epoch": 0}, {"domain_weight": -1.0}, {"discrepancy": "ot"}, {"base": {"name": "camm"}}],
+)
 def test_ranges(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(fields))):
         da_wsol.Config(**fields)
 
 
-# --- with other methods -------------------------------------------------------------------------------------------------------------------
+# --- with other methods
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -495,7 +531,9 @@ def test_every_base_trains(name: str) -> None:
 
 @pytest.mark.parametrize("discrepancy", ["mmd", "dann"])
 def test_inside_crop_cam_both_looks_are_adapted(discrepancy: str) -> None:
-    method = make_on_tiny("crop_cam", base={"name": "da_wsol", "samples": 3, "discrepancy": discrepancy}, crop_threshold=0.5).train()
+    method = make_on_tiny(
+        "crop_cam", base={"name": "da_wsol", "samples": 3, "discrepancy": discrepancy}, crop_threshold=0.5
+    ).train()
     optimizer = torch.optim.SGD([p for group in method.parameter_groups() for p in group["params"]], lr=0.01)
     losses = method(make_images(), LATE)
     assert set(losses) == {"classification", "domain", "universum", "positive", "negative"}
@@ -512,7 +550,8 @@ def test_around_crop_cam_it_is_refused() -> None:
         make_on_tiny(base={"name": "crop_cam"})
 
 
-# --- two workers --------------------------------------------------------------------------------------------------------------------------
+# --- two workers
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 LABELS = torch.tensor([1, 3, 1, 1, 0, 3, 2, 2])
@@ -521,16 +560,29 @@ LABELS = torch.tensor([1, 3, 1, 1, 0, 3, 2, 2])
 def worker(rank: int, folder: str) -> None:
     """Shares of 5 and 3 images; only one worker has mixed labels in the last case."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+    )
     mine, features = slice(0, 5) if rank == 0 else slice(5, 8), make_features(8)
     found: dict[str, Tensor] = {"rows": distributed.gather_rows(torch.arange(8.0).view(8, 1)[mine])}
     for update in ("batch", "image"):
         method = make(anchor_update=update)
         for _ in range(2):
             losses = step(method, features[mine], LABELS[mine])
-        found.update({f"{update}_sums": method.anchor_sums, f"{update}_counts": method.anchor_counts, f"{update}_loss": losses["universum"]})
+        found.update(
+            {
+                f"{update}_sums": method.anchor_sums,
+                f"{update}_counts": method.anchor_counts,
+                f"{update}_loss": losses["universum"],
+            }
+        )
     method = make()
-    step(method, features[mine], LABELS[mine], **({"mixed_labels": LABELS[mine].flip(0), "mixed_weight": 0.4} if rank == 0 else {}))
+    step(
+        method,
+        features[mine],
+        LABELS[mine],
+        **({"mixed_labels": LABELS[mine].flip(0), "mixed_weight": 0.4} if rank == 0 else {}),
+    )
     found["mixed_counts"] = method.anchor_counts
     torch.save(found, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()

@@ -51,7 +51,9 @@ def _make_split(images: Path, folder: str, count: int) -> None:
     metadata.write(images / "metadata" / folder, Metadata(images, ids, labels, np.array([SIZE] * count), boxes, None))
 
 
-def train_loader(split: Split, config: DatasetConfig, *, batch_size: int = 4, rank: int = 0, world: int = 1, seed: int = 5) -> TrainLoader:
+def train_loader(
+    split: Split, config: DatasetConfig, *, batch_size: int = 4, rank: int = 0, world: int = 1, seed: int = 5
+) -> TrainLoader:
     store = ImageStore(split, config.resize_size, config)
     sizes = {"image_size": config.image_size, "resize_size": config.resize_size}
     return TrainLoader(split, store, batch_size=batch_size, seed=seed, rank=rank, world=world, **sizes)
@@ -62,7 +64,11 @@ def train_loader(split: Split, config: DatasetConfig, *, batch_size: int = 4, ra
 
 def test_splits_have_our_names_and_the_published_folders(tmp_path: Path) -> None:
     dataset, _ = make(tmp_path)
-    assert {name: len(dataset.split(name)) for name in SPLIT_FOLDERS} == {"train_weaksup": 11, "train_fullsup": 5, "test": 4}
+    assert {name: len(dataset.split(name)) for name in SPLIT_FOLDERS} == {
+        "train_weaksup": 11,
+        "train_fullsup": 5,
+        "test": 4,
+    }
     split = dataset.split("test")
     assert split.image_path(1) == tmp_path / "toy" / "test" / "1.png"
     annotation = split.annotation(2, grid=12)
@@ -102,7 +108,9 @@ def test_subset_takes_what_there_is(tmp_path: Path) -> None:
     split = make(tmp_path)[0].split("train_fullsup")
     everything = split.subset(99, seed=0)
     assert everything.image_ids == split.image_ids
-    assert [everything.annotation(i, 12).boxes.tolist() for i in range(5)] == [split.annotation(i, 12).boxes.tolist() for i in range(5)]
+    assert [everything.annotation(i, 12).boxes.tolist() for i in range(5)] == [
+        split.annotation(i, 12).boxes.tolist() for i in range(5)
+    ]
 
 
 # ---------------------------------------------------------------- masks
@@ -125,8 +133,13 @@ def test_mask_is_picked_at_floor_of_the_scaled_index(tmp_path: Path) -> None:
     for height, width, grid in ((7, 5, 4), (3, 10, 6), (224, 37, 224), (9, 9, 9)):
         pixels = (random.random((height, width)) < 0.4) * 255
         annotation = mask_split(tmp_path, [grey(pixels)], grey(np.zeros((2, 2)))).annotation(0, grid)
-        expected = [[int(pixels[row * height // grid, column * width // grid] > 0) for column in range(grid)] for row in range(grid)]
-        assert annotation.mask is not None and annotation.mask.dtype == np.uint8 and annotation.mask.tolist() == expected
+        expected = [
+            [int(pixels[row * height // grid, column * width // grid] > 0) for column in range(grid)]
+            for row in range(grid)
+        ]
+        assert (
+            annotation.mask is not None and annotation.mask.dtype == np.uint8 and annotation.mask.tolist() == expected
+        )
         assert annotation.boxes.shape == (0, 4) and annotation.image_size == (0, 0)
 
 
@@ -141,7 +154,11 @@ def test_mask_is_picked_as_opencv_picks() -> None:
 
 
 def test_instances_are_united_and_win_over_the_ignored_region(tmp_path: Path) -> None:
-    first, second, ignore = np.zeros((4, 4)), np.zeros((8, 8)), np.zeros((4, 4))  # files of one image may differ in size
+    first, second, ignore = (
+        np.zeros((4, 4)),
+        np.zeros((8, 8)),
+        np.zeros((4, 4)),
+    )  # files of one image may differ in size
     first[0, 0], second[6:, 6:], ignore[0, :2] = 255, 255, 255
     mask = mask_split(tmp_path, [grey(first), grey(second)], grey(ignore)).annotation(0, 4).mask
     assert mask is not None and mask.tolist() == [[1, 255, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
@@ -186,7 +203,9 @@ def test_store_gives_pil_bilinear_pixels(tmp_path: Path, cache: str) -> None:
     assert store.cached == (cache != "off") and len(store) == 4
     for position, image in zip((3, 0, 3), store.read([3, 0, 3]), strict=True):
         with Image.open(split.image_path(position)) as opened:
-            np.testing.assert_array_equal(image, np.asarray(opened.convert("RGB").resize((9, 9), Image.Resampling.BILINEAR)))
+            np.testing.assert_array_equal(
+                image, np.asarray(opened.convert("RGB").resize((9, 9), Image.Resampling.BILINEAR))
+            )
 
 
 def test_cache_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +232,9 @@ def test_changed_image_gives_a_new_cache_and_drops_the_old_one(tmp_path: Path) -
     assert len(set(before) & set(after)) == 2
 
 
-def test_cache_too_large_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cache_too_large_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("wsol.images.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1900}))
     dataset, config = make(tmp_path)
     store = ImageStore(dataset.split("test"), 9, config)  # 4 * 9 * 9 * 3 = 972 bytes are more than half of 1900
@@ -280,7 +301,9 @@ def test_threads_of_one_process_build_one_cache(tmp_path: Path) -> None:
     assert [store.cached for store in stores] == [True] * 4 and len(files(tmp_path, "*.uint8")) == 1
 
 
-def test_long_builds_show_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_builds_show_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("wsol.pace.SECONDS_BETWEEN_LINES", -1.0)
     dataset, config = make(tmp_path)
     ImageStore(dataset.split("test"), 9, config)
@@ -334,15 +357,23 @@ def test_workers_share_the_same_global_batches(tmp_path: Path, world: int) -> No
         crops = dict(zip(whole.image_ids, whole.images, strict=True))
         counted = [part for part in parts if part.weight > 0]
         assert sorted(name for part in counted for name in part.image_ids) == sorted(whole.image_ids)
-        assert all(torch.equal(crops[name], crop) for part in parts for name, crop in zip(part.image_ids, part.images, strict=True))
+        assert all(
+            torch.equal(crops[name], crop)
+            for part in parts
+            for name, crop in zip(part.image_ids, part.images, strict=True)
+        )
         mean = sum(part.weight * part.images.double().mean() for part in parts) / world
-        assert mean == pytest.approx(float(whole.images.double().mean())), "the mean of weighted means is the global mean"
+        assert mean == pytest.approx(float(whole.images.double().mean())), (
+            "the mean of weighted means is the global mean"
+        )
 
 
 def test_worker_without_images_repeats_one_with_weight_zero(tmp_path: Path) -> None:
     dataset, config = make(tmp_path)
     split = dataset.split("train_weaksup")
-    *_, last = zip(*(train_loader(split, config, batch_size=5, rank=rank, world=3).epoch(1) for rank in range(3)), strict=True)
+    *_, last = zip(
+        *(train_loader(split, config, batch_size=5, rank=rank, world=3).epoch(1) for rank in range(3)), strict=True
+    )
     assert [part.weight for part in last] == [3.0, 0.0, 0.0], "11 = 5 + 5 + 1"
     assert last[1].image_ids == last[2].image_ids == last[0].image_ids
 
@@ -394,7 +425,9 @@ def test_batches_are_normalised(tmp_path: Path) -> None:
     raw = RawBatch(torch.randint(0, 256, (2, 5, 5, 3), dtype=torch.uint8), torch.tensor([1, 0]), ("a", "b"))
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
     batch = to_batch(raw, torch.device("cpu"), mean, std)
-    expected = (raw.images.permute(0, 3, 1, 2).float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    expected = (raw.images.permute(0, 3, 1, 2).float() / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(
+        std
+    ).view(3, 1, 1)
     torch.testing.assert_close(batch.images, expected)
     assert batch.images.dtype == torch.float32 and batch.images.is_contiguous(memory_format=torch.channels_last)
     assert batch.image_ids == ("a", "b") and batch.labels.tolist() == [1, 0]
@@ -419,7 +452,10 @@ def test_check_finds_missing_files_and_wrong_sizes(tmp_path: Path) -> None:
         check_tree(dataset, lambda line: None)
     message = str(caught.value)
     assert message.startswith("toy: the data set is not complete; run `python launch.py data prepare toy")
-    assert "train_fullsup: files of 1 of 5 images are missing:" in message and "train_fullsup: files of 1 of 5 images are damaged" in message
+    assert (
+        "train_fullsup: files of 1 of 5 images are missing:" in message
+        and "train_fullsup: files of 1 of 5 images are damaged" in message
+    )
     assert "val/0.png: no such file" in message
     assert "val/1.png: has 21 x 16 pixels, image_sizes.txt says 20 x 16" in message
     assert "test/0.png: cannot be read" in message
@@ -429,7 +465,9 @@ def test_check_shows_some_problems_and_counts_the_rest(tmp_path: Path) -> None:
     dataset, _ = make(tmp_path)
     for path in (tmp_path / "toy" / "train").iterdir():
         path.unlink()
-    with pytest.raises(InputError, match=r"train_weaksup: files of 11 of 11 images are missing:(?s:.*)\.\.\. and 8 more$"):
+    with pytest.raises(
+        InputError, match=r"train_weaksup: files of 11 of 11 images are missing:(?s:.*)\.\.\. and 8 more$"
+    ):
         check_tree(dataset, lambda line: None)
 
 

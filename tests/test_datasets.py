@@ -57,17 +57,24 @@ def put_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
-def put_metadata(tree: Path, ids: dict[str, list[str]], *, masks: bool = False, size: tuple[int, int] = (64, 64)) -> None:
+def put_metadata(
+    tree: Path, ids: dict[str, list[str]], *, masks: bool = False, size: tuple[int, int] = (64, 64)
+) -> None:
     """Labels are the numbers 0, 1, ... of the images."""
     for published, names in ids.items():
         labels = np.arange(len(names))
         boxes = None if masks or published == "train" else tuple(np.array([[0, 0, 9, 9]]) for _ in names)
-        rows = tuple(((f"{name[:-4]}_m0.png",), f"{name[:-4]}_ignore.png") for name in names) if masks and published != "train" else None
+        rows = (
+            tuple(((f"{name[:-4]}_m0.png",), f"{name[:-4]}_ignore.png") for name in names)
+            if masks and published != "train"
+            else None
+        )
         sizes = None if masks else np.array([size] * len(names))
         metadata.write(tree / published, Metadata(tree, tuple(names), labels, sizes, boxes, rows))
 
 
-# ---------------------------------------------------------------- the contract: a new file in `wsol/datasets/` is found by itself
+# ---------------------------------------------------------------- the contract: a new file in `wsol/datasets/` is found
+# by itself
 
 
 every_dataset = pytest.mark.parametrize("name", plugins.names("dataset"))
@@ -83,12 +90,17 @@ def settings_in(name: str, folder: Path) -> DatasetConfig:
 
 @every_dataset
 def test_its_text_says_how_the_files_lie(name: str) -> None:
-    assert "*Layout.*" in (plugins.load("dataset", name).__doc__ or ""), f"wsol/datasets/{name}.py: its docstring has no paragraph *Layout.*"
+    assert "*Layout.*" in (plugins.load("dataset", name).__doc__ or ""), (
+        f"wsol/datasets/{name}.py: its docstring has no paragraph *Layout.*"
+    )
 
 
 @every_dataset
-def test_what_prepare_makes_is_whole_and_what_it_cannot_is_said(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a connection: `prepare` makes the data set, or an InputError says what is missing; the same of `build` before that."""
+def test_what_prepare_makes_is_whole_and_what_it_cannot_is_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a connection: `prepare` makes the data set, or an InputError says what is missing; the same of `build`
+    before that."""
 
     def no_connection(*_: object, **__: object) -> None:
         raise OSError("no connection in tests")
@@ -104,7 +116,9 @@ def test_what_prepare_makes_is_whole_and_what_it_cannot_is_said(name: str, tmp_p
         return
     data = plugin.build(config)
     splits = {split: data.split(split) for split in SPLIT_FOLDERS}
-    assert set(splits["train_weaksup"].labels.tolist()) == set(range(data.num_classes)), "every class has images in train_weaksup"
+    assert set(splits["train_weaksup"].labels.tolist()) == set(range(data.num_classes)), (
+        "every class has images in train_weaksup"
+    )
     for split in splits.values():
         assert split.image_path(len(split) - 1).is_file()
     for split in (splits["train_fullsup"], splits["test"]):
@@ -171,9 +185,14 @@ def test_synthetic_classes_have_names_of_their_own() -> None:
 
 
 def test_synthetic_settings_do_not_share_a_folder(tmp_path: Path) -> None:
-    roots = {synthetic.build(synthetic.Config(root=str(tmp_path), **{**LITTLE, **change})).image_root for change in ({}, {"seed": 1}, {"side": 48})}
+    roots = {
+        synthetic.build(synthetic.Config(root=str(tmp_path), **{**LITTLE, **change})).image_root
+        for change in ({}, {"seed": 1}, {"side": 48})
+    }
     assert len(roots) == 3
-    assert synthetic.build(synthetic.Config(root=str(tmp_path), image_size=32, **LITTLE)).image_root in roots, "not a setting of the rendering"
+    assert synthetic.build(synthetic.Config(root=str(tmp_path), image_size=32, **LITTLE)).image_root in roots, (
+        "not a setting of the rendering"
+    )
 
 
 # ---------------------------------------------------------------- tiny_imagenet
@@ -189,7 +208,9 @@ def tiny_archive() -> dict[str, bytes | str]:
     for index in range(2):
         files[f"val/images/val_{index}.JPEG"] = picture()
     for wnid in ("n01", "n02"):
-        files[f"train/{wnid}/{wnid}_boxes.txt"] = "".join(f"{wnid}_{index}.JPEG\t0\t10\t63\t{20 + index}\n" for index in range(6))
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = "".join(
+            f"{wnid}_{index}.JPEG\t0\t10\t63\t{20 + index}\n" for index in range(6)
+        )
         files.update({f"train/{wnid}/images/{wnid}_{index}.JPEG": picture() for index in range(6)})
     return files
 
@@ -210,13 +231,20 @@ def test_tiny_imagenet_from_every_source(tmp_path: Path, tiny_source: Path, kind
     with zipfile.ZipFile(archive, "w") as opened:
         for path in tiny_source.rglob("*"):
             opened.write(path, path.relative_to(tiny_source.parent))
-    source = {"folder": tiny_source, "its parent": tiny_source.parent, "archive": archive, "the archive's folder": archive.parent}[kind]
+    source = {
+        "folder": tiny_source,
+        "its parent": tiny_source.parent,
+        "archive": archive,
+        "the archive's folder": archive.parent,
+    }[kind]
     tiny_imagenet.prepare(tiny_config(tmp_path), source, quiet)
     dataset = tiny_imagenet.build(tiny_config(tmp_path))
     assert dataset.class_names == ["teapot", "goldfish"], "in the order of wnids.txt"
     assert [len(dataset.split(name)) for name in SPLIT_FOLDERS] == [8, 4, 2]
     test = dataset.split("test")
-    assert test.image_ids == ("val/images/val_1.JPEG", "val/images/val_0.JPEG") and test.annotation(1, 64).boxes.tolist() == [[1, 2, 3, 4]]
+    assert test.image_ids == ("val/images/val_1.JPEG", "val/images/val_0.JPEG") and test.annotation(
+        1, 64
+    ).boxes.tolist() == [[1, 2, 3, 4]]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["tiny_imagenet"], "nothing is left over"
     assert not (dataset.image_root / "test").exists()
 
@@ -241,10 +269,16 @@ def test_tiny_imagenet_with_another_split(tmp_path: Path, tiny_source: Path) -> 
 
 
 def test_tiny_imagenet_defects(tmp_path: Path, tiny_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"wnids\.txt: no such file; run `python launch\.py data prepare tiny_imagenet --root"):
+    with pytest.raises(
+        InputError, match=r"wnids\.txt: no such file; run `python launch\.py data prepare tiny_imagenet --root"
+    ):
         tiny_imagenet.build(tiny_config(tmp_path))
-    monkeypatch.setattr(tiny_imagenet, "ARCHIVE", replace(tiny_imagenet.ARCHIVE, url="http://127.0.0.1:1/tiny-imagenet-200.zip"))
-    with pytest.raises(InputError, match=r"zip: cannot be downloaded .* fetch the file elsewhere and put it into .*data/downloads"):
+    monkeypatch.setattr(
+        tiny_imagenet, "ARCHIVE", replace(tiny_imagenet.ARCHIVE, url="http://127.0.0.1:1/tiny-imagenet-200.zip")
+    )
+    with pytest.raises(
+        InputError, match=r"zip: cannot be downloaded .* fetch the file elsewhere and put it into .*data/downloads"
+    ):
         tiny_imagenet.prepare(tiny_config(tmp_path), tmp_path, quiet)
     put_files(tiny_source, {"train/n01/n01_boxes.txt": "n01_0.JPEG\t0\t10\t63\n"})
     with pytest.raises(InputError, match=r"n01_boxes\.txt:1: expected a file and x0 y0 x1 y1"):
@@ -264,7 +298,9 @@ def own_images(tmp_path: Path, **settings: Any) -> folder.Config:
     ids = {split: [f"{split}{index}.jpg" for index in range(3)] for split in SPLIT_FOLDERS.values()}
     put_metadata(tmp_path / "lists", ids)
     put_files(tmp_path / "images", {name: picture() for names in ids.values() for name in names})
-    return folder.Config(root=str(tmp_path), images=str(tmp_path / "images"), metadata=str(tmp_path / "lists"), **settings)
+    return folder.Config(
+        root=str(tmp_path), images=str(tmp_path / "images"), metadata=str(tmp_path / "lists"), **settings
+    )
 
 
 def test_folder_counts_its_classes(tmp_path: Path) -> None:

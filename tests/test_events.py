@@ -41,7 +41,9 @@ def table(folder: Path) -> tuple[list[str], dict[str, dict[str, Any]]]:
     context, request = backend_context.Context(TBContext(data_provider=provider)), RequestContext()
     asked = api_pb2.GetExperimentRequest(hparams_limit=100, include_metrics=True)
     shown = get_experiment.Handler(request, context, "", asked).run()
-    wanted = api_pb2.ListSessionGroupsRequest(slice_size=1000, include_metrics=True, allowed_statuses=[*NAMES, api_pb2.STATUS_RUNNING])
+    wanted = api_pb2.ListSessionGroupsRequest(
+        slice_size=1000, include_metrics=True, allowed_statuses=[*NAMES, api_pb2.STATUS_RUNNING]
+    )
     metadata = context.hparams_metadata(request, "")
     columns = context.experiment_from_metadata(request, "", True, metadata, 100)
     for info in columns.metric_infos:
@@ -80,7 +82,9 @@ def test_every_trial_is_in_the_table_with_its_parameters_and_metrics(tmp_path: P
         metrics = trial.user_attrs.get("metrics", {})
         shown = {name: value for name, value in row["metrics"].items() if not math.isnan(value)}
         assert shown == {f"best/{name}": pytest.approx(value) for name, value in metrics.items() if name != "epoch"}
-    assert any("method.cell_size" in row["values"] for row in rows.values()) and not all("method.cell_size" in row["values"] for row in rows.values())
+    assert any("method.cell_size" in row["values"] for row in rows.values()) and not all(
+        "method.cell_size" in row["values"] for row in rows.values()
+    )
 
 
 def record(epoch: int, value: float) -> dict[str, float]:
@@ -94,13 +98,22 @@ def test_a_running_trial_is_in_the_table_and_one_that_is_tried_again_ends_anew(t
     study.fail(0, "killed", 1.0, "here")
     assert study.retry() == [0]
     assert study.ask() is not None
-    assert {name: row["status"] for name, row in table(tmp_path)[1].items()} == {"tiny/trials/0000": "failure", "tiny/trials/0001": "unknown"}
+    assert {name: row["status"] for name, row in table(tmp_path)[1].items()} == {
+        "tiny/trials/0000": "failure",
+        "tiny/trials/0001": "unknown",
+    }
     study.complete(1, [record(1, 50.0)], 1.0, "here")
-    assert {name: row["status"] for name, row in table(tmp_path)[1].items()} == {"tiny/trials/0000": "failure", "tiny/trials/0001": "success"}
+    assert {name: row["status"] for name, row in table(tmp_path)[1].items()} == {
+        "tiny/trials/0000": "failure",
+        "tiny/trials/0001": "success",
+    }
 
 
 def test_a_trial_that_repeats_another_has_its_row(tmp_path: Path) -> None:
-    study = create(tmp_path / "tiny", experiment(search={"optim.lr": {"choices": [0.01]}}, study={"trials": 2, "sampler": "random"}))
+    study = create(
+        tmp_path / "tiny",
+        experiment(search={"optim.lr": {"choices": [0.01]}}, study={"trials": 2, "sampler": "random"}),
+    )
     assert study.ask() is not None
     study.complete(0, [record(1, 50.0)], 1.0, "here")
     assert study.ask() is None
@@ -121,14 +134,24 @@ def test_scalars_of_an_epoch_lie_between_the_files_of_the_table(tmp_path: Path) 
 
 
 def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path, space_file: Path) -> None:
-    config = experiment().trial.model_copy(update={"training": experiment().trial.training.model_copy(update={"epochs": 2})})
+    config = experiment().trial.model_copy(
+        update={"training": experiment().trial.training.model_copy(update={"epochs": 2})}
+    )
     with EpochLog(tmp_path / "with", config, writes=True) as log:
         history = training.train(config, tmp_path / "with", "train_fullsup/max_box_acc_v2", look=log)
     events = EventAccumulator(str(tmp_path / "with")).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/loss", "train/loss/classification", "train/lr", "train/images_per_second", "train_fullsup/max_box_acc_v2"} <= scalars
+    assert {
+        "train/loss",
+        "train/loss/classification",
+        "train/lr",
+        "train/images_per_second",
+        "train_fullsup/max_box_acc_v2",
+    } <= scalars
     for tag in ("train_fullsup/loss/classification", "train_fullsup/top1/cls", "train/lr/backbone", "train/lr/head"):
-        assert [event.value for event in events.Scalars(tag)] == [pytest.approx(record[tag], rel=1e-6) for record in history]
+        assert [event.value for event in events.Scalars(tag)] == [
+            pytest.approx(record[tag], rel=1e-6) for record in history
+        ]
     assert history[0]["train/lr/head"] == 10 * history[0]["train/lr/backbone"] == 10 * history[0]["train/lr"]
     pictures = events.Tags()["images"]
     assert len(pictures) == 2 and all(tag.startswith("maps/") for tag in pictures)  # one image of each of two classes
@@ -136,18 +159,26 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
     first, second = (image.encoded_image_string for image in events.Images(pictures[0]))
     assert first[:2] == second[:2] == b"\xff\xd8" and first != second
     plain = training.train(config, tmp_path / "without", "train_fullsup/max_box_acc_v2")
-    timeless = [[{k: v for k, v in one.items() if "second" not in k} for one in records] for records in (history, plain)]
+    timeless = [
+        [{k: v for k, v in one.items() if "second" not in k} for one in records] for records in (history, plain)
+    ]
     assert timeless[0] == timeless[1]  # looking changes nothing
 
 
-def test_a_real_training_is_in_the_table_with_all_that_was_measured_at_its_best_epoch(space_file: Path, launch: Launch) -> None:
+def test_a_real_training_is_in_the_table_with_all_that_was_measured_at_its_best_epoch(
+    space_file: Path, launch: Launch
+) -> None:
     assert launch("train", str(space_file), "method=has", "--run", "runs/has")[0] == 0
     ((name, row),) = table(Path("runs"))[1].items()
     assert name == "has/trials/0000" and row["status"] == "success" and row["values"]["method.name"] == "has"
     (trial,) = load_study("runs/has").trials
     recorded = {f"best/{name}": value for name, value in trial.user_attrs["metrics"].items() if name != "epoch"}
-    assert {name: value for name, value in row["metrics"].items() if name.startswith("best/")} == pytest.approx(recorded, rel=1e-6)
-    assert {"best/train_fullsup/loss/classification", "best/train/loss/classification", "best/train/lr/head"} <= set(recorded)
+    assert {name: value for name, value in row["metrics"].items() if name.startswith("best/")} == pytest.approx(
+        recorded, rel=1e-6
+    )
+    assert {"best/train_fullsup/loss/classification", "best/train/loss/classification", "best/train/lr/head"} <= set(
+        recorded
+    )
 
 
 def test_the_curve_of_pixels_is_read_back(tmp_path: Path) -> None:
@@ -159,5 +190,7 @@ def test_the_curve_of_pixels_is_read_back(tmp_path: Path) -> None:
     (event,) = events.Tensors("pixels/test")
     true, false, right_out, missed, shown_precision, shown_recall = make_ndarray(event.tensor_proto)
     assert shown_precision[0] == pytest.approx(0.2) and shown_recall[0] == 1 and len(true) == 101
-    assert np.allclose(true / (true + false), shown_precision, atol=1e-6) and np.allclose(true / (true + missed), shown_recall, atol=1e-6)
+    assert np.allclose(true / (true + false), shown_precision, atol=1e-6) and np.allclose(
+        true / (true + missed), shown_recall, atol=1e-6
+    )
     assert np.allclose(true + false + right_out + missed, 1_000_000)

@@ -67,15 +67,36 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ("post_hoc.method.percentile=[1]", "no key 'percentile'"),
         ("resources.workers=5", "command line: resources.workers: 5 workers can not share out a global batch of 4"),
         ("data.resize_size=31", "command line: trial.data.resize_size: 31 is smaller than image_size 32"),
-        ("search.optim.momentum={low: 0, high: optim.lrr}", "search.optim.momentum: no key 'lrr' in 'optim.lrr', did you mean 'lr'?"),
-        ("search.optim.momentum={low: 0.05, high: optim.lr}", "low can become 0.05, which is above 0.001, what high can become"),
-        ("search.optm.momentum={low: optim.lr, high: 1}", "search.optm.momentum: no key 'optm' in 'optm.momentum', did you mean 'optim'?"),
+        (
+            "search.optim.momentum={low: 0, high: optim.lrr}",
+            "search.optim.momentum: no key 'lrr' in 'optim.lrr', did you mean 'lr'?",
+        ),
+        (
+            "search.optim.momentum={low: 0.05, high: optim.lr}",
+            "low can become 0.05, which is above 0.001, what high can become",
+        ),
+        (
+            "search.optm.momentum={low: optim.lr, high: 1}",
+            "search.optm.momentum: no key 'optm' in 'optm.momentum', did you mean 'optim'?",
+        ),
         ("search.optim.momentum={low: backbone.name, high: 1}", "its bounds must be numbers, or paths of numbers"),
         ("search.optim.momentum={low: search.optim.momentum, high: 1}", "no key 'search'"),
-        ("search.optim.momentum={low: optim.momentum, high: 1}", "depends on optim.momentum, which must stand above it in search"),
-        ("search.optim.lr={low: 0.001, high: 0.1, when: {backbone.strde: 8}}", "no key 'strde' in 'backbone.strde', did you mean 'stride'?"),
-        ("search.optim.momentum={fixed: 0.8}", "the published value trial.optim.momentum = 0.9 lies outside of the search range"),
-        ("search.evaluation.normalizer.name={choices: [min_max, ivvr]}", "'ivvr' is not allowed: unknown normalizer 'ivvr', did you mean 'ivr'?"),
+        (
+            "search.optim.momentum={low: optim.momentum, high: 1}",
+            "depends on optim.momentum, which must stand above it in search",
+        ),
+        (
+            "search.optim.lr={low: 0.001, high: 0.1, when: {backbone.strde: 8}}",
+            "no key 'strde' in 'backbone.strde', did you mean 'stride'?",
+        ),
+        (
+            "search.optim.momentum={fixed: 0.8}",
+            "the published value trial.optim.momentum = 0.9 lies outside of the search range",
+        ),
+        (
+            "search.evaluation.normalizer.name={choices: [min_max, ivvr]}",
+            "'ivvr' is not allowed: unknown normalizer 'ivvr', did you mean 'ivr'?",
+        ),
         ("study.sampler=grid", "search.optim.lr: a grid needs choices or a step, this is a continuous range"),
         ("study.objective=[train_fullsup/max_box_acc_v2, train_fullsup/nothing]", "does not measure 'nothing'"),
         ("study.objective=[]", "study.objective"),
@@ -89,9 +110,17 @@ def test_wrong_overrides(space_file: Path, override: str, message: str) -> None:
 
 
 def test_overrides_reach_every_section(space_file: Path) -> None:
-    loaded = load_experiment(space_file, ["optim.momentum=0.5", "trial.seed=7", "study.trials=5", "resources.workers=2", "search.optim.lr.high=0.2"])
+    loaded = load_experiment(
+        space_file,
+        ["optim.momentum=0.5", "trial.seed=7", "study.trials=5", "resources.workers=2", "search.optim.lr.high=0.2"],
+    )
     experiment = loaded.experiment
-    assert (experiment.trial.optim.momentum, experiment.trial.seed, experiment.study.trials, experiment.resources.workers) == (0.5, 7, 5, 2)
+    assert (
+        experiment.trial.optim.momentum,
+        experiment.trial.seed,
+        experiment.study.trials,
+        experiment.resources.workers,
+    ) == (0.5, 7, 5, 2)
     assert experiment.search["optim.lr"].high == 0.2
     assert loaded.notes == []
 
@@ -139,14 +168,18 @@ def test_bounds_may_be_other_values_which_move_along_when_ends_are_checked(space
     experiment = load_experiment(space_file, words).experiment
     assert experiment.extent("method.attention_high") == (0.0, 1.0)
     between = "search.method.b2_low={low: method.attention_low, high: method.attention_high}"
-    assert load_experiment(space_file, [*words, between, "method.b2_high=1.0"]).experiment.search["method.b2_low"].bounds
+    assert (
+        load_experiment(space_file, [*words, between, "method.b2_high=1.0"]).experiment.search["method.b2_low"].bounds
+    )
     with pytest.raises(InputError, match=r"0\.9 is not allowed"):
         load_experiment(space_file, words[:2])
 
 
 def test_a_metric_that_is_better_when_lower_is_no_objective(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(max_box_acc_v2.MaxBoxAccV2, "higher_is_better", False)
-    with pytest.raises(InputError, match=r"study\.objective: 'max_box_acc_v2' is better when lower, and searches look for high values"):
+    with pytest.raises(
+        InputError, match=r"study\.objective: 'max_box_acc_v2' is better when lower, and searches look for high values"
+    ):
         load_experiment(space_file)
 
 
@@ -154,10 +187,16 @@ def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
     words = ["study.scheduler=asha", "training.epochs=4", "optim.lr_decay_every=4"]
     with pytest.raises(InputError, match=r"no trial may be stopped before epoch 4 .*, and training has 4: use none"):
         load_experiment(space_file, words)
-    late = ["search.optim.lr_decay_every={low: 2, high: 3}", "optim.lr_decay_every=2", "search.optim.lr_decay_every={low: 2, high: 3}"]
+    late = [
+        "search.optim.lr_decay_every={low: 2, high: 3}",
+        "optim.lr_decay_every=2",
+        "search.optim.lr_decay_every={low: 2, high: 3}",
+    ]
     assert load_experiment(space_file, [*words, *late]).experiment.grace_epochs() == 3
     with pytest.raises(InputError, match="several objectives need scheduler: none"):
-        load_experiment(space_file, [*words[:2], "study.objective=[train_fullsup/max_box_acc_v2, train_fullsup/max_box_acc]"])
+        load_experiment(
+            space_file, [*words[:2], "study.objective=[train_fullsup/max_box_acc_v2, train_fullsup/max_box_acc]"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -168,7 +207,10 @@ def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
         ("values: {optim.momentum: 2}", "15: points.0.values: should be less than 1, got 2"),
         ("values: {method.name: camm}", "15: points.0.values: unknown method 'camm', did you mean 'cam'?"),
         ("valus: {optim.momentum: 2}", "15: points.0.valus: unknown key, did you mean 'values'?"),
-        ("values: {optim.momentum: 0.1}}, {name: a, values: {optim.momentum: 0.2}", "15: points.1.name: there are two points called 'a'"),
+        (
+            "values: {optim.momentum: 0.1}}, {name: a, values: {optim.momentum: 0.2}",
+            "15: points.1.name: there are two points called 'a'",
+        ),
     ],
 )
 def test_wrong_points(space_file: Path, point: str, message: str) -> None:
@@ -212,7 +254,10 @@ def test_a_variant_is_merged_over_the_file(variants_file: Path) -> None:
     own, wide = load_experiment(variants_file), load_experiment(variants_file, ["optim.momentum=0.5", "variant=wide"])
     assert (own.name, wide.name) == ("has", "has-wide")
     trial = wide.experiment.trial
-    assert trial.model_copy(update={"backbone": own.experiment.trial.backbone, "optim": own.experiment.trial.optim}) == own.experiment.trial
+    assert (
+        trial.model_copy(update={"backbone": own.experiment.trial.backbone, "optim": own.experiment.trial.optim})
+        == own.experiment.trial
+    )
     assert (trial.backbone.model_dump()["width"], trial.optim.lr, trial.optim.momentum) == (8, 0.05, 0.5)
     assert list(wide.experiment.search) == ["optim.lr", "method.cell_size"]
     assert [[point.name for point in loaded.experiment.points] for loaded in (own, wide)] == [["ours"], ["theirs"]]
@@ -227,10 +272,15 @@ def test_the_mistakes_of_a_variant_have_its_lines(variants_file: Path) -> None:
     with pytest.raises(InputError) as error:
         load_variants(variants_file)
     assert message in str(error.value)
-    variants_file.write_text(VARIANTS.replace("width: 8", "widht: 8").replace("method: {name: cutmix}", "optim: {lr: -1}"))
+    variants_file.write_text(
+        VARIANTS.replace("width: 8", "widht: 8").replace("method: {name: cutmix}", "optim: {lr: -1}")
+    )
     with pytest.raises(InputError) as error:
         load_variants(variants_file)
-    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [f"{variants_file}:7", f"{variants_file}:11"]
+    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
+        f"{variants_file}:7",
+        f"{variants_file}:11",
+    ]
     variants_file.write_text(VARIANTS.replace("other", "# other").partition("# other")[0])
     assert list(load_variants(variants_file)[1]) == ["wide"]
 
@@ -240,13 +290,19 @@ def test_mistakes_of_an_inherited_part_have_its_file_and_line(space_file: Path, 
     line = next(number for number, text in enumerate(space_file.read_text().splitlines(), 1) if "zero" in text)
     with pytest.raises(InputError) as error:
         load_experiment(variants_file, ["variant=wide"])
-    assert str(error.value).startswith(f"{space_file}:{line}: trial.training.epochs: should be a valid integer, got 'zero'")
+    assert str(error.value).startswith(
+        f"{space_file}:{line}: trial.training.epochs: should be a valid integer, got 'zero'"
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "variant", "message"),
     [
-        ("has.yaml", "wiede", "command line: variant=wiede: has.yaml has no such variant, did you mean 'wide'?; there are wide, other"),
+        (
+            "has.yaml",
+            "wiede",
+            "command line: variant=wiede: has.yaml has no such variant, did you mean 'wide'?; there are wide, other",
+        ),
         ("tiny.yaml", "wide", "command line: variant=wide: tiny.yaml has no such variant; it has none"),
     ],
 )
@@ -257,7 +313,8 @@ def test_there_is_no_such_variant(variants_file: Path, file: str, variant: str, 
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("[a]", "variants: should be a mapping"), ("{a: 3}", "variants.a: should be a mapping with trial, search")]
+    ("text", "message"),
+    [("[a]", "variants: should be a mapping"), ("{a: 3}", "variants.a: should be a mapping with trial, search")],
 )
 def test_variants_are_mappings(space_file: Path, text: str, message: str) -> None:
     lines = space_file.read_text().splitlines()
@@ -279,7 +336,11 @@ def test_a_run_folder_needs_no_other_file(variants_file: Path, tmp_path: Path) -
 
 HAS = {
     "trial": {**TINY["trial"], "method": {"name": "has", "cell_size": 8, "drop_rate": 0.3}},
-    "search": {"method.cell_size": {"low": 4, "high": 16}, "optim.lr": {"low": 0.001, "high": 0.1}, "backbone.stride": {"choices": [8, 16]}},
+    "search": {
+        "method.cell_size": {"low": 4, "high": 16},
+        "optim.lr": {"low": 0.001, "high": 0.1},
+        "backbone.stride": {"choices": [8, 16]},
+    },
     "points": [{"name": "small", "values": {"method.cell_size": 4}}, {"name": "fast", "values": {"optim.lr": 0.1}}],
     "post_hoc": {"evaluation.normalizer": [{"name": "max"}], "evaluation.extractor": [{"name": "cam"}]},
 }
@@ -291,22 +352,38 @@ def test_another_method_starts_from_its_own_defaults(space_file: Path, launch: L
     space_file.write_text(yaml.safe_dump(HAS))
     loaded = load_experiment(space_file, ["method.drop_threshold=0.5", override], ignores_search=True)
     assert loaded.experiment.trial.method.model_dump() == {"name": "adl", "drop_threshold": 0.5, "drop_rate": 0.75}
-    assert list(loaded.experiment.search) == ["backbone.stride", "optim.lr"] and [point.name for point in loaded.experiment.points] == ["fast"]
+    assert list(loaded.experiment.search) == ["backbone.stride", "optim.lr"] and [
+        point.name for point in loaded.experiment.points
+    ] == ["fast"]
     assert loaded.notes == [f"method is adl; left out of {space_file}: search.method.cell_size, points.0"]
-    with pytest.raises(InputError, match=f"{re.escape(override)}: .*tiny.yaml searches has: search.method.cell_size, points.0; search a file of adl"):
+    with pytest.raises(
+        InputError,
+        match=(
+            f"{re.escape(override)}: .*tiny.yaml searches has: search.method.cell_size, points.0; search a file of adl"
+        ),
+    ):
         load_experiment(space_file, [override])
     for verb in ("search", "validate"):
         code, _, err = launch(verb, str(space_file), override)
         assert code == 2 and "searches has" in err
-    assert launch("validate", str(space_file), "optim.lr=0.02")[:2] == (0, f"{space_file}: ok, has on synthetic, 2 searched values\n")
+    assert launch("validate", str(space_file), "optim.lr=0.02")[:2] == (
+        0,
+        f"{space_file}: ok, has on synthetic, 2 searched values\n",
+    )
     assert launch("validate", str(space_file), "optim.lr=0.5", "method=had")[0] == 2
 
 
 def test_the_same_plugin_again_changes_nothing_and_shared_settings_stay(space_file: Path) -> None:
     space_file.write_text(yaml.safe_dump(HAS))
     assert load_experiment(space_file, ["method=has"]).experiment == load_experiment(space_file).experiment
-    other = load_experiment(space_file, ["backbone=resnet50"])  # its stride is searched, which all backbones have; the width is the former one's own
-    assert other.experiment.trial.backbone.stride == 8 and "backbone.stride" in other.experiment.search and other.notes == []
+    other = load_experiment(
+        space_file, ["backbone=resnet50"]
+    )  # its stride is searched, which all backbones have; the width is the former one's own
+    assert (
+        other.experiment.trial.backbone.stride == 8
+        and "backbone.stride" in other.experiment.search
+        and other.notes == []
+    )
     with pytest.raises(InputError, match="unknown method 'had', did you mean 'has'"):
         load_experiment(space_file, ["method=had"])
 

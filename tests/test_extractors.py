@@ -1,4 +1,5 @@
-"""The contract that every extractor keeps with every kind of method, the recorded maps, and what several extractors share.
+"""The contract that every extractor keeps with every kind of method, the recorded maps, and what several extractors
+share.
 
 A new file in `wsol/extractors/` is tested here without being named, with the defaults of its `Config`.
 """
@@ -78,7 +79,8 @@ def normalized(maps: Tensor, side: int) -> Tensor:
     return (maps - low) / (high - low).where(high > low, 1.0)
 
 
-# --- recorded maps ----------------------------------------------------------------------------------------------------------------------
+# --- recorded maps
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def recorded_method(arrays: dict[str, np.ndarray]) -> Method:
@@ -88,7 +90,10 @@ def recorded_method(arrays: dict[str, np.ndarray]) -> Method:
         weight = torch.from_numpy(arrays[f"param_layer{index}.0.weight"])
         conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride, padding=1)
         conv.load_state_dict({"weight": weight, "bias": torch.from_numpy(arrays[f"param_layer{index}.0.bias"])})
-        blocks[f"layer{index}"], info[f"layer{index}"] = nn.Sequential(conv, nn.ReLU()), BlockInfo(weight.shape[0], 2 ** min(index, 3))
+        blocks[f"layer{index}"], info[f"layer{index}"] = (
+            nn.Sequential(conv, nn.ReLU()),
+            BlockInfo(weight.shape[0], 2 ** min(index, 3)),
+        )
     weight, bias = (torch.from_numpy(arrays[f"param_classifier.fc.{key}"]) for key in ("weight", "bias"))
     head = CamHead(weight.shape[1], len(weight))
     head.linear.load_state_dict({"weight": weight[:, :, 0, 0], "bias": bias})
@@ -102,11 +107,14 @@ def test_recorded_maps(path: Path, name: str, layer: str) -> None:
     arrays = vectors_support.load(path)
     images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
     found = extractor(name, block=layer)(recorded_method(arrays), images, labels)
-    np.testing.assert_allclose(normalized(found.maps, images.shape[-1]).numpy(), arrays[f"{RECORDED[name]}_{layer}"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        normalized(found.maps, images.shape[-1]).numpy(), arrays[f"{RECORDED[name]}_{layer}"], rtol=0, atol=1e-4
+    )
     np.testing.assert_allclose(found.logits.numpy(), arrays["logits"], rtol=0, atol=1e-4)
 
 
-# --- the contract -----------------------------------------------------------------------------------------------------------------------
+# --- the contract
+# -----------------------------------------------------------------------------------------------------------------------
 
 
 @every_method
@@ -127,7 +135,9 @@ def test_maps_are_finite_and_repeatable(name: str, method: str) -> None:
 def test_maps_of_constant_images_are_finite(name: str, method: str) -> None:
     images = torch.tensor([0.0, 2.5])[:, None, None, None].expand(2, 3, SIDE, SIDE)
     finite = bool(torch.isfinite(extractor(name)(make(method), images, torch.tensor([1, 0])).maps).all())
-    assert finite, f"{name} of {method}: the map of an image of one colour has NaN or infinity: see that nothing is divided by 0"
+    assert finite, (
+        f"{name} of {method}: the map of an image of one colour has NaN or infinity: see that nothing is divided by 0"
+    )
 
 
 @pytest.mark.parametrize("early", [False, True], ids=["last", "early"])
@@ -203,7 +213,8 @@ def test_every_published_backbone_at_several_blocks(backbone: str) -> None:
         assert torch.isfinite(scores.maps).all() and len(scores.maps) == 2
 
 
-# --- blocks -----------------------------------------------------------------------------------------------------------------------------
+# --- blocks
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,7 +235,9 @@ def test_names_of_blocks(backbone: str, asked: str | None, meant: str) -> None:
 
 def test_an_unknown_block_is_refused_with_the_names_there_are() -> None:
     built, (images, labels) = make("cam"), batch()
-    with pytest.raises(InputError, match=r"no block 'conv9', did you mean 'conv4'\?; it has conv1, conv2, conv3, conv4"):
+    with pytest.raises(
+        InputError, match=r"no block 'conv9', did you mean 'conv4'\?; it has conv1, conv2, conv3, conv4"
+    ):
         extractor("grad_cam", block="conv9")(built, images, labels)
     with pytest.raises(InputError, match="no block 'conv'"):
         extractor("grad_cam", block="conv")(built, images, labels)
@@ -253,7 +266,8 @@ def test_a_method_without_a_gradient_at_the_block_is_refused(name: str, kind: Ca
         extractor(name, block="conv3")(built, images, labels)
 
 
-# --- formulas ---------------------------------------------------------------------------------------------------------------------------
+# --- formulas
+# ---------------------------------------------------------------------------------------------------------------------------
 
 
 def test_formulas_by_hand() -> None:
@@ -268,17 +282,28 @@ def test_formulas_by_hand() -> None:
         (lambda *a: bag_cams(*a[:2], "sum")): [[1.32, 0], [2.88, 5.12]],
     }
     for formula, maps in expected.items():
-        torch.testing.assert_close(formula(output, gradient, torch.ones(1, 1, 1, 1))[0], torch.tensor(maps), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            formula(output, gradient, torch.ones(1, 1, 1, 1))[0], torch.tensor(maps), rtol=1e-4, atol=1e-6
+        )
 
 
 def test_bag_cams_is_the_bag_of_regional_localizers() -> None:
-    """Each cell m gives every channel the weight 1 + g_m F_m; the mean of what they say about cell i is its evidence."""
+    """Each cell m gives every channel the weight 1 + g_m F_m; the mean of what they say about cell i is its
+    evidence."""
     generator = torch.Generator().manual_seed(0)
     output, gradient = (torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64) for _ in range(2))
     evidence = (output * gradient).flatten(2)
     cells = evidence.shape[2]
-    said = torch.stack([torch.stack([(1 + evidence[:, :, m]) * evidence[:, :, i] for m in range(cells)]).mean(0) for i in range(cells)], dim=2)
-    torch.testing.assert_close(bag_cams(output, gradient, "mean").flatten(1), said.relu().sum(1), rtol=1e-12, atol=1e-12)
+    said = torch.stack(
+        [
+            torch.stack([(1 + evidence[:, :, m]) * evidence[:, :, i] for m in range(cells)]).mean(0)
+            for i in range(cells)
+        ],
+        dim=2,
+    )
+    torch.testing.assert_close(
+        bag_cams(output, gradient, "mean").flatten(1), said.relu().sum(1), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_closed_forms_at_the_last_block() -> None:
@@ -295,7 +320,9 @@ def test_closed_forms_at_the_last_block() -> None:
     torch.testing.assert_close(extractor("layer_cam")(built, images, labels).maps, clipped / cells)
     gradient = (weight / cells / score)[:, :, None, None].expand_as(features)
     for guidance in (True, False):
-        torch.testing.assert_close(extractor("bag_cams", guided=guidance)(built, images, labels).maps, bag_cams(features, gradient, "mean"))
+        torch.testing.assert_close(
+            extractor("bag_cams", guided=guidance)(built, images, labels).maps, bag_cams(features, gradient, "mean")
+        )
 
 
 @pytest.mark.parametrize("guidance", [True, False])
@@ -351,7 +378,8 @@ def test_guidance_reaches_every_kind_of_relu_and_ends() -> None:
     assert torch.equal(plain, after) and not torch.allclose(plain, clamped)
 
 
-# --- one pass, several extractors -------------------------------------------------------------------------------------------------------
+# --- one pass, several extractors
+# -------------------------------------------------------------------------------------------------------
 
 
 def grid(method: Method) -> list[dict[str, object]]:
@@ -381,7 +409,9 @@ def test_a_grid_takes_one_forward_and_two_backward_passes(method: str, monkeypat
         assert torch.equal(one.logits, other.logits)
 
 
-@pytest.mark.parametrize(("names", "passes"), [(("cam",), 0), (("grad_cam", "pcs"), 1), (("bag_cams", "cam"), 1), (("pcs", "bag_cams"), 2)])
+@pytest.mark.parametrize(
+    ("names", "passes"), [(("cam",), 0), (("grad_cam", "pcs"), 1), (("bag_cams", "cam"), 1), (("pcs", "bag_cams"), 2)]
+)
 def test_no_backward_pass_without_need(names: tuple[str, ...], passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     backward: list[int] = []
     grad = torch.autograd.grad
@@ -405,7 +435,9 @@ def test_evaluating_a_grid_gives_what_each_setting_gives_alone(space_file: Path)
     torch.manual_seed(0)
     method = build.method(config, dataset.num_classes)
     plain = config.evaluation.model_dump()
-    settings = [EvaluationConfig.model_validate({**plain, "extractor": fields, "batch_size": 3}) for fields in grid(method)]
+    settings = [
+        EvaluationConfig.model_validate({**plain, "extractor": fields, "batch_size": 3}) for fields in grid(method)
+    ]
     settings.append(settings[1].model_copy(update={"normalizer": plugins.load("normalizer", "max").Config(name="max")}))
     together = evaluate_settings(method, images, settings)
     assert together == [evaluate(method, images, setting) for setting in settings]
@@ -413,14 +445,20 @@ def test_evaluating_a_grid_gives_what_each_setting_gives_alone(space_file: Path)
     assert all(p.grad is None for p in method.parameters()) and method.training
 
 
-# --- the command line -------------------------------------------------------------------------------------------------------------------
+# --- the command line
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, launch: Launch) -> None:
     assert launch("train", str(space_file), "--run", "runs/cam")[0] == 0
     before = json.loads(Path("runs/cam/best/result.json").read_text())
-    fields = [{"name": "cam"}, *({"name": name, "block": block} for name in FROM_GRADIENTS for block in ("conv2", "conv4"))]
-    Path("grid.yaml").write_text(yaml.safe_dump({**yaml.safe_load(space_file.read_text()), "post_hoc": {"evaluation.extractor": fields}}))
+    fields = [
+        {"name": "cam"},
+        *({"name": name, "block": block} for name in FROM_GRADIENTS for block in ("conv2", "conv4")),
+    ]
+    Path("grid.yaml").write_text(
+        yaml.safe_dump({**yaml.safe_load(space_file.read_text()), "post_hoc": {"evaluation.extractor": fields}})
+    )
     code, out, _ = launch("evaluate", "runs/cam", "--experiment", "grid.yaml")
     settings = json.loads(Path("runs/cam/best/post_hoc.json").read_text())
     assert code == 0 and "bag_cams block=conv2" in out and "as it is" in out and len(settings) == len(fields)
@@ -440,9 +478,13 @@ def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, launch:
 
     assert launch("evaluate", "runs/cam", "--split", "test")[0] == 0
     kept = [Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")]
-    code, out, _ = launch("evaluate", "runs/cam", "post_hoc.evaluation.normalizer=[{name: max}, {name: pas, percentile: 5.0}]")
+    code, out, _ = launch(
+        "evaluate", "runs/cam", "post_hoc.evaluation.normalizer=[{name: max}, {name: pas, percentile: 5.0}]"
+    )
     assert code == 0 and "pas percentile=5.0" in out and "keeps the setting" in out
-    assert [Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")] == kept
+    assert [
+        Path(f"runs/cam/{name}").read_bytes() for name in ("best/config.yaml", "best/result.json", "best.yaml")
+    ] == kept
 
 
 def test_settings_that_cannot_be_scored(space_file: Path, launch: Launch) -> None:
@@ -461,6 +503,9 @@ def test_settings_that_cannot_be_scored(space_file: Path, launch: Launch) -> Non
 
 
 def test_a_block_that_is_not_there_is_found_before_anything_starts(space_file: Path, launch: Launch) -> None:
-    for override in ("evaluation.extractor={name: pcs, block: conv7}", "post_hoc.evaluation.extractor=[{name: cam}, {name: pcs, block: conv7}]"):
+    for override in (
+        "evaluation.extractor={name: pcs, block: conv7}",
+        "post_hoc.evaluation.extractor=[{name: cam}, {name: pcs, block: conv7}]",
+    ):
         code, _, err = launch("train", str(space_file), override)
         assert code == 2 and "no block 'conv7'" in err and not Path("runs").exists()

@@ -1,4 +1,5 @@
-"""F-CAM: barrier, CRF and seeds against recorded numbers and slow references, the decoder's published size, training from a finished run."""
+"""F-CAM: barrier, CRF and seeds against recorded numbers and slow references, the decoder's published size, training
+from a finished run."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ BASES = [name for name in plugins.names("method") if name not in ("f_cam", "crop
 
 def classifier(backbone: str = "tiny", **fields: object) -> Classifier:
     plugin = plugins.load("backbone", backbone)
-    blocks = plugin.build(plugin.Config(**{"weights": "none", **({"width": 4} if backbone == "tiny" else {}), **fields}))
+    blocks = plugin.build(
+        plugin.Config(**{"weights": "none", **({"width": 4} if backbone == "tiny" else {}), **fields})
+    )
     return Classifier(blocks, CamHead(blocks.channels, CLASSES))
 
 
@@ -60,7 +63,8 @@ def assert_close(found: Tensor, recorded: np.ndarray, tolerance: float) -> None:
     torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=tolerance * expected.abs().max().item())
 
 
-# --- barrier ------------------------------------------------------------------------------------------------------------------------------
+# --- barrier
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", files("extended_log_barrier"))
@@ -94,7 +98,10 @@ def test_sharpness_grows_as_published(path: Path) -> None:
     assert found == pytest.approx(recorded, rel=1e-5)
 
 
-@pytest.mark.parametrize(("t", "value", "expected"), [(1, -25088, -10.130145), (1, 0, 1), (1, 1, 2), (2, -0.25, 0.693147), (10, -0.01, 0.460517)])
+@pytest.mark.parametrize(
+    ("t", "value", "expected"),
+    [(1, -25088, -10.130145), (1, 0, 1), (1, 1, 2), (2, -0.25, 0.693147), (10, -0.01, 0.460517)],
+)
 def test_values_of_the_barrier(t: float, value: float, expected: float) -> None:
     """Also where a logarithm alone would be infinite."""
     values = torch.tensor([value], dtype=torch.float64, requires_grad=True)
@@ -103,7 +110,8 @@ def test_values_of_the_barrier(t: float, value: float, expected: float) -> None:
     assert found.item() == pytest.approx(expected, abs=1e-6) and torch.isfinite(values.grad).all()
 
 
-# --- CRF ----------------------------------------------------------------------------------------------------------------------------------
+# --- CRF
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 FILTERS = {"exact": (exact_filter, 1e-4), "reference_lattice": (lattice_filter, 1e-6)}
 
@@ -139,7 +147,13 @@ PATTERNS = [
 
 @pytest.mark.parametrize(("height", "width", "color", "space", "corners", "lattice_values", "exact_values"), PATTERNS)
 def test_numbers_of_a_pattern(
-    height: int, width: int, color: float, space: float, corners: int, lattice_values: tuple[float, ...], exact_values: tuple[float, ...]
+    height: int,
+    width: int,
+    color: float,
+    space: float,
+    corners: int,
+    lattice_values: tuple[float, ...],
+    exact_values: tuple[float, ...],
 ) -> None:
     """Of the published filter and of the sum over all pairs; sums, two corners, one pixel inside."""
     pixels, regions = pattern(height, width)
@@ -170,7 +184,9 @@ def test_images_of_a_batch_do_not_see_each_other(filtered_by, monkeypatch: pytes
 def test_the_gradient_is_minus_two_sums_over_images(filtered_by) -> None:
     pixels, regions = pattern(16, 12)
     parts = torch.cat((regions, regions.flip(1))).requires_grad_()
-    dense_crf_energy(parts, torch.cat((pixels, pixels)), sigma_color=20, sigma_space=5, filtered_by=filtered_by).backward()
+    dense_crf_energy(
+        parts, torch.cat((pixels, pixels)), sigma_color=20, sigma_space=5, filtered_by=filtered_by
+    ).backward()
     sums = filtered_by(pixel_features(torch.cat((pixels, pixels)), 20, 5), parts.detach().flatten(2).transpose(1, 2))
     torch.testing.assert_close(parts.grad, -sums.transpose(1, 2).reshape(parts.shape))
 
@@ -178,7 +194,10 @@ def test_the_gradient_is_minus_two_sums_over_images(filtered_by) -> None:
 def test_the_exact_filter_is_the_sum_over_all_pairs() -> None:
     """And the energy is the penalty of cut pairs less a number of the image."""
     torch.manual_seed(0)
-    pixels, regions = 255 * torch.rand(2, 3, 12, 10, dtype=torch.float64), torch.randn(2, 2, 12, 10, dtype=torch.float64).softmax(1)
+    pixels, regions = (
+        255 * torch.rand(2, 3, 12, 10, dtype=torch.float64),
+        torch.randn(2, 2, 12, 10, dtype=torch.float64).softmax(1),
+    )
     features = pixel_features(pixels, 40, 6)
     kernel = torch.exp(-torch.cdist(features, features).square() / 2)
     values = regions.flatten(2).transpose(1, 2)
@@ -193,7 +212,8 @@ def test_too_small_deviations_are_refused() -> None:
         lattice_filter(pixel_features(255 * torch.rand(1, 3, 16, 16), 0.01, 0.01), torch.rand(1, 256, 2))
 
 
-# --- seeds --------------------------------------------------------------------------------------------------------------------------------
+# --- seeds
+# --------------------------------------------------------------------------------------------------------------------------------
 
 
 def slow_otsu(levels: np.ndarray) -> int:
@@ -211,8 +231,16 @@ def slow_otsu(levels: np.ndarray) -> int:
 
 def test_otsu_is_the_best_of_all_thresholds() -> None:
     random = np.random.default_rng(0)
-    images = [np.clip(random.normal(random.integers(0, 255), random.integers(1, 60), (9, 11)), 0, 255).astype(int) for _ in range(20)]
-    images += [random.choice([3, 200], (9, 11)), random.choice([0, 1], (9, 11)), random.choice([254, 255], (9, 11)), np.full((9, 11), 7)]
+    images = [
+        np.clip(random.normal(random.integers(0, 255), random.integers(1, 60), (9, 11)), 0, 255).astype(int)
+        for _ in range(20)
+    ]
+    images += [
+        random.choice([3, 200], (9, 11)),
+        random.choice([0, 1], (9, 11)),
+        random.choice([254, 255], (9, 11)),
+        np.full((9, 11), 7),
+    ]
     found = seeds.otsu(torch.from_numpy(np.stack(images)))
     assert found.tolist() == [slow_otsu(image) for image in images]
     assert found.tolist()[-4:] == [3, 0, 254, 0]
@@ -226,12 +254,17 @@ def test_otsu_is_that_of_opencv() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 11])
 def test_erosion_and_dilation_are_those_of_opencv(size: int) -> None:
-    masks = torch.rand(6, 40, 30, generator=torch.Generator().manual_seed(0)) < torch.tensor([0.001, 0.01, 0.05, 0.95, 0.99, 0.999])[:, None, None]
+    masks = (
+        torch.rand(6, 40, 30, generator=torch.Generator().manual_seed(0))
+        < torch.tensor([0.001, 0.01, 0.05, 0.95, 0.99, 0.999])[:, None, None]
+    )
     square = np.ones((size, size), np.uint8)
     dilated = [cv2.dilate(mask.numpy().astype(np.uint8), square) for mask in masks]
     assert np.array_equal(seeds.dilate(masks, size).numpy(), np.stack(dilated))
     eroded = [cv2.erode(mask.numpy().astype(np.uint8), square) for mask in masks]
-    kept = [shrunk if shrunk.any() else mask.numpy() for shrunk, mask in zip(eroded, masks, strict=True)]  # what would vanish stays
+    kept = [
+        shrunk if shrunk.any() else mask.numpy() for shrunk, mask in zip(eroded, masks, strict=True)
+    ]  # what would vanish stays
     assert np.array_equal(seeds.erode(masks, size).numpy(), np.stack(kept))
 
 
@@ -260,7 +293,10 @@ def draws(scores: Tensor, **changed: float) -> Tensor:
 def test_seeds_lie_in_their_pools_and_are_drawn_anew() -> None:
     torch.manual_seed(0)
     scores = blob(224).expand(8, -1, -1)
-    first, second = draws(scores, seed_size=1, foreground=5, background=7), draws(scores, seed_size=1, foreground=5, background=7)
+    first, second = (
+        draws(scores, seed_size=1, foreground=5, background=7),
+        draws(scores, seed_size=1, foreground=5, background=7),
+    )
     assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])  # each image for itself
     assert ((first == 1).sum((1, 2)) == 5).all() and ((first == 0).sum((1, 2)) == 7).all()
@@ -314,7 +350,8 @@ def test_the_loss_of_seeds_is_a_mean_over_pixels() -> None:
     torch.testing.assert_close(f_cam.seed_loss(scores, labels), expected)
 
 
-# --- decoder ------------------------------------------------------------------------------------------------------------------------------
+# --- decoder
+# ------------------------------------------------------------------------------------------------------------------------------
 
 DECODERS = [
     ("resnet50", 9_012_928 + 290, [28, 28, 56, 112, 224]),
@@ -339,8 +376,13 @@ def test_the_decoder_is_the_published_one(backbone: str, parameters: int, sizes:
     assert seen == sizes
 
 
-@pytest.mark.parametrize(("backbone", "stride", "expected"), [("tiny", 8, (4, 2)), ("tiny", 16, (8, 4, 2)), ("efficientnet_lite0", 16, (8, 4, 2))])
-def test_other_decoders_read_the_last_block_of_every_size(backbone: str, stride: int, expected: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "stride", "expected"),
+    [("tiny", 8, (4, 2)), ("tiny", 16, (8, 4, 2)), ("efficientnet_lite0", 16, (8, 4, 2))],
+)
+def test_other_decoders_read_the_last_block_of_every_size(
+    backbone: str, stride: int, expected: tuple[int, ...]
+) -> None:
     blocks = classifier(backbone, stride=stride).backbone
     names = skips(blocks)
     assert tuple(blocks.info[name].stride for name in names) == expected
@@ -349,7 +391,8 @@ def test_other_decoders_read_the_last_block_of_every_size(backbone: str, stride:
         assert blocks.info[later].stride > blocks.info[name].stride
 
 
-# --- method -------------------------------------------------------------------------------------------------------------------------------
+# --- method
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_base_is_frozen_and_runs_once_a_step() -> None:
@@ -364,7 +407,9 @@ def test_the_base_is_frozen_and_runs_once_a_step() -> None:
     assert len(passes) == 1
     assert all(torch.equal(value, before[key]) for key, value in method.base.state_dict().items())
     assert not any(p.requires_grad for p in method.base.parameters())
-    assert {id(p) for group in method.parameter_groups() for p in group["params"]} == {id(p) for p in method.decoder.parameters()}
+    assert {id(p) for group in method.parameter_groups() for p in group["params"]} == {
+        id(p) for p in method.decoder.parameters()
+    }
 
 
 def test_the_map_is_a_probability_of_the_size_of_the_image_whatever_the_label() -> None:
@@ -387,9 +432,15 @@ def test_seeds_come_from_the_map_of_the_true_class() -> None:
 
 
 def test_terms_are_those_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, batch = make(crf_weight=1e-5, size_weight=0.3, barrier_start=1.5, barrier_growth=2.0, barrier_max=4.0).train(), make_batch()
+    method, batch = (
+        make(crf_weight=1e-5, size_weight=0.3, barrier_start=1.5, barrier_growth=2.0, barrier_max=4.0).train(),
+        make_batch(),
+    )
     pixels = torch.randint(256, batch.images.shape).float()
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (method.network.backbone.pixel_mean, method.network.backbone.pixel_std))
+    mean, std = (
+        torch.tensor(values).view(1, 3, 1, 1)
+        for values in (method.network.backbone.pixel_mean, method.network.backbone.pixel_std)
+    )
     batch = Batch((pixels / 255 - mean) / std, batch.labels)
     monkeypatch.setattr(method, "_seeds", lambda guided: torch.ones(guided.shape, dtype=torch.int64))
     activations = method.activate(batch.images, batch.labels)
@@ -448,13 +499,16 @@ def test_settings_out_of_range_are_refused(fields: dict[str, object], message: s
         f_cam.Config(**fields)
 
 
-# --- training from a finished run ------------------------------------------------------------------------------------------------------------
+# --- training from a finished run
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_run_without_stage_one_is_refused_before_it_starts(space_file: Path) -> None:
     for method in ("f_cam", "{name: crop_cam, base: {name: f_cam}}"):
         override = f"method.name={method}" if method == "f_cam" else f"method={method}"
-        with pytest.raises(InputError, match=r"trial.method: f_cam trains on what another run learned: set initial_run"):
+        with pytest.raises(
+            InputError, match=r"trial.method: f_cam trains on what another run learned: set initial_run"
+        ):
             load_experiment(space_file, [override])
     config = load_experiment(space_file, ["method.name=f_cam", "initial_run=runs/none"]).experiment.trial
     with pytest.raises(InputError, match="give the folder of a finished run"):

@@ -1,5 +1,6 @@
-"""The three published data sets with faked images, under the published names and sizes: prepared from their archives, checked, trained on and scored;
-and damaged. Names are patterned after the published ones, or, with WSOL_METADATA, the published ones themselves."""
+"""The three published data sets with faked images, under the published names and sizes: prepared from their archives,
+checked, trained on and scored; and damaged. Names are patterned after the published ones, or, with WSOL_METADATA, the
+published ones themselves."""
 
 from __future__ import annotations
 
@@ -81,9 +82,14 @@ def patterned(folder: str, names: list[str], *, kind: str) -> Metadata:
     if kind == "labels":
         return Metadata(Path(folder), tuple(names), labels, None, None, None)
     if kind == "boxes":
-        return Metadata(Path(folder), tuple(names), labels, sizes, tuple(np.array([[60, 27, 385, 331]]) for _ in names), None)
+        return Metadata(
+            Path(folder), tuple(names), labels, sizes, tuple(np.array([[60, 27, 385, 331]]) for _ in names), None
+        )
     stems = [name.removesuffix(".jpg") for name in names]
-    rows = tuple(((f"{s}_m{s.split('/')[1]}_6554d965.png", f"{s}_m{s.split('/')[1]}_8856c605.png"), f"{s}_ignore.png") for s in stems)
+    rows = tuple(
+        ((f"{s}_m{s.split('/')[1]}_6554d965.png", f"{s}_m{s.split('/')[1]}_8856c605.png"), f"{s}_ignore.png")
+        for s in stems
+    )
     return Metadata(Path(folder), tuple(names), labels, None, None, rows)
 
 
@@ -93,7 +99,9 @@ def rows_of(name: str, folder: str, *, real: bool) -> Metadata:
     if real and (data := published(name, folder, count)) is not None:
         return data
     if name == "CUB":
-        return patterned(folder, [f"{k + 1:03}.Bird_{k + 1}/{folder}_{k:04}_{7 * k}.jpg" for k in range(count)], kind="boxes")
+        return patterned(
+            folder, [f"{k + 1:03}.Bird_{k + 1}/{folder}_{k:04}_{7 * k}.jpg" for k in range(count)], kind="boxes"
+        )
     if name == "OpenImages":
         names = [f"{folder}/0{k:04x}z/{k:016x}.jpg" for k in range(count)]
         return patterned(folder, names, kind="labels" if folder == "train" else "masks")
@@ -141,18 +149,30 @@ def hashed(name: str) -> str:
 
 def archives_of(name: str, splits: dict[str, Metadata]) -> dict[str, Files]:
     if name == "CUB":
-        inside = {f"CUB_200_2011/images/{image}": content for split in ("train", "test") for image, content in images_of(splits[split]).items()}
+        inside = {
+            f"CUB_200_2011/images/{image}": content
+            for split in ("train", "test")
+            for image, content in images_of(splits[split]).items()
+        }
         return {"CUB_200_2011.tgz": {"CUB_200_2011/README": b"text", **inside}, "CUBV2.tar": images_of(splits["val"])}
     if name == "OpenImages":
         masks = [row for folder in ("val", "test") for row in splits[folder].masks or ()]
-        annotations = {path: mask(255) for paths, _ in masks for path in paths} | {ignore: mask(0) for _, ignore in masks}
+        annotations = {path: mask(255) for paths, _ in masks for path in paths} | {
+            ignore: mask(0) for _, ignore in masks
+        }
         return {
-            "OpenImages_images.zip": {image: content for data in splits.values() for image, content in images_of(data).items()},
+            "OpenImages_images.zip": {
+                image: content for data in splits.values() for image, content in images_of(data).items()
+            },
             "OpenImages_annotations.zip": annotations,
         }
     return {
-        "ILSVRC2012_img_val.tar": {image.split("/")[1]: content for image, content in images_of(splits["test"]).items()},
-        "imagenetv2-threshold0.7.tar.gz": {f"{V2_FOLDER}/{hashed(image)}": content for image, content in images_of(splits["val"]).items()},
+        "ILSVRC2012_img_val.tar": {
+            image.split("/")[1]: content for image, content in images_of(splits["test"]).items()
+        },
+        "imagenetv2-threshold0.7.tar.gz": {
+            f"{V2_FOLDER}/{hashed(image)}": content for image, content in images_of(splits["val"]).items()
+        },
         "ILSVRC2012_img_train.tar": {f"n{k:08}.tar": inner_tar(f"n{k:08}") for k in range(imagenet.CLASSES)},
     }
 
@@ -162,7 +182,8 @@ def archives_of(name: str, splits: dict[str, Metadata]) -> dict[str, Files]:
 
 @dataclass
 class Faked:
-    """A source folder as a user has it; its counts, sizes and digests are the published ones as far as the plugin knows."""
+    """A source folder as a user has it; its counts, sizes and digests are the published ones as far as the plugin
+    knows."""
 
     plugin: ModuleType
     name: str
@@ -179,7 +200,9 @@ def fake(published_name: str, monkeypatch: pytest.MonkeyPatch, *, real: bool = F
     plugin = PLUGINS[published_name]
     monkeypatch.setattr(imagenet, "CLASSES", classes)
     splits = {
-        folder: rows_of(published_name, folder, real=real) for folder in SPLIT_FOLDERS.values() if (published_name, folder) != ("ILSVRC", "train")
+        folder: rows_of(published_name, folder, real=real)
+        for folder in SPLIT_FOLDERS.values()
+        if (published_name, folder) != ("ILSVRC", "train")
     }
     for folder, data in splits.items():
         metadata.write(Path("source/metadata") / published_name / folder, data)
@@ -187,7 +210,9 @@ def fake(published_name: str, monkeypatch: pytest.MonkeyPatch, *, real: bool = F
     for name, files in archives.items():
         put(Path("source") / name, files)
     if published_name == "ILSVRC":
-        Path("source/mapping.txt").write_text("\n".join(f"{name.removeprefix('val2/')}, {hashed(name)}" for name in splits["val"].image_ids))
+        Path("source/mapping.txt").write_text(
+            "\n".join(f"{name.removeprefix('val2/')}, {hashed(name)}" for name in splits["val"].image_ids)
+        )
         monkeypatch.setattr(imagenet, "MAPPING", f"{NOWHERE}/mapping.txt")
     know_archives(plugin, monkeypatch)
     monkeypatch.setattr(plugin, "COUNTS", counts(plugin, splits))
@@ -197,7 +222,9 @@ def fake(published_name: str, monkeypatch: pytest.MonkeyPatch, *, real: bool = F
 
 def know_archives(plugin: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the faked files were the published ones; nothing is downloaded."""
-    for constant, archive in [(key, value) for key, value in vars(plugin).items() if isinstance(value, _prepare.Archive)]:
+    for constant, archive in [
+        (key, value) for key, value in vars(plugin).items() if isinstance(value, _prepare.Archive)
+    ]:
         path = Path("source") / archive.name
         if path.exists():
             content = path.read_bytes()
@@ -217,7 +244,9 @@ def counts(plugin: ModuleType, splits: dict[str, Metadata]) -> dict[str, dict[st
         data = splits[folder]
         masks = sum(len(paths) for paths, _ in data.masks or ())
         labelled = {"images": len(data.image_ids), "classes": len(np.unique(data.labels))}
-        found[key] = labelled if folder == "train" else {**labelled, "boxes": sum(map(len, data.boxes or ())), "masks": masks}
+        found[key] = (
+            labelled if folder == "train" else {**labelled, "boxes": sum(map(len, data.boxes or ())), "masks": masks}
+        )
     return found
 
 
@@ -226,7 +255,14 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.skipif("WSOL_METADATA" not in os.environ, reason="needs published metadata"))])
+@pytest.fixture(
+    params=[
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif("WSOL_METADATA" not in os.environ, reason="needs published metadata")
+        ),
+    ]
+)
 def real(request: pytest.FixtureRequest) -> bool:
     """Published names or patterned ones."""
     return bool(request.param)
@@ -240,13 +276,19 @@ def test_from_archives_to_a_score(name: str, real: bool, launch: Launch, monkeyp
     faked = fake(name, monkeypatch, real=real, classes=1000)
     code, _, err = faked.prepare(launch)
     assert code == 0, err
-    left = sorted(path.name for path in Path("data").rglob("*") if path.name.startswith(".") or path.name.endswith((".part", ".tmp")))
+    left = sorted(
+        path.name
+        for path in Path("data").rglob("*")
+        if path.name.startswith(".") or path.name.endswith((".part", ".tmp"))
+    )
     assert not left, "nothing temporary stays"
     shutil.rmtree("source")
     again, out_again, _ = launch("data", "prepare", faked.name)
     checked, out_checked, _ = launch("data", "check", faked.name)
     assert again == checked == 0 and out_again == out_checked, "the second time there is nothing to do but to check"
-    assert [line.split(":")[0] for line in out_checked.splitlines()] == [f"{faked.name} {split}" for split in SPLIT_FOLDERS]
+    assert [line.split(":")[0] for line in out_checked.splitlines()] == [
+        f"{faked.name} {split}" for split in SPLIT_FOLDERS
+    ]
 
     config = TrainConfig.model_validate(
         {
@@ -285,7 +327,9 @@ def test_all_files_behind_a_login_are_named_at_once(name: str, launch: Launch, m
     plugin_name = PLUGINS[name].Config.model_fields["name"].default
     code, _, err = launch("data", "prepare", plugin_name, "--source", "source")
     assert code == 2
-    assert f"{plugin_name} needs {len(BY_HAND[name])} file(s) that cannot be downloaded from here. Put into source:" in err
+    assert (
+        f"{plugin_name} needs {len(BY_HAND[name])} file(s) that cannot be downloaded from here. Put into source:" in err
+    )
     assert all(f"\n  {line}" in err for line in BY_HAND[name])
     assert err.endswith(f"then run again:\n  python launch.py data prepare {plugin_name} --root data --source source\n")
     assert not Path("data", name).exists() and not Path("data/downloads").exists(), "nothing was begun"
@@ -308,7 +352,11 @@ def test_what_needs_no_login_is_downloaded(launch: Launch, monkeypatch: pytest.M
     monkeypatch.setattr(_prepare, "RAW", server)
     monkeypatch.setattr(cub, "CUB", replace(cub.CUB, url=f"{server}/CUB_200_2011.tgz"))
     code, _, err = launch("data", "prepare", "cub")
-    assert code == 2 and "Put into data/downloads:\n  CUBV2.tar" in err and err.endswith("\n  python launch.py data prepare cub --root data\n")
+    assert (
+        code == 2
+        and "Put into data/downloads:\n  CUBV2.tar" in err
+        and err.endswith("\n  python launch.py data prepare cub --root data\n")
+    )
     Path("data/downloads").mkdir()
     shutil.copy("source/CUBV2.tar", "data/downloads")
     code, out, err = launch("data", "prepare", "cub")
@@ -320,7 +368,10 @@ def test_without_a_network_the_metadata_is_asked_for(launch: Launch, monkeypatch
     shutil.rmtree("source/metadata")
     code, _, err = faked.prepare(launch)
     assert code == 2 and "no metadata of OpenImages (http://127.0.0.1:1/" in err
-    assert "Get the folder metadata/OpenImages of https://github.com/clovaai/wsolevaluation, put it into source/metadata/OpenImages" in err
+    assert (
+        "Get the folder metadata/OpenImages of https://github.com/clovaai/wsolevaluation, put it into"
+        " source/metadata/OpenImages" in err
+    )
 
 
 # ---------------------------------------------------------------- damaged
@@ -349,19 +400,31 @@ def test_a_truncated_archive_is_named_and_the_whole_one_goes_on(
     name: str, archive: str, known: bool, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faked = fake(name, monkeypatch)
-    constant, described = next((key, value) for key, value in vars(faked.plugin).items() if getattr(value, "name", "") == archive)
+    constant, described = next(
+        (key, value) for key, value in vars(faked.plugin).items() if getattr(value, "name", "") == archive
+    )
     size = (Path("source") / archive).stat().st_size if known else None
     monkeypatch.setattr(faked.plugin, constant, replace(described, size=size, md5=None))
     whole = cut(Path("source") / archive)
     code, _, err = faked.prepare(launch)
-    expected = f"has {int(len(whole) * 0.6):,} bytes, the published file {len(whole):,}" if known else "cannot be unpacked"
+    expected = (
+        f"has {int(len(whole) * 0.6):,} bytes, the published file {len(whole):,}" if known else "cannot be unpacked"
+    )
     assert code == 2 and f"source/{archive}: {expected}" in err and "get it again" in err
-    in_place = {path: path.stat().st_mtime_ns for path in (Path("data") / name).rglob("*.*") if path.is_file() and ".tmp" not in str(path)}
-    assert all(Image.open(path).load() for path in in_place if not path.name.startswith(".")), "what is in place is whole"
+    in_place = {
+        path: path.stat().st_mtime_ns
+        for path in (Path("data") / name).rglob("*.*")
+        if path.is_file() and ".tmp" not in str(path)
+    }
+    assert all(Image.open(path).load() for path in in_place if not path.name.startswith(".")), (
+        "what is in place is whole"
+    )
     (Path("source") / archive).write_bytes(whole)
     code, _, err = faked.prepare(launch)
     assert code == 0, err
-    assert all(path.stat().st_mtime_ns == time for path, time in in_place.items() if path.exists()), "what was in place stayed"
+    assert all(path.stat().st_mtime_ns == time for path, time in in_place.items() if path.exists()), (
+        "what was in place stayed"
+    )
 
 
 def test_a_damaged_archive_of_the_right_size(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,8 +437,13 @@ def test_a_damaged_archive_of_the_right_size(launch: Launch, monkeypatch: pytest
     assert code == 2 and "source/CUB_200_2011.tgz: has MD5" in err and not Path("data/CUB").exists()
 
 
-@pytest.mark.parametrize(("name", "archive"), [("CUB", "CUBV2.tar"), ("ILSVRC", "ILSVRC2012_img_val.tar"), ("OpenImages", "OpenImages_images.zip")])
-def test_an_archive_that_lacks_an_image(name: str, archive: str, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [("CUB", "CUBV2.tar"), ("ILSVRC", "ILSVRC2012_img_val.tar"), ("OpenImages", "OpenImages_images.zip")],
+)
+def test_an_archive_that_lacks_an_image(
+    name: str, archive: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faked = fake(name, monkeypatch)
     members = [member for member, _ in _prepare.members(Path("source") / archive)]
     splits = {folder: rows_of(name, folder, real=False) for folder in ("train", "val", "test")}
@@ -384,7 +452,11 @@ def test_an_archive_that_lacks_an_image(name: str, archive: str, launch: Launch,
     know_archives(faked.plugin, monkeypatch)
     code, _, err = faked.prepare(launch)
     lost = "/".join(members[0].split("/")[-3:])
-    assert code == 2 and f"source/{archive}: has {len(members) - 1} of the {len(members)} files" in err and f"not {lost}; it is not complete" in err
+    assert (
+        code == 2
+        and f"source/{archive}: has {len(members) - 1} of the {len(members)} files" in err
+        and f"not {lost}; it is not complete" in err
+    )
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -402,10 +474,16 @@ def test_check_says_what_is_missing(name: str, launch: Launch, monkeypatch: pyte
     code, _, err = launch("data", "check", faked.name)
     gone = 6 if mask_of else 5
     assert code == 2
-    assert f"{faked.name}: the data set is not complete; run `python launch.py data prepare {faked.name} --root data`" in err
+    assert (
+        f"{faked.name}: the data set is not complete; run `python launch.py data prepare {faked.name} --root data`"
+        in err
+    )
     assert f"test: files of {gone} of {len(test)} images are missing:\n  {test.image_path(0)}: no such file\n" in err
     assert f"{test.image_path(2)}: no such file\n  ... and {gone - 3} more\n" in err
-    assert f"train_fullsup: files of 1 of {len(fullsup)} images are damaged or other ones" in err and f"{fullsup.image_path(0)}: is empty" in err
+    assert (
+        f"train_fullsup: files of 1 of {len(fullsup)} images are damaged or other ones" in err
+        and f"{fullsup.image_path(0)}: is empty" in err
+    )
     fullsup.image_path(0).unlink()
     assert faked.prepare(launch)[0] == 0, "prepare brings what is missing"
 
@@ -417,9 +495,14 @@ def test_metadata_cut_short_has_another_count(name: str, launch: Launch, monkeyp
     rows = listed.read_text().split("\n")
     listed.write_text("\n".join(rows[:-1]))
     code, _, err = faked.prepare(launch)
-    assert code == 2 and f"train_fullsup: {len(rows) - 1} images in the metadata instead of the published {len(rows)}" in err
+    assert (
+        code == 2
+        and f"train_fullsup: {len(rows) - 1} images in the metadata instead of the published {len(rows)}" in err
+    )
     assert launch("data", "check", faked.name)[0] == 2
-    assert launch("data", "check", faked.name, f"metadata=data/metadata/{name}")[0] == 0, "a selection of one's own may have any size"
+    assert launch("data", "check", faked.name, f"metadata=data/metadata/{name}")[0] == 0, (
+        "a selection of one's own may have any size"
+    )
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -439,7 +522,9 @@ def test_a_kill_leaves_nothing_half_done(name: str, launch: Launch, monkeypatch:
         patch.setattr(shutil, "copyfileobj", killed)
         assert faked.prepare(launch)[0] == 130
     images = [path for path in Path("data", name).rglob("*.*") if path.is_file()]
-    assert all(Image.open(path).load() for path in images if not path.name.startswith(".")) and any(path.suffix == ".part" for path in images)
+    assert all(Image.open(path).load() for path in images if not path.name.startswith(".")) and any(
+        path.suffix == ".part" for path in images
+    )
     assert faked.prepare(launch)[0] == 0
     assert not list(Path("data").rglob(".*"))
 
@@ -458,7 +543,9 @@ def test_imagenet_that_is_unpacked_already_is_linked_to(launch: Launch, monkeypa
     shutil.move("source/mapping.txt", "elsewhere/mapping.txt")
     shutil.move("source/imagenetv2-threshold0.7.tar.gz", "elsewhere")
     assert launch("data", "prepare", faked.name, "--source", "elsewhere")[0] == 0
-    assert Path("data/ILSVRC/train").is_symlink() and all(path.is_symlink() for path in Path("data/ILSVRC/val").iterdir())
+    assert Path("data/ILSVRC/train").is_symlink() and all(
+        path.is_symlink() for path in Path("data/ILSVRC/val").iterdir()
+    )
     train_split = build.dataset(imagenet.Config()).split("train_weaksup")
     assert train_split.image_ids[:2] == ("train/n00000000/n00000000_10026.JPEG", "train/n00000001/n00000001_10026.JPEG")
     assert train_split.labels.tolist() == list(range(40))
@@ -483,7 +570,10 @@ def test_imagenetv2_with_its_published_names_needs_no_mapping(launch: Launch, mo
     code, _, err = faked.prepare(launch)
     assert code == 2 and "mapping.txt: cannot be downloaded" in err and "put it into data/metadata/ILSVRC/val" in err
     images = images_of(rows_of("ILSVRC", "val", real=False))
-    put(Path("source/imagenetv2-threshold0.7.tar.gz"), {f"imagenetv2-threshold0.7/{name.removeprefix('val2/')}": images[name] for name in images})
+    put(
+        Path("source/imagenetv2-threshold0.7.tar.gz"),
+        {f"imagenetv2-threshold0.7/{name.removeprefix('val2/')}": images[name] for name in images},
+    )
     assert faked.prepare(launch)[0] == 0
 
 
@@ -497,10 +587,17 @@ def test_a_wrong_mapping(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Non
     mapping.write_text("\n".join(right[:-1]))
     code, _, err = faked.prepare(launch)
     assert code == 2 and "val/mapping.txt: has no row for 1 of 12 images" in err
-    swapped = [line.split(", ")[0] + ", " + other.split(", ")[1] for line, other in zip(right, [right[1], right[0], *right[2:]], strict=True)]
+    swapped = [
+        line.split(", ")[0] + ", " + other.split(", ")[1]
+        for line, other in zip(right, [right[1], right[0], *right[2:]], strict=True)
+    ]
     mapping.write_text("\n".join(swapped))
     code, _, err = faked.prepare(launch)
-    assert code == 2 and "train_fullsup: files of 2 of 12 images are damaged or other ones" in err and "image_sizes.txt says 500 x 333" in err
+    assert (
+        code == 2
+        and "train_fullsup: files of 2 of 12 images are damaged or other ones" in err
+        and "image_sizes.txt says 500 x 333" in err
+    )
 
 
 # ---------------------------------------------------------------- CUBSmall
@@ -514,7 +611,9 @@ def test_cub_with_small_objects(launch: Launch, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(cub.COUNTS, "test_and_small", {"images": 23, "boxes": 23})
     metadata.write(Path("source/metadata/CUB/small"), small)
     code, _, err = faked.prepare(launch, "test_images=both")
-    assert code == 2 and "CUBSmall.zip" in err and "data prepare cub --root data test_images=both --source source" in err
+    assert (
+        code == 2 and "CUBSmall.zip" in err and "data prepare cub --root data test_images=both --source source" in err
+    )
     put(Path("source/CUBSmall.zip"), {f"CUBSmall/{name}": content for name, content in images_of(small).items()})
     assert faked.prepare(launch, "test_images=both")[0] == 0
     for setting, count in (("official", 20), ("small", 3), ("both", 23)):

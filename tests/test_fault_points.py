@@ -1,4 +1,5 @@
-"""What may go wrong at every named stage of a search, once or always, without Ray: a loop stands for Tune that starts a dead trial again."""
+"""What may go wrong at every named stage of a search, once or always, without Ray: a loop stands for Tune that starts a
+dead trial again."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def opened(of: Experiment) -> Study:
 
 
 def search(of: Experiment) -> tuple[list[str], int]:
-    """Run a study to its end, each trial up to `max_failures` times more: states of the trials, and how often one was started."""
+    """Run a study to its end, each trial up to `max_failures` times more: states of the trials, and how often one was
+    started."""
     study = opened(of)
     searcher = StudySearcher(study, Plan(1, 1, 0.0, 1, {}), Progress(3, 2, console=Console(quiet=True)), lambda: False)
     starts = 0
@@ -120,8 +122,12 @@ def test_what_breaks_once_is_tried_again(stage: str, monkeypatch: pytest.MonkeyP
     assert [one.user_attrs.get("restarts", 0) for one in trials].count(1) == 1
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "keep"])  # by then all epochs are saved: the second start is done
-def test_what_breaks_for_good_fails_one_trial_and_the_search_goes_on(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "stage", [stage for stage in STAGES if stage != "keep"]
+)  # by then all epochs are saved: the second start is done
+def test_what_breaks_for_good_fails_one_trial_and_the_search_goes_on(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = experiment(study={"trials": 3, "max_failures": 1})
     breaking(monkeypatch, stage, 1, 2)
     states, starts = search(of)
@@ -183,7 +189,11 @@ def test_an_objective_that_is_no_number_fails_with_the_reason(value: Any, monkey
     if value is True:
         assert reason is None and found.state.name == "COMPLETE"  # one of Python's integers
     else:
-        assert "not a finite number in any of 2 epochs" in str(reason) and found.state.name == "FAIL" and not found.intermediate_values
+        assert (
+            "not a finite number in any of 2 epochs" in str(reason)
+            and found.state.name == "FAIL"
+            and not found.intermediate_values
+        )
 
 
 def test_an_objective_that_is_undefined_at_first_does_not_hide_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +202,11 @@ def test_an_objective_that_is_undefined_at_first_does_not_hide_the_best_epoch(mo
     config = experiment(trial={**TINY["trial"], "training": {"epochs": 5, "batch_size": 4}}).trial
     history = training.train(config, Path("trial"), "train_fullsup/max_box_acc_v2")
     best = Checkpoints(Path("trial")).best
-    assert best is not None and (best.epoch, best.objective) == (3, 5.0) and [record["objective"] for record in history][1:] == [3.0, 5.0, 5.0, 5.0]
+    assert (
+        best is not None
+        and (best.epoch, best.objective) == (3, 5.0)
+        and [record["objective"] for record in history][1:] == [3.0, 5.0, 5.0, 5.0]
+    )
 
 
 def test_a_metric_that_is_missing_fails_every_trial_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,11 +217,15 @@ def test_a_metric_that_is_missing_fails_every_trial_with_what_there_is(monkeypat
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, float("nan"), float("inf")])
-def test_constant_and_broken_maps_are_counted_and_scored_as_empty(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constant_and_broken_maps_are_counted_and_scored_as_empty(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = experiment().trial
     dataset = build.dataset(config.data)
     method = build.method(config, dataset.num_classes)
-    monkeypatch.setattr(type(method), "class_map", lambda self, activations, labels: torch.full((len(labels), 4, 4), value))
+    monkeypatch.setattr(
+        type(method), "class_map", lambda self, activations, labels: torch.full((len(labels), 4, 4), value)
+    )
     scores = evaluation.evaluate(method, build.images(dataset, "train_fullsup", config.data), config.evaluation)
     assert scores["degenerate_maps"] == 8 and all(number == number for number in scores.values())
     assert scores["max_box_acc_v2"] < 20  # an empty map finds no box
@@ -231,7 +249,9 @@ def test_a_search_never_reads_the_boxes_of_test(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("path", ["epoch-0002.pt.part", "manifest.json.part"])
-def test_a_process_killed_after_any_byte_of_a_checkpoint_goes_on_from_the_one_before(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_killed_after_any_byte_of_a_checkpoint_goes_on_from_the_one_before(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The write is cut after k bytes, for k over the whole file, and nothing cleans up."""
     saved = {epoch: {"epoch": epoch, "objective_now": float(epoch), "objective": float(epoch)} for epoch in (1, 2)}
     Checkpoints(Path("first")).save({"w": torch.arange(50)}, saved[1], best=True)
@@ -305,7 +325,12 @@ def test_runs_of_another_version_are_refused_with_what_to_do(space_file: Path, l
     assert code == 2 and "kept_checkpoints" in err and "experiment.yaml:" in err and "run was made by commit" in err
     (RUN / "experiment.yaml").write_text(written)
     journal = (RUN / "study.journal").read_text()
-    for text in (journal + '{"op_code": 99, "worker_id": "a"}\n', journal.replace("op_code", "operation", 1), "records\n" + journal, ""):
+    for text in (
+        journal + '{"op_code": 99, "worker_id": "a"}\n',
+        journal.replace("op_code", "operation", 1),
+        "records\n" + journal,
+        "",
+    ):
         (RUN / "study.journal").write_text(text)
         code, _, err = launch("resume", "run")
         assert code == 2 and "study.journal: Optuna" in err and "can not read it" in err and "Traceback" not in err

@@ -66,7 +66,9 @@ def test_an_interrupted_search_ends_its_epochs_and_a_second_signal_does_not_wait
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and time.monotonic() - asked < PATIENCE, out
-    assert "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
+    assert (
+        "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
+    )
     assert running() == ["RUNNING"] * 2 and (RUN / "trials.csv").exists()
     reported = [max(trial.intermediate_values) for trial in open_study(RUN).trials]
     assert reported == [epochs(0), epochs(1)]  # the last epoch that was trained was kept and reported, none was cut off
@@ -112,8 +114,12 @@ def test_two_processes_take_turns_at_a_study_and_lose_nothing(space_file: Path) 
     both = [subprocess.Popen([sys.executable, "-c", TURNS, name], env=environment()) for name in "ab"]
     assert [process.wait(200) for process in both] == [0, 0]
     trials = open_study(Path("run")).trials
-    assert [trial.number for trial in trials] == list(range(80)) and {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert [trial.user_attrs["worker"] for trial in trials].count("a") == 40 and len({str(trial.params) for trial in trials}) == 80
+    assert [trial.number for trial in trials] == list(range(80)) and {trial.state.name for trial in trials} == {
+        "COMPLETE"
+    }
+    assert [trial.user_attrs["worker"] for trial in trials].count("a") == 40 and len(
+        {str(trial.params) for trial in trials}
+    ) == 80
 
 
 def test_a_training_that_is_interrupted_ends_its_epoch(space_file: Path) -> None:
@@ -123,13 +129,22 @@ def test_a_training_that_is_interrupted_ends_its_epoch(space_file: Path) -> None
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and time.monotonic() - asked < PATIENCE, out
-    assert "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
+    assert (
+        "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
+    )
     assert running() == ["RUNNING"] and max(open_study(RUN).trials[0].intermediate_values) == epochs(0)
 
 
 def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> None:
-    """The file system stops answering: an image is a pipe that nobody writes to. After the first time it answers again."""
-    words = ["study.trials=1", "study.max_failures=9", "study.hang_minutes=0.5", "data.cache='off'", "training.epochs=2"]
+    """The file system stops answering: an image is a pipe that nobody writes to. After the first time it answers
+    again."""
+    words = [
+        "study.trials=1",
+        "study.max_failures=9",
+        "study.hang_minutes=0.5",
+        "data.cache='off'",
+        "training.epochs=2",
+    ]
     dataset = build.dataset(load_experiment(space_file).experiment.trial.data)
     image = dataset.split("train_weaksup").image_path(3)
     content = image.read_bytes()
@@ -148,7 +163,9 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
 
 
 def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Path) -> None:
-    with started("search", str(space_file), "study.trials=2", "training.epochs=80", "resources.concurrent_trials=2") as process:
+    with started(
+        "search", str(space_file), "study.trials=2", "training.epochs=80", "resources.concurrent_trials=2"
+    ) as process:
         until(lambda: epochs(0) and epochs(1), process)
         before = epochs(0), epochs(1)
         for worker in {worker_of(0), worker_of(1)}:
@@ -161,7 +178,9 @@ def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Pat
     assert all(sorted(trial.intermediate_values) == list(range(1, 81)) for trial in trials)
     assert [trial.user_attrs["restarts"] for trial in trials] == [1, 1]
     assert out.count("lost its process; goes on from its last checkpoint") == 2
-    printed = [line.split("epoch")[1].split("/")[0].strip() for line in out.splitlines() if line.startswith("trial   0  epoch")]
+    printed = [
+        line.split("epoch")[1].split("/")[0].strip() for line in out.splitlines() if line.startswith("trial   0  epoch")
+    ]
     assert len(printed) - len(set(printed)) <= 1  # at most the epoch whose report was lost is said twice
     code, _ = launch("status", str(RUN))
     assert code == 0

@@ -1,4 +1,5 @@
-"""What a search would take: sizes without files, bytes as they are written, seconds of the last epoch, and no start on a full disk."""
+"""What a search would take: sizes without files, bytes as they are written, seconds of the last epoch, and no start on
+a full disk."""
 
 from __future__ import annotations
 
@@ -42,7 +43,10 @@ def test_sizes_are_those_of_the_data_set(tmp_path: Path, cut: dict[str, int]) ->
 
 
 def test_published_sizes_need_no_files() -> None:
-    sizes = {name: build.sizes(plugins.load("dataset", name).Config(name=name)) for name in ("cub", "imagenet", "openimages", "tiny_imagenet")}
+    sizes = {
+        name: build.sizes(plugins.load("dataset", name).Config(name=name))
+        for name in ("cub", "imagenet", "openimages", "tiny_imagenet")
+    }
     assert {name: one.train_weaksup for name, one in sizes.items()} == {
         "cub": 5994,
         "imagenet": 1281167,
@@ -55,7 +59,9 @@ def test_published_sizes_need_no_files() -> None:
 
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 def test_a_checkpoint_is_as_large_as_said(space_file: Path, momentum: float) -> None:
-    config = load_experiment(space_file, ["backbone.width=32", f"optim.momentum={momentum}", "training.epochs=1"]).experiment.trial
+    config = load_experiment(
+        space_file, ["backbone.width=32", f"optim.momentum={momentum}", "training.epochs=1"]
+    ).experiment.trial
     train(config, Path("trial"), "train_fullsup/max_box_acc_v2")
     written = next(Path("trial").glob("epoch-*.pt")).stat().st_size
     said = cost.checkpoint_bytes(build.bare_method(config, 2), config.optim)
@@ -63,15 +69,21 @@ def test_a_checkpoint_is_as_large_as_said(space_file: Path, momentum: float) -> 
 
 
 def test_wall_time_is_arithmetic_on_what_was_measured(space_file: Path) -> None:
-    experiment = load_experiment(space_file, ["study.trials=5", "training.epochs=7", "training.batch_size=5"]).experiment
+    experiment = load_experiment(
+        space_file, ["study.trials=5", "training.epochs=7", "training.batch_size=5"]
+    ).experiment
     made = forecast(experiment)
-    assert made.parameters == sum(parameter.numel() for parameter in build.bare_method(experiment.trial, 2).parameters())
+    assert made.parameters == sum(
+        parameter.numel() for parameter in build.bare_method(experiment.trial, 2).parameters()
+    )
     assert 0 < made.seconds_per_step < 5 and 0 < made.seconds_per_image < 5
     assert made.steps_per_epoch == 4  # 16 images in batches of 5
     trial = 7 * (4 * made.seconds_per_step + 8 * made.seconds_per_image)
     assert made.seconds_per_trial == pytest.approx(trial)
     end = (4 * 8 + 6) * made.seconds_per_image
-    assert made.total_seconds(2) == pytest.approx(3 * trial + end) and made.total_seconds(5) == pytest.approx(trial + end)
+    assert made.total_seconds(2) == pytest.approx(3 * trial + end) and made.total_seconds(5) == pytest.approx(
+        trial + end
+    )
     assert made.hours_of_devices == pytest.approx(5 * trial / 3600)
     assert made.disk_bytes > 5 * made.checkpoint_bytes
     assert [path.name for path in Path().iterdir()] == ["tiny.yaml"]
@@ -86,7 +98,9 @@ def test_workers_share_a_batch_and_the_images(space_file: Path, monkeypatch: pyt
 
     monkeypatch.setattr(cost, "_seconds_of_step", step)
     monkeypatch.setattr(cost, "_seconds_of_evaluation", lambda method, config, images: 0.5)
-    experiment = load_experiment(space_file, ["resources.workers=4", "training.batch_size=6", "resources.concurrent_trials=3"]).experiment
+    experiment = load_experiment(
+        space_file, ["resources.workers=4", "training.batch_size=6", "resources.concurrent_trials=3"]
+    ).experiment
     made = forecast(experiment)
     assert shares == [2] and made.concurrent == min(3, 3)
     assert made.seconds_per_trial == 2 * (3 * 1.0 + 2 * 0.5)
@@ -109,14 +123,19 @@ def test_the_last_epoch_is_measured(space_file: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("metrics", [[{"name": "pxap"}], [{"name": "max_box_acc_by_size"}, {"name": "top1"}]])
 def test_boxes_or_masks_as_the_metrics_ask(metrics: list[dict[str, str]]) -> None:
-    experiment = changed(data={"name": "openimages", "image_size": 32, "resize_size": 36}, evaluation={"metrics": metrics, "threshold_step": 0.01})
+    experiment = changed(
+        data={"name": "openimages", "image_size": 32, "resize_size": 36},
+        evaluation={"metrics": metrics, "threshold_step": 0.01},
+    )
     assert forecast(experiment).seconds_per_image > 0
 
 
 @pytest.mark.parametrize("method", ["crop_cam", "da_wsol", "f_cam"])
 def test_every_kind_of_method_can_be_measured(method: str) -> None:
     made = forecast(changed(method={"name": method}, initial_run="runs/not-there"))
-    optimizer = build_optimizer(build.bare_method(changed(method={"name": method}, initial_run="x").trial, 2), changed().trial.optim)
+    optimizer = build_optimizer(
+        build.bare_method(changed(method={"name": method}, initial_run="x").trial, 2), changed().trial.optim
+    )
     assert made.checkpoint_bytes >= made.weights_bytes and optimizer.param_groups
     assert math.isfinite(made.seconds_per_step)
 
@@ -135,9 +154,13 @@ def test_the_disk_holds_running_trials_too() -> None:
     assert alone // 10**9 == 6 and together // 10**9 == 12 and disk_bytes(10**9, 4, 1, 9) == together
 
 
-def test_a_search_that_does_not_fit_the_disk_is_refused(space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_that_does_not_fit_the_disk_is_refused(
+    space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage
-    monkeypatch.setattr("orchestrator.forecast.shutil.disk_usage", lambda place: SimpleNamespace(free=10**7, total=usage(place).total))
+    monkeypatch.setattr(
+        "orchestrator.forecast.shutil.disk_usage", lambda place: SimpleNamespace(free=10**7, total=usage(place).total)
+    )
     for words in (["--dry-run"], []):
         code, _, err = launch("search", str(space_file), "study.trials=100", *words)
         assert code == 2 and "the run needs up to 0.03 GB" in err and "0.01 GB are free there" in err and "--run" in err
@@ -158,5 +181,10 @@ def test_a_dry_run_tells_what_a_search_takes(space_file: Path, launch: Launch) -
     code, out, _ = launch("search", str(space_file), "--dry-run", "resources.concurrent_trials=1")
     assert code == 0
     told = out[out.index("forecast") :]
-    assert "M parameters" in told and "for 3 trials, 1 at a time" in told and "CPU hours" in told and "are free there" in told
+    assert (
+        "M parameters" in told
+        and "for 3 trials, 1 at a time" in told
+        and "CPU hours" in told
+        and "are free there" in told
+    )
     assert max(map(len, told.splitlines())) <= 80

@@ -1,4 +1,5 @@
-"""Thousands of damaged search-space files: each is either refused with file, line and key, or means the same after a round trip."""
+"""Thousands of damaged search-space files: each is either refused with file, line and key, or means the same after a
+round trip."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def drop(values: Any, path: tuple[Any, ...], draw: random.Random) -> None:
 def rename(values: Any, path: tuple[Any, ...], draw: random.Random) -> None:
     owner = at(values, path[:-1])
     if isinstance(owner, dict):
-        owner[draw.choice([f"{path[-1]}x", str(path[-1])[:-1], "", "méthode", 7, None, "a.b.c", "name"])] = owner.pop(path[-1])
+        owner[draw.choice([f"{path[-1]}x", str(path[-1])[:-1], "", "méthode", 7, None, "a.b.c", "name"])] = owner.pop(
+            path[-1]
+        )
 
 
 def retype(values: Any, path: tuple[Any, ...], draw: random.Random) -> None:
@@ -71,7 +74,12 @@ def damaged(text: str, draw: random.Random) -> str:
         position = draw.randrange(len(text))
         line = draw.choice(text.splitlines(keepends=True))
         return draw.choice(
-            [text[:position] + draw.choice("{}[]:\"'#&*!|>%@`\t\x00é-,\n") + text[position + 1 :], text + line, text[:position], line + text]
+            [
+                text[:position] + draw.choice("{}[]:\"'#&*!|>%@`\t\x00é-,\n") + text[position + 1 :],
+                text + line,
+                text[:position],
+                line + text,
+            ]
         )
     values = yaml.safe_load(text)
     for _ in range(draw.choice([1, 1, 2, 3])):

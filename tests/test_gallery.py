@@ -59,7 +59,9 @@ def test_boxes_shrink_with_their_picture() -> None:
     assert shrunk_region(mask, 512, 256).sum() == 128 * 256
 
 
-def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     post_hoc = {"evaluation.normalizer": [{"name": "min_max"}, {"name": "pas", "percentile": 60.0}]}
     of = Experiment.model_validate({**TINY, "post_hoc": post_hoc})
@@ -77,7 +79,11 @@ def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(tmp_path: Path
     assert len(entries[0]["others"]) == 3
     rows = list(csv.DictReader((folder / "best" / "images.csv").open()))
     assert len(rows) == 8 and {entry["image_id"] for entry in entries} <= {row["image_id"] for row in rows}
-    assert all((entry["iou"] >= 0.5) == ("hits" in entry["tabs"]) for entry in entries if {"hits", "misses"} & set(entry["tabs"]))
+    assert all(
+        (entry["iou"] >= 0.5) == ("hits" in entry["tabs"])
+        for entry in entries
+        if {"hits", "misses"} & set(entry["tabs"])
+    )
     page = write_report(folder).read_text()
     assert "bootstrap draws of the images of train_fullsup it is first in" in page and "plot-sizes" in page
 
@@ -103,7 +109,9 @@ def test_masks_are_looked_at_as_masks(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Dataset, "split", lambda self, name: _with_masks(split(name)))
     images = ImageStore(dataset.split("train_fullsup"), 32, config.data)
     looks = look_at(View("winner", method, config, {"piou/threshold": 0.0}), images)
-    assert all(look.size == 50 and look.region.sum() == 28 * 32 and look.iou == pytest.approx(16 / 28) for look in looks)
+    assert all(
+        look.size == 50 and look.region.sum() == 28 * 32 and look.iou == pytest.approx(16 / 28) for look in looks
+    )
     write_gallery(tmp_path, [View("winner", method, config, {"piou/threshold": 0.5})], dataset)
     assert json.loads((tmp_path / "examples.json").read_text())[0]["size"] == 50
 
@@ -128,5 +136,10 @@ def test_other_settings_are_the_best_of_each_further_extractor() -> None:
     configs = [config for _, config in post_hoc_settings(own, {"evaluation.extractor": extractors})]
     chosen = _other_settings(configs[1], configs, [1.0, 9.0, 8.0, 5.0, 7.0])
     assert [place for place, _ in chosen] == [4, 3]  # not another block of pcs
-    alike = [config for _, config in post_hoc_settings(own, {"evaluation.normalizer": [{"name": "max"}, {"name": "pas", "percentile": 60.0}]})]
+    alike = [
+        config
+        for _, config in post_hoc_settings(
+            own, {"evaluation.normalizer": [{"name": "max"}, {"name": "pas", "percentile": 60.0}]}
+        )
+    ]
     assert [place for place, _ in _other_settings(alike[0], alike, [9.0, 5.0, 7.0])] == [2, 1]

@@ -1,4 +1,5 @@
-"""Released checkpoints: reading files safely, strict names, and the run folder that is made of one. The numbers: `test_backbones.py`."""
+"""Released checkpoints: reading files safely, strict names, and the run folder that is made of one. The numbers:
+`test_backbones.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ from wsol.network import CamHead, Classifier
 State = dict[str, Tensor]
 Change = Callable[[State], Any]
 
-# --- files ----------------------------------------------------------------------------------------------------------------------------------
+# --- files
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 PLAIN = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 
@@ -42,7 +44,12 @@ PLAIN = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
     [
         dict,
         lambda state: {f"module.{key}": value for key, value in state.items()},
-        lambda state: {"architecture": "vgg16", "epoch": 9, "state_dict": state, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+        lambda state: {
+            "architecture": "vgg16",
+            "epoch": 9,
+            "state_dict": state,
+            "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+        },
         lambda state: {"model": {"state_dict": {f"module.{key}": value for key, value in state.items()}}},
         lambda state: {"model_state_dict": state},
     ],
@@ -70,10 +77,15 @@ class Malicious:
     ],
     ids=["malicious", "numpy", "module"],
 )
-def test_what_needs_more_than_tensors_is_refused(content: object, wanted: str, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_needs_more_than_tensors_is_refused(
+    content: object, wanted: str, zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": PLAIN, "best": content}, "needy.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match=rf"needy\.pth was refused: {wanted}, .*convert it in the environment of its repository: .*torch\.save"):
+    with pytest.raises(
+        InputError,
+        match=rf"needy\.pth was refused: {wanted}, .*convert it in the environment of its repository: .*torch\.save",
+    ):
         layouts.read(Path("needy.pth"))
     assert not Path("code-of-the-file-ran").exists()
 
@@ -102,7 +114,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [([1, 2], "it is a list"), ({"epoch": 3, "weights": PLAIN}, "has the entries epoch, weights"), ({"state_dict": {}}, "entries")],
+    [
+        ([1, 2], "it is a list"),
+        ({"epoch": 3, "weights": PLAIN}, "has the entries epoch, weights"),
+        ({"state_dict": {}}, "entries"),
+    ],
 )
 def test_what_holds_no_state_dict_is_refused(content: object, message: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "other.pth")
@@ -110,7 +126,8 @@ def test_what_holds_no_state_dict_is_refused(content: object, message: str, tmp_
         layouts.read(tmp_path / "other.pth")
 
 
-# --- names ----------------------------------------------------------------------------------------------------------------------------------
+# --- names
+# ----------------------------------------------------------------------------------------------------------------------------------
 
 
 def make(backbone: str, method: str = "cam", stride: int = 16, classes: int = 7) -> Method:
@@ -151,11 +168,17 @@ def test_every_layout_has_tables() -> None:
         ("da_wsol", "resnet50_cam_large_False", "layer3.2.conv1.weight", "layer3_2.conv1.weight"),
     ],
 )
-def test_one_method_takes_every_cut_of_its_network(layout: str, network: str, published: str, ours: str, resnet50: Method) -> None:
+def test_one_method_takes_every_cut_of_its_network(
+    layout: str, network: str, published: str, ours: str, resnet50: Method
+) -> None:
     state = state_of(network)
     state[published].fill_(3)
     layouts.fill(resnet50, layout, state, "file")
-    filled = [key for key, value in resnet50.network.backbone.blocks.state_dict().items() if value.ndim and bool((value == 3).all())]
+    filled = [
+        key
+        for key, value in resnet50.network.backbone.blocks.state_dict().items()
+        if value.ndim and bool((value == 3).all())
+    ]
     assert filled == [ours]
 
 
@@ -170,7 +193,9 @@ def test_counts_of_batches_are_taken_where_they_are(resnet50: Method) -> None:
 
 def test_a_convolution_can_be_the_classifier(vgg16: Method) -> None:
     weight = torch.randn(7, 1024)
-    layouts.fill(vgg16, "rethinking_cam", {**state_of("vgg16_cam_large_False"), "fc.weight": weight[:, :, None, None]}, "file")
+    layouts.fill(
+        vgg16, "rethinking_cam", {**state_of("vgg16_cam_large_False"), "fc.weight": weight[:, :, None, None]}, "file"
+    )
     assert isinstance(vgg16.network.head, CamHead)
     assert torch.equal(vgg16.network.head.linear.weight, weight)
 
@@ -190,11 +215,20 @@ def test_the_auxiliary_classifier_of_inception_is_left_out() -> None:
             lambda state: (state.pop("fc.bias"), state.update({"cls.bias": torch.zeros(7)})),
             r"missing: fc\.bias \(7,\); 1 unexpected: cls\.bias \(7,\)",
         ),
-        (lambda state: state.update({"conv6.bias": torch.zeros(9)}), r"of other shapes: conv6\.bias \(9,\), expected \(1024,\)"),
-        (lambda state: state.update({"fc.weight": torch.zeros(7, 512)}), r"of other shapes: fc\.weight \(7, 512\), expected \(7, 1024\)"),
+        (
+            lambda state: state.update({"conv6.bias": torch.zeros(9)}),
+            r"of other shapes: conv6\.bias \(9,\), expected \(1024,\)",
+        ),
+        (
+            lambda state: state.update({"fc.weight": torch.zeros(7, 512)}),
+            r"of other shapes: fc\.weight \(7, 512\), expected \(7, 1024\)",
+        ),
         (
             lambda state: state.update({"fc.weight": torch.zeros(200, 1024), "fc.bias": torch.zeros(200)}),
-            r"trained for 200 classes, the configured data set has 7 \(fc\.weight \(200, 1024\), expected \(7, 1024\).*set trial\.data",
+            (
+                r"trained for 200 classes, the configured data set has 7 \(fc\.weight \(200, 1024\), expected \(7,"
+                r" 1024\).*set trial\.data"
+            ),
         ),
     ],
 )
@@ -216,12 +250,28 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_is_filled(change: Change
             r"holds a resnet50 \(layer1\.0\.conv1\.weight.*configured is vgg16: set trial\.backbone to resnet50",
         ),
         ("wsolevaluation", "inception_v3_cam_large_False", "holds a inception_v3"),
-        ("wsolevaluation", "vgg16_cam_large_True", r"missing: features\.24\.weight.*unexpected: features\.23\.weight.*its stride"),
-        ("wsolevaluation", "vgg16_acol_large_False", r"missing: .*fc\.weight.*unexpected: classifier_A\.0\.weight.*trial\.method"),
+        (
+            "wsolevaluation",
+            "vgg16_cam_large_True",
+            r"missing: features\.24\.weight.*unexpected: features\.23\.weight.*its stride",
+        ),
+        (
+            "wsolevaluation",
+            "vgg16_acol_large_False",
+            r"missing: .*fc\.weight.*unexpected: classifier_A\.0\.weight.*trial\.method",
+        ),
         ("wsolevaluation", "vgg16_drop_large_False", r"unexpected: features\.0\.0\.weight"),
         ("bridging_gap", "vgg16_cam_large_False", r"missing: features\.0\.0\.weight"),
-        ("da_wsol", "vgg16_cam_large_False", "layout da_wsol has no network 'vgg16': set trial.backbone to the one of resnet50, inception_v3"),
-        ("wsol_evaluation", "vgg16_cam_large_False", "unknown layout 'wsol_evaluation', did you mean 'wsolevaluation'.*bridging_gap"),
+        (
+            "da_wsol",
+            "vgg16_cam_large_False",
+            "layout da_wsol has no network 'vgg16': set trial.backbone to the one of resnet50, inception_v3",
+        ),
+        (
+            "wsol_evaluation",
+            "vgg16_cam_large_False",
+            "unknown layout 'wsol_evaluation', did you mean 'wsolevaluation'.*bridging_gap",
+        ),
     ],
 )
 def test_another_network_or_layout_is_refused(layout: str, network: str, message: str, vgg16: Method) -> None:
@@ -230,7 +280,9 @@ def test_another_network_or_layout_is_refused(layout: str, network: str, message
 
 
 def test_names_of_no_known_network_are_refused(vgg16: Method) -> None:
-    with pytest.raises(InputError, match=r"holds none of the networks vgg16, resnet50, inception_v3; its names are stem\.weight"):
+    with pytest.raises(
+        InputError, match=r"holds none of the networks vgg16, resnet50, inception_v3; its names are stem\.weight"
+    ):
         layouts.fill(vgg16, "wsolevaluation", {"stem.weight": torch.zeros(1)}, "file")
 
 
@@ -241,7 +293,8 @@ def test_weights_beside_the_network_are_missing() -> None:
         layouts.fill(method, "f_cam", state_of("vgg16_cam_large_False"), "file")
 
 
-# --- run folders ----------------------------------------------------------------------------------------------------------------------------
+# --- run folders
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -273,12 +326,17 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     assert result["checkpoint_sha256"] == sha256(folder / "best" / "weights.pt")
     assert result["value"] == result["post_hoc"][0]["value"] and len(result["post_hoc"]) == 2
     weights = read_state(folder / "best" / "weights.pt")["method"]
-    assert torch.equal(weights["network.backbone.blocks.conv5_1.conv.weight"], published_networks.state("vgg16_cam_large_True")["features.23.weight"])
+    assert torch.equal(
+        weights["network.backbone.blocks.conv5_1.conv.weight"],
+        published_networks.state("vgg16_cam_large_True")["features.23.weight"],
+    )
     assert not load_experiment(folder / "best.yaml").experiment.search
     assert load_experiment(folder / "best.yaml").experiment.trial.backbone.weights == "imagenet"
 
     again = evaluations.evaluate(folder, "train_fullsup", None)
-    assert again == result["train_fullsup"] and again["max_box_acc_v2"] == max(entry["value"] for entry in result["post_hoc"])
+    assert again == result["train_fullsup"] and again["max_box_acc_v2"] == max(
+        entry["value"] for entry in result["post_hoc"]
+    )
     evaluations.evaluate(folder, "test", None)
     assert runs.tested(folder)[0]["checkpoint_sha256"] == result["checkpoint_sha256"]
     with pytest.raises(InputError, match="already evaluated"):
@@ -295,7 +353,10 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     ("change", "message"),
     [
         (lambda state: state.pop("fc.bias"), r"last_checkpoint\.pth\.tar does not fit .*missing: fc\.bias"),
-        (lambda state: state.update({"fc.weight": torch.zeros(200, 1024), "fc.bias": torch.zeros(200)}), "trained for 200 classes.* has 2"),
+        (
+            lambda state: state.update({"fc.weight": torch.zeros(200, 1024), "fc.bias": torch.zeros(200)}),
+            "trained for 200 classes.* has 2",
+        ),
     ],
 )
 def test_what_does_not_fit_writes_nothing(change: Change, message: str, loaded: Loaded) -> None:

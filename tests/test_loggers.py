@@ -1,4 +1,5 @@
-"""`study.loggers`: what MLflow and Weights & Biases are told of a trial. Modules of our own stand in for both packages."""
+"""`study.loggers`: what MLflow and Weights & Biases are told of a trial. Modules of our own stand in for both
+packages."""
 
 from __future__ import annotations
 
@@ -18,8 +19,22 @@ from orchestrator.cluster import Plan
 from orchestrator.loggers import make_loggers, metrics
 from orchestrator.trial import to_wire
 
-RECORD = {"epoch": 2.0, "objective": 61.0, "objective_now": 60.0, "train/loss": 0.5, "train_fullsup/max_box_acc_v2": 60.0, "seconds": 3.0}
-FROM_TUNE = {"training_iteration": 5, "time_total_s": 9.0, "pid": 7, "done": False, "config": {"number": 1}, "worker": "here:7"}
+RECORD = {
+    "epoch": 2.0,
+    "objective": 61.0,
+    "objective_now": 60.0,
+    "train/loss": 0.5,
+    "train_fullsup/max_box_acc_v2": 60.0,
+    "seconds": 3.0,
+}
+FROM_TUNE = {
+    "training_iteration": 5,
+    "time_total_s": 9.0,
+    "pid": 7,
+    "done": False,
+    "config": {"number": 1},
+    "worker": "here:7",
+}
 OUTCOME = {"history": "[]", "seconds": 6.0, "worker": "here:7", "training_iteration": 6}
 
 
@@ -57,7 +72,10 @@ class Client:
 @pytest.fixture
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     """A stand-in for MLflow without a server."""
-    nothing = {name: lambda *_, **__: None for name in ("set_tracking_uri", "set_registry_uri", "get_tracking_uri", "get_registry_uri", "active_run")}
+    nothing = {
+        name: lambda *_, **__: None
+        for name in ("set_tracking_uri", "set_registry_uri", "get_tracking_uri", "get_registry_uri", "active_run")
+    }
     experiments = {
         "get_experiment_by_name": lambda name: None,
         "create_experiment": lambda name, **_: f"experiment {name}",
@@ -79,7 +97,11 @@ def trial(tmp_path: Path) -> SimpleNamespace:
     task = study.ask()
     assert task is not None
     return SimpleNamespace(
-        config=to_wire(task, Plan(1, 1, 0.0, 1, {})), trial_id="t", experiment_dir_name="d", local_path=str(tmp_path), last_result={}
+        config=to_wire(task, Plan(1, 1, 0.0, 1, {})),
+        trial_id="t",
+        experiment_dir_name="d",
+        local_path=str(tmp_path),
+        last_result={},
     )
 
 
@@ -99,7 +121,12 @@ def test_mlflow_is_told_the_configuration_and_every_epoch(mlflow: type[Client], 
     logger.log_trial_end(own)
     assert mlflow.told[0] == ("run", "experiment crop_cub") and mlflow.told[-1] == ("end", "FINISHED")
     told = {entry[1]: entry[2] for entry in mlflow.told if entry[0] == "param"}
-    assert told["trial"] == 0 and told["method.name"] == "cam" and told["optim.lr"] > 0 and told["evaluation.metrics.0.name"] == "max_box_acc_v2"
+    assert (
+        told["trial"] == 0
+        and told["method.name"] == "cam"
+        and told["optim.lr"] > 0
+        and told["evaluation.metrics.0.name"] == "max_box_acc_v2"
+    )
     assert "folder" not in told and own.config["folder"]
     values = {entry[1]: entry[2:] for entry in mlflow.told if entry[0] == "metric"}
     assert values.pop("training_iteration") == (2, 2) and values == {name: (value, 2) for name, value in RECORD.items()}
@@ -125,7 +152,11 @@ def test_weights_and_biases_are_told_the_same(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(logger, "_start_logging_actor", lambda trial, excluded, **run: begun.append(run))
     own, sent = Trial(**vars(trial)), list[Any]()
     logger.log_trial_start(own)
-    assert (begun[0]["project"], begun[0]["group"], begun[0]["config"]["method.name"]) == ("wsol-search", "crop_cub", "cam")
+    assert (begun[0]["project"], begun[0]["group"], begun[0]["config"]["method.name"]) == (
+        "wsol-search",
+        "crop_cub",
+        "cam",
+    )
     logger._trial_logging_actors[own], logger._trial_queues[own] = None, SimpleNamespace(put=sent.append)
     logger.log_trial_result(5, own, {**FROM_TUNE, **RECORD})
     logger.log_trial_result(6, own, OUTCOME)
@@ -133,10 +164,20 @@ def test_weights_and_biases_are_told_the_same(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_missing_package_is_said_before_anything_starts(space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda package, real=importlib.util.find_spec: None if package == name else real(package))
+def test_a_missing_package_is_said_before_anything_starts(
+    space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda package, real=importlib.util.find_spec: None if package == name else real(package),
+    )
     code, _, err = launch("search", str(space_file), f"study.loggers=[{name}]")
-    assert code == 2 and f"study.loggers: {name} can not be imported; install with: pip install {name}" in err and not Path("runs").exists()
+    assert (
+        code == 2
+        and f"study.loggers: {name} can not be imported; install with: pip install {name}" in err
+        and not Path("runs").exists()
+    )
 
 
 def test_other_names_are_refused(space_file: Path, launch: Launch) -> None:

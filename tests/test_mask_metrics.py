@@ -34,7 +34,9 @@ def metric(name: str, step: float = 0.001, **settings: Any) -> Metric:
 
 
 def sample(scores: Any, mask: Any) -> Sample:
-    return Sample(np.array(scores, np.float64, ndmin=2), Annotation((0, 0), NO_BOXES, np.array(mask, np.uint8, ndmin=2)), 0)
+    return Sample(
+        np.array(scores, np.float64, ndmin=2), Annotation((0, 0), NO_BOXES, np.array(mask, np.uint8, ndmin=2)), 0
+    )
 
 
 def counted(counter: Metric, samples: list[Sample]) -> Metric:
@@ -50,7 +52,9 @@ def values(name: str, samples: list[Sample], step: float = 0.001) -> dict[str, f
 @pytest.mark.parametrize("path", files("pixel_average_precision"))
 def test_counts_and_pxap_equal_the_recorded_ones(path: Path) -> None:
     case = load(path)
-    samples = [sample(scores, mask) for scores, mask in zip(case["score_maps_224"], case["evaluation_masks_224"], strict=True)]
+    samples = [
+        sample(scores, mask) for scores, mask in zip(case["score_maps_224"], case["evaluation_masks_224"], strict=True)
+    ]
     counter = counted(metric("pxap"), samples)
     assert np.array_equal(counter.state()["counts"], [case["hist_true"], case["hist_false"]])
     assert counter.compute()["pxap"] == pytest.approx(case["pxap"].item(), abs=1e-9)
@@ -66,14 +70,25 @@ def test_masks_read_from_files_equal_the_recorded_ones(path: Path, tmp_path: Pat
         for name in (*parts, f"ignore_{image}"):
             Image.fromarray((case[name] > 0).astype(np.uint8) * 255).save(tmp_path / f"{name}.png")
     ids = tuple(f"{image}.jpg" for image in range(len(rows)))
-    split = Split("test", Metadata(tmp_path, ids, np.zeros(len(ids), np.int64), None, None, tuple(rows)), tmp_path, tmp_path, "masks")
+    split = Split(
+        "test",
+        Metadata(tmp_path, ids, np.zeros(len(ids), np.int64), None, None, tuple(rows)),
+        tmp_path,
+        tmp_path,
+        "masks",
+    )
     read = [split.annotation(image, 224).mask for image in range(len(rows))]
     assert np.array_equal(np.array(read), case["evaluation_masks_224"])
 
 
-# ---------------------------------------------------------------- the published test of the field's evaluator, with masks of the same counts
+# ---------------------------------------------------------------- the published test of the field's evaluator, with
+# masks of the same counts
 
-PUBLISHED = [((43031, 7145, 0), 85.7601243622449), ((833, 49343, 0), 1.66015625), ((347, 13910, 35919), 2.433892123167567)]
+PUBLISHED = [
+    ((43031, 7145, 0), 85.7601243622449),
+    ((833, 49343, 0), 1.66015625),
+    ((347, 13910, 35919), 2.433892123167567),
+]
 
 
 def mask_with(positives: int, negatives: int, ignored: int) -> NDArray[np.uint8]:
@@ -84,7 +99,9 @@ def mask_with(positives: int, negatives: int, ignored: int) -> NDArray[np.uint8]
 
 @pytest.mark.parametrize(("pixels", "_"), PUBLISHED)
 @pytest.mark.parametrize("ignored_score", [0.0, 1.0])
-def test_a_perfect_map_has_all_and_ignored_pixels_do_not_matter(pixels: tuple[int, int, int], _: float, ignored_score: float) -> None:
+def test_a_perfect_map_has_all_and_ignored_pixels_do_not_matter(
+    pixels: tuple[int, int, int], _: float, ignored_score: float
+) -> None:
     mask = mask_with(*pixels)
     scores = np.where(mask == IGNORED, ignored_score, mask == 1)
     assert values("pxap", [sample(scores, mask)], 0.01)["pxap"] == 100
@@ -93,7 +110,9 @@ def test_a_perfect_map_has_all_and_ignored_pixels_do_not_matter(pixels: tuple[in
 
 @pytest.mark.parametrize(("pixels", "expected"), PUBLISHED)
 @pytest.mark.parametrize("constant", [0.0, 0.5, 1.0])
-def test_a_constant_map_has_the_share_of_the_object(pixels: tuple[int, int, int], expected: float, constant: float) -> None:
+def test_a_constant_map_has_the_share_of_the_object(
+    pixels: tuple[int, int, int], expected: float, constant: float
+) -> None:
     one = sample(np.full((224, 224), constant), mask_with(*pixels))
     assert values("pxap", [one], 0.01)["pxap"] == pytest.approx(expected, abs=1e-11)
     assert values("piou", [one], 0.01)["piou"] == pytest.approx(expected, abs=1e-11)
@@ -123,7 +142,10 @@ def test_nan_is_refused() -> None:
 @pytest.mark.parametrize(
     ("images", "expected"),
     [
-        ([([[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, 0.2]], [[1, 0, 1, IGNORED], [0, 1, 0, 0]])], 100 / 3 * (1 + 2 / 3 + 3 / 5)),
+        (
+            [([[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, 0.2]], [[1, 0, 1, IGNORED], [0, 1, 0, 0]])],
+            100 / 3 * (1 + 2 / 3 + 3 / 5),
+        ),
         ([([0.5005, 0.5009, 0.1, 1.0], [1, 0, 0, 1])], 100 * (1 / 2 + 1 / 2 * 2 / 3)),
         ([([1, 0], [1, 0]), ([1, 0], [0, 1])], 50.0),
     ],
@@ -144,7 +166,9 @@ def test_pxap_of_the_centre_gaussian(step: float, expected: float) -> None:
     mask = np.zeros((224, 224))
     mask[180:200] = IGNORED
     mask[60:180, 40:150] = 1
-    assert values("pxap", [sample(center_gaussian((224, 224), 56), mask)], step)["pxap"] == pytest.approx(expected, abs=1e-11)
+    assert values("pxap", [sample(center_gaussian((224, 224), 56), mask)], step)["pxap"] == pytest.approx(
+        expected, abs=1e-11
+    )
 
 
 TWO_IMAGES = [
@@ -155,7 +179,13 @@ TWO_IMAGES = [
 
 def test_precision_and_recall_over_thresholds_are_those_of_pxap() -> None:
     metric = pxap.build(pxap.Config(), 0.25)
-    metric.update(Sample(np.array([[0.1, 0.3], [0.6, 0.9]]), Annotation((0, 0), np.empty((0, 4)), np.array([[0, 1], [0, 1]], np.uint8)), 0))
+    metric.update(
+        Sample(
+            np.array([[0.1, 0.3], [0.6, 0.9]]),
+            Annotation((0, 0), np.empty((0, 4)), np.array([[0, 1], [0, 1]], np.uint8)),
+            0,
+        )
+    )
     curves = metric.over_thresholds()
     assert curves["pxap/precision"].tolist() == pytest.approx([50, 200 / 3, 50, 100])
     assert curves["pxap/recall"].tolist() == [100, 100, 50, 50]
@@ -183,7 +213,10 @@ def slow_curve(samples: list[Sample], step: float) -> list[tuple[float, int, int
     scores = np.concatenate([one.score_map[one.annotation.mask != IGNORED] for one in samples])
     truth = np.concatenate([one.annotation.mask[one.annotation.mask != IGNORED] for one in samples]) == 1  # type: ignore[index]
     thresholds = [2.0, 1.0, *(np.arange(np.ceil(1 / step)) * step)[::-1]]
-    return [(t, int((truth & (scores >= t)).sum()), int((~truth & (scores >= t)).sum()), int((truth & (scores < t)).sum())) for t in thresholds]
+    return [
+        (t, int((truth & (scores >= t)).sum()), int((~truth & (scores >= t)).sum()), int((truth & (scores < t)).sum()))
+        for t in thresholds
+    ]
 
 
 def random_sample(seed: int, side: int = 12) -> Sample:
@@ -205,7 +238,9 @@ def test_pixel_metrics_equal_a_count_at_every_threshold(seed: int, step: float) 
     assert values("pxap", samples, step)["pxap"] == pytest.approx(100 * area, abs=1e-9)
     found = values("piou", samples, step)
     assert found["piou"] == pytest.approx(100 * max(overlaps.values()), abs=1e-9)
-    assert found["piou/threshold"] == min(threshold for threshold, overlap in overlaps.items() if overlap == max(overlaps.values()))
+    assert found["piou/threshold"] == min(
+        threshold for threshold, overlap in overlaps.items() if overlap == max(overlaps.values())
+    )
 
 
 # ---------------------------------------------------------------- by size
@@ -232,7 +267,9 @@ def test_every_size_has_its_pxap() -> None:
     assert found["pxap_by_size"] == pytest.approx(np.mean(list(sizes.values())))
     assert found["pxap_by_size/total"] == values("pxap", samples)["pxap"]
     groups = {"small": samples[:2], "medium": samples[2:4], "large": samples[4:]}
-    assert all(found[f"pxap_by_size/{group}"] == pytest.approx(values("pxap", part)["pxap"]) for group, part in groups.items())
+    assert all(
+        found[f"pxap_by_size/{group}"] == pytest.approx(values("pxap", part)["pxap"]) for group, part in groups.items()
+    )
     assert [found[f"pxap_by_size/images_{low}"] for low in ("0_1", "1_4", "4_9", "36_49", "81_100")] == [0, 2, 1, 1, 1]
 
 

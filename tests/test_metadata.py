@@ -1,4 +1,5 @@
-"""The strict reader: every defect of the four files has a message with file, line and remedy; what is written is read again."""
+"""The strict reader: every defect of the four files has a message with file, line and remedy; what is written is read
+again."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ def test_reads_boxes_in_the_order_of_the_ids(tmp_path: Path) -> None:
     assert read.image_ids == ("a/1.jpg", "b/2.jpg", "a/3.jpg")
     assert read.labels.tolist() == [0, 1, 0] and read.labels.dtype == np.int64
     assert read.sizes is not None and read.sizes.tolist() == [[100, 50], [30, 40], [64, 64]]
-    assert read.boxes is not None and [boxes.tolist() for boxes in read.boxes] == [[[0, 0, 99, 49]], [[5, 6, 5, 6], [0, 0, 29, 39]], [[1, 2, 3, 4]]]
+    assert read.boxes is not None and [boxes.tolist() for boxes in read.boxes] == [
+        [[0, 0, 99, 49]],
+        [[5, 6, 5, 6], [0, 0, 29, 39]],
+        [[1, 2, 3, 4]],
+    ]
     assert read.masks is None
 
 
@@ -42,7 +47,11 @@ def test_reads_masks_without_sizes(tmp_path: Path) -> None:
     for sizes in ("", None):
         read = metadata.read(put(tmp_path / str(sizes), image_sizes=sizes, localization=MASKS), annotated=True)
         assert read.boxes is None and read.sizes is None
-        assert read.masks == ((("1_m0.png", "1_m1.png"), "1_ignore.png"), (("2_m0.png",), "2_ignore.png"), (("3_m0.png",), "3_ignore.png"))
+        assert read.masks == (
+            (("1_m0.png", "1_m1.png"), "1_ignore.png"),
+            (("2_m0.png",), "2_ignore.png"),
+            (("3_m0.png",), "3_ignore.png"),
+        )
 
 
 def test_training_split_needs_labels_only(tmp_path: Path) -> None:
@@ -69,27 +78,48 @@ DEFECTS = [
     ({"image_ids": "a/1.jpg\n\nb/2.jpg"}, "image_ids.txt:2: empty line"),
     ({"image_ids": "a/1.jpg\nb/2.jpg\na/1.jpg"}, "image_ids.txt:3: a/1.jpg is listed twice"),
     ({"image_ids": "a/1.jpg\nb/2,2.jpg"}, "image_ids.txt:2: 2 fields instead of 1"),
-    ({"image_ids": "a/1.jpg\nc.jpg\nd.jpg"}, "class_labels.txt: no class label for c.jpg (image_ids.txt:2), and 2 of 3 images have none"),
-    ({"class_labels": "a/1.jpg,0\nb/2.jpg"}, "class_labels.txt:2: 1 field instead of 2; rows are <image id>,<label>; the file may be cut short"),
+    (
+        {"image_ids": "a/1.jpg\nc.jpg\nd.jpg"},
+        "class_labels.txt: no class label for c.jpg (image_ids.txt:2), and 2 of 3 images have none",
+    ),
+    (
+        {"class_labels": "a/1.jpg,0\nb/2.jpg"},
+        "class_labels.txt:2: 1 field instead of 2; rows are <image id>,<label>; the file may be cut short",
+    ),
     ({"class_labels": "a/1.jpg,0\nb/2.jpg,1\na/3.jpg,one"}, "class_labels.txt:3: the class label 'one' is no integer"),
     ({"class_labels": "a/1.jpg,0\nb/2.jpg,1\na/3.jpg,"}, "class_labels.txt:3: the class label '' is no integer"),
     ({"class_labels": "a/1.jpg,0\nb/2.jpg,-1\na/3.jpg,0"}, "class_labels.txt:2: class label -1 is negative"),
-    ({"class_labels": "a/1.jpg,0\nb/2.jpg,2\na/3.jpg,0"}, "class_labels.txt:2: class label 2 is too large: with 2 classes labels are 0 to 1"),
+    (
+        {"class_labels": "a/1.jpg,0\nb/2.jpg,2\na/3.jpg,0"},
+        "class_labels.txt:2: class label 2 is too large: with 2 classes labels are 0 to 1",
+    ),
     ({"class_labels": "a/1.jpg,0\nb/2.jpg,1\na/3.jpg,0\nb/2.jpg,1"}, "class_labels.txt:4: b/2.jpg is listed twice"),
     ({"class_labels": ",0"}, "class_labels.txt:1: the image id is empty"),
     ({"image_sizes": "a/1.jpg,100,50\nb/2.jpg,30,40"}, "image_sizes.txt: no image size for a/3.jpg (image_ids.txt:3)"),
-    ({"image_sizes": "a/1.jpg,100,50\nb/2.jpg,0,40\na/3.jpg,9,9"}, "image_sizes.txt:2: image size 0 x 40 is not positive"),
+    (
+        {"image_sizes": "a/1.jpg,100,50\nb/2.jpg,0,40\na/3.jpg,9,9"},
+        "image_sizes.txt:2: image size 0 x 40 is not positive",
+    ),
     ({"image_sizes": "a/1.jpg,100,50\nb/2.jpg,3_0,40"}, "image_sizes.txt:2: the width '3_0' is no integer"),
     ({"localization": ""}, "localization.txt: no box for a/1.jpg (image_ids.txt:1), and 3 of 3"),
     ({"localization": "a/1.jpg,0,0,9,9\nb/2.jpg,0,0,9,9"}, "localization.txt: no box for a/3.jpg"),
     ({"localization": "a/1.jpg,0,0,9,9\nb/2.jpg,0,0,9,9\na/3.jpg,0,0"}, "localization.txt:3: 3 fields instead of 5"),
     ({"localization": "a/1.jpg,0,0,9,1.5"}, "localization.txt:1: the box corner '1.5' is no integer"),
-    ({"localization": "a/1.jpg,0,0,100,49"}, "localization.txt:1: the box 0,0,100,49 leaves its image a/1.jpg of 100 x 50 pixels"),
+    (
+        {"localization": "a/1.jpg,0,0,100,49"},
+        "localization.txt:1: the box 0,0,100,49 leaves its image a/1.jpg of 100 x 50 pixels",
+    ),
     ({"localization": "a/1.jpg,0,0,99,50"}, "localization.txt:1: the box 0,0,99,50 leaves its image"),
     ({"localization": "a/1.jpg,-1,0,9,9"}, "localization.txt:1: the box -1,0,9,9 leaves its image"),
     ({"localization": "a/1.jpg,9,0,8,9"}, "localization.txt:1: the box 9,0,8,9 of a/1.jpg is reversed"),
-    ({"localization": MASKS.replace("1_m1.png,", "1_m1.png,other.png")}, "localization.txt:2: a second ignore path for a/1.jpg"),
-    ({"localization": MASKS.replace("2_ignore.png", "")}, "localization.txt:3: the first row of b/2.jpg has no ignore path"),
+    (
+        {"localization": MASKS.replace("1_m1.png,", "1_m1.png,other.png")},
+        "localization.txt:2: a second ignore path for a/1.jpg",
+    ),
+    (
+        {"localization": MASKS.replace("2_ignore.png", "")},
+        "localization.txt:3: the first row of b/2.jpg has no ignore path",
+    ),
     ({"localization": MASKS.replace("2_m0.png", "")}, "localization.txt:3: the mask path of b/2.jpg is empty"),
     ({"localization": MASKS.replace(",1_m1.png,", ",1_m1.png")}, "localization.txt:2: 2 fields instead of 3"),
     ({"localization": MASKS.rsplit("\n", 1)[0]}, "localization.txt: no mask for a/3.jpg (image_ids.txt:3)"),
@@ -120,9 +150,13 @@ def test_what_is_written_is_read_again(tmp_path: Path, localization: str) -> Non
     for ours, theirs in zip(second.boxes or (), first.boxes or (), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert sorted(path.name for path in (tmp_path / "second").iterdir()) == sorted(GOOD)
-    assert (tmp_path / "second" / "image_ids.txt").read_text() == GOOD["image_ids.txt"], "no newline after the last row, like the published files"
+    assert (tmp_path / "second" / "image_ids.txt").read_text() == GOOD["image_ids.txt"], (
+        "no newline after the last row, like the published files"
+    )
 
 
 def test_training_split_is_written_with_empty_files(tmp_path: Path) -> None:
     metadata.write(tmp_path / "new", metadata.read(put(tmp_path / "old", image_sizes=None), annotated=False))
-    assert (tmp_path / "new" / "localization.txt").read_text() == (tmp_path / "new" / "image_sizes.txt").read_text() == ""
+    assert (
+        (tmp_path / "new" / "localization.txt").read_text() == (tmp_path / "new" / "image_sizes.txt").read_text() == ""
+    )

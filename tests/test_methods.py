@@ -1,6 +1,7 @@
 """The contract that every method keeps, and the published numbers of the methods of one augmentation.
 
-A new file in `wsol/methods/` or `wsol/backbones/` is tested here without being named, with the defaults of its `Config`.
+A new file in `wsol/methods/` or `wsol/backbones/` is tested here without being named, with the defaults of its
+`Config`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from wsol.types import Batch, Progress
 SIDE = 32
 METHODS = plugins.names("method")
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
-OTHERS = tuple(name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm"))  # timm's have a file of their own
+OTHERS = tuple(
+    name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm")
+)  # timm's have a file of their own
 STACKS = [(method, backbone) for backbone in SMALL + LARGE + OTHERS for method in METHODS]
 LONG_STACKS = [stack if stack[1] == "tiny" else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS]
 TINY_RATE, RATE = 0.05, 0.003
@@ -49,7 +52,9 @@ def make_batch(count: int = 8, side: int = SIDE) -> Batch:
     labels = torch.arange(count) % CLASSES
     for image, label in zip(images, labels.tolist(), strict=True):
         top, left = (label // 2) * side // 2, (label % 2) * side // 2
-        image[:, top : top + side // 2, left : left + side // 2] += torch.tensor([1.0, -1.0, 0.5]).roll(label)[:, None, None]
+        image[:, top : top + side // 2, left : left + side // 2] += torch.tensor([1.0, -1.0, 0.5]).roll(label)[
+            :, None, None
+        ]
     return Batch(images, labels, tuple(f"image{i}" for i in range(count)))
 
 
@@ -67,7 +72,8 @@ def mean_loss(method: Method, batch: Batch, progress: Progress) -> Tensor:
     return torch.stack(losses).mean()
 
 
-# --- the contract ---------------------------------------------------------------------------------------------------------------------
+# --- the contract
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @every_stack
@@ -77,8 +83,12 @@ def test_loss_terms_are_named_finite_scalars(name: str, backbone: str) -> None:
         losses = method(make_batch(4), progress)
         assert losses
         for term, value in losses.items():
-            assert isinstance(term, str) and term.isidentifier(), f"{name}: the loss term {term!r} needs a name of letters, digits and _"
-            assert value.shape == () and torch.isfinite(value), f"{name}: the loss term {term} should be one finite number, is {value}"
+            assert isinstance(term, str) and term.isidentifier(), (
+                f"{name}: the loss term {term!r} needs a name of letters, digits and _"
+            )
+            assert value.shape == () and torch.isfinite(value), (
+                f"{name}: the loss term {term} should be one finite number, is {value}"
+            )
 
 
 @every_stack
@@ -86,11 +96,16 @@ def test_loss_terms_are_named_finite_scalars(name: str, backbone: str) -> None:
 def test_every_trainable_parameter_gets_a_gradient_in_every_step(name: str, backbone: str, progress: Progress) -> None:
     """Distributed training waits for every one of them."""
     method = make(name, backbone).train()
-    total(method(make_batch(3), progress)).backward()  # one class is absent: the bias learns even where a method hides all of a small map
+    total(
+        method(make_batch(3), progress)
+    ).backward()  # one class is absent: the bias learns even where a method hides all of a small map
     trainable = {key: p for key, p in method.named_parameters() if p.requires_grad}
     assert trainable
     unused = [key for key, p in trainable.items() if p.grad is None]
-    assert not unused, f"{name} on {backbone}: no loss term depends on {', '.join(unused)}: use them in every step, or leave them out or frozen"
+    assert not unused, (
+        f"{name} on {backbone}: no loss term depends on {', '.join(unused)}: use them in every step, or leave them out"
+        " or frozen"
+    )
     broken = [key for key, p in trainable.items() if not torch.isfinite(p.grad).all()]
     assert not broken, f"{name} on {backbone}: the gradient of {', '.join(broken)} has NaN or infinity"
     if progress == LAST:
@@ -113,7 +128,9 @@ def test_loss_falls(name: str, backbone: str) -> None:
         optimizer.zero_grad()
         total(method(batch, Progress(1, 4, step, 20))).backward()
         optimizer.step()
-    assert mean_loss(method, batch, FIRST) < before, f"{name} on {backbone}: the loss does not fall over 20 steps on one batch"
+    assert mean_loss(method, batch, FIRST) < before, (
+        f"{name} on {backbone}: the loss does not fall over 20 steps on one batch"
+    )
 
 
 @every_stack
@@ -131,7 +148,9 @@ def test_maps_are_finite_and_repeatable(name: str, backbone: str) -> None:
 def test_maps_of_constant_images_are_finite(name: str, backbone: str) -> None:
     images = torch.tensor([0.0, 2.5])[:, None, None, None].expand(2, 3, SIDE, SIDE)
     finite = bool(torch.isfinite(make(name, backbone).eval().score_maps(images, torch.tensor([1, 0])).maps).all())
-    assert finite, f"{name} on {backbone}: the map of an image of one colour has NaN or infinity: see that nothing is divided by 0"
+    assert finite, (
+        f"{name} on {backbone}: the map of an image of one colour has NaN or infinity: see that nothing is divided by 0"
+    )
 
 
 @every_stack
@@ -204,11 +223,13 @@ def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None
     assert torch.equal(maps, restored)
 
 
-# --- two workers ------------------------------------------------------------------------------------------------------------------------
+# --- two workers
+# ------------------------------------------------------------------------------------------------------------------------
 
 
 def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
-    """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward pass."""
+    """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward
+    pass."""
     method = make(name, backbone).train()
     wrapped = nn.parallel.DistributedDataParallel(method)
     optimizer = torch.optim.SGD(method.parameters(), lr=RATE)
@@ -219,12 +240,16 @@ def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
         optimizer.zero_grad()
         total(wrapped(batch, Progress(step + 1, 3, step, 3))).backward()
         optimizer.step()
-    return {key: value for key, value in method.state_dict().items() if not key.endswith(("running_mean", "running_var"))}
+    return {
+        key: value for key, value in method.state_dict().items() if not key.endswith(("running_mean", "running_var"))
+    }
 
 
 def worker(rank: int, folder: str, stacks: list[tuple[str, str]]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60))
+    dist.init_process_group(
+        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+    )
     for name, backbone in stacks:
         try:
             result: object = train_three_steps(name, backbone, rank)
@@ -258,11 +283,13 @@ def test_two_workers_end_with_the_same_network(name: str, backbone: str, two_wor
     assert any(not torch.equal(first[key], start[key]) for key in first)
 
 
-# --- Hide-and-Seek ------------------------------------------------------------------------------------------------------------------------
+# --- Hide-and-Seek
+# ------------------------------------------------------------------------------------------------------------------------
 
 
 def test_has_hides_the_cells_of_the_reference() -> None:
-    """Cells of 100 pixels on 224: 100, 100 and 24 in each axis; K K D / D K D / K D D are the reference's draws at seed 0."""
+    """Cells of 100 pixels on 224: 100, 100 and 24 in each axis; K K D / D K D / K D D are the reference's draws at seed
+    0."""
     kept = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 0]]).bool()
     pixels = hide(torch.ones(1, 3, 224, 224), kept[None], 100)[0]
     edges = [0, 100, 200, 224]
@@ -286,7 +313,8 @@ def test_has_drop_rate(rate: float, low: float, high: float) -> None:
     assert rate in (0, 1) or not torch.equal(images[0], images[1])  # each image for itself
 
 
-# --- CutMix -------------------------------------------------------------------------------------------------------------------------------
+# --- CutMix
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -299,7 +327,9 @@ def test_has_drop_rate(rate: float, low: float, high: float) -> None:
         (1.0, (5, 5), (5, 5, 5, 5), 1.0),
     ],
 )
-def test_cutmix_boxes_of_the_reference(share: float, center: tuple[int, int], box: tuple[int, ...], left_over: float) -> None:
+def test_cutmix_boxes_of_the_reference(
+    share: float, center: tuple[int, int], box: tuple[int, ...], left_over: float
+) -> None:
     found = cut_box((224, 224), share, center)
     assert found == box
     batch = mix(Batch(torch.zeros(2, 3, 224, 224), torch.tensor([0, 1])), torch.tensor([1, 0]), found)
@@ -338,7 +368,13 @@ def test_cutmix_share_is_beta_distributed(alpha: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields"), [("has", {"cell_size": 0}), ("has", {"drop_rate": 1.1}), ("cutmix", {"alpha": 0.0}), ("cutmix", {"probability": -0.1})]
+    ("name", "fields"),
+    [
+        ("has", {"cell_size": 0}),
+        ("has", {"drop_rate": 1.1}),
+        ("cutmix", {"alpha": 0.0}),
+        ("cutmix", {"probability": -0.1}),
+    ],
 )
 def test_ranges(name: str, fields: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(fields))):

@@ -33,7 +33,10 @@ def test_the_whole_chain_equals_the_recorded_one(path):
     case = load(path)
     maps = min_max(resize_maps(torch.from_numpy(case["cams_28"]), (224, 224))).numpy()
     boxes = np.split(case["gt_boxes_original"], np.cumsum(case["gt_counts"])[:-1])
-    samples = [Sample(m, Annotation(tuple(size), b), 0) for m, size, b in zip(maps, case["image_sizes_wh"].tolist(), boxes, strict=True)]
+    samples = [
+        Sample(m, Annotation(tuple(size), b), 0)
+        for m, size, b in zip(maps, case["image_sizes_wh"].tolist(), boxes, strict=True)
+    ]
     assert np.array_equal(np.concatenate([sample.grid_boxes for sample in samples]), case["gt_boxes_224"])
     plugin = max_box_acc_v2 if path.stem.endswith("True") else max_box_acc
     counter = counted(metric(plugin), samples)
@@ -56,7 +59,12 @@ def four_images():
     blobs = bump(60, 50, 30, 20) + 0.7 * bump(170, 160, 15, 25)
     ring = np.exp(-((np.hypot(x - 112, y - 112) - 60) ** 2) / (2 * 15**2))
     return {
-        "a": ((448, 224), [(20, 10, 219, 111), (300, 120, 399, 219)], [(10, 10, 109, 111), (150, 120, 199, 219)], scaled(blobs)),
+        "a": (
+            (448, 224),
+            [(20, 10, 219, 111), (300, 120, 399, 219)],
+            [(10, 10, 109, 111), (150, 120, 199, 219)],
+            scaled(blobs),
+        ),
         "b": ((500, 375), [(134, 100, 365, 274)], [(60, 59, 163, 163)], scaled(ring)),
         "c": ((300, 400), [(120, 180, 299, 399)], [(89, 100, 223, 223)], scaled((x + 2 * y).astype(float))),
         "d": ((224, 224), [(0, 0, 20, 20)], [(0, 0, 20, 20)], np.zeros((224, 224))),
@@ -140,7 +148,8 @@ BOX_METRICS = ["max_box_acc", "max_box_acc_v2", "top1"]
 every_metric = pytest.mark.parametrize("name", plugins.names("metric"))
 
 
-# The contract: a new file in `wsol/metrics/` is tested here without being named. The samples have boxes and masks, so that every metric can count.
+# The contract: a new file in `wsol/metrics/` is tested here without being named. The samples have boxes and masks, so
+# that every metric can count.
 
 
 def with_mask(sample):
@@ -157,10 +166,17 @@ def samples_with_all(count=9):
 
 
 def certain(sample, *, right):
-    """The same image with the object, or its surroundings, as score map, and its label, or any other class, as the only guess."""
+    """The same image with the object, or its surroundings, as score map, and its label, or any other class, as the only
+    guess."""
     score_map, logits = sample.annotation.mask.astype(np.float64), np.zeros(8, np.float32)
     logits[sample.label] = 1
-    return Sample(score_map if right else 1 - score_map, sample.annotation, sample.label, logits if right else -logits, sample.threshold_step)
+    return Sample(
+        score_map if right else 1 - score_map,
+        sample.annotation,
+        sample.label,
+        logits if right else -logits,
+        sample.threshold_step,
+    )
 
 
 @every_metric
@@ -169,14 +185,21 @@ def test_the_headline_comes_first_and_every_value_is_a_number(name):
     assert next(iter(values)) == name, f"{name}: the first key of `compute` is the name of the file"
     assert all(isinstance(value, float) and np.isfinite(value) for value in values.values()), values
     assert 0 <= values[name] <= 100, f"{name} is in percent"
-    assert all("/" in key for key in list(values)[1:]), f"{name}: the other keys are called {name}/..., not to be taken for another metric"
+    assert all("/" in key for key in list(values)[1:]), (
+        f"{name}: the other keys are called {name}/..., not to be taken for another metric"
+    )
 
 
 @every_metric
 def test_a_perfect_map_is_better_than_its_opposite(name):
     plugin, images = plugins.load("metric", name), samples_with_all()
-    best, worst = (counted(metric(plugin, 0.01), [certain(one, right=right) for one in images]).compute()[name] for right in (True, False))
-    assert best > worst if metric(plugin).higher_is_better else best < worst, f"{name}: {best} for perfect maps, {worst} for their opposites"
+    best, worst = (
+        counted(metric(plugin, 0.01), [certain(one, right=right) for one in images]).compute()[name]
+        for right in (True, False)
+    )
+    assert best > worst if metric(plugin).higher_is_better else best < worst, (
+        f"{name}: {best} for perfect maps, {worst} for their opposites"
+    )
 
 
 @every_metric
@@ -229,7 +252,10 @@ def test_v2_is_the_mean_of_the_best_counts_over_boxes_found_one_threshold_at_a_t
     samples = [random_sample(seed + offset) for offset in range(3)]
     best = []
     for delta in (0.3, 0.5, 0.7):
-        rows = [[iou(s.level_boxes.at(int(t * 0.01 * 255)), s.grid_boxes).max() >= delta for t in range(100)] for s in samples]
+        rows = [
+            [iou(s.level_boxes.at(int(t * 0.01 * 255)), s.grid_boxes).max() >= delta for t in range(100)]
+            for s in samples
+        ]
         best.append(100 * np.mean(rows, axis=0).max())
     assert counted(metric(max_box_acc_v2, 0.01), samples).compute()["max_box_acc_v2"] == pytest.approx(np.mean(best))
 
@@ -241,7 +267,9 @@ def test_top1_needs_the_class_and_the_box():
     assert values["gt_known/loc"] == known
     assert values["top1"] == values["top1/loc"] <= values["top5/loc"] <= known
     assert values["top1/cls"] == pytest.approx(100 * np.mean([s.logits.argmax() == s.label for s in random]))
-    assert values["top5/cls"] == pytest.approx(100 * np.mean([s.label in np.argsort(-s.logits, kind="stable")[:5] for s in random]))
+    assert values["top5/cls"] == pytest.approx(
+        100 * np.mean([s.label in np.argsort(-s.logits, kind="stable")[:5] for s in random])
+    )
     right = np.array([(s.best_iou("largest") >= 0.5) & (s.logits.argmax() == s.label) for s in random])
     assert values["top1/loc"] == pytest.approx(100 * right.mean(0).max())
 
@@ -257,7 +285,15 @@ INF, NAN = np.inf, np.nan
 
 @pytest.mark.parametrize(
     ("logits", "label", "rank"),
-    [([1, 3, 2], 1, 0), ([1, 3, 2], 0, 2), ([0, 0, 0], 0, 0), ([0, 0, 0], 2, 2), ([NAN] * 3, 1, 3), ([NAN, 1, 0], 1, 1), ([-INF, INF, 0], 1, 0)],
+    [
+        ([1, 3, 2], 1, 0),
+        ([1, 3, 2], 0, 2),
+        ([0, 0, 0], 0, 0),
+        ([0, 0, 0], 2, 2),
+        ([NAN] * 3, 1, 3),
+        ([NAN, 1, 0], 1, 1),
+        ([-INF, INF, 0], 1, 0),
+    ],
 )
 def test_class_rank(logits, label, rank):
     sample = random_sample(0)
@@ -265,7 +301,14 @@ def test_class_rank(logits, label, rank):
 
 
 @pytest.mark.parametrize(
-    "bad", [np.full((3, 3), np.nan), np.full((3, 3), 1.5), np.full((3, 3), -0.5), np.zeros((1, 3, 3)), np.zeros((3, 3), np.float32)]
+    "bad",
+    [
+        np.full((3, 3), np.nan),
+        np.full((3, 3), 1.5),
+        np.full((3, 3), -0.5),
+        np.zeros((1, 3, 3)),
+        np.zeros((3, 3), np.float32),
+    ],
 )
 def test_bad_score_maps_are_refused(bad):
     with pytest.raises(ValueError, match="score map"):
@@ -312,12 +355,18 @@ def test_one_map_for_every_image_equals_scoring_each_image():
         assert alone.items() <= values.items()
     squares = np.array([(i, i, 224 - i, 224 - i) for i in range(1, 112)])
     overlap = iou(squares, GRID_BOXES)
-    assert [resize_boxes([box], size, (224, 224)).tolist()[0] for size, box in CUB_TEST] == [list(box) for box in GRID_BOXES]
-    expected = {f"max_box_acc/iou_{delta}": pytest.approx(100 * (overlap >= delta / 100).mean(1).max()) for delta in (30, 50, 70)}
+    assert [resize_boxes([box], size, (224, 224)).tolist()[0] for size, box in CUB_TEST] == [
+        list(box) for box in GRID_BOXES
+    ]
+    expected = {
+        f"max_box_acc/iou_{delta}": pytest.approx(100 * (overlap >= delta / 100).mean(1).max())
+        for delta in (30, 50, 70)
+    }
     assert expected.items() <= values.items()
 
 
-# --- thresholds chosen on other images --------------------------------------------------------------------------------------------------
+# --- thresholds chosen on other images
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BOX_METRICS)

@@ -1,7 +1,9 @@
-"""Nodes with networks of their own on this machine: workers of one trial meet across them, a cut cable and a killed node do not end a study. Slow.
+"""Nodes with networks of their own on this machine: workers of one trial meet across them, a cut cable and a killed
+node do not end a study. Slow.
 
-Every node is a raylet in a network namespace with one interface on a bridge. What tells such nodes from several raylets in one network: each has its
-own address, the loopback leads nowhere else, and a cable can be cut so that nothing closes a connection.
+Every node is a raylet in a network namespace with one interface on a bridge. What tells such nodes from several raylets
+in one network: each has its own address, the loopback leads nowhere else, and a cable can be cut so that nothing closes
+a connection.
 """
 
 from __future__ import annotations
@@ -64,14 +66,28 @@ class Nodes:
     def start(self, name: str, *, sees_runs: bool = True) -> None:
         """Start the raylet of a node and wait until it runs; its `runs/` can be an empty folder of its own."""
         log = self.folder / f"{name}-{time.monotonic():.0f}.log"
-        place = ["--head", f"--port={PORT}", "--include-dashboard=false"] if name == NAMES[0] else [f"--address={address(NAMES[0])}:{PORT}"]
+        place = (
+            ["--head", f"--port={PORT}", "--include-dashboard=false"]
+            if name == NAMES[0]
+            else [f"--address={address(NAMES[0])}:{PORT}"]
+        )
         resources = '{"head": 100}' if name == NAMES[0] else "{}"
-        words = [RAY, "start", "--block", *place, f"--node-ip-address={address(name)}", "--num-cpus=1", f"--resources={resources}"]
+        words = [
+            RAY,
+            "start",
+            "--block",
+            *place,
+            f"--node-ip-address={address(name)}",
+            "--num-cpus=1",
+            f"--resources={resources}",
+        ]
         if not sees_runs:
             (self.folder / "runs").mkdir(exist_ok=True)
             words = ["sh", "-c", 'mount -t tmpfs own runs && exec "$@"', "sh", *words]
         with log.open("w") as output:
-            self.raylets[name] = self.inside(name, words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+            self.raylets[name] = self.inside(
+                name, words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
         wait_until(lambda: "Ray runtime started" in log.read_text() or self.raylets[name].poll() is not None, 120)
         assert self.raylets[name].poll() is None, log.read_text()
 
@@ -105,7 +121,8 @@ class Nodes:
 
 @contextlib.contextmanager
 def network() -> Iterator[None]:
-    """Three namespaces on a bridge, which has an address, too. The end of a node's cable outside of it has the node's name."""
+    """Three namespaces on a bridge, which has an address, too. The end of a node's cable outside of it has the node's
+    name."""
     clean_up()
     try:
         run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -186,7 +203,12 @@ def epochs_of(folder: Path, number: int) -> list[int]:
     return sorted(trials[number].intermediate_values) if number < len(trials) else []
 
 
-TWO_WORKERS = ["resources.workers=2", "resources.placement=strict_spread", "resources.concurrent_trials=1", "backbone.batch_norm=false"]
+TWO_WORKERS = [
+    "resources.workers=2",
+    "resources.placement=strict_spread",
+    "resources.concurrent_trials=1",
+    "backbone.batch_norm=false",
+]
 
 
 def test_two_workers_on_two_nodes_train_as_two_on_one(nodes: Nodes, space_file: Path) -> None:
@@ -211,8 +233,11 @@ def test_two_workers_on_two_nodes_train_as_two_on_one(nodes: Nodes, space_file: 
 
 
 def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file: Path) -> None:
-    """The cable of one node of a trial is cut for a minute, then a node is killed; the trial goes on each time and no epoch is lost."""
-    process, log = nodes.launch("search", str(space_file), "study.trials=1", "training.epochs=200", *TWO_WORKERS, "--run", "runs/faults")
+    """The cable of one node of a trial is cut for a minute, then a node is killed; the trial goes on each time and no
+    epoch is lost."""
+    process, log = nodes.launch(
+        "search", str(space_file), "study.trials=1", "training.epochs=200", *TWO_WORKERS, "--run", "runs/faults"
+    )
     folder = space_file.parent / "runs" / "faults"
     wait_until(lambda: len(epochs_of(folder, 0)) >= 3 or process.poll() is not None, 200)
     cut = nodes.training()
@@ -221,7 +246,9 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
     nodes.cable(cut, "up")
     reached = len(epochs_of(folder, 0))
     with contextlib.suppress(subprocess.TimeoutExpired):
-        nodes.raylets[cut].wait(30)  # where it learns that it was given up it ends; whoever keeps nodes running starts it anew
+        nodes.raylets[cut].wait(
+            30
+        )  # where it learns that it was given up it ends; whoever keeps nodes running starts it anew
     if nodes.raylets[cut].poll() is not None:
         nodes.kill(cut)
         nodes.start(cut)
@@ -234,7 +261,8 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
 
 
 def test_nodes_that_share_no_folder_work_through_the_store(cold_nodes: Nodes, space_file: Path) -> None:
-    """Two nodes do not see the run folder: two workers of one trial, then trials of one worker, and the final test run there."""
+    """Two nodes do not see the run folder: two workers of one trial, then trials of one worker, and the final test run
+    there."""
     cold_nodes.start(NAMES[0])
     for name in NAMES[1:]:
         cold_nodes.start(name, sees_runs=False)
@@ -245,7 +273,9 @@ def test_nodes_that_share_no_folder_work_through_the_store(cold_nodes: Nodes, sp
     shutil.rmtree("runs/apart")
     process, log = cold_nodes.launch("search", str(space_file), *words, f"resources.storage={cold_nodes.bucket}")
     assert process.wait(300) == 0, log.read_text()
-    process, log = cold_nodes.launch("resume", "runs/apart", "study.trials=4", "resources.workers=1", "resources.concurrent_trials=3")
+    process, log = cold_nodes.launch(
+        "resume", "runs/apart", "study.trials=4", "resources.workers=1", "resources.concurrent_trials=3"
+    )
     assert process.wait(300) == 0, log.read_text()
     assert [row["state"] for row in rows("runs/apart")] == ["complete"] * 4
     assert Path("runs/apart/report.html").exists() and len(list(Path("runs/apart/trials").rglob("epoch-*.pt"))) == 4

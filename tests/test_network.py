@@ -64,7 +64,9 @@ def test_inserted_blocks_run_and_change_no_other_key(backbone: Backbone) -> None
     features, changed = backbone(IMAGES, ["conv2"])
     assert set(backbone.state_dict()) - plain == {"inserted.conv2.scale"}
     assert torch.equal(changed["conv2"], 2 * taps["conv2"])  # a tap is behind the inserted module
-    assert torch.equal(backbone(IMAGES, after=("conv2", changed["conv2"]))[0], features)  # and re-entry does not run it again
+    assert torch.equal(
+        backbone(IMAGES, after=("conv2", changed["conv2"]))[0], features
+    )  # and re-entry does not run it again
 
 
 def test_unknown_blocks_are_named(backbone: Backbone) -> None:
@@ -82,7 +84,9 @@ def test_class_map_equals_the_loop_over_images() -> None:
     maps = head.class_map(features, labels)
     assert maps.shape == (4, 2, 6)
     for image in range(4):
-        expected = sum(head.linear.weight[labels[image], channel] * features[image, channel] for channel in range(5)) / 5
+        expected = (
+            sum(head.linear.weight[labels[image], channel] * features[image, channel] for channel in range(5)) / 5
+        )
         torch.testing.assert_close(maps[image], expected)
 
 

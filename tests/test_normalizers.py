@@ -107,7 +107,14 @@ SCALING = [variant for variant in VARIANTS if variant[0] != "none"]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.sampled_from(SCALING), st.floats(5, 100), st.floats(0, 0.95), st.floats(1e-6, 1e6), st.floats(-100, 100))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(SCALING),
+    st.floats(5, 100),
+    st.floats(0, 0.95),
+    st.floats(1e-6, 1e6),
+    st.floats(-100, 100),
+)
 def test_only_the_shape_of_a_map_matters(seed, variant, percentile, lower_percentile, scale, shift):
     name, values = variant
     chosen = {"pas": {"percentile": percentile}, "ivr": {"lower_percentile": lower_percentile}}.get(name, {})
@@ -126,7 +133,11 @@ def test_only_the_shape_of_a_map_matters(seed, variant, percentile, lower_percen
 
 def test_at_their_neutral_setting_pas_and_ivr_are_min_max():
     maps = torch.randn(3, 11, 13, dtype=torch.float64)
-    for neutral in (build("pas", percentile=100), build("pas", percentile=100, quantised=True), build("ivr", lower_percentile=0.0)):
+    for neutral in (
+        build("pas", percentile=100),
+        build("pas", percentile=100, quantised=True),
+        build("ivr", lower_percentile=0.0),
+    ):
         assert torch.equal(neutral(maps), min_max(maps))
 
 
@@ -150,7 +161,12 @@ def test_gradients_are_exact(normalizer):
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("pas", {"percentile": 0.0}), ("pas", {"percentile": 100.5}), ("ivr", {"lower_percentile": 1.0}), ("ivr", {"percentile": 0.5})],
+    [
+        ("pas", {"percentile": 0.0}),
+        ("pas", {"percentile": 100.5}),
+        ("ivr", {"lower_percentile": 1.0}),
+        ("ivr", {"percentile": 0.5}),
+    ],
 )
 def test_settings_out_of_range_are_refused(name, values):
     with pytest.raises(ValidationError):
@@ -176,7 +192,11 @@ def test_boxes_at_a_percentile_equal_the_recorded_ones(path):
 
 def steps(*counts):
     """A 10 x 10 map with so many pixels at 1, 0.6, 0.3 and 0."""
-    return torch.tensor([1.0, 0.6, 0.3, 0.0], dtype=torch.float64).repeat_interleave(torch.tensor(counts)).reshape(1, 10, 10)
+    return (
+        torch.tensor([1.0, 0.6, 0.3, 0.0], dtype=torch.float64)
+        .repeat_interleave(torch.tensor(counts))
+        .reshape(1, 10, 10)
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,7 +222,9 @@ def test_the_8_bit_percentile_is_the_published_one(seed, percentile, values):
     maps = torch.from_numpy(np.random.default_rng(seed).integers(0, values, (1, 9, 7)).astype(np.float64))
     pixels = (min_max(maps).numpy() * 255).astype(np.uint8)
     cut = (build("pas", percentile=percentile, quantised=True)(maps).numpy() * 255).astype(np.uint8)
-    assert np.array_equal(cut, np.minimum(pixels, int(max(1, np.percentile(pixels, percentile)))) if maps.max() > maps.min() else pixels)
+    assert np.array_equal(
+        cut, np.minimum(pixels, int(max(1, np.percentile(pixels, percentile)))) if maps.max() > maps.min() else pixels
+    )
 
 
 def test_box_metrics_see_the_percentile_as_the_maximum():
@@ -238,17 +260,34 @@ def test_resize_and_min_max_of_one_peak():
     raw = torch.zeros(1, 14, 14)
     raw[0, 5, 8] = 1
     resized = resize_maps(raw, (224, 224))
-    assert resized.min().item() == pytest.approx(-0.1107908504, abs=1e-10) and resized.max().item() == pytest.approx(0.9956864245, abs=1e-10)
+    assert resized.min().item() == pytest.approx(-0.1107908504, abs=1e-10) and resized.max().item() == pytest.approx(
+        0.9956864245, abs=1e-10
+    )
     assert divmod(resized.argmax().item(), 224) == (87, 135)
     assert resized.sum().item() == pytest.approx(256) and (resized == 0).sum() == 46080
     pixels = (min_max(resized) * 255).int()
     assert pixels[resized == 0].unique().tolist() == [25]
-    assert [(pixels > level).sum().item() for level in (0, 20, 37, 38, 51, 128, 254)] == [50136, 49024, 816, 808, 692, 308, 4]
+    assert [(pixels > level).sum().item() for level in (0, 20, 37, 38, 51, 128, 254)] == [
+        50136,
+        49024,
+        816,
+        808,
+        692,
+        308,
+        4,
+    ]
 
 
 @pytest.mark.parametrize(
     ("shape", "size"),
-    [((7, 7), (224, 224)), ((14, 14), (224, 224)), ((28, 28), (224, 224)), ((6, 10), (96, 160)), ((1, 4), (8, 32)), ((3, 3), (3, 3))],
+    [
+        ((7, 7), (224, 224)),
+        ((14, 14), (224, 224)),
+        ((28, 28), (224, 224)),
+        ((6, 10), (96, 160)),
+        ((1, 4), (8, 32)),
+        ((3, 3), (3, 3)),
+    ],
 )
 def test_resize_equals_opencv(shape, size):
     raw = np.random.default_rng(0).standard_normal(shape).astype(np.float32)

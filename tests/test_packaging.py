@@ -18,7 +18,11 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 
 
 def test_every_folder_of_code_and_of_shipped_files_is_packed() -> None:
-    folders = [path.parent.relative_to(ROOT) for layer in ("wsol", "orchestrator") for path in (ROOT / layer).rglob("__init__.py")]
+    folders = [
+        path.parent.relative_to(ROOT)
+        for layer in ("wsol", "orchestrator")
+        for path in (ROOT / layer).rglob("__init__.py")
+    ]
     code = {".".join(folder.parts) for folder in folders}
     assert set(SETUPTOOLS["packages"]) == code | {f"orchestrator.{folder}" for folder in shipped.FOLDERS}
     assert SETUPTOOLS["package-dir"] == {f"orchestrator.{folder}": folder for folder in shipped.FOLDERS}
@@ -33,7 +37,9 @@ def test_everything_that_is_no_code_is_packed() -> None:
         assert set(ours) == packed
 
 
-def test_shipped_files_are_found_from_any_folder(tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_files_are_found_from_any_folder(
+    tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert launch("validate", "search_spaces/tap_cub.yaml")[0] == 0
     (tmp_path / "search_spaces").mkdir()

@@ -1,4 +1,5 @@
-"""What every plugin keeps, whatever its kind: a new file is tested here without being named. And what is said of a file that is wrong."""
+"""What every plugin keeps, whatever its kind: a new file is tested here without being named. And what is said of a file
+that is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ Launch = Callable[..., tuple[int, str, str]]
 Put = Callable[[str], None]
 
 EVERY = [(kind, name) for kind in plugins.FOLDERS for name in plugins.names(kind)]
-PUBLISHED = [(kind, name) for kind, name in EVERY if kind in ("method", "extractor") and (kind, name) != ("extractor", "cam")]
+PUBLISHED = [
+    (kind, name) for kind, name in EVERY if kind in ("method", "extractor") and (kind, name) != ("extractor", "cam")
+]
 """Those that stand for a paper of their own; the extractor cam is the map of whatever method it gets."""
 
 every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -36,23 +39,34 @@ def test_unknown_key_is_refused(kind: str, name: str) -> None:
 
 @every_plugin
 def test_every_setting_is_explained(kind: str, name: str) -> None:
-    settings = [line.split("|")[1].strip() for line in page(kind, name).splitlines() if line.startswith("| `") and line.endswith("|  |")]
-    assert not settings, f"{file_of(kind, name)}: {', '.join(settings)} not explained under `Attributes:` in the docstring of its Config"
+    settings = [
+        line.split("|")[1].strip()
+        for line in page(kind, name).splitlines()
+        if line.startswith("| `") and line.endswith("|  |")
+    ]
+    assert not settings, (
+        f"{file_of(kind, name)}: {', '.join(settings)} not explained under `Attributes:` in the docstring of its Config"
+    )
 
 
 @every_plugin
 def test_the_first_line_says_what_it_is(kind: str, name: str) -> None:
-    assert (plugins.load(kind, name).__doc__ or "").strip(), f"{file_of(kind, name)}: needs a docstring, whose first line `list` shows"
+    assert (plugins.load(kind, name).__doc__ or "").strip(), (
+        f"{file_of(kind, name)}: needs a docstring, whose first line `list` shows"
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), PUBLISHED)
 def test_docstring_names_its_paper_and_its_quirks(kind: str, name: str) -> None:
     text = plugins.load(kind, name).__doc__ or ""
     missing = [section for section in SECTIONS if f"\n{section}" not in text]
-    assert not missing, f"{file_of(kind, name)}: its docstring has no paragraph {', '.join(f'`{section}: ...`' for section in missing)}"
+    assert not missing, (
+        f"{file_of(kind, name)}: its docstring has no paragraph {', '.join(f'`{section}: ...`' for section in missing)}"
+    )
 
 
-# --- files that are wrong ---------------------------------------------------------------------------------------------------------------
+# --- files that are wrong
+# ---------------------------------------------------------------------------------------------------------------
 
 GOOD = '''"""A newcomer."""
 from typing import Literal
@@ -91,15 +105,29 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     [
         ("def build", "def make", r"newcomer\.py: there is no function `build` that takes 2 arguments"),
         ("config, network", "config", "no function `build` that takes 2 arguments"),
-        ("class Config(PluginConfig)", "class Settings(PluginConfig)", r"newcomer\.py: there is no `class Config\(PluginConfig\)`"),
+        (
+            "class Config(PluginConfig)",
+            "class Settings(PluginConfig)",
+            r"newcomer\.py: there is no `class Config\(PluginConfig\)`",
+        ),
         ("(PluginConfig)", "", r"there is no `class Config\(PluginConfig\)`"),
         ('"newcomer"', '"cam"', r'write `name: Literal\["newcomer"\] = "newcomer"`'),
-        ("Method(network)", "Method(network", r"methods/newcomer\.py:10: SyntaxError: '\(' was never closed; mend the file"),
-        ("from wsol.method import", "import nosuch\nfrom wsol.method import", r"newcomer\.py:4: ModuleNotFoundError: No module named 'nosuch'"),
+        (
+            "Method(network)",
+            "Method(network",
+            r"methods/newcomer\.py:10: SyntaxError: '\(' was never closed; mend the file",
+        ),
+        (
+            "from wsol.method import",
+            "import nosuch\nfrom wsol.method import",
+            r"newcomer\.py:4: ModuleNotFoundError: No module named 'nosuch'",
+        ),
         ("class Config", "1 / 0\n\nclass Config", r"newcomer\.py:6: ZeroDivisionError"),
     ],
 )
-def test_a_wrong_file_is_told_with_its_remedy(newcomer: Put, launch: Launch, space_file: Path, old: str, new: str, message: str) -> None:
+def test_a_wrong_file_is_told_with_its_remedy(
+    newcomer: Put, launch: Launch, space_file: Path, old: str, new: str, message: str
+) -> None:
     assert old in GOOD
     newcomer(GOOD.replace(old, new))
     with pytest.raises(InputError, match=message) as caught:
@@ -120,5 +148,8 @@ def test_a_right_file_is_found_by_itself(newcomer: Put, launch: Launch) -> None:
 def test_a_data_set_without_prepare_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = plugins.load("dataset", "folder")
     monkeypatch.delattr(plugin, "prepare")
-    with pytest.raises(InputError, match=r"wsol/datasets/folder\.py: there is no function `prepare` that takes 3 arguments; see CONTRIBUTING"):
+    with pytest.raises(
+        InputError,
+        match=r"wsol/datasets/folder\.py: there is no function `prepare` that takes 3 arguments; see CONTRIBUTING",
+    ):
         plugins.load("dataset", "folder")

@@ -1,7 +1,9 @@
-"""Cases of the protocol's test vectors that have no better place: those that need published files, and whole networks at their real size.
+"""Cases of the protocol's test vectors that have no better place: those that need published files, and whole networks
+at their real size.
 
-The published metadata and masks are not part of this repository. `WSOL_METADATA` names the folder that holds `CUB/`, `ILSVRC/` and `OpenImages/`
-with their split folders `val` and `test`; the five masks of the field's own test lie beside it in `openimages_masks_sample/test_masks`.
+The published metadata and masks are not part of this repository. `WSOL_METADATA` names the folder that holds `CUB/`,
+`ILSVRC/` and `OpenImages/` with their split folders `val` and `test`; the five masks of the field's own test lie beside
+it in `openimages_masks_sample/test_masks`.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def split_of(folder: str) -> Split:
     return Split("test" if path.name == "test" else "train_fullsup", read(path), path, path, folder)
 
 
-# --- evaluator on small inputs ------------------------------------------------------------------------------------------------------------
+# --- evaluator on small inputs
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_overlap_of_equal_boxes_is_an_array_of_float64_ones() -> None:
@@ -72,26 +75,43 @@ def test_every_8_bit_value_survives_the_way_to_a_score_and_back() -> None:
     assert quantise((values / 255)[None]).tolist() == [values.tolist()]
 
 
-# --- published metadata -------------------------------------------------------------------------------------------------------------------
+# --- published metadata
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("folder", "boxes", "sizes"),
     [
-        ("CUB/val", [[(176, 136, 459, 291)], [(44, 183, 426, 254)], [(437, 42, 834, 422)]], [(560, 419), (576, 432), (999, 587)]),
-        ("CUB/test", [[(60, 27, 385, 331)], [(14, 112, 402, 298)], [(33, 53, 284, 448)]], [(500, 335), (500, 347), (500, 470)]),
+        (
+            "CUB/val",
+            [[(176, 136, 459, 291)], [(44, 183, 426, 254)], [(437, 42, 834, 422)]],
+            [(560, 419), (576, 432), (999, 587)],
+        ),
+        (
+            "CUB/test",
+            [[(60, 27, 385, 331)], [(14, 112, 402, 298)], [(33, 53, 284, 448)]],
+            [(500, 335), (500, 347), (500, 470)],
+        ),
         ("ILSVRC/val", [[(156, 163, 318, 230)], [(143, 142, 394, 248)], [(28, 94, 485, 303)]], [(500, 375)] * 3),
-        ("ILSVRC/test", [[(111, 108, 441, 193)], [(45, 49, 499, 162), (2, 69, 437, 207)], [(38, 19, 385, 373)]], [(500, 375)] * 3),
+        (
+            "ILSVRC/test",
+            [[(111, 108, 441, 193)], [(45, 49, 499, 162), (2, 69, 437, 207)], [(38, 19, 385, 373)]],
+            [(500, 375)] * 3,
+        ),
     ],
 )
-def test_boxes_and_sizes_of_the_first_images(folder: str, boxes: list[list[tuple[int, ...]]], sizes: list[tuple[int, int]]) -> None:
+def test_boxes_and_sizes_of_the_first_images(
+    folder: str, boxes: list[list[tuple[int, ...]]], sizes: list[tuple[int, int]]
+) -> None:
     split = split_of(folder)
     first = [split.annotation(position, GRID) for position in range(3)]
     assert [[tuple(box) for box in annotation.boxes.tolist()] for annotation in first] == boxes
     assert [annotation.image_size for annotation in first] == sizes
 
 
-@pytest.mark.parametrize(("folder", "images"), [("CUB/val", 1000), ("CUB/test", 5794), ("ILSVRC/val", 10_000), ("ILSVRC/test", 10_000)])
+@pytest.mark.parametrize(
+    ("folder", "images"), [("CUB/val", 1000), ("CUB/test", 5794), ("ILSVRC/val", 10_000), ("ILSVRC/test", 10_000)]
+)
 def test_every_box_lies_in_its_image(folder: str, images: int) -> None:
     split = split_of(folder)
     assert len(split) == images
@@ -117,7 +137,8 @@ ILSVRC_TEST = ((76.814, 54.062, 29.28), 53.38533333333333, (47, 33, 18))
     ],
 )
 def test_centre_gaussian(folder: str, sigma: float, expected: tuple[tuple[float, ...], float, tuple[int, ...]]) -> None:
-    """The values at IoU 30, 50 and 70, their mean, and the corner of the centred square that reaches each; one contour, so both modes agree."""
+    """The values at IoU 30, 50 and 70, their mean, and the corner of the centred square that reaches each; one contour,
+    so both modes agree."""
     split = split_of(folder)
     annotations = [split.annotation(position, GRID) for position in range(len(split))]
     score_map = baseline.center_gaussian((GRID, GRID), sigma)
@@ -130,7 +151,9 @@ def test_centre_gaussian(folder: str, sigma: float, expected: tuple[tuple[float,
     assert values["max_box_acc_v2"] == pytest.approx(mean, abs=1e-11)
     thresholds = [values[f"max_box_acc_v2/threshold_{level}"] for level in (30, 50, 70)]
     found = boxes_by_level(score_map)
-    assert [found.at(int(threshold * 255)).tolist() for threshold in thresholds] == [[[c, c, GRID - c, GRID - c]] for c in corners]
+    assert [found.at(int(threshold * 255)).tolist() for threshold in thresholds] == [
+        [[c, c, GRID - c, GRID - c]] for c in corners
+    ]
     if (folder, sigma) == ("CUB/test", 56):
         assert thresholds == pytest.approx([0.538, 0.432, 0.314], abs=1e-12)
 
@@ -154,7 +177,8 @@ def test_size_of_published_subsets(folder: str, per_class: int, images: int) -> 
     assert np.array_equal(np.bincount(subset.labels), np.minimum(np.bincount(split.labels), per_class))
 
 
-# --- published masks ----------------------------------------------------------------------------------------------------------------------
+# --- published masks
+# ----------------------------------------------------------------------------------------------------------------------
 
 MASKS = {
     "m0": "val/0bt_c3/1cd9ac0169ec7df0",
@@ -213,7 +237,9 @@ def test_kinds_of_published_mask_files() -> None:
         split = mask_split()
         assert split.metadata.masks is not None
         paths, ignore = split.metadata.masks[split.image_ids.index(f"{MASKS[name]}.jpg")]
-        *found, last = (np.asarray(cv2.imread(str(split.mask_root / path), cv2.IMREAD_UNCHANGED)) for path in (*paths, ignore))
+        *found, last = (
+            np.asarray(cv2.imread(str(split.mask_root / path), cv2.IMREAD_UNCHANGED)) for path in (*paths, ignore)
+        )
         return found, last
 
     (grey,), ignore = images("m0")
@@ -223,7 +249,7 @@ def test_kinds_of_published_mask_files() -> None:
     (partly,), ignore = images("m2")
     assert partly.shape[:2] == (1066, 1600) and ignore.any()
     for name, color in (("nothing", 0), ("everything", 255)):
-        ((rgba,), _) = images(name)
+        (rgba,), _ = images(name)
         assert rgba.shape[2] == 4 and (rgba[..., :3] == color).all() and (rgba[..., 3] == 255).all()
 
 
@@ -246,14 +272,18 @@ def test_published_masks_of_nothing_and_everything(constant: float) -> None:
     assert pxap_of(sample_on("everything", constant)) == 100.0
 
 
-# --- methods ------------------------------------------------------------------------------------------------------------------------------
+# --- methods
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_has_hides_the_cells_of_the_published_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The draws of Python's generator at seed 0, cell by cell along the rows: a cell is kept at .8444, .7580, then hidden at .4206, and so on."""
+    """The draws of Python's generator at seed 0, cell by cell along the rows: a cell is kept at .8444, .7580, then
+    hidden at .4206, and so on."""
     python = random.Random(0)
     draws = torch.tensor([python.random() for _ in range(9)]).reshape(1, 3, 3)
-    assert draws.flatten().tolist() == pytest.approx([0.8444, 0.7580, 0.4206, 0.2589, 0.5113, 0.4049, 0.7838, 0.3033, 0.4766], abs=5e-5)
+    assert draws.flatten().tolist() == pytest.approx(
+        [0.8444, 0.7580, 0.4206, 0.2589, 0.5113, 0.4049, 0.7838, 0.3033, 0.4766], abs=5e-5
+    )
     asked: list[tuple[int, ...]] = []
 
     def rand(*shape: int, device: torch.device) -> Tensor:
@@ -264,7 +294,9 @@ def test_has_hides_the_cells_of_the_published_draws(monkeypatch: pytest.MonkeyPa
     method = has.build(has.Config(cell_size=100, drop_rate=0.5), small_network())
     images = method.augment(Batch(torch.ones(1, 3, GRID, GRID), torch.zeros(1).long())).images
     kept = torch.tensor([[1.0, 1, 0], [0, 1, 0], [1, 0, 0]])
-    expected = kept.repeat_interleave(torch.tensor([100, 100, 24]), 0).repeat_interleave(torch.tensor([100, 100, 24]), 1)
+    expected = kept.repeat_interleave(torch.tensor([100, 100, 24]), 0).repeat_interleave(
+        torch.tensor([100, 100, 24]), 1
+    )
     assert asked == [(1, 3, 3)]
     assert torch.equal(images, expected.expand(1, 3, GRID, GRID))
 
@@ -290,7 +322,8 @@ def test_learning_rate_of_every_epoch(epochs: int, every: int, last: tuple[int, 
     assert [decay(epoch, config) for epoch in range(1, epochs + 1)] == pytest.approx(expected, rel=1e-12)
 
 
-# --- networks -----------------------------------------------------------------------------------------------------------------------------
+# --- networks
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 def around(network: Classifier, name: str) -> Method:
@@ -332,7 +365,8 @@ def test_spg_side_maps_and_attentions(backbone: str, stride: int) -> None:
     assert fused.shape == (2, 1, GRID, GRID)
 
 
-# --- ImageNet weights: every weight of a file is one number of its own, so a network shows where it went ----------------------------------
+# --- ImageNet weights: every weight of a file is one number of its own, so a network shows where it went
+# ----------------------------------
 
 MARK = 1000
 
@@ -352,7 +386,10 @@ def marked_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Weight files in which weight number i is constant, i + 1000."""
     folder = tmp_path_factory.mktemp("imagenet")
     for name in NETWORKS:
-        state = {key: torch.tensor(MARK + i, dtype=dtype).expand(shape) for i, (key, shape, dtype) in enumerate(imagenet_names(name))}
+        state = {
+            key: torch.tensor(MARK + i, dtype=dtype).expand(shape)
+            for i, (key, shape, dtype) in enumerate(imagenet_names(name))
+        }
         torch.save(state, folder / f"{name}.pt")
     return {name: folder / f"{name}.pt" for name in NETWORKS}
 
@@ -381,9 +418,14 @@ CONVOLUTIONS = {"vgg16": 13, "inception_v3": 70, "resnet50": 53}
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(
     ("backbone", "stride", "num_classes"),
-    [*((backbone, stride, 200) for backbone in NETWORKS for stride in (16, 8)), *((backbone, 16, 1000) for backbone in NETWORKS)],
+    [
+        *((backbone, stride, 200) for backbone in NETWORKS for stride in (16, 8)),
+        *((backbone, 16, 1000) for backbone in NETWORKS),
+    ],
 )
-def test_imagenet_weights_that_are_found(backbone: str, stride: int, num_classes: int, name: str, marked_files: dict[str, Path]) -> None:
+def test_imagenet_weights_that_are_found(
+    backbone: str, stride: int, num_classes: int, name: str, marked_files: dict[str, Path]
+) -> None:
     method = around(copy.deepcopy(pretrained(backbone, stride, marked_files[backbone], num_classes)), name)
     found = origins(method, backbone, nn.Conv2d)
     assert len(found) == len(set(found.values())) == CONVOLUTIONS[backbone]
@@ -408,7 +450,8 @@ UNCHANGED = {index: index for index in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 
 def test_vgg16_takes_torchvisions_convolutions_in_the_published_order(
     name: str, stride: int, changed: dict[int, int], marked_files: dict[str, Path]
 ) -> None:
-    """Torchvision's number of a convolution -> its number in a released network, by way of the block of ours that holds it."""
+    """Torchvision's number of a convolution -> its number in a released network, by way of the block of ours that holds
+    it."""
     method = around(copy.deepcopy(pretrained("vgg16", stride, marked_files["vgg16"], 200)), name)
     released = layouts.TABLES["vgg16"]({"cam": "plain"}.get(name, name), stride)
     pairs = {number(theirs): number(released[ours]) for ours, theirs in origins(method, "vgg16", nn.Conv2d).items()}

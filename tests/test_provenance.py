@@ -17,7 +17,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "orchestrator").mkdir(parents=True)
     (folder / "orchestrator" / "a.py").write_text("a = 1\n")
     (folder / ".gitignore").write_text("runs\n")
-    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"]):
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first"],
+    ):
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
     monkeypatch.setattr(provenance, "ROOT", folder)
     monkeypatch.delenv(provenance.COMMIT, raising=False)
@@ -46,12 +50,16 @@ def test_the_patch_makes_the_code_that_ran(checkout: Path, tmp_path: Path) -> No
     again = tmp_path / "again"
     subprocess.run(["git", "clone", "-q", str(checkout), str(again)], check=True)
     subprocess.run(["git", "apply", str(tmp_path / "run" / "code.diff")], cwd=again, check=True)
-    assert (again / "orchestrator" / "a.py").read_text() == "a = 2\n" and (again / "orchestrator" / "mine.py").read_text() == '"""Mine."""\n'
+    assert (again / "orchestrator" / "a.py").read_text() == "a = 2\n" and (
+        again / "orchestrator" / "mine.py"
+    ).read_text() == '"""Mine."""\n'
     assert not (again / "runs").exists() and not (again / "large.bin").exists()
 
 
 def test_outside_a_checkout_of_its_own_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "ROOT", checkout / "orchestrator")  # as an environment inside of somebody's checkout
+    monkeypatch.setattr(
+        provenance, "ROOT", checkout / "orchestrator"
+    )  # as an environment inside of somebody's checkout
     assert provenance.git() is None and provenance.changes() == ""
 
 

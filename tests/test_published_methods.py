@@ -25,13 +25,17 @@ PUBLISHED = ("vgg16", "resnet50", "inception_v3")
 def make(config: PluginConfig, backbone: str, num_classes: int = 4, **fields: object) -> Method:
     plugin = plugins.load("backbone", backbone)
     blocks = plugin.build(plugin.Config(**{"name": backbone, "weights": "none", **fields}))
-    method: Method = plugins.load("method", config.name).build(config, Classifier(blocks, CamHead(blocks.channels, num_classes)))
+    method: Method = plugins.load("method", config.name).build(
+        config, Classifier(blocks, CamHead(blocks.channels, num_classes))
+    )
     return method
 
 
 def bare(**channels: int) -> Classifier:
     """A network of blocks that pass their input on, so that a test feeds a method with recorded features."""
-    blocks = Backbone({name: nn.Identity() for name in channels}, {name: BlockInfo(count, 16) for name, count in channels.items()})
+    blocks = Backbone(
+        {name: nn.Identity() for name in channels}, {name: BlockInfo(count, 16) for name, count in channels.items()}
+    )
     return Classifier(blocks, CamHead(blocks.channels, 5))
 
 
@@ -44,7 +48,8 @@ def assert_close(found: Tensor, recorded: np.ndarray) -> None:
     torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
-# --- recorded numbers -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("acol"))
@@ -86,10 +91,18 @@ def test_spg_is_the_published_one(path: Path) -> None:
     """The recording begins at the maps, so the head passes them on: the features are five class maps and C."""
     vector = vectors_support.load(path)
     names = [f"{source}_{side}" for source in ("attention", "b2", "fused") for side in ("high", "low")]
-    config = spg.Config(**dict(zip(names, np.sort(vector["thresholds_high_low"], axis=1)[:, ::-1].ravel().tolist(), strict=True)))
+    config = spg.Config(
+        **dict(zip(names, np.sort(vector["thresholds_high_low"], axis=1)[:, ::-1].ravel().tolist(), strict=True))
+    )
     method = spg.build(config, bare(b1=1, b2=1, features=6))
     head = method.network.head
-    head.sources, head.b1, head.b2, head.shared, head.fused = ("b1", "b2"), nn.Identity(), nn.Identity(), nn.Identity(), Channels(5, 6)
+    head.sources, head.b1, head.b2, head.shared, head.fused = (
+        ("b1", "b2"),
+        nn.Identity(),
+        nn.Identity(),
+        nn.Identity(),
+        Channels(5, 6),
+    )
     head.linear.weight.data, head.linear.bias.data = torch.eye(5, 6), torch.zeros(5)
     scores, b1, b2, c = leaves(vector, "class_score_map", "logits_b1", "logits_b2", "logits_c")
     labels = torch.from_numpy(vector["labels"])
@@ -121,7 +134,8 @@ def test_adl_is_the_published_one(path: Path) -> None:
         assert torch.equal(dropped(features) == 0, (features == 0) | ~torch.from_numpy(kept))
 
 
-# --- ACoL, written cases --------------------------------------------------------------------------------------------------------------
+# --- ACoL, written cases
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_acol_rescales_each_map_and_a_constant_one_to_zero() -> None:
@@ -134,7 +148,8 @@ def test_acol_erases_from_the_threshold_on() -> None:
     assert torch.equal(erased, torch.tensor([[1.0, 1.0], [0.0, 0.0]]).expand(1, 2, 2, 2))
 
 
-# --- SPG, written cases -----------------------------------------------------------------------------------------------------------------
+# --- SPG, written cases
+# -----------------------------------------------------------------------------------------------------------------
 
 RAMP = (torch.arange(224.0 * 224) / 50175).reshape(1, 1, 224, 224)
 
@@ -154,7 +169,9 @@ def spots() -> Tensor:
     ],
     ids=["ramp", "spots", "constant"],
 )
-def test_spg_counts_of_background_object_and_undecided(guide: Tensor, high: float, low: float, counts: tuple[int, ...]) -> None:
+def test_spg_counts_of_background_object_and_undecided(
+    guide: Tensor, high: float, low: float, counts: tuple[int, ...]
+) -> None:
     found = spg.seeds(guide, high, low)
     assert tuple(int((found == value).sum()) for value in (0, 1, 255)) == counts
 
@@ -199,7 +216,8 @@ def test_spg_thresholds_are_ordered(source: str) -> None:
         spg.Config(**{f"{source}_high": 0.001})  # below the default of the other
 
 
-# --- ADL, written cases -------------------------------------------------------------------------------------------------------------------
+# --- ADL, written cases
+# -------------------------------------------------------------------------------------------------------------------
 
 SMALL = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[0.0, 3.0], [2.0, 4.0]]]])
 
@@ -207,7 +225,11 @@ SMALL = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[0.0, 3.0], [2.0, 4.0]]]])
 @pytest.mark.parametrize(
     ("rate", "output", "gradient"),
     [
-        (0.0, [[[0, 0.880797], [1.761594, 3.928055]], [[0, 2.642391], [1.761594, 3.928055]]], [[0.5, 1.0907843], [1.0907843, 1.0526648]]),
+        (
+            0.0,
+            [[[0, 0.880797], [1.761594, 3.928055]], [[0, 2.642391], [1.761594, 3.928055]]],
+            [[0.5, 1.0907843], [1.0907843, 1.0526648]],
+        ),
         (1.0, [[[0, 1], [2, 0]], [[0, 3], [2, 0]]], [[1, 1], [1, 0]]),
     ],
     ids=["importance", "drop"],
@@ -233,7 +255,8 @@ def test_adl_hides_at_its_rate_one_draw_for_the_batch() -> None:
     assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-# --- their networks ---------------------------------------------------------------------------------------------------------------------
+# --- their networks
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -289,7 +312,9 @@ def test_places(backbone: str, expected_adl: list[str], expected_spg: tuple[str,
 
 def test_adl_changes_no_key_and_has_no_other_dropout() -> None:
     with torch.device("meta"):
-        with_layers, plain = (make(config, "inception_v3") for config in (adl.Config(), plugins.load("method", "cam").Config()))
+        with_layers, plain = (
+            make(config, "inception_v3") for config in (adl.Config(), plugins.load("method", "cam").Config())
+        )
     assert list(with_layers.state_dict()) == list(plain.state_dict())
     assert [module.p for module in with_layers.modules() if isinstance(module, nn.Dropout)] == [0.0] * 3
     assert [module.p for module in plain.modules() if isinstance(module, nn.Dropout)] == [0.5] * 3

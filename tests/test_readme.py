@@ -1,4 +1,5 @@
-"""Every command that the documents show: it parses, its files and its settings exist; those that cost little are run."""
+"""Every command that the documents show: it parses, its files and its settings exist; those that cost little are
+run."""
 
 from __future__ import annotations
 
@@ -41,12 +42,20 @@ CHEAP = {"list", "validate", "describe"}
 
 
 def commands(text: str) -> list[str]:
-    """What follows `launch.py` in indented blocks and in backquotes; what is in brackets may be left out, so there are two commands then."""
-    shown = re.findall(r"^ {4,}(?:python|torchrun .*) launch\.py (.*)$|`(?:python )?launch\.py ([^`\n]+)`", text, re.MULTILINE)
+    """What follows `launch.py` in indented blocks and in backquotes; what is in brackets may be left out, so there are
+    two commands then."""
+    shown = re.findall(
+        r"^ {4,}(?:python|torchrun .*) launch\.py (.*)$|`(?:python )?launch\.py ([^`\n]+)`", text, re.MULTILINE
+    )
     found: set[str] = set()
     for command in (re.sub(r"(\s#|; ).*", "", block or inline) for block, inline in shown):
-        found |= {re.sub(r"\[[^\]]+\](\.\.\.)?(?=\s|$)", "", command), re.sub(r"\[([^\]]+)\](?=\s|\.|$)", r"\1", command)}
-    return sorted({" ".join(command.split()) for command in found if " " in command.strip()})  # a verb alone is only mentioned
+        found |= {
+            re.sub(r"\[[^\]]+\](\.\.\.)?(?=\s|$)", "", command),
+            re.sub(r"\[([^\]]+)\](?=\s|\.|$)", r"\1", command),
+        }
+    return sorted(
+        {" ".join(command.split()) for command in found if " " in command.strip()}
+    )  # a verb alone is only mentioned
 
 
 def words_of(command: str) -> list[str]:
@@ -78,7 +87,10 @@ def parsed(words: list[str]) -> Any:
 
 def test_commands_are_found() -> None:
     assert len(EVERY) > 30
-    assert commands("    python launch.py train FILE [KEY=VALUE]... [--run DIR]    # only") == ["train FILE", "train FILE KEY=VALUE... --run DIR"]
+    assert commands("    python launch.py train FILE [KEY=VALUE]... [--run DIR]    # only") == [
+        "train FILE",
+        "train FILE KEY=VALUE... --run DIR",
+    ]
     verbs = {words_of(command)[0] for command in EVERY}
     assert verbs == set(typer.main.get_command(cli.app).commands), "every verb is shown, and no other"  # type: ignore[attr-defined]
 
@@ -121,7 +133,11 @@ def test_every_verb_explains_itself(verb: str, launch: Launch) -> None:
 def verbs() -> list[str]:
     """Every verb in the order of `--help`; those that have verbs below them are these, such as `data prepare`."""
     groups = typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
-    return [" ".join(words) for name, group in groups for words in ([(name, below) for below in getattr(group, "commands", ())] or [(name,)])]
+    return [
+        " ".join(words)
+        for name, group in groups
+        for words in [(name, below) for below in getattr(group, "commands", ())] or [(name,)]
+    ]
 
 
 def test_every_verb_has_a_section_and_a_line_in_the_table() -> None:
@@ -134,7 +150,9 @@ def test_every_verb_has_a_section_and_a_line_in_the_table() -> None:
     ]
     for verb in verbs():
         assert re.search(rf"^    python launch\.py {verb} ", bodies[verb], re.MULTILINE), f"{verb}: no example"
-        assert "exit code" in bodies[verb].lower() or "error:" in bodies[verb].lower() or "(#" in bodies[verb], f"{verb}: what goes wrong?"
+        assert "exit code" in bodies[verb].lower() or "error:" in bodies[verb].lower() or "(#" in bodies[verb], (
+            f"{verb}: what goes wrong?"
+        )
 
 
 def test_every_kind_is_explained() -> None:

@@ -34,7 +34,9 @@ OBJECTIVE = "train_fullsup/max_box_acc_v2"
 SHA = "c0ffee00" * 8
 MEGABYTE = 1_000_000
 REASON = 'ValueError: <script>alert("map & box")</script>'
-LOADING_ATTRIBUTE = re.compile(r"""<[a-z][^<>]*\s(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*([^"'\s>]+)""", re.IGNORECASE)
+LOADING_ATTRIBUTE = re.compile(
+    r"""<[a-z][^<>]*\s(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*([^"'\s>]+)""", re.IGNORECASE
+)
 LOADING_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""")
 
 
@@ -42,11 +44,26 @@ def make_run(folder: Path, **header: Any) -> optuna.Study:
     """A run folder with a study and no trial."""
     folder.mkdir(parents=True)
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-    info = {"study_name": "crop", "name": "crop", "objective": OBJECTIVE, "started": "2026-01-05T10:00:00+00:00", "ended": None, "trials": 20}
+    info = {
+        "study_name": "crop",
+        "name": "crop",
+        "objective": OBJECTIVE,
+        "started": "2026-01-05T10:00:00+00:00",
+        "ended": None,
+        "trials": 20,
+    }
     machine = {"host": "node-7", "cpus": 8, "gpus": 1, "memory_gb": 64.0}
-    told = {"command": "python launch.py search crop.yaml", "git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": True}, "machine": machine}
-    (folder / "study.json").write_text(json.dumps({**info, **told, "versions": {"torch": "2.15.0"}, "seed": 3, "sampler": "tpe", **header}))
-    return optuna.create_study(study_name="crop", storage=storage, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    told = {
+        "command": "python launch.py search crop.yaml",
+        "git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": True},
+        "machine": machine,
+    }
+    (folder / "study.json").write_text(
+        json.dumps({**info, **told, "versions": {"torch": "2.15.0"}, "seed": 3, "sampler": "tpe", **header})
+    )
+    return optuna.create_study(
+        study_name="crop", storage=storage, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
+    )
 
 
 def start_trial(study: optuna.Study, values: tuple[float, ...] = ()) -> optuna.Trial:
@@ -66,7 +83,13 @@ def complete_trial(study: optuna.Study, value: float) -> None:
     """A trial that reached `value` in the second of three epochs."""
     trial = start_trial(study, (value - 5, value, value - 1))
     metrics = {OBJECTIVE: value, "train_fullsup/top1/cls": 77.125, "train/loss": 0.5, "epoch": 2}
-    for name, content in {"seconds": 61.5, "epochs": 3, "best_epoch": 2, "metrics": metrics, "ended": "2026-01-05T10:01:00+00:00"}.items():
+    for name, content in {
+        "seconds": 61.5,
+        "epochs": 3,
+        "best_epoch": 2,
+        "metrics": metrics,
+        "ended": "2026-01-05T10:01:00+00:00",
+    }.items():
         trial.set_user_attr(name, content)
     study.tell(trial, value)
 
@@ -81,13 +104,31 @@ def fail_trial(study: optuna.Study, reason: str = REASON) -> None:
 def add_winner(folder: Path, number: int, test_value: float = 61.37) -> None:
     """The files of a finished search."""
     (folder / "best").mkdir()
-    scores = {"max_box_acc_v2": 64.25, "max_box_acc_v2/iou_50": 71.5, "max_box_acc_v2/threshold_50": 0.21, "top1/cls": 77.0}
+    scores = {
+        "max_box_acc_v2": 64.25,
+        "max_box_acc_v2/iou_50": 71.5,
+        "max_box_acc_v2/threshold_50": 0.21,
+        "top1/cls": 77.0,
+    }
     baseline = {"train_fullsup": {"max_box_acc_v2": 50.0}}
-    result = {"trial": number, "epoch": 2, "objective": OBJECTIVE, "value": 64.25, "checkpoint_sha256": SHA, "config": {"seed": 3}}
+    result = {
+        "trial": number,
+        "epoch": 2,
+        "objective": OBJECTIVE,
+        "value": 64.25,
+        "checkpoint_sha256": SHA,
+        "config": {"seed": 3},
+    }
     (folder / "best" / "result.json").write_text(json.dumps({**result, "train_fullsup": scores, "baseline": baseline}))
     evaluation = {"time": "2026-01-05T11:00:00+00:00", "checkpoint_sha256": SHA, "reason": None, "config": {}}
     (folder / "test.json").write_text(
-        json.dumps({"evaluations": [{**evaluation, "metrics": {"max_box_acc_v2": test_value}, "baseline": {"max_box_acc_v2": 52.25}}]})
+        json.dumps(
+            {
+                "evaluations": [
+                    {**evaluation, "metrics": {"max_box_acc_v2": test_value}, "baseline": {"max_box_acc_v2": 52.25}}
+                ]
+            }
+        )
     )
 
 
@@ -100,7 +141,12 @@ def add_examples(folder: Path, number: int, side: int = 48) -> None:
         image, scores = rng.integers(0, 256, (side, side, 3)).astype(np.uint8), rng.random((side, side))
         save_jpeg(folder / "best" / f"{index}_photo.jpg", photo_with_boxes(image, box[None]))
         save_jpeg(folder / "best" / f"{index}_map.jpg", map_overlay(image, scores, box + 2, box[None]))
-        names = {"image_id": f"test/<{index}>.jpg", "class_name": "gull & tern", "photo": f"{index}_photo.jpg", "map": f"{index}_map.jpg"}
+        names = {
+            "image_id": f"test/<{index}>.jpg",
+            "class_name": "gull & tern",
+            "photo": f"{index}_photo.jpg",
+            "map": f"{index}_map.jpg",
+        }
         entries.append({**names, "iou": 0.684, "threshold": 0.2})
     (folder / "best" / "examples.json").write_text(json.dumps(entries))
 
@@ -162,9 +208,29 @@ def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_finished_search_shows_winner_test_and_baseline(finished: Path) -> None:
     page = page_of(finished)
-    for text in ("finished", "Winner: trial 2", "64.25", "+14.25", "61.37", "52.25", "+9.12", "MaxBoxAccV2", "5 complete", "2 failed", "1 pruned"):
+    for text in (
+        "finished",
+        "Winner: trial 2",
+        "64.25",
+        "+14.25",
+        "61.37",
+        "52.25",
+        "+9.12",
+        "MaxBoxAccV2",
+        "5 complete",
+        "2 failed",
+        "1 pruned",
+    ):
         assert text in page
-    for text in ("python launch.py search crop.yaml", "3f2b1c9e7a5d", "uncommitted changes", "node-7", "torch 2.15.0", "seed 3", "1 h 30 min"):
+    for text in (
+        "python launch.py search crop.yaml",
+        "3f2b1c9e7a5d",
+        "uncommitted changes",
+        "node-7",
+        "torch 2.15.0",
+        "seed 3",
+        "1 h 30 min",
+    ):
         assert text in page
     assert "git checkout 3f2b1c9e7a5d4c3b" in page
     assert "python launch.py train runs/crop/best.yaml" in page
@@ -218,7 +284,12 @@ def test_a_second_test_evaluation_is_told_and_does_not_replace_the_first(finishe
 
 
 def test_a_test_of_another_checkpoint_is_not_the_winners(finished: Path) -> None:
-    entry = {"time": "2026-01-05T11:00:00+00:00", "checkpoint_sha256": "0" * 64, "reason": None, "metrics": {"max_box_acc_v2": 99.99}}
+    entry = {
+        "time": "2026-01-05T11:00:00+00:00",
+        "checkpoint_sha256": "0" * 64,
+        "reason": None,
+        "metrics": {"max_box_acc_v2": 99.99},
+    }
     (finished / "test.json").write_text(json.dumps({"evaluations": [entry]}))
     page = page_of(finished)
     assert "not with the winner" in page
@@ -331,7 +402,14 @@ def test_reading_changes_nothing(finished: Path) -> None:
 
 def test_pictures_outside_the_folder_are_not_read(finished: Path) -> None:
     (finished.parent / "secret.jpg").write_bytes(b"secret")
-    entry = {"image_id": "x", "class_name": "y", "iou": 0.5, "threshold": 0.1, "photo": "../../secret.jpg", "map": "0_map.jpg"}
+    entry = {
+        "image_id": "x",
+        "class_name": "y",
+        "iou": 0.5,
+        "threshold": 0.1,
+        "photo": "../../secret.jpg",
+        "map": "0_map.jpg",
+    }
     (finished / "best" / "examples.json").write_text(json.dumps([entry]))
     assert "data:image/jpeg" not in page_of(finished)
 
@@ -346,9 +424,26 @@ def test_not_a_number_never_reaches_the_page(tmp_path: Path) -> None:
 def test_a_hundred_trials_with_two_hundred_pictures(tmp_path: Path) -> None:
     page = page_of(large.make_run(tmp_path / "runs" / "large", trials=100, images=50, views=3))
     assert page.count('src="data:image/jpeg;base64,') == 200
-    for text in ("70 complete", "20 pruned", "10 failed", "Searched for the best compromises with Top-1 Loc", "asha stops trials", "4 at once"):
+    for text in (
+        "70 complete",
+        "20 pruned",
+        "10 failed",
+        "Searched for the best compromises with Top-1 Loc",
+        "asha stops trials",
+        "4 at once",
+    ):
         assert text in page
-    for key in ("history", "curves", "timeline", "front-1", "thresholds", "sizes", "parallel", "contour", "slice-optim.lr"):
+    for key in (
+        "history",
+        "curves",
+        "timeline",
+        "front-1",
+        "thresholds",
+        "sizes",
+        "parallel",
+        "contour",
+        "slice-optim.lr",
+    ):
         assert f'id="plot-{key}"' in page
     assert "node-0, node-1, node-2, node-3" in page
     assert "A cross ends the 20 trials that asha stopped" in page
@@ -375,7 +470,9 @@ def test_pictures_of_several_views_stand_in_tabs(finished: Path) -> None:
 def test_importance_asks_what_makes_trials_good(tmp_path: Path) -> None:
     """`near` decides among the good trials only, `far` among the bad ones only."""
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(lambda trial: _plateau(trial.suggest_float("near", 0, 1), trial.suggest_float("far", 0, 1)), n_trials=200)
+    study.optimize(
+        lambda trial: _plateau(trial.suggest_float("near", 0, 1), trial.suggest_float("far", 0, 1)), n_trials=200
+    )
     assert next(iter(importance(study))) == "near"
 
 
@@ -393,7 +490,10 @@ def test_rank_stability_from_the_epochs(finished: Path) -> None:
 
 def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
     path = finished / "best" / "result.json"
-    grid = [{"values": {}, "value": 61.5}, {"values": {"evaluation.normalizer": {"name": "pas", "percentile": 90}}, "value": 64.25}]
+    grid = [
+        {"values": {}, "value": 61.5},
+        {"values": {"evaluation.normalizer": {"name": "pas", "percentile": 90}}, "value": 64.25},
+    ]
     path.write_text(json.dumps({**json.loads(path.read_text()), "post_hoc": grid}))
     assert report_winner.setting_rows(read_summary(finished)) == (
         ["max_box_acc_v2"],
@@ -415,13 +515,18 @@ def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> N
     result["train_fullsup"]["max_box_acc_by_size/small"] = 33.0
     path.write_text(json.dumps(result))
     bars, caption = report_winner.size_bars(read_summary(finished))
-    assert [(bar.size, bar.value) for bar in bars["train_fullsup"]] == [("small<br>below 4 %", 33.0)] and "MaxBoxAcc by size" in caption
+    assert [(bar.size, bar.value) for bar in bars["train_fullsup"]] == [
+        ("small<br>below 4 %", 33.0)
+    ] and "MaxBoxAcc by size" in caption
 
 
 def test_trials_that_ran_together_on_a_host_have_rows_of_their_own() -> None:
     at = [datetime(2026, 1, 5, 10, minute, tzinfo=UTC) for minute in range(6)]
     spans = [(0, 2, "a:1"), (1, 3, "a:2"), (2, 4, "a:9"), (1, 5, "b:1"), (5, None, "a:3")]
-    rows = [TrialRow(n, "complete", started=at[b], ended=None if e is None else at[e], worker=w) for n, (b, e, w) in enumerate(spans)]
+    rows = [
+        TrialRow(n, "complete", started=at[b], ended=None if e is None else at[e], worker=w)
+        for n, (b, e, w) in enumerate(spans)
+    ]
     rows.sort(key=lambda trial: trial.started or at[0])
     assert figures.places(rows, at[5]) == {0: "a #1", 1: "a #2", 3: "b #1", 2: "a #1", 4: "a #1"}
 
@@ -461,7 +566,14 @@ def test_importance_needs_four_trials(tmp_path: Path) -> None:
 
 def test_short_names_are_the_shortest_that_differ() -> None:
     paths = ["optim.lr", "method.name", "evaluation.normalizer.name", "a.weight", "b.weight", "seed"]
-    assert list(figures.short_names(paths).values()) == ["lr", "method.name", "normalizer.name", "a.weight", "b.weight", "seed"]
+    assert list(figures.short_names(paths).values()) == [
+        "lr",
+        "method.name",
+        "normalizer.name",
+        "a.weight",
+        "b.weight",
+        "seed",
+    ]
 
 
 def test_best_so_far_follows_the_direction() -> None:
@@ -475,10 +587,14 @@ def test_best_so_far_follows_the_direction() -> None:
 def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> None:
     def row(number: int, state: str, value: float | None, epochs: int) -> TrialRow:
         ended = datetime(2026, 1, 5, 10, 10 - number, tzinfo=UTC)  # the later number ended first
-        return TrialRow(number, state, value, curve=dict.fromkeys(range(1, epochs + 1), value or 0.0), epochs=epochs, ended=ended)
+        return TrialRow(
+            number, state, value, curve=dict.fromkeys(range(1, epochs + 1), value or 0.0), epochs=epochs, ended=ended
+        )
 
     one = figures.Search(
-        "a", "tpe + asha", [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)]
+        "a",
+        "tpe + asha",
+        [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)],
     )
     two = figures.Search("b", "random", [row(0, "complete", 4.0, 4)])
     figure = figures.effort([one, two], "loss", True)
@@ -518,7 +634,11 @@ def test_pictures_of_degenerate_input() -> None:
 
 def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    image, scores, box = rng.integers(0, 256, (96, 96, 3)).astype(np.uint8), rng.random((96, 96)), np.array([5, 5, 60, 70])
+    image, scores, box = (
+        rng.integers(0, 256, (96, 96, 3)).astype(np.uint8),
+        rng.random((96, 96)),
+        np.array([5, 5, 60, 70]),
+    )
     for name in ("a.jpg", "b.jpg"):
         save_jpeg(tmp_path / name, map_overlay(image, scores, box, box[None]))
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()

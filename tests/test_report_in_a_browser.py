@@ -1,4 +1,5 @@
-"""The report in headless Chromium: nothing fails, nothing is fetched, every figure is drawn, on a desk and on a phone, light and dark."""
+"""The report in headless Chromium: nothing fails, nothing is fetched, every figure is drawn, on a desk and on a phone,
+light and dark."""
 
 from __future__ import annotations
 
@@ -14,7 +15,10 @@ from orchestrator.report import write_report
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: apt install chromium")
 
-READY = "[...document.querySelectorAll('.plot')].every((plot) => plot.classList.contains('js-plotly-plot')) && document.querySelector('.main-svg')"
+READY = (
+    "[...document.querySelectorAll('.plot')].every((plot) => plot.classList.contains('js-plotly-plot')) &&"
+    " document.querySelector('.main-svg')"
+)
 MARKS = ".scatterlayer path, .barlayer path, .contourlayer path, .contourlayer image, .heatmaplayer image"
 CORNERS = "({x, y, width, height}) => [x, y + scrollY, x + width, y + scrollY + height]"
 PLACE = f"({CORNERS})(document.getElementById('plot-parallel').getBoundingClientRect())"
@@ -42,14 +46,18 @@ def test_the_page_works(page: Path, tmp_path: Path, width: int, dark: bool) -> N
     assert seen.errors == []
     assert [address for address in seen.requests if not address.startswith(("data:", "blob:"))] == [page.as_uri()]
     assert len(seen.value["figures"]) == 14
-    assert [figure for figure, marks in seen.value["figures"].items() if marks == 0] == ["plot-parallel"]  # drawn by WebGL
+    assert [figure for figure, marks in seen.value["figures"].items() if marks == 0] == [
+        "plot-parallel"
+    ]  # drawn by WebGL
     assert seen.value["overflow"] <= 0 and seen.value["wide"] == 0
     assert seen.value["shown"] == 2 and seen.value["after"] == "Misses"
     assert seen.value["background"] == ("rgb(18, 20, 23)" if dark else "rgb(247, 247, 245)")
     (tmp_path / "page.png").write_bytes(seen.shot)
     with Image.open(tmp_path / "page.png") as picture:
         assert picture.width == width and picture.height > 3000
-        lines = np.asarray(picture.convert("RGB").crop([round(corner) for corner in seen.value["parallel"]])).astype(int)
+        lines = np.asarray(picture.convert("RGB").crop([round(corner) for corner in seen.value["parallel"]])).astype(
+            int
+        )
     assert ((lines[..., 1] - lines[..., 0]) > 30).sum() > 500  # green ones
 
 

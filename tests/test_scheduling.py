@@ -1,4 +1,5 @@
-"""What is asked of Ray for a search, without starting it: bundles, kinds of GPUs, placement, and how much an autoscaler should have ready."""
+"""What is asked of Ray for a search, without starting it: bundles, kinds of GPUs, placement, and how much an autoscaler
+should have ready."""
 
 from __future__ import annotations
 
@@ -75,7 +76,9 @@ def wanted(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
     return asked
 
 
-def test_a_cluster_grows_to_what_the_search_can_use_and_shrinks_at_its_tail(tmp_path: Path, wanted: list[list[dict[str, float]]]) -> None:
+def test_a_cluster_grows_to_what_the_search_can_use_and_shrinks_at_its_tail(
+    tmp_path: Path, wanted: list[list[dict[str, float]]]
+) -> None:
     plan = Plan(1, 2, 1.0, 3, {})
     cluster.want(plan, 5)
     assert wanted == [[{"CPU": 2, "GPU": 1.0}] * 3], "no more than run at a time"
@@ -89,7 +92,9 @@ def test_trials_of_several_workers_ask_for_themselves(tmp_path: Path, wanted: li
 
 
 @pytest.mark.parametrize("placement", ["pack", "spread", "strict_pack", "strict_spread"])
-def test_workers_of_a_train_job_are_placed_as_asked(tmp_path: Path, placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_a_train_job_are_placed_as_asked(
+    tmp_path: Path, placement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: dict[str, Any] = {}
 
     class Trainer:

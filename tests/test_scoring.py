@@ -39,7 +39,11 @@ def config(space_file: Path) -> TrainConfig:
 def scene(config: TrainConfig) -> tuple[Method, ImageStore, EvaluationConfig]:
     dataset = build.dataset(config.data)
     torch.manual_seed(0)
-    return build.method(config, dataset.num_classes), build.images(dataset, "train_fullsup", config.data), config.evaluation
+    return (
+        build.method(config, dataset.num_classes),
+        build.images(dataset, "train_fullsup", config.data),
+        config.evaluation,
+    )
 
 
 def samples(count: int, masks: bool = False) -> list[Sample]:
@@ -71,12 +75,16 @@ def counted(name: str, images: list[Sample], times: list[int]) -> dict[str, floa
     return metric.compute()
 
 
-# --- bootstrap --------------------------------------------------------------------------------------------------------------------------
+# --- bootstrap
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["v2", "size", "pxap", "piou"])
 def test_a_replicate_is_the_metric_over_repeated_images(name: str) -> None:
-    images, names = samples(70, masks=name.startswith("p")), [f"image{i}" for i in range(70)]  # more than are summed at once
+    images, names = (
+        samples(70, masks=name.startswith("p")),
+        [f"image{i}" for i in range(70)],
+    )  # more than are summed at once
     bootstrap = Bootstrap([fresh(name)])
     for image_id, image in zip(names, images, strict=True):
         metric = fresh(name)
@@ -97,7 +105,9 @@ def test_draws_depend_on_the_name_alone_and_are_poisson() -> None:
 
 def test_the_interval_of_a_proportion_is_the_binomial_one() -> None:
     """Two images in three are right at every threshold: the deviation over n images is sqrt(p (1 - p) / n)."""
-    right = Sample(np.pad(np.ones((10, 10)), 3), Annotation((16, 16), np.array([[3, 3, 12, 12]])), 0, threshold_step=STEP)
+    right = Sample(
+        np.pad(np.ones((10, 10)), 3), Annotation((16, 16), np.array([[3, 3, 12, 12]])), 0, threshold_step=STEP
+    )
     wrong = Sample(np.pad(np.ones((10, 10)), 3), Annotation((16, 16), np.array([[0, 0, 1, 1]])), 0, threshold_step=STEP)
     bootstrap, count = Bootstrap([fresh("v2")]), 300
     for index in range(count):
@@ -127,12 +137,17 @@ def test_numbers_at_a_chosen_threshold(name: str) -> None:
     assert metric.compute_at({}) == {}
 
 
-# --- one pass, several maps -------------------------------------------------------------------------------------------------------------
+# --- one pass, several maps
+# -------------------------------------------------------------------------------------------------------------
 
 
-def test_extractors_share_the_pass_of_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extractors_share_the_pass_of_the_network(
+    scene: tuple[Method, ImageStore, EvaluationConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     method, images, plain = scene
-    clipped = EvaluationConfig.model_validate({**plain.model_dump(), "extractor": {"name": "cam", "clip_negative_weights": True}})
+    clipped = EvaluationConfig.model_validate(
+        {**plain.model_dump(), "extractor": {"name": "cam", "clip_negative_weights": True}}
+    )
     alone = [evaluate(method, images, plain), evaluate(method, images, clipped)]
     passes: list[int] = []
     run = Backbone._run
@@ -171,7 +186,8 @@ def test_negative_weights_are_clipped_for_one_map_only(scene: tuple[Method, Imag
     assert head(features).item() == pytest.approx(2 * 7 / 4 - 5 / 4 + head.linear.bias.item())
 
 
-# --- maps from files --------------------------------------------------------------------------------------------------------------------
+# --- maps from files
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
@@ -188,7 +204,9 @@ def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, Eval
     assert curve.max() == ours.metrics["max_box_acc_v2/iou_50"] and len(curve) == 100
 
 
-def test_maps_that_cannot_be_used_are_all_named(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
+def test_maps_that_cannot_be_used_are_all_named(
+    scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path
+) -> None:
     _, images, config = scene
     for number, image_id in enumerate(images.split.image_ids[1:]):
         path = tmp_path / f"{image_id}.npy"
@@ -201,17 +219,22 @@ def test_maps_that_cannot_be_used_are_all_named(scene: tuple[Method, ImageStore,
     assert f"{first}: no such file" in text and "(2, 3, 3) float64" in text and "<U1" in text and "(0, 3)" in text
 
 
-# --- the command line -------------------------------------------------------------------------------------------------------------------
+# --- the command line
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., tuple[int, str, str]]) -> None:
     for seed in ("0", "1"):
-        assert launch("train", str(space_file), f"seed={seed}", "training.epochs=1", "--run", f"runs/seed{seed}")[0] == 0
+        assert (
+            launch("train", str(space_file), f"seed={seed}", "training.epochs=1", "--run", f"runs/seed{seed}")[0] == 0
+        )
         assert launch("evaluate", f"runs/seed{seed}", "--split", "test", "--save-maps", f"maps{seed}")[0] == 0
     entry = json.loads(Path("runs/seed0/test.json").read_text())["evaluations"][0]
     value, (low, high) = entry["metrics"]["max_box_acc_v2"], entry["intervals"]["max_box_acc_v2"]
     assert low <= value <= high
-    assert read_scores(Path("runs/seed0/best"), "test").curves["max_box_acc/iou_50"].max() == pytest.approx(entry["metrics"]["max_box_acc/iou_50"])
+    assert read_scores(Path("runs/seed0/best"), "test").curves["max_box_acc/iou_50"].max() == pytest.approx(
+        entry["metrics"]["max_box_acc/iou_50"]
+    )
     assert "Accuracy by score threshold" in Path("runs/seed0/report.html").read_text()
 
     words = ("evaluate", "--maps", "maps0", "--experiment", str(space_file), "--split", "test")
@@ -223,28 +246,54 @@ def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., t
 
     (both,) = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
     (own,) = compare([Path("runs/seed0")], ["max_box_acc_v2"], "test")
-    assert (own.cells["max_box_acc_v2"].value, own.method, own.cells["max_box_acc_v2"].difference) == (value, "cam", None)
+    assert (own.cells["max_box_acc_v2"].value, own.method, own.cells["max_box_acc_v2"].difference) == (
+        value,
+        "cam",
+        None,
+    )
     assert both.seeds == (0, 1) and "2 seeds" in launch("compare", "runs/seed0", "runs/seed1")[1]
-    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells["max_box_acc_v2"]
+    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells[
+        "max_box_acc_v2"
+    ]
     assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)
     assert launch("compare", "runs/seed0", "--metric", "max_box_acc_v3")[0] == 2
     assert launch("compare", "runs/seed0", "runs/none")[0] == 2
 
-    assert launch("train", str(space_file), "evaluation.threshold_step=0.02", "training.epochs=1", "--run", "runs/coarse")[0] == 0
+    assert (
+        launch("train", str(space_file), "evaluation.threshold_step=0.02", "training.epochs=1", "--run", "runs/coarse")[
+            0
+        ]
+        == 0
+    )
     code, _, err = launch("compare", "runs/seed0", "runs/coarse", "--split", "train_fullsup")
     assert code == 2 and "other score thresholds" in err
 
 
-CELLS = {"max_box_acc_v2": Cell(60.5, (58.4, 63.0), 1.25, (0.5, 2.0), 55.4), "top1": Cell(40.0, None, 0.0, (-1.0, 1.0), None)}
+CELLS = {
+    "max_box_acc_v2": Cell(60.5, (58.4, 63.0), 1.25, (0.5, 2.0), 55.4),
+    "top1": Cell(40.0, None, 0.0, (-1.0, 1.0), None),
+}
 ROWS = [Row("my_run", "crop_cam(cam)", "resnet50", "cub", CELLS)]
 
 
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("markdown", "| my_run | crop_cam(cam) | resnet50 | cub | 60.5 (58.4 to 63.0)* | 40.0 |\n| centre Gaussian |  |  | cub | 55.4 |  |"),
+        (
+            "markdown",
+            (
+                "| my_run | crop_cam(cam) | resnet50 | cub | 60.5 (58.4 to 63.0)* | 40.0 |\n| centre Gaussian |  |  |"
+                " cub | 55.4 |  |"
+            ),
+        ),
         ("latex", "my\\_run & crop\\_cam(cam) & resnet50 & cub & 60.5 (58.4 to 63.0)* & 40.0 \\\\\n"),
-        ("html", "<tr><td>my_run</td><td>crop_cam(cam)</td><td>resnet50</td><td>cub</td><td>60.5 (58.4 to 63.0)*</td><td>40.0</td></tr>"),
+        (
+            "html",
+            (
+                "<tr><td>my_run</td><td>crop_cam(cam)</td><td>resnet50</td><td>cub</td><td>60.5 (58.4 to"
+                " 63.0)*</td><td>40.0</td></tr>"
+            ),
+        ),
         (
             "csv",
             "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4,0,,,,,\nmy_run,crop_cam(cam),",
@@ -255,9 +304,13 @@ def test_tables_for_elsewhere(form: str, expected: str) -> None:
     assert expected in FORMATS[form](ROWS)
 
 
-def test_the_loss_of_the_classifier_is_its_mean_cross_entropy(scene: tuple[Method, ImageStore, EvaluationConfig]) -> None:
+def test_the_loss_of_the_classifier_is_its_mean_cross_entropy(
+    scene: tuple[Method, ImageStore, EvaluationConfig],
+) -> None:
     method, images, config = scene
     raw = next(forward(method, images, [config], len(images)))
     assert raw.logits[0] is not None
-    expected = torch.nn.functional.cross_entropy(raw.logits[0].double(), torch.from_numpy(np.asarray(images.split.labels))[raw.positions].long())
+    expected = torch.nn.functional.cross_entropy(
+        raw.logits[0].double(), torch.from_numpy(np.asarray(images.split.labels))[raw.positions].long()
+    )
     assert evaluate(method, images, config)["loss/classification"] == pytest.approx(float(expected), rel=1e-6)

@@ -62,7 +62,9 @@ def without_clocks(trials: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def test_a_search_ends_with_everything(space_file: Path) -> None:
-    code, out = launch("search", str(space_file), "study.trials=4", "training.epochs=5", "resources.concurrent_trials=2")
+    code, out = launch(
+        "search", str(space_file), "study.trials=4", "training.epochs=5", "resources.concurrent_trials=2"
+    )
     assert code == 0, out
     assert max(map(len, out.splitlines())) <= 80
     trials = rows("runs/tiny")
@@ -93,13 +95,19 @@ def test_one_at_a_time_the_same_seed_gives_the_same_search_even_when_killed(spac
     assert code == 0, out
     assert [trial.state.name for trial in open_study(Path("runs/killed")).trials] == ["COMPLETE"] * 4
     assert without_clocks(rows("runs/killed")) == without_clocks(rows("runs/whole"))
-    tested = [json.loads(Path(f"runs/{name}/test.json").read_text())["evaluations"][0]["metrics"] for name in ("whole", "killed")]
+    tested = [
+        json.loads(Path(f"runs/{name}/test.json").read_text())["evaluations"][0]["metrics"]
+        for name in ("whole", "killed")
+    ]
     assert tested[0] == tested[1]
 
 
 def test_ctrl_c_is_resumable(space_file: Path) -> None:
     process = subprocess.Popen(
-        command("search", str(space_file), "study.trials=2", "training.epochs=40"), env=environment(), text=True, stdout=subprocess.PIPE
+        command("search", str(space_file), "study.trials=2", "training.epochs=40"),
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
     )
     wait_for(lambda: Path("runs/tiny/trials/0000/manifest.json").exists(), process)
     process.send_signal(signal.SIGINT)
@@ -124,7 +132,9 @@ def test_a_trial_with_two_workers_is_a_ray_train_job(space_file: Path) -> None:
 
 def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
     wide = "search.optim.head_lr_scale={choices: [10.0, 1e30]}"
-    code, out = launch("search", str(space_file), "study.trials=4", "study.sampler=random", "backbone.batch_norm=false", wide)
+    code, out = launch(
+        "search", str(space_file), "study.trials=4", "study.sampler=random", "backbone.batch_norm=false", wide
+    )
     states = [row["state"] for row in rows("runs/tiny")]
     assert code == 0, out
     assert set(states) == {"complete", "fail"}
@@ -133,10 +143,19 @@ def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
 
 
 def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
-    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(ROOT / "launch.py")]
+    together = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(ROOT / "launch.py"),
+    ]
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*together, *words], capture_output=True, text=True, env=environment(), timeout=300, check=False)
+        return subprocess.run(
+            [*together, *words], capture_output=True, text=True, env=environment(), timeout=300, check=False
+        )
 
     done = run("train", str(space_file))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -148,13 +167,21 @@ def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
 
 
 def test_a_scheduler_stops_trials_and_a_finished_search_gets_more(space_file: Path) -> None:
-    words = ["study.trials=6", "training.epochs=6", "study.scheduler=asha", "study.keep_checkpoints=1", "resources.concurrent_trials=2"]
+    words = [
+        "study.trials=6",
+        "training.epochs=6",
+        "study.scheduler=asha",
+        "study.keep_checkpoints=1",
+        "resources.concurrent_trials=2",
+    ]
     code, out = launch("search", str(space_file), *words)
     assert code == 0, out
     trials = rows("runs/tiny")
     assert "pruned" in {row["state"] for row in trials} and "stopped early at" in out
     assert all(int(row["epochs"]) < 6 for row in trials if row["state"] == "pruned")
-    assert [trial.state.name.lower() for trial in open_study(Path("runs/tiny")).trials] == [row["state"] for row in trials]
+    assert [trial.state.name.lower() for trial in open_study(Path("runs/tiny")).trials] == [
+        row["state"] for row in trials
+    ]
     winner = json.loads(Path("runs/tiny/best/result.json").read_text())["trial"]
     assert trials[winner]["state"] == "complete"
     assert [path.parent.name for path in Path("runs/tiny/trials").rglob("epoch-*.pt")] == [f"{winner:04d}"]
@@ -172,8 +199,15 @@ def test_a_scheduler_stops_trials_and_a_finished_search_gets_more(space_file: Pa
 
 
 def test_the_same_failure_at_the_start_stops_the_search_and_is_shown_once(space_file: Path) -> None:
-    words = ["study.trials=8", "backbone.batch_norm=false", "optim.head_lr_scale=1e30", "search.optim.lr={low: 0.009, high: 0.011}"]
-    code, out = launch("search", str(space_file), *words, "resources.concurrent_trials=1")  # else the first trial may be the last to end
+    words = [
+        "study.trials=8",
+        "backbone.batch_norm=false",
+        "optim.head_lr_scale=1e30",
+        "search.optim.lr={low: 0.009, high: 0.011}",
+    ]
+    code, out = launch(
+        "search", str(space_file), *words, "resources.concurrent_trials=1"
+    )  # else the first trial may be the last to end
     assert code == 1 and out.count("the first 3 trials all failed alike") == 1 and "training diverged" in out
     assert len(rows("runs/tiny")) == 3 and not Path("runs/tiny/report.html").exists()
     code, out = launch("retry", "runs/tiny", "--trial", "0")

@@ -1,4 +1,5 @@
-"""The shipped search spaces: every file and variant is valid, whatever is drawn can be trained, and the published numbers are there."""
+"""The shipped search spaces: every file and variant is valid, whatever is drawn can be trained, and the published
+numbers are there."""
 
 from __future__ import annotations
 
@@ -22,7 +23,22 @@ ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 BY_NAME = {path.stem: path for path in SHIPPED}
 
-METHODS = ["cam", "has", "acol", "spg", "adl", "cutmix", "tap", "bridging", "da", "fcam", "crop", "crop_da", "crop_bridging", "crop_ivr"]
+METHODS = [
+    "cam",
+    "has",
+    "acol",
+    "spg",
+    "adl",
+    "cutmix",
+    "tap",
+    "bridging",
+    "da",
+    "fcam",
+    "crop",
+    "crop_da",
+    "crop_bridging",
+    "crop_ivr",
+]
 DATA = ["cub", "imagenet", "openimages"]
 BACKBONES = ["resnet50", "vgg16", "inception_v3"]
 CLASSES = {"cub": 200, "imagenet": 1000, "openimages": 100}
@@ -99,8 +115,12 @@ def test_the_header_has_commands_that_work_and_a_source(path: Path) -> None:
         for file in (word for word in words if word.endswith(".yaml") and not word.startswith("runs/")):
             searched.append(BY_NAME[Path(file).stem])
             load_experiment(searched[-1], [word for word in words if "=" in word] if verb != "evaluate" else [])
-    assert path in searched, f"{path.name}: its opening comment has no line `#   python launch.py search search_spaces/{path.name}`"
-    assert re.search("Source|Assumption|ours|our own", header), f"{path.name}: its opening comment does not say where the numbers are from"
+    assert path in searched, (
+        f"{path.name}: its opening comment has no line `#   python launch.py search search_spaces/{path.name}`"
+    )
+    assert re.search("Source|Assumption|ours|our own", header), (
+        f"{path.name}: its opening comment does not say where the numbers are from"
+    )
 
 
 def test_every_method_has_a_file_for_every_data_set_and_backbone() -> None:
@@ -117,7 +137,9 @@ def test_the_protocol(data: str) -> None:
     for method in METHODS:
         for experiment in loaded(BY_NAME[f"{method}_{data}"]).values():
             settings = experiment.trial.data
-            assert experiment.study.objectives == [f"train_fullsup/{'pxap' if data == 'openimages' else 'max_box_acc_v2'}"]
+            assert experiment.study.objectives == [
+                f"train_fullsup/{'pxap' if data == 'openimages' else 'max_box_acc_v2'}"
+            ]
             assert settings.fullsup_per_class == {"imagenet": 10, "cub": 5, "openimages": 5}[data]
             assert settings.subset_per_class == (128 if data == "imagenet" else None)
             assert experiment.study.trials == 30
@@ -125,7 +147,9 @@ def test_the_protocol(data: str) -> None:
 
 def test_small_objects_have_an_objective_of_their_own() -> None:
     for name in ("cam_small_imagenet", "crop_small_imagenet"):
-        assert {experiment.study.objective for experiment in loaded(BY_NAME[name]).values()} == {"train_fullsup/max_box_acc_by_size"}
+        assert {experiment.study.objective for experiment in loaded(BY_NAME[name]).values()} == {
+            "train_fullsup/max_box_acc_by_size"
+        }
 
 
 @pytest.mark.parametrize(("data", "backbone"), SCRIPT, ids="-".join)
@@ -162,7 +186,8 @@ def test_published_combinations_of_crop_cam(name: str, backbone: str, values: tu
 
 @each_file
 def test_a_warm_start_is_the_run_of_a_shipped_file(path: Path) -> None:
-    """Its default folder, of the same variant, data set and network; a frozen stage one is of the method that is expected."""
+    """Its default folder, of the same variant, data set and network; a frozen stage one is of the method that is
+    expected."""
     for variant, experiment in loaded(path).items():
         if experiment.trial.initial_run is None:
             continue
@@ -170,7 +195,10 @@ def test_a_warm_start_is_the_run_of_a_shipped_file(path: Path) -> None:
         start = load_experiment(BY_NAME[name], [f"variant={one}" for one in rest])
         assert (folder, [start.name]) == ("runs", [experiment.trial.initial_run.removeprefix("runs/")])
         trial = start.experiment.trial
-        assert (trial.data.name, trial.backbone.name) == (experiment.trial.data.name, experiment.trial.backbone.name), variant
+        assert (trial.data.name, trial.backbone.name) == (
+            experiment.trial.data.name,
+            experiment.trial.backbone.name,
+        ), variant
         if experiment.trial.method.needs_initial_run:
             assert experiment.trial.method.model_dump()["base"] == trial.method.model_dump()
         else:  # stage one of F-CAM is searched with backbone.stride=8

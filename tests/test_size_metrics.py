@@ -43,9 +43,14 @@ def test_counts_and_accuracies_equal_the_recorded_ones(path: Path) -> None:
     case = load(path)
     maps = min_max(resize_maps(torch.from_numpy(case["cams_28"]), (224, 224))).numpy()
     boxes = np.split(case["gt_boxes_original"], np.cumsum(case["gt_counts"])[:-1])
-    samples = [Sample(m, Annotation(tuple(size), b), 0) for m, size, b in zip(maps, case["image_sizes_wh"].tolist(), boxes, strict=True)]
+    samples = [
+        Sample(m, Annotation(tuple(size), b), 0)
+        for m, size, b in zip(maps, case["image_sizes_wh"].tolist(), boxes, strict=True)
+    ]
     contours = "all" if "multi_contour_True" in path.stem else "largest"
-    counter = counted(metric(contours=contours, size_of="largest" if path.stem.endswith("True") else "matched"), samples)
+    counter = counted(
+        metric(contours=contours, size_of="largest" if path.stem.endswith("True") else "matched"), samples
+    )
     assert case["size_edges_percent"].tolist() == list(EDGES)
     assert np.array_equal(counter.state()["sizes"], case["count"])
     assert np.array_equal(counter.state()["counts"], case["num_correct"])
@@ -56,7 +61,9 @@ def test_counts_and_accuracies_equal_the_recorded_ones(path: Path) -> None:
     assert not case["acc_per_size_30_50_70"][~full].any()
     found = counter.compute()
     for name, row in ((name, row) for row, name in enumerate(BINS) if full[row]):
-        assert found[f"max_box_acc_by_size/size_{name}"] == pytest.approx(case["acc_per_size_30_50_70"][row].mean(), abs=1e-9)
+        assert found[f"max_box_acc_by_size/size_{name}"] == pytest.approx(
+            case["acc_per_size_30_50_70"][row].mean(), abs=1e-9
+        )
 
 
 def opencv_boxes(pixels: NDArray[np.uint8], level: int, contours: str) -> list[tuple[int, int, int, int]]:
@@ -69,8 +76,11 @@ def opencv_boxes(pixels: NDArray[np.uint8], level: int, contours: str) -> list[t
     return [clamped(cv2.boundingRect(contour), pixels.shape) for contour in kept]
 
 
-def slow_counts(samples: list[Sample], step: float, contours: str, size_of: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Images (10, T) and right ones (10, 3, T), straight from the definition: of equal predictions the lowest decides."""
+def slow_counts(
+    samples: list[Sample], step: float, contours: str, size_of: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Images (10, T) and right ones (10, 3, T), straight from the definition: of equal predictions the lowest
+    decides."""
     thresholds = np.arange(np.ceil(1 / step)) * step
     sizes, counts = np.zeros((10, len(thresholds)), np.int64), np.zeros((10, 3, len(thresholds)), np.int64)
     for one in samples:
@@ -80,7 +90,9 @@ def slow_counts(samples: list[Sample], step: float, contours: str, size_of: str)
         for index, threshold in enumerate(thresholds):
             predicted = opencv_boxes(pixels, int(threshold * pixels.max()), contours)
             overlaps = iou(predicted, one.grid_boxes)
-            box = max(range(len(predicted)), key=lambda row: (overlaps[row].max(), predicted[row][1], predicted[row][0]))
+            box = max(
+                range(len(predicted)), key=lambda row: (overlaps[row].max(), predicted[row][1], predicted[row][0])
+            )
             share = percent[overlaps[box].argmax()] if size_of == "matched" else max(percent)
             row = max(row for row in range(10) if EDGES[row] <= share)
             sizes[row, index] += 1
@@ -92,7 +104,9 @@ def random_sample(seed: int, step: float = 0.01) -> Sample:
     random = np.random.default_rng(seed)
     raw = torch.from_numpy(random.standard_normal((1, 5, 5)).astype(np.float32))
     boxes = np.sort(random.integers(0, 60, (random.integers(1, 5), 2, 2)), axis=1).reshape(-1, 4)
-    return Sample(min_max(resize_maps(raw, (SIDE, SIDE))).numpy()[0], Annotation((60, 61), boxes), 0, threshold_step=step)
+    return Sample(
+        min_max(resize_maps(raw, (SIDE, SIDE))).numpy()[0], Annotation((60, 61), boxes), 0, threshold_step=step
+    )
 
 
 @settings(max_examples=15, deadline=None)
@@ -138,8 +152,12 @@ def test_over_all_sizes_it_is_the_usual_metric(contours: str, version: Any, size
     found = counted(metric(contours=contours, size_of=size_of), samples).compute()
     usual = counted(version.build(version.Config(), 0.01), samples).compute()
     name = version.Config().name
-    assert found["max_box_acc_by_size/total"] == pytest.approx(np.mean([usual[f"{name}/iou_{delta}"] for delta in (30, 50, 70)]))
-    assert all(found[f"max_box_acc_by_size/threshold_{delta}"] == usual[f"{name}/threshold_{delta}"] for delta in (30, 50, 70))
+    assert found["max_box_acc_by_size/total"] == pytest.approx(
+        np.mean([usual[f"{name}/iou_{delta}"] for delta in (30, 50, 70)])
+    )
+    assert all(
+        found[f"max_box_acc_by_size/threshold_{delta}"] == usual[f"{name}/threshold_{delta}"] for delta in (30, 50, 70)
+    )
     assert sum(found[f"max_box_acc_by_size/images_{name}"] for name in BINS) == pytest.approx(12)
 
 
@@ -153,10 +171,22 @@ def block(percent: int, hit: bool) -> Sample:
 
 
 def test_bins_weigh_the_same_and_groups_pool_their_images() -> None:
-    samples = [block(1, True), block(4, True), block(4, False), block(4, False), block(16, True), block(49, True), block(49, True)]
+    samples = [
+        block(1, True),
+        block(4, True),
+        block(4, False),
+        block(4, False),
+        block(16, True),
+        block(49, True),
+        block(49, True),
+    ]
     found = counted(metric(), samples).compute()
     name = "max_box_acc_by_size"
-    assert found[f"{name}/size_1_4"] == 100 and found[f"{name}/size_4_9"] == pytest.approx(100 / 3) and found[f"{name}/size_49_64"] == 100
+    assert (
+        found[f"{name}/size_1_4"] == 100
+        and found[f"{name}/size_4_9"] == pytest.approx(100 / 3)
+        and found[f"{name}/size_49_64"] == 100
+    )
     assert found[name] == pytest.approx((100 + 100 / 3 + 100 + 100) / 4)
     assert found[f"{name}/total"] == pytest.approx(500 / 7)
     assert [found[f"{name}/{group}"] for group in ("small", "medium", "large")] == [100, 50, 100]

@@ -94,7 +94,14 @@ FLOOR = {"method": {"floor": 0.01}}
 
 @pytest.mark.parametrize(
     ("sampler", "points"),
-    [("random", 1000), ("tpe", 1000), ("qmc", 1000), ("cma_es", 1000), ("gp", 20), pytest.param("gp", 1000, marks=pytest.mark.slow)],
+    [
+        ("random", 1000),
+        ("tpe", 1000),
+        ("qmc", 1000),
+        ("cma_es", 1000),
+        ("gp", 20),
+        pytest.param("gp", 1000, marks=pytest.mark.slow),
+    ],
 )
 def test_bounds_that_are_other_values_hold_at_every_point(sampler: str, points: int) -> None:
     for package in PACKAGES.get(sampler, ()):

@@ -1,4 +1,5 @@
-"""What a node reads often comes to its own disk once: packed images from a folder that all nodes see, whole data sets from an archive."""
+"""What a node reads often comes to its own disk once: packed images from a folder that all nodes see, whole data sets
+from an archive."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ def test_packed_images_are_copied_to_the_node_and_read_there(tmp_path: Path) -> 
     assert all((image == other).all() for image, other in zip(store.read(range(4)), expected, strict=True))
 
 
-def test_changed_images_come_anew_and_a_cut_off_copy_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_images_come_anew_and_a_cut_off_copy_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset, config = make(tmp_path / "shared", stage=str(tmp_path / "node"))
     split = dataset.split("test")
     ImageStore(split, 9, config)
@@ -112,7 +115,11 @@ def test_an_archive_is_unpacked_once_and_is_the_data_set(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = archive(tmp_path)
-    root = {"path": str, "file": lambda path: path.as_uri(), "s3": lambda path: upload(request.getfixturevalue("bucket"), path)}[kind](path)
+    root = {
+        "path": str,
+        "file": lambda path: path.as_uri(),
+        "s3": lambda path: upload(request.getfixturevalue("bucket"), path),
+    }[kind](path)
     own, plain = make(tmp_path / "data")
     for _ in range(2):
         dataset = build.dataset(in_archive(root, tmp_path / "node"))
@@ -158,7 +165,9 @@ def test_a_worker_that_lacks_the_data_tells_the_others_instead_of_letting_them_w
     answers = context.Queue()
 
     def worker(rank: int) -> None:
-        dist.init_process_group("gloo", f"file://{tmp_path}/meeting", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60))
+        dist.init_process_group(
+            "gloo", f"file://{tmp_path}/meeting", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+        )
         socket.gethostname = lambda: f"node-{rank}"
         for absent in ((), (1,), (0, 1)):
             try:

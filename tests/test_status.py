@@ -47,7 +47,9 @@ def folder(tmp_path: Path) -> Path:
     fail_trial(study, "Traceback (most recent call last):\n  line 3\nKeyError: 'x'")
     start_trial(study, (40.0, 47.0))
     start_trial(study)
-    (place / "experiment.yaml").write_text("trial: {training: {epochs: 3}}\nresources: {workers: 2, cpus_per_worker: 1}\n")
+    (place / "experiment.yaml").write_text(
+        "trial: {training: {epochs: 3}}\nresources: {workers: 2, cpus_per_worker: 1}\n"
+    )
     return place
 
 
@@ -67,7 +69,10 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"{held}: running; 1 complete, 2 failed, 2 running, of 20" in text
     assert "best so far: trial 0, train_fullsup/max_box_acc_v2 58.62" in text
     assert "an epoch takes 20s; ETA at most 8m22s" in text
-    assert "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4 CPUs and 1 GPUs" in text
+    assert (
+        "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4 CPUs"
+        " and 1 GPUs" in text
+    )
     experiment = held / "experiment.yaml"
     experiment.write_text(experiment.read_text().replace("workers: 2,", "workers: 2, gpus_per_worker: 0.5,"))
     assert "a trial takes 2 worker(s) with 1 CPU(s) and 0.5 GPU(s) each, there are" in shown(held, capsys)
@@ -80,7 +85,9 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_epochs_are_timed_by_their_records(held: Path) -> None:
     place = trial_folder(held, 3)
     place.mkdir(parents=True)
-    (place / "manifest.json").write_text(json.dumps({"history": [{"seconds": 30.0}, {"seconds": 40.0}], "latest": None, "best": None}))
+    (place / "manifest.json").write_text(
+        json.dumps({"history": [{"seconds": 30.0}, {"seconds": 40.0}], "latest": None, "best": None})
+    )
     assert read_status(held).epoch_seconds == 30.0  # the median of 20.5, 30, 40
 
 
@@ -90,7 +97,10 @@ def test_an_interrupted_search_says_how_to_go_on(folder: Path, capsys: pytest.Ca
         os.utime(folder / name, (moment, moment))
     text = shown(folder, capsys)
     assert ": interrupted" in text and "ETA" not in text
-    assert f"waits: 2 trials interrupted, each goes on from its last checkpoint with: python launch.py resume {folder}" in text
+    assert (
+        f"waits: 2 trials interrupted, each goes on from its last checkpoint with: python launch.py resume {folder}"
+        in text
+    )
     assert "waits: 15 trials not started; nothing runs" in text
 
 
@@ -116,7 +126,10 @@ def test_trials_that_were_put_back_wait(tmp_path: Path) -> None:
 
 def test_the_verbs_are_functions(folder: Path) -> None:
     study = orchestrator.load_study(folder)
-    assert isinstance(study, optuna.Study) and [t.state for t in study.trials][:2] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert isinstance(study, optuna.Study) and [t.state for t in study.trials][:2] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+    ]
     assert orchestrator.read_summary(str(folder)).best.value == 58.625  # type: ignore[union-attr]
     assert orchestrator.write_report(str(folder)) == folder / "report.html"
     assert orchestrator.read_status(folder).summary.objective == OBJECTIVE
@@ -136,18 +149,30 @@ def test_a_run_from_python(space_file: Path) -> None:
 
 def test_functions_are_found_after_all_modules_were_imported() -> None:
     """A module of the same name would take the place of a function."""
-    code = "import orchestrator.workflow, orchestrator.tuning, orchestrator.compare; from orchestrator import *; print(search, resume, evaluate)"
+    code = (
+        "import orchestrator.workflow, orchestrator.tuning, orchestrator.compare; from orchestrator import *;"
+        " print(search, resume, evaluate)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.count("<function") == 3
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, orchestrator.cli; print([name for name in ('torch', 'ray', 'optuna', 'numpy', 'plotly') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, orchestrator.cli; print([name for name in ('torch', 'ray', 'optuna', 'numpy', 'plotly') if name in"
+        " sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_other_programs_read_the_journal_while_the_search_runs(held: Path) -> None:
-    """As `optuna-dashboard runs/crop/study.journal` does: with Optuna alone, knowing nothing but the path of the file."""
+    """As `optuna-dashboard runs/crop/study.journal` does: with Optuna alone, knowing nothing but the path of the
+    file."""
     journal = held / "study.journal"
     before, storage = journal.read_bytes(), JournalStorage(JournalFileBackend(str(journal)))
     (name,) = optuna.get_all_study_names(storage)

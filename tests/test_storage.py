@@ -1,4 +1,5 @@
-"""Results in an object store, without Ray: what travels, what a trial finds on another node, who may begin a run there."""
+"""Results in an object store, without Ray: what travels, what a trial finds on another node, who may begin a run
+there."""
 
 from __future__ import annotations
 
@@ -38,7 +39,11 @@ def bucket() -> Iterator[str]:
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty place in an object store, and in another folder."""
     name = tmp_path.name.replace("_", "-")
-    return below(request.getfixturevalue("bucket"), name) if request.param == "s3" else (tmp_path / "store" / name).as_uri()
+    return (
+        below(request.getfixturevalue("bucket"), name)
+        if request.param == "s3"
+        else (tmp_path / "store" / name).as_uri()
+    )
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -66,7 +71,9 @@ def test_what_is_pushed_can_be_pulled_elsewhere(tmp_path: Path, address: str) ->
     assert not any(Mirror(address + "-other", tmp_path / "none").pull() or files(tmp_path / "none"))
 
 
-def test_only_changes_travel_and_checkpoints_that_are_gone_go_there_too(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changes_travel_and_checkpoints_that_are_gone_go_there_too(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, brought = tmp_path / "here", []
     write(here, epoch_1="a", epoch_2="b", manifest_json="m", events="e")
     for name in ("1", "2"):
@@ -77,7 +84,9 @@ def test_only_changes_travel_and_checkpoints_that_are_gone_go_there_too(tmp_path
     assert brought[-1] == "manifest.json" and len(brought) == 4
     (here / "epoch-1").unlink()
     (here / "events").write_text("more")
-    Workplace(here, mirror).save(first=False)  # of another worker: it neither brings nor deletes anything of the first one's
+    Workplace(here, mirror).save(
+        first=False
+    )  # of another worker: it neither brings nor deletes anything of the first one's
     assert len(brought) == 4
     Workplace(here, mirror).save(first=True)
     assert brought[4:] == ["events"]
@@ -99,7 +108,9 @@ def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, buck
 
 def test_a_second_run_of_the_same_name_is_refused_and_a_run_can_be_restored(tmp_path: Path, address: str) -> None:
     storage.require_free(address, "tiny")
-    write(tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x")
+    write(
+        tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x"
+    )
     (tmp_path / "tiny" / "trials" / "0000" / "epoch").rename(tmp_path / "tiny" / "trials" / "0000" / "epoch-0001.pt")
     experiment = Experiment.model_validate({**TINY, "resources": {"storage": address}})
     mirror = storage.of_run(tmp_path / "tiny", experiment)
@@ -123,9 +134,16 @@ def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, 
     code, out, err = launch("resume", "runs/again", "--from", store.as_uri())
     assert code == 0, out + err
     assert "epoch" not in out.partition("winner")[0] and files_of(Path("runs/again")) == files_of(store)
-    request = {"store": store.as_uri(), "directory": "/no/such/folder", "folder": "/no/such/run", "split": "train_fullsup"}
+    request = {
+        "store": store.as_uri(),
+        "directory": "/no/such/folder",
+        "folder": "/no/such/run",
+        "split": "train_fullsup",
+    }
     result = json.loads((store / "best" / "result.json").read_text())
-    assert workplace.measure_in_scratch(request)["metrics"] == result["train_fullsup"], "measured on a node that sees the store alone"
+    assert workplace.measure_in_scratch(request)["metrics"] == result["train_fullsup"], (
+        "measured on a node that sees the store alone"
+    )
     code, out, err = launch("evaluate", "runs/again", "--split", "test")
     assert code == 0 and (store / "test.json").exists(), err
     code, out, err = launch("resume", "runs/again", "resources.storage=s3://other")
@@ -136,7 +154,11 @@ def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, 
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """What travels of a folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file() and "study." not in path.name}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "study." not in path.name
+    }
 
 
 # ---------------------------------------------------------------- a trial on its node
@@ -179,7 +201,9 @@ def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("_own_temporary_folder")
-def test_a_trial_goes_on_where_another_node_left_it_and_a_retry_where_the_failed_one_did(tmp_path: Path, bucket: str) -> None:
+def test_a_trial_goes_on_where_another_node_left_it_and_a_retry_where_the_failed_one_did(
+    tmp_path: Path, bucket: str
+) -> None:
     runs = tmp_path / "runs" / "tiny"
     stores = [below(bucket, "goes-on", "trials", f"{number:04d}") for number in range(4)]
     whole = run(wire(runs, 0, stores[:1]))
@@ -233,7 +257,10 @@ def test_checkpoints_of_another_configuration_are_not_gone_on_from(tmp_path: Pat
 
 def test_scratch_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    killed, living = tmp_path / "wsol-scratch-4194305-x", tmp_path / "wsol-scratch-1-x"  # the first is beyond the highest process id
+    killed, living = (
+        tmp_path / "wsol-scratch-4194305-x",
+        tmp_path / "wsol-scratch-1-x",
+    )  # the first is beyond the highest process id
     for folder in (killed, living):
         folder.mkdir()
     with workplace.scratch() as here:

@@ -36,12 +36,19 @@ def bucket() -> Iterator[str]:
 def test_a_killed_search_goes_on_from_its_store_alone(space_file: Path, bucket: str, kind: str) -> None:
     storage = below(bucket, "study") if kind == "s3" else (space_file.parent / "store").as_uri()
     address = below(storage, "tiny")
-    words = ["study.trials=2", f"training.epochs={EPOCHS}", "resources.concurrent_trials=1", f"resources.storage={storage}"]
+    words = [
+        "study.trials=2",
+        f"training.epochs={EPOCHS}",
+        "resources.concurrent_trials=1",
+        f"resources.storage={storage}",
+    ]
     process = subprocess.Popen(command("search", str(space_file), *words), env=environment(), text=True)
     wait_for(lambda: second_trial_has_epochs(address), process, 300)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not list(Path("runs").glob("*/trials/*/epoch-*.pt")), "checkpoints are in the store alone while the search runs"
+    assert not list(Path("runs").glob("*/trials/*/epoch-*.pt")), (
+        "checkpoints are in the store alone while the search runs"
+    )
     shutil.rmtree("runs")
     code, out = launch("resume", "runs/again", "--from", address)
     assert code == 0, out
@@ -49,7 +56,10 @@ def test_a_killed_search_goes_on_from_its_store_alone(space_file: Path, bucket: 
     started = [int(epoch) for epoch in re.findall(rf"trial +1 +epoch +(\d+)/{EPOCHS}", out)]
     assert started[0] > 1 and started[-1] == EPOCHS, "the second trial goes on from the store"
     assert not re.search(r"trial +0 +epoch", out)
-    assert all(sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1)) for trial in open_study(Path("runs/again")).trials)
+    assert all(
+        sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
+        for trial in open_study(Path("runs/again")).trials
+    )
     Mirror(address, Path("copy")).pull()
     for name in ("best/weights.pt", "best/result.json", "test.json", "report.html", "trials.csv", "study.journal"):
         assert (Path("copy") / name).read_bytes() == (Path("runs/again") / name).read_bytes(), name

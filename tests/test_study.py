@@ -47,7 +47,11 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def experiment(**sections: Any) -> Experiment:
     """The tiny experiment with other sections; `trial` is a mapping of dotted paths."""
     values = {**copy.deepcopy(TINY), "search": SEARCH, **sections}
-    values["trial"] = {**copy.deepcopy(TINY["trial"]), "training": {"epochs": EPOCHS, "batch_size": 4}, **sections.get("trial", {})}
+    values["trial"] = {
+        **copy.deepcopy(TINY["trial"]),
+        "training": {"epochs": EPOCHS, "batch_size": 4},
+        **sections.get("trial", {}),
+    }
     return Experiment.model_validate(values)
 
 
@@ -63,13 +67,19 @@ def rising(config: TrainConfig) -> list[float]:
 
 
 def run(study: Study, curve: Curve = rising, limit: int = 1000, epochs: int | None = None) -> list[int]:
-    """Run trials one after the other; `epochs` cuts the last one off as a crash would. Returns how many epochs each ran."""
+    """Run trials one after the other; `epochs` cuts the last one off as a crash would. Returns how many epochs each
+    ran."""
     ran: list[int] = []
     while len(ran) < limit and (task := study.ask()) is not None:
         history: list[dict[str, float]] = []
         stopped = False
         for epoch, value in enumerate(curve(task.config), start=1):
-            record = {"epoch": epoch, "objective_now": value, "train_fullsup/max_box_acc_v2": value, "train_fullsup/top1/top1_cls": 100 - value}
+            record = {
+                "epoch": epoch,
+                "objective_now": value,
+                "train_fullsup/max_box_acc_v2": value,
+                "train_fullsup/top1/top1_cls": 100 - value,
+            }
             history.append(record)
             stopped = study.report(task.number, record)
             if stopped or (len(ran) == limit - 1 and epoch == epochs):
@@ -135,7 +145,9 @@ def test_an_interrupted_study_goes_on_like_a_whole_one(tmp_path: Path, sampler: 
         study = Study(tmp_path / "cut", of)
     run(study)
     whole, cut = plain_optuna(tmp_path / "whole").trials, plain_optuna(tmp_path / "cut").trials
-    assert [(trial.params, trial.values, trial.state) for trial in cut] == [(trial.params, trial.values, trial.state) for trial in whole]
+    assert [(trial.params, trial.values, trial.state) for trial in cut] == [
+        (trial.params, trial.values, trial.state) for trial in whole
+    ]
     assert len(whole) == 14 and len({json.dumps(trial.params) for trial in whole}) == 14
     assert ("PRUNED" in states(tmp_path / "whole")) == (scheduler == "asha")
     header = json.loads((tmp_path / "cut" / "study.json").read_text())
@@ -153,7 +165,9 @@ def test_samplers_learn(tmp_path: Path, sampler: str) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=re.escape("cma_es needs cmaes; install it with: pip install 'wsol-search[samplers]'")):
+    with pytest.raises(
+        InputError, match=re.escape("cma_es needs cmaes; install it with: pip install 'wsol-search[samplers]'")
+    ):
         require_packages("cma_es")
     require_packages("tpe")
 
@@ -204,7 +218,9 @@ def test_who_repeats_a_running_trial_waits_for_its_end(tmp_path: Path) -> None:
 
 
 def test_a_stopped_trial_is_pruned_with_its_last_value_and_never_wins(tmp_path: Path) -> None:
-    study = create(tmp_path, experiment(study={"trials": 12, "sampler": "random", "scheduler": "asha", "grace_epochs": 2}))
+    study = create(
+        tmp_path, experiment(study={"trials": 12, "sampler": "random", "scheduler": "asha", "grace_epochs": 2})
+    )
     calls = iter(range(100))
 
     def worse_and_worse(config: TrainConfig) -> list[float]:
@@ -255,7 +271,10 @@ def test_several_objectives(tmp_path: Path) -> None:
     study = create(tmp_path, experiment(study={"trials": 12, "objective": objectives}))
     run(study)
     trials = plain_optuna(tmp_path).trials
-    assert all(len(trial.values) == 2 and sum(trial.values) == pytest.approx(100) and len(trial.intermediate_values) == EPOCHS for trial in trials)
+    assert all(
+        len(trial.values) == 2 and sum(trial.values) == pytest.approx(100) and len(trial.intermediate_values) == EPOCHS
+        for trial in trials
+    )
     assert study.pareto_front() == list(range(12))  # what one wins, the other loses
     best = study.best()
     assert best is not None and best.values[0] == max(trial.values[0] for trial in trials)
@@ -347,7 +366,11 @@ def test_a_study_stops_when_it_begins_with_the_same_failure(tmp_path: Path) -> N
         (task.folder / "error.txt").write_text("Traceback\n  line\nCudaError: 3")
         study.fail(number, f"CudaError: {number}", 1.0, "here")
     reason = study.stopped()
-    assert study.ask() is None and reason is not None and "the first 3 trials all failed alike:\nTraceback\n  line\nCudaError: 3" in reason
+    assert (
+        study.ask() is None
+        and reason is not None
+        and "the first 3 trials all failed alike:\nTraceback\n  line\nCudaError: 3" in reason
+    )
     study.close()
     study = Study(tmp_path, study.experiment)  # a new session gives it another chance
     assert study.stopped() is None and study.unfinished() == 6
@@ -365,7 +388,10 @@ def test_epochs_whose_report_was_lost_with_a_machine_are_in_the_journal(tmp_path
     study = create(tmp_path, experiment())
     assert study.ask() is not None
     values = {epoch: 50.0 + epoch for epoch in (1, 2, 3)}
-    history = [{"epoch": epoch, "objective_now": value, "train_fullsup/max_box_acc_v2": value} for epoch, value in values.items()]
+    history = [
+        {"epoch": epoch, "objective_now": value, "train_fullsup/max_box_acc_v2": value}
+        for epoch, value in values.items()
+    ]
     study.report(0, history[0])
     study.report(0, history[2])
     study.complete(0, history, 1.0, "here")
@@ -377,7 +403,9 @@ def test_different_failures_go_on_until_too_many(tmp_path: Path) -> None:
     for number, reason in enumerate(["a", "b", "a", "a"]):
         assert study.ask() is not None
         study.fail(number, reason, 1.0, "here")
-    assert study.ask() is None and "4 trials failed (study.max_failed_trials: 4), the last one with: a" in str(study.stopped())
+    assert study.ask() is None and "4 trials failed (study.max_failed_trials: 4), the last one with: a" in str(
+        study.stopped()
+    )
     study.retry([0])
     assert study.stopped() is None
 
@@ -391,11 +419,15 @@ def test_recorded_points_are_tried_again_exactly(tmp_path: Path) -> None:
     study.fail(4, "no", 1.0, "here")
     run(study)
     candidates = recorded_points(study.trials(), "first")
-    again = Study.create(tmp_path / "again", experiment(study={"trials": len(candidates)}), {"study_name": "again"}, candidates)
+    again = Study.create(
+        tmp_path / "again", experiment(study={"trials": len(candidates)}), {"study_name": "again"}, candidates
+    )
     run(again)
     assert [trial.user_attrs["replay_of"] for trial in again.trials()] == [0, 1, 2, 3, 5]
     known = {trial.number: (study.config_of(trial), trial.values) for trial in study.trials()}
-    assert [(again.config_of(trial), trial.values) for trial in again.trials()] == [known[number] for number in (0, 1, 2, 3, 5)]
+    assert [(again.config_of(trial), trial.values) for trial in again.trials()] == [
+        known[number] for number in (0, 1, 2, 3, 5)
+    ]
     assert [candidate.name for candidate in recorded_points(study.trials(), "first", [4])] == ["trial 4 of first"]
     with pytest.raises(InputError, match="first: has no trial 9"):
         recorded_points(study.trials(), "first", [9])

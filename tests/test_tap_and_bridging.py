@@ -29,14 +29,20 @@ def make(config: PluginConfig, backbone: str = "tiny", num_classes: int = 4, **f
     torch.manual_seed(0)
     plugin = plugins.load("backbone", backbone)
     blocks = plugin.build(plugin.Config(**{"name": backbone, "weights": "none", **fields}))
-    method: Method = plugins.load("method", config.name).build(config, Classifier(blocks, CamHead(blocks.channels, num_classes)))
+    method: Method = plugins.load("method", config.name).build(
+        config, Classifier(blocks, CamHead(blocks.channels, num_classes))
+    )
     return method
 
 
 def bare(weight: Tensor, bias: Tensor | None = None) -> Classifier:
-    """A network of two blocks that pass their input on, so that a test feeds a method with features; in the features' precision."""
+    """A network of two blocks that pass their input on, so that a test feeds a method with features; in the features'
+    precision."""
     classes, channels = weight.shape
-    blocks = Backbone({name: nn.Identity() for name in ("first", "last")}, {name: BlockInfo(channels, 16) for name in ("first", "last")})
+    blocks = Backbone(
+        {name: nn.Identity() for name in ("first", "last")},
+        {name: BlockInfo(channels, 16) for name in ("first", "last")},
+    )
     network = Classifier(blocks, CamHead(channels, classes)).to(weight.dtype)
     network.head.linear.weight.data = weight.clone()
     network.head.linear.bias.data = torch.zeros(classes, dtype=weight.dtype) if bias is None else bias.clone()
@@ -71,14 +77,18 @@ def group_sizes(method: Method) -> list[int]:
     return [len(group["params"]) for group in method.parameter_groups()]
 
 
-# --- thresholded average pooling --------------------------------------------------------------------------------------------------------
+# --- thresholded average pooling
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("thresholded_average_pooling"))
 def test_tap_is_the_published_one(path: Path) -> None:
-    """The recorded gradients are those of sum_k k * logit_k, k from 1; the recorded maps are not divided by the channels."""
+    """The recorded gradients are those of sum_k k * logit_k, k from 1; the recorded maps are not divided by the
+    channels."""
     vector = arrays(path)
-    method = tap.build(tap.Config(pool_threshold=float(vector["threshold"])), bare(vector["class_weight"], vector["class_bias"]))
+    method = tap.build(
+        tap.Config(pool_threshold=float(vector["threshold"])), bare(vector["class_weight"], vector["class_bias"])
+    )
     features, head = vector["feature"].requires_grad_(), method.network.head
     activations = method.activate(features, torch.zeros(len(features)))
     assert_close(activations.logits, vector["logits"])
@@ -102,7 +112,9 @@ CELLS = torch.tensor([[[[0, 1, 2], [3, 4, 10], [0.5, 1, 0]], [[0.0] * 3] * 3]], 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0.0, 21.5 / 7), (0.1, 4.75), (0.4, 10.0), (0.999, 10.0)])
 def test_tap_averages_the_cells_strictly_above_the_threshold(threshold: float, expected: float) -> None:
-    torch.testing.assert_close(tap.thresholded_average(CELLS, threshold), torch.tensor([[expected, 0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        tap.thresholded_average(CELLS, threshold), torch.tensor([[expected, 0]], dtype=torch.float64)
+    )
 
 
 def test_tap_gradient_is_one_over_the_count_at_the_averaged_cells() -> None:
@@ -162,7 +174,8 @@ def test_tap_learns_as_with_a_scaled_gradient_of_the_body() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-# --- bridging the gap, recorded numbers -------------------------------------------------------------------------------------------------
+# --- bridging the gap, recorded numbers
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("bridging_alignment"))
@@ -194,13 +207,16 @@ def test_bridging_gap_is_the_published_one(path: Path) -> None:
     assert torch.equal(erased, vector["attentive_drop_feature_probability_one"])
 
 
-# --- bridging the gap, alignment --------------------------------------------------------------------------------------------------------
+# --- bridging the gap, alignment
+# --------------------------------------------------------------------------------------------------------
 
 VECTORS = torch.tensor([[3, 4], [2, 0], [0, 1], [0, 0]], dtype=torch.float32).T.reshape(1, 2, 2, 2)
 WEIGHT = torch.tensor([[1.0, -1.0], [-2.0, 0.0], [0.0, -1.0]])
 
 
-def alignment(features: Tensor, weight: Tensor = WEIGHT, region: str = "target", batch: Batch | None = None) -> tuple[dict[str, Tensor], Method]:
+def alignment(
+    features: Tensor, weight: Tensor = WEIGHT, region: str = "target", batch: Batch | None = None
+) -> tuple[dict[str, Tensor], Method]:
     """Unweighted terms, with 0.35 as the foreground's threshold and 0.25 as the background's."""
     fields = {"foreground_threshold": 0.35, "background_ratio": 0.25 / 0.35, "norm_region": region}
     method = bridging_gap.build(bridging_gap.Config(similarity_weight=1.0, norm_weight=1.0, **fields), bare(weight))
@@ -240,7 +256,10 @@ def test_bridging_gap_mixed_labels_weigh_the_terms_of_each_label() -> None:
     features, weight = torch.rand(3, 8, 5, 5), torch.randn(4, 8)
     first, second = torch.tensor([0, 1, 2]), torch.tensor([3, 1, 0])
     mixed = Batch(features, first, mixed_labels=second, mixed_weight=0.3)
-    terms, one, other = (alignment(features, weight, batch=batch)[0] for batch in (mixed, Batch(features, first), Batch(features, second)))
+    terms, one, other = (
+        alignment(features, weight, batch=batch)[0]
+        for batch in (mixed, Batch(features, first), Batch(features, second))
+    )
     for name in ("similarity", "norm"):
         assert_close(terms[name], 0.7 * one[name] + 0.3 * other[name])
         assert one[name] != other[name]
@@ -261,7 +280,8 @@ def test_bridging_gap_aligns_in_float32_inside_autocast() -> None:
     assert all(torch.equal(inside[name], outside[name]) for name in ("similarity", "norm"))
 
 
-# --- bridging the gap, the erased pass --------------------------------------------------------------------------------------------------
+# --- bridging the gap, the erased pass
+# --------------------------------------------------------------------------------------------------
 
 
 def test_bridging_gap_erases_strictly_above_the_threshold() -> None:
@@ -290,7 +310,9 @@ def test_bridging_gap_erases_at_its_rate_each_cell_for_itself() -> None:
 
 def test_bridging_gap_gradient_of_the_erasure_flows_through_both_passes() -> None:
     features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], requires_grad=True)
-    method = bridging_gap.build(bridging_gap.Config(erasure_weight=1.0, erase_probability=1.0), bare(torch.ones(2, 1))).train()
+    method = bridging_gap.build(
+        bridging_gap.Config(erasure_weight=1.0, erase_probability=1.0), bare(torch.ones(2, 1))
+    ).train()
     method.network.backbone.blocks["last"] = nn.AvgPool2d(2)  # erased 6 / 4, else 10 / 4
     (gradient,) = torch.autograd.grad(method.losses(Batch(features, torch.tensor([0])), LAST)["erasure"], features)
     torch.testing.assert_close(gradient, torch.tensor([[[[0.0, 0.0], [0.0, 0.25]]]]))
@@ -299,7 +321,11 @@ def test_bridging_gap_gradient_of_the_erasure_flows_through_both_passes() -> Non
 def test_bridging_gap_batch_norm_behind_the_place_counts_both_passes() -> None:
     method = make(bridging_gap.Config()).train()
     method(images(), LAST)
-    counts = {key.split(".")[2]: int(value) for key, value in method.network.state_dict().items() if key.endswith("num_batches_tracked")}
+    counts = {
+        key.split(".")[2]: int(value)
+        for key, value in method.network.state_dict().items()
+        if key.endswith("num_batches_tracked")
+    }
     assert counts == {"conv1": 1, "conv2": 1, "conv3": 1, "conv4": 2}
 
 
@@ -311,16 +337,22 @@ def test_bridging_gap_evaluates_as_cam() -> None:
     assert torch.equal(found.maps, expected.maps) and torch.equal(found.logits, expected.logits)
 
 
-# --- bridging the gap, the whole step ---------------------------------------------------------------------------------------------------
+# --- bridging the gap, the whole step
+# ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("fraction", "epochs", "last_warm"), [(0.286, 70, 20), (14 / 30, 30, 14), (0.0, 5, 0), (1.0, 5, 5), (0.1, 3, 0), (0.286, 2, 1)]
+    ("fraction", "epochs", "last_warm"),
+    [(0.286, 70, 20), (14 / 30, 30, 14), (0.0, 5, 0), (1.0, 5, 5), (0.1, 3, 0), (0.286, 2, 1)],
 )
 def test_bridging_gap_warm_up_ends_with_a_whole_epoch(fraction: float, epochs: int, last_warm: int) -> None:
     method = bridging_gap.build(bridging_gap.Config(warmup_fraction=fraction), bare(WEIGHT)).train()
     batch = Batch(torch.rand(2, 2, 4, 4), torch.tensor([0, 1]))
-    aligned = [epoch for epoch in range(1, epochs + 1) if "similarity" in method(batch, Progress(epoch, epochs, epoch - 1, epochs))]
+    aligned = [
+        epoch
+        for epoch in range(1, epochs + 1)
+        if "similarity" in method(batch, Progress(epoch, epochs, epoch - 1, epochs))
+    ]
     assert aligned == list(range(last_warm + 1, epochs + 1))
     assert all("erasure" in method(batch, Progress(epoch, epochs, epoch - 1, epochs)) for epoch in (1, epochs))
 
@@ -338,8 +370,12 @@ def test_bridging_gap_without_weights_is_cam() -> None:
     batch = images()
     off = make(bridging_gap.Config(erasure_weight=0.0, similarity_weight=0.0, norm_weight=0.0))
     plain = make(CAM.Config())
-    assert all(torch.equal(one, other) for one, other in zip(gradients(off, batch), gradients(plain, batch), strict=True))
-    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in off.state_dict().items())  # batch norm's statistics too
+    assert all(
+        torch.equal(one, other) for one, other in zip(gradients(off, batch), gradients(plain, batch), strict=True)
+    )
+    assert all(
+        torch.equal(value, plain.state_dict()[key]) for key, value in off.state_dict().items()
+    )  # batch norm's statistics too
 
 
 @pytest.mark.parametrize("region", ["target", "max"])
@@ -382,7 +418,8 @@ def test_a_dead_network_has_a_finite_step(config: PluginConfig) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-# --- their places in every network ------------------------------------------------------------------------------------------------------
+# --- their places in every network
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -404,7 +441,10 @@ def test_bridging_gap_place(backbone: str, stride: int, expected: str) -> None:
 
 
 @pytest.mark.parametrize("config", [tap.Config(), bridging_gap.Config()], ids=lambda config: config.name)
-@pytest.mark.parametrize(("backbone", "expected"), [("vgg16", [26, 4]), ("resnet50", [159, 2]), ("inception_v3", [210, 6]), ("tiny", [12, 2])])
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [("vgg16", [26, 4]), ("resnet50", [159, 2]), ("inception_v3", [210, 6]), ("tiny", [12, 2])],
+)
 def test_the_pretrained_body_learns_slowly(config: PluginConfig, backbone: str, expected: list[int]) -> None:
     with torch.device("meta"):
         assert group_sizes(make(config, backbone)) == expected

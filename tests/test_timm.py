@@ -21,8 +21,17 @@ from wsol.types import Batch, Progress
 timm = pytest.importorskip("timm")
 
 SMALL = "convnext_atto"
-EXACT = ["resnet18", "convnext_atto", "mobilenetv3_small_050", "regnety_002", "swin_tiny_patch4_window7_224", "efficientnet_b0"]
-ALL_METHODS = [name for name in plugins.names("method") if "base" not in plugins.load("method", name).Config.model_fields]
+EXACT = [
+    "resnet18",
+    "convnext_atto",
+    "mobilenetv3_small_050",
+    "regnety_002",
+    "swin_tiny_patch4_window7_224",
+    "efficientnet_b0",
+]
+ALL_METHODS = [
+    name for name in plugins.names("method") if "base" not in plugins.load("method", name).Config.model_fields
+]
 
 
 def make(model: str, **fields: object) -> Backbone:
@@ -59,8 +68,13 @@ def test_blocks_compute_what_the_network_computes(model: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-@pytest.mark.parametrize(("model", "channels"), [("resnet18", (512, 512, 512)), (SMALL, (320, 320, 320)), ("mobilenetv3_small_050", (16, 24, 288))])
-def test_stride_is_kept_by_the_late_stages_or_they_are_left_out(model: str, channels: tuple[int, ...], stride: int) -> None:
+@pytest.mark.parametrize(
+    ("model", "channels"),
+    [("resnet18", (512, 512, 512)), (SMALL, (320, 320, 320)), ("mobilenetv3_small_050", (16, 24, 288))],
+)
+def test_stride_is_kept_by_the_late_stages_or_they_are_left_out(
+    model: str, channels: tuple[int, ...], stride: int
+) -> None:
     backbone = make(model, stride=stride)
     features, _ = backbone(torch.randn(2, 3, 96, 64))
     assert features.shape == (2, channels[(8, 16, 32).index(stride)], 96 // stride, 64 // stride)
@@ -78,7 +92,11 @@ def test_windows_take_every_size_and_lose_the_stages_beyond_the_stride() -> None
 
 def test_blocks_are_as_fine_as_possible_and_do_not_change_their_input() -> None:
     backbone, x = make("resnet18").eval(), torch.randn(1, 3, 64, 64)
-    assert backbone.block_names == ["conv1", "maxpool", *(f"layer{stage}_{index}" for stage in range(1, 5) for index in range(2))]
+    assert backbone.block_names == [
+        "conv1",
+        "maxpool",
+        *(f"layer{stage}_{index}" for stage in range(1, 5) for index in range(2)),
+    ]
     for block in backbone.blocks.values():
         before = x.clone()
         after = block(x)
@@ -97,12 +115,15 @@ def test_cutting_leaves_the_start_values_and_the_random_state_alone() -> None:
     assert all(module.training for module in backbone.modules())
 
 
-@pytest.mark.parametrize(("model", "mean"), [("test_efficientnet", (0.485, 0.456, 0.406)), ("test_convnext", (0.5, 0.5, 0.5))])
+@pytest.mark.parametrize(
+    ("model", "mean"), [("test_efficientnet", (0.485, 0.456, 0.406)), ("test_convnext", (0.5, 0.5, 0.5))]
+)
 def test_pixels_are_those_of_the_pretrained_weights(model: str, mean: tuple[float, ...]) -> None:
     assert make(model).pixel_mean == mean
 
 
-# --- weights ------------------------------------------------------------------------------------------------------------------------------
+# --- weights
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -147,7 +168,8 @@ def test_pretrained_weights_are_timms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backbone.imagenet_classifier is not None and backbone.imagenet_classifier[0].shape == (1000, 512)
 
 
-# --- errors -------------------------------------------------------------------------------------------------------------------------------
+# --- errors
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,11 +210,18 @@ def test_a_stride_without_maps_is_refused_with_the_possible_ones(monkeypatch: py
 
 def test_the_plugin_is_listed_without_the_library() -> None:
     """Its file and its settings need no timm."""
-    code = "import sys; sys.modules['timm'] = None; from wsol import plugins; print(plugins.load('backbone', 'timm').Config().model)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "convnext_tiny"
+    code = (
+        "import sys; sys.modules['timm'] = None; from wsol import plugins; print(plugins.load('backbone',"
+        " 'timm').Config().model)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "convnext_tiny"
+    )
 
 
-# --- methods ------------------------------------------------------------------------------------------------------------------------------
+# --- methods
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL_METHODS)

@@ -48,7 +48,10 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_same_seed_gives_the_same_run_bit_for_bit(config: TrainConfig, tmp_path: Path) -> None:
     first, second = (train(config, tmp_path / name, OBJECTIVE) for name in "ab")
     assert numbers(first) == numbers(second)
-    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(tmp_path / "a").values(), weights(tmp_path / "b").values(), strict=True)
+    )
     other = train(config.model_copy(update={"seed": 1}), tmp_path / "c", OBJECTIVE)
     assert numbers(first) != numbers(other)
 
@@ -71,7 +74,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: TrainConfig, 
     parts = train(config, tmp_path / "parts", OBJECTIVE, seen.append)
     assert seen == []  # everything was done already
     assert numbers(parts) == numbers(whole)
-    assert all(torch.equal(a, b) for a, b in zip(weights(tmp_path / "whole").values(), weights(tmp_path / "parts").values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(tmp_path / "whole").values(), weights(tmp_path / "parts").values(), strict=True)
+    )
 
 
 def test_a_damaged_latest_checkpoint_falls_back_to_the_best(config: TrainConfig, tmp_path: Path) -> None:
@@ -107,13 +113,26 @@ def test_divergence_is_said_with_epoch_and_rate(config: TrainConfig, tmp_path: P
 
 
 def test_an_objective_that_is_not_measured_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'train_fullsup/max_box_acc_v2/iou_33' is not measured.*max_box_acc_v2/iou_30"):
+    with pytest.raises(
+        InputError, match=r"'train_fullsup/max_box_acc_v2/iou_33' is not measured.*max_box_acc_v2/iou_30"
+    ):
         train(config, tmp_path, "train_fullsup/max_box_acc_v2/iou_33")
 
 
 def test_the_published_decay_is_one_epoch_early(config: TrainConfig) -> None:
     optim = config.optim.model_copy(update={"lr_decay_every": 3})
-    assert [round(decay(epoch, optim), 6) for epoch in range(1, 11)] == [1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001]
+    assert [round(decay(epoch, optim), 6) for epoch in range(1, 11)] == [
+        1,
+        1,
+        0.1,
+        0.1,
+        0.1,
+        0.01,
+        0.01,
+        0.01,
+        0.001,
+        0.001,
+    ]
     optim = config.optim.model_copy(update={"lr_decay_every": 15})
     assert [round(decay(epoch, optim), 6) for epoch in (14, 15, 29, 30, 45, 50)] == [1, 0.1, 0.1, 0.01, 0.001, 0.001]
     optim = config.optim.model_copy(update={"lr_decay_every": 3, "lr_decay_epochs": [41, 61], "lr_decay_factor": 0.2})
@@ -140,35 +159,49 @@ def _two_workers(rank: int, config_json: str, folder: str, queue: mp.SimpleQueue
 
 
 def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
-    """No batch norm, so the same global batches give the same weights; 2 x 7 images in batches of 5: shares are uneven, the last batch is 4."""
+    """No batch norm, so the same global batches give the same weights; 2 x 7 images in batches of 5: shares are uneven,
+    the last batch is 4."""
     config = changed(config, "backbone", batch_norm=False)
     config = changed(config, "data", train_images=7, fullsup_images=5)
     config = changed(config, "training", batch_size=5, epochs=1)
     one = train(config, tmp_path / "one", OBJECTIVE)
     context = mp.get_context("spawn")
     queue = context.SimpleQueue()
-    workers = [context.Process(target=_two_workers, args=(rank, config.model_dump_json(), str(tmp_path), queue)) for rank in range(2)]
+    workers = [
+        context.Process(target=_two_workers, args=(rank, config.model_dump_json(), str(tmp_path), queue))
+        for rank in range(2)
+    ]
     for worker in workers:
         worker.start()
     two = dict(queue.get() for _ in workers)
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {k: v for k, v in two[1][0].items() if k.startswith("train/")}
+    assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {
+        k: v for k, v in two[1][0].items() if k.startswith("train/")
+    }
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
-    losses = [history[0].pop("train_fullsup/loss/classification") for history in (one, two[0], two[1])]  # a sum of floats, not of counts
+    losses = [
+        history[0].pop("train_fullsup/loss/classification") for history in (one, two[0], two[1])
+    ]  # a sum of floats, not of counts
     assert losses[0] == pytest.approx(losses[1], abs=1e-6) and losses[1] == losses[2]
-    counted = [{k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])]
+    counted = [
+        {k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])
+    ]
     assert counted[0] == counted[1] == counted[2]
 
 
-def test_settings_with_the_same_extractor_share_one_forward_pass(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_with_the_same_extractor_share_one_forward_pass(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = build.dataset(config.data)
     method = build.method(config, dataset.num_classes)
     images = build.images(dataset, "train_fullsup", config.data)
-    clipped = EvaluationConfig.model_validate({**config.evaluation.model_dump(), "normalizer": {"name": "pas", "percentile": 50.0}})
+    clipped = EvaluationConfig.model_validate(
+        {**config.evaluation.model_dump(), "normalizer": {"name": "pas", "percentile": 50.0}}
+    )
     calls: list[int] = []
     forward = type(method).score_maps
 
@@ -187,7 +220,9 @@ def test_a_run_starts_from_the_weights_of_another(space_file: Path, config: Trai
     """As the published combinations do: CAM first, then a method around it."""
     workflow.train(space_file, [], Path("runs/first"))
     found = read_state(Path("runs/first/best/weights.pt"))["method"]
-    wrapped = TrainConfig.model_validate({**config.model_dump(), "method": {"name": "crop_cam"}, "initial_run": "runs/first"})
+    wrapped = TrainConfig.model_validate(
+        {**config.model_dump(), "method": {"name": "crop_cam"}, "initial_run": "runs/first"}
+    )
     method = build.method(wrapped, 2)
     assert all(torch.equal(value, found[f"network.{key}"]) for key, value in method.network.state_dict().items())
     assert [record["epoch"] for record in train(wrapped, tmp_path / "second", OBJECTIVE)] == [1, 2]

@@ -1,4 +1,5 @@
-"""What watches over trials, without Ray: the clock that ends a hung process, patience with resources, how many trials fit where, what is counted."""
+"""What watches over trials, without Ray: the clock that ends a hung process, patience with resources, how many trials
+fit where, what is counted."""
 
 from __future__ import annotations
 
@@ -46,10 +47,14 @@ def test_a_process_that_hangs_ends_itself_and_leaves_its_stack(tmp_path: Path) -
     for times in (1, 2):
         started = time.monotonic()
         done = subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "0"], timeout=50, check=False)
-        assert done.returncode == 1 and time.monotonic() - started > 2.2  # 0.6 seconds for epochs, 1 of rest, 0.6 without an epoch
+        assert (
+            done.returncode == 1 and time.monotonic() - started > 2.2
+        )  # 0.6 seconds for epochs, 1 of rest, 0.6 without an epoch
         assert hang.times(tmp_path) == times
     assert "stands_still" in (tmp_path / "hung.txt").read_text()
-    assert re.match(r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", last_words(tmp_path))
+    assert re.match(
+        r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", last_words(tmp_path)
+    )
     subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "1"], timeout=50, check=False)
     assert (tmp_path / "hung-1.txt").exists() and hang.times(tmp_path) == 2  # all that train together hang together
 
@@ -62,7 +67,9 @@ def test_a_process_that_does_not_hang_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "longest", "seconds"), [(5.0, 9999.0, 300.0), (None, None, None), (None, 2.0, 1800.0), (None, 600.0, 6000.0)], ids=str
+    ("minutes", "longest", "seconds"),
+    [(5.0, 9999.0, 300.0), (None, None, None), (None, 2.0, 1800.0), (None, 600.0, 6000.0)],
+    ids=str,
 )
 def test_the_limit_is_generous(minutes: float | None, longest: float | None, seconds: float | None) -> None:
     assert hang.limit(minutes, longest) == seconds
@@ -82,12 +89,20 @@ def experiment(**study: Any) -> Experiment:
 
 def searcher(folder: Path, of: Experiment, stopped: list[bool]) -> tuple[Study, StudySearcher]:
     study = Study.create(folder, of, {"study_name": "tiny"})
-    return study, StudySearcher(study, Plan(1, 1, 0.0, 2, {}), Progress(3, 2, console=Console(quiet=True)), lambda: bool(stopped))
+    return study, StudySearcher(
+        study, Plan(1, 1, 0.0, 2, {}), Progress(3, 2, console=Console(quiet=True)), lambda: bool(stopped)
+    )
 
 
 def epoch(number: int, seconds: float = 1.0) -> dict[str, Any]:
     value = 10.0 * number
-    return {"epoch": number, "objective_now": value, "train_fullsup/max_box_acc_v2": value, "train/loss": 1.0, "seconds": seconds}
+    return {
+        "epoch": number,
+        "objective_now": value,
+        "train_fullsup/max_box_acc_v2": value,
+        "train/loss": 1.0,
+        "seconds": seconds,
+    }
 
 
 def test_trials_know_the_longest_epoch_of_the_study_also_after_a_restart(tmp_path: Path) -> None:
@@ -116,7 +131,9 @@ def test_what_hung_is_recorded(tmp_path: Path) -> None:
     assert study.retry() == [0] and tune.suggest("c")
     study.complete(2, [epoch(1)], 1.0, "here")
     hung, fine, again = open_study(tmp_path).trials
-    assert hung.state.name == "FAIL" and hung.user_attrs["hung"] == 2 and hung.user_attrs["failure"].startswith("hung: ")
+    assert (
+        hung.state.name == "FAIL" and hung.user_attrs["hung"] == 2 and hung.user_attrs["failure"].startswith("hung: ")
+    )
     assert (trial_folder(tmp_path, 0) / "hung.txt").exists()
     for trial in (fine, again):
         assert trial.state.name == "COMPLETE" and "hung" not in trial.user_attrs and "restarts" not in trial.user_attrs
@@ -157,7 +174,9 @@ def test_after_the_first_signal_every_trial_ends_its_epoch(tmp_path: Path) -> No
 
 
 def tune_trial(name: str, failures: int, node: str | None) -> Any:
-    return SimpleNamespace(trial_id=name, run_metadata=SimpleNamespace(num_failures=failures), last_result={"node": node} if node else None)
+    return SimpleNamespace(
+        trial_id=name, run_metadata=SimpleNamespace(num_failures=failures), last_result={"node": node} if node else None
+    )
 
 
 def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +186,10 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     alive = [{"NodeID": "here", "Alive": True}, {"NodeID": "there", "Alive": True}]
     monkeypatch.setattr(tuning.ray, "nodes", lambda: alive)
     monkeypatch.setattr(tuning, "scarce", lambda: None)
-    trials = {name: tune_trial(name, failures, node) for name, failures, node in [("a", 1, "there"), ("b", 1, "here"), ("c", 0, "here")]}
+    trials = {
+        name: tune_trial(name, failures, node)
+        for name, failures, node in [("a", 1, "there"), ("b", 1, "here"), ("c", 0, "here")]
+    }
     for name, trial in trials.items():
         assert tune.suggest(name)
         attendant.on_trial_recover(0, [], trial)
@@ -179,7 +201,10 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     attendant.on_trial_recover(0, [], trials["a"])
     for number in range(3):
         study.complete(number, [epoch(1)], 1.0, "here")
-    counted = [(trial.user_attrs.get("restarts", 0), trial.user_attrs.get("preemptions", 0)) for trial in open_study(tmp_path).trials]
+    counted = [
+        (trial.user_attrs.get("restarts", 0), trial.user_attrs.get("preemptions", 0))
+        for trial in open_study(tmp_path).trials
+    ]
     assert counted == [(1, 1), (1, 0), (0, 1)]
     assert [trial.run_metadata.num_failures for trial in trials.values()] == [1, 1, 0]
 
@@ -194,7 +219,9 @@ def test_patience_ends_ever_later() -> None:
     assert patience.line(510.0, True, lambda: "no GPU") is None
     asked: list[int] = []
     for second in range(600, 700):
-        assert patience.line(float(second), True, lambda: asked.append(1)) is None  # nothing is scarce: it only takes long
+        assert (
+            patience.line(float(second), True, lambda: asked.append(1)) is None
+        )  # nothing is scarce: it only takes long
     assert len(asked) < 25
 
 
@@ -222,7 +249,9 @@ def test_what_is_scarce_is_said_in_numbers() -> None:
     ],
     ids=str,
 )
-def test_how_many_trials_fit(wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], concurrent: int) -> None:
+def test_how_many_trials_fit(
+    wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], concurrent: int
+) -> None:
     assert plan(ResourcesConfig(**wanted), 100, available, nodes).concurrent == concurrent
 
 
@@ -236,14 +265,21 @@ def test_how_many_trials_fit(wanted: dict[str, Any], available: dict[str, float]
             [{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 6, "memory": 1.0}][:1] * 2,
             "needs 4 GPU + 9 CPU on one node, and there is room for 0 on: 2 GPU + 16 CPU, 2 GPU + 16 CPU",
         ),
-        ({"workers": 3, "cpus_per_worker": 3}, {"CPU": 10}, [{"CPU": 5}, {"CPU": 5}], "each of the 3 worker(s) .* room for 2 on"),
+        (
+            {"workers": 3, "cpus_per_worker": 3},
+            {"CPU": 10},
+            [{"CPU": 5}, {"CPU": 5}],
+            "each of the 3 worker(s) .* room for 2 on",
+        ),
     ],
     ids=str,
 )
 def test_what_does_not_fit_is_refused_with_numbers(
     wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], said: str
 ) -> None:
-    with pytest.raises(InputError, match=re.escape(said) if ".*" not in said else said.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(
+        InputError, match=re.escape(said) if ".*" not in said else said.replace("(", r"\(").replace(")", r"\)")
+    ):
         plan(ResourcesConfig(**wanted), 100, available, nodes)
 
 
@@ -261,7 +297,12 @@ def test_parts_of_a_gpu_that_can_not_be_placed_are_refused(space_file: Path, wor
     with pytest.raises(InputError, match=re.escape(f"resources.gpus_per_worker: {said}")):
         load_experiment(space_file, words)
     assert load_experiment(space_file, ["resources.gpus_per_worker=0.5"]).experiment.resources.gpus_per_worker == 0.5
-    assert load_experiment(space_file, ["resources.workers=2", "resources.gpus_per_worker=2.0"]).experiment.resources.workers == 2
+    assert (
+        load_experiment(
+            space_file, ["resources.workers=2", "resources.gpus_per_worker=2.0"]
+        ).experiment.resources.workers
+        == 2
+    )
 
 
 def test_nodes_of_a_cluster_that_may_grow_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,10 @@ def test_the_test_split_is_evaluated_once(space_file: Path, launch: Launch) -> N
     assert [entry["reason"] for entry in entries] == [None, "the reviewers asked"]
     assert entries[0]["metrics"] == entries[1]["metrics"]
     assert 0 <= entries[0]["metrics"]["max_box_acc_v2/fixed"] <= entries[0]["metrics"]["max_box_acc_v2"]
-    assert entries[0]["checkpoint_sha256"] == json.loads(Path("runs/tiny/best/result.json").read_text())["checkpoint_sha256"]
+    assert (
+        entries[0]["checkpoint_sha256"]
+        == json.loads(Path("runs/tiny/best/result.json").read_text())["checkpoint_sha256"]
+    )
     assert entries[0]["config"]["optim"]["lr"] == 0.01 and entries[0]["time"]
 
 
@@ -85,23 +88,34 @@ def test_an_interrupted_training_is_resumed(space_file: Path, launch: Launch, mo
 
 
 def test_post_hoc_settings_are_chosen_on_train_fullsup_and_used_on_test(space_file: Path, launch: Launch) -> None:
-    grid = "post_hoc.evaluation.normalizer=[{name: min_max}, {name: pas, percentile: 5.0}, {name: pas, percentile: 60.0}]"
+    grid = (
+        "post_hoc.evaluation.normalizer=[{name: min_max}, {name: pas, percentile: 5.0}, {name: pas, percentile: 60.0}]"
+    )
     assert launch("train", str(space_file), grid)[0] == 0
     result = json.loads(Path("runs/tiny/best/result.json").read_text())
-    assert [entry["values"].get("evaluation.normalizer", {}).get("name") for entry in result["post_hoc"]] == [None, "pas", "pas"]
+    assert [entry["values"].get("evaluation.normalizer", {}).get("name") for entry in result["post_hoc"]] == [
+        None,
+        "pas",
+        "pas",
+    ]
     values = [entry["value"] for entry in result["post_hoc"]]
     assert values[0] == result["value"] and len(set(values)) > 1
     chosen = result["post_hoc"][values.index(max(values))]["values"].get("evaluation.normalizer", {"name": "min_max"})
     assert result["config"]["evaluation"]["normalizer"] == chosen
     assert result["train_fullsup"]["max_box_acc_v2"] == max(values)
     assert launch("evaluate", "runs/tiny", "--split", "test")[0] == 0
-    assert json.loads(Path("runs/tiny/test.json").read_text())["evaluations"][0]["config"]["evaluation"]["normalizer"] == chosen
+    assert (
+        json.loads(Path("runs/tiny/test.json").read_text())["evaluations"][0]["config"]["evaluation"]["normalizer"]
+        == chosen
+    )
     code, out, _ = launch("evaluate", "runs/tiny")
     assert code == 0 and f"{max(values):.3f}" in out
 
 
 def test_a_diverged_training_fails_with_the_reason(space_file: Path, launch: Launch) -> None:
-    code, out, err = launch("train", str(space_file), "backbone.batch_norm=false", "optim.lr=10", "optim.head_lr_scale=1e30")
+    code, out, err = launch(
+        "train", str(space_file), "backbone.batch_norm=false", "optim.lr=10", "optim.head_lr_scale=1e30"
+    )
     assert code == 1
     assert "training diverged" in out and "no trial succeeded" in err
     trial = open_study(Path("runs/tiny")).trials[0]
@@ -112,7 +126,10 @@ def test_a_diverged_training_fails_with_the_reason(space_file: Path, launch: Lau
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.root=nowhere", "data={name: tiny_imagenet, root: nowhere}"], "python launch.py data prepare tiny_imagenet --root nowhere"),
+        (
+            ["data.root=nowhere", "data={name: tiny_imagenet, root: nowhere}"],
+            "python launch.py data prepare tiny_imagenet --root nowhere",
+        ),
         (["data={name: folder, images: i, metadata: m}"], "no such folder"),
         (["backbone={name: efficientnet_lite0, weights: missing.pth}"], "missing.pth"),
         (["data.annotations=masks"], "evaluation.metrics: max_box_acc_v2 on train_fullsup: this image has no boxes"),
@@ -176,7 +193,9 @@ def test_resume_changes_little(space_file: Path, launch: Launch) -> None:
 
 def test_dry_run_writes_nothing(space_file: Path, launch: Launch) -> None:
     code, out, _ = launch("search", str(space_file), "--dry-run", "study.trials=2")
-    assert code == 0 and "trial 0: optim.lr=0.01  (published point)" in out and "trial 1:" in out and "trial 2:" not in out
+    assert (
+        code == 0 and "trial 0: optim.lr=0.01  (published point)" in out and "trial 1:" in out and "trial 2:" not in out
+    )
     resolved = yaml.safe_load(out.partition("\n\n")[0])
     assert resolved["trial"]["optim"]["momentum"] == 0.9
     assert [path.name for path in Path().iterdir()] == ["tiny.yaml"]
@@ -208,6 +227,11 @@ def test_baseline_on_metadata_alone(tmp_path: Path, launch: Launch) -> None:
 
 def test_help_imports_little() -> None:
     """Neither torch nor ray nor optuna is loaded to parse words."""
-    code = "import sys, orchestrator.cli; print(sorted({'torch', 'ray', 'optuna', 'pydantic', 'numpy'} & set(sys.modules)))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(cli.__file__).parent.parent).stdout
+    code = (
+        "import sys, orchestrator.cli; print(sorted({'torch', 'ray', 'optuna', 'pydantic', 'numpy'} &"
+        " set(sys.modules)))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(cli.__file__).parent.parent
+    ).stdout
     assert printed.strip() == "[]"

@@ -72,7 +72,9 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_a_file_is_merged_over_what_it_extends(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "data.yaml").write_text("data: {name: cub, size: 1}\nlist: [1, 2, 3]\ndeep: {a: {b: 1, c: 2}}\n")
+    (tmp_path / "parts" / "data.yaml").write_text(
+        "data: {name: cub, size: 1}\nlist: [1, 2, 3]\ndeep: {a: {b: 1, c: 2}}\n"
+    )
     (tmp_path / "parts" / "base.yaml").write_text("extends: data.yaml\nmethod: {name: has, rate: 2, cell: {side: 3}}\n")
     top = tmp_path / "top.yaml"
     top.write_text("extends: parts/base.yaml\nmethod: {name: cam}\ndata:\n  size: 2\nlist: [4]\ndeep: {a: {c: null}}\n")
@@ -106,7 +108,10 @@ def test_later_files_of_a_list_win(tmp_path: Path) -> None:
         ("extends: wrong.yaml\na: [\n", "top.yaml:3: YAML syntax"),
         ("extends: twice.yaml\n", "twice.yaml:2: a: stands twice"),
         ("extends: top.yaml\n", "top.yaml:1: extends: a circle, {folder}/top.yaml -> {folder}/top.yaml"),
-        ("extends: back.yaml\n", "back.yaml:2: extends: a circle, {folder}/top.yaml -> {folder}/back.yaml -> {folder}/top.yaml"),
+        (
+            "extends: back.yaml\n",
+            "back.yaml:2: extends: a circle, {folder}/top.yaml -> {folder}/back.yaml -> {folder}/top.yaml",
+        ),
         ("extends: 3\n", "top.yaml:1: extends: should be a file name, or a list of them"),
         ("extends: {a: b}\n", "top.yaml:1: extends: should be a file name, or a list of them"),
         ("extends: .\n", "top.yaml:1: extends: there is no file {folder}"),

@@ -1,7 +1,8 @@
 """Files elsewhere, by address: `s3://bucket/prefix`, `gs://bucket/prefix`, `file:///folder` or a path.
 
-What comes after a `?` are options of pyarrow's file systems, such as `?region=eu-central-1` or `?scheme=http&endpoint_override=host:port`. Keys are
-never part of an address: they come from the environment or from the machine's role.
+What comes after a `?` are options of pyarrow's file systems, such as `?region=eu-central-1` or
+`?scheme=http&endpoint_override=host:port`. Keys are never part of an address: they come from the environment or from
+the machine's role.
 """
 
 from __future__ import annotations
@@ -45,4 +46,7 @@ def last_name(address: str) -> str:
 def unreachable(address: str, error: Exception) -> InputError:
     """Which node can not reach what, and where to look."""
     reason = first_line(error).partition("; Detail")[0]
-    return InputError(f"{socket.gethostname()}: {address}: {reason}; does it exist, and may this node read and write it (keys, role, region)?")
+    return InputError(
+        f"{socket.gethostname()}: {address}: {reason}; does it exist, and may this node read and write it (keys, role,"
+        " region)?"
+    )

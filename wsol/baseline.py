@@ -1,7 +1,7 @@
 """What can be had without looking at the image: the same map for every image.
 
-The centre Gaussian is the field's no-learning baseline (Choe et al., CVPR 2020), and the strictest end-to-end test of annotations and
-metrics that needs no image.
+The centre Gaussian is the field's no-learning baseline (Choe et al., CVPR 2020), and the strictest end-to-end test of
+annotations and metrics that needs no image.
 """
 
 from __future__ import annotations

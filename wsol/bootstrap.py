@@ -1,11 +1,12 @@
 """Bootstrap over images: how far a number would move if other images of the same kind had been drawn.
 
-In each replicate every image counts as often as a Poisson draw of mean 1 says, instead of drawing as many images as there are: the two agree
-for all but the smallest sets, and a replicate of a sum stays a sum ("Estimating Uncertainty for Massive Data Streams", Chamandy et al.,
-Google 2012). Thresholds are chosen anew in every replicate, as they would be for other images.
+In each replicate every image counts as often as a Poisson draw of mean 1 says, instead of drawing as many images as
+there are: the two agree for all but the smallest sets, and a replicate of a sum stays a sum ("Estimating Uncertainty
+for Massive Data Streams", Chamandy et al., Google 2012). Thresholds are chosen anew in every replicate, as they would
+be for other images.
 
-An image's draws depend on its name alone. Two runs scored on the same images are therefore resampled alike, and the difference of their
-replicates is the *paired* bootstrap.
+An image's draws depend on its name alone. Two runs scored on the same images are therefore resampled alike, and the
+difference of their replicates is the *paired* bootstrap.
 """
 
 from __future__ import annotations
@@ -53,17 +54,21 @@ class Bootstrap:
 
     def __init__(self, metrics: list[Metric]) -> None:
         self.metrics = metrics
-        self.sums = [{name: torch.zeros(REPLICATES, value.numel()) for name, value in metric.sums.items()} for metric in metrics]
+        self.sums = [
+            {name: torch.zeros(REPLICATES, value.numel()) for name, value in metric.sums.items()} for metric in metrics
+        ]
         self._waiting: list[tuple[str, list[dict[str, Tensor]]]] = []
 
     def add(self, image_id: str, states: list[dict[str, Tensor]]) -> None:
-        """Count one image: the state (see `Metric.state`) of each metric that has seen this image only, in the order of `metrics`."""
+        """Count one image: the state (see `Metric.state`) of each metric that has seen this image only, in the order of
+        `metrics`."""
         self._waiting.append((image_id, states))
         if len(self._waiting) == IMAGES_AT_ONCE:
             self._count()
 
     def compute(self, chosen: Mapping[str, float]) -> dict[str, Floats]:
-        """Metric name -> its replicates (R,) float64, NaN where a replicate does not define it. `chosen`: see `Metric.compute_at`."""
+        """Metric name -> its replicates (R,) float64, NaN where a replicate does not define it. `chosen`: see
+        `Metric.compute_at`."""
         self._count()
         found: dict[str, Floats] = {}
         for replicate in range(REPLICATES):
@@ -83,7 +88,9 @@ class Bootstrap:
     def _values(self, replicate: int, chosen: Mapping[str, float]) -> dict[str, float]:
         values: dict[str, float] = {}
         for metric, sums in zip(self.metrics, self.sums, strict=True):
-            metric.sums = {name: sums[name][replicate].view(value.shape).to(value.dtype) for name, value in metric.sums.items()}
+            metric.sums = {
+                name: sums[name][replicate].view(value.shape).to(value.dtype) for name, value in metric.sums.items()
+            }
             try:
                 values.update(metric.compute(), **metric.compute_at(chosen))
             except ValueError:  # this replicate holds no image, or no object

@@ -1,7 +1,9 @@
-"""The composition root: configurations become objects here. A plugin that holds another one, as CropCAM its normalizer, builds that itself.
+"""The composition root: configurations become objects here. A plugin that holds another one, as CropCAM its normalizer,
+builds that itself.
 
-What a plugin's `build` takes: a method `(config, inner)`, inner being the network or, for a wrapper, its base method; a metric
-`(config, threshold_step)`; every other kind `(config)`. A data set may also export `sizes(config)`, for forecasts without its files.
+What a plugin's `build` takes: a method `(config, inner)`, inner being the network or, for a wrapper, its base method; a
+metric `(config, threshold_step)`; every other kind `(config)`. A data set may also export `sizes(config)`, for
+forecasts without its files.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def network(config: BackboneConfig, num_classes: int) -> Classifier:
 
 
 def method(config: TrainConfig, num_classes: int) -> Method:
-    """The method with its network and initial weights, on the CPU. Raises InputError where `initial_run` has no weights for it."""
+    """The method with its network and initial weights, on the CPU. Raises InputError where `initial_run` has no weights
+    for it."""
     if config.initial_run is None:
         return around(config.method, network(config.backbone, num_classes))
     built = bare_method(config, num_classes)
@@ -85,7 +88,9 @@ def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
 
 def subset_list(data: Dataset, config: DatasetConfig) -> Path | None:
     """Where the configured list of training images is, if it exists."""
-    return None if config.subset_list is None else data.metadata_root / SPLIT_FOLDERS["train_weaksup"] / config.subset_list
+    return (
+        None if config.subset_list is None else data.metadata_root / SPLIT_FOLDERS["train_weaksup"] / config.subset_list
+    )
 
 
 def training_images(data: Dataset, config: DatasetConfig) -> str:
@@ -111,14 +116,21 @@ def sizes(config: DatasetConfig) -> Sizes:
         counts = {name: len(split(data, name, config)) for name in SPLIT_FOLDERS}
         return Sizes(data.num_classes, **counts)
     known: Sizes = plugin.sizes(config)
-    weaksup, fullsup = (per_class and per_class * known.classes for per_class in (config.subset_per_class, config.fullsup_per_class))
-    cut = min(known.train_weaksup, weaksup or known.train_weaksup), min(known.train_fullsup, fullsup or known.train_fullsup)
+    weaksup, fullsup = (
+        per_class and per_class * known.classes for per_class in (config.subset_per_class, config.fullsup_per_class)
+    )
+    cut = (
+        min(known.train_weaksup, weaksup or known.train_weaksup),
+        min(known.train_fullsup, fullsup or known.train_fullsup),
+    )
     return replace(known, train_weaksup=cut[0], train_fullsup=cut[1])
 
 
 def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
     """The images of one split: train_weaksup at `resize_size`, the others on the evaluation grid."""
-    return ImageStore(split(data, name, config), config.resize_size if name == "train_weaksup" else config.image_size, staged(config))
+    return ImageStore(
+        split(data, name, config), config.resize_size if name == "train_weaksup" else config.image_size, staged(config)
+    )
 
 
 def extractor(config: EvaluationConfig) -> Extractor:
@@ -142,12 +154,17 @@ def _start_from(method: Method, path: Path) -> None:
     """Put the weights of another run's network, whatever method it was trained with, into this one's."""
     if not path.exists():
         raise InputError(f"initial_run: {path} is missing; give the folder of a finished run")
-    state = {key.rpartition("network.")[2]: value for key, value in read_state(path)["method"].items() if "network." in key}
+    state = {
+        key.rpartition("network.")[2]: value for key, value in read_state(path)["method"].items() if "network." in key
+    }
     ours = method.network.state_dict()
-    wrong = [key for key in {**ours, **state} if key not in ours or key not in state or state[key].shape != ours[key].shape]
+    wrong = [
+        key for key in {**ours, **state} if key not in ours or key not in state or state[key].shape != ours[key].shape
+    ]
     if wrong:
         raise InputError(
-            f"initial_run: the network in {path} is another one: {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''} "
-            f"({len(wrong)} of {len(ours)} weights) are missing, unexpected or of another shape; backbone, data set and head must be the same"
+            f"initial_run: the network in {path} is another one:"
+            f" {', '.join(wrong[:5])}{' ...' if len(wrong) > 5 else ''} ({len(wrong)} of {len(ours)} weights) are"
+            " missing, unexpected or of another shape; backbone, data set and head must be the same"
         )
     method.network.load_state_dict(state)

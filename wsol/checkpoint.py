@@ -1,8 +1,8 @@
 """Checkpoints of one trial that survive a crash at any moment.
 
-A folder holds `epoch-0003.pt` files and `manifest.json`, which has the record of every epoch and names the latest and the best file with
-their SHA-256. A file is written under a temporary name, synced and renamed *before* the manifest names it, and the manifest is replaced
-in one step: what the manifest names is complete.
+A folder holds `epoch-0003.pt` files and `manifest.json`, which has the record of every epoch and names the latest and
+the best file with their SHA-256. A file is written under a temporary name, synced and renamed *before* the manifest
+names it, and the manifest is replaced in one step: what the manifest names is complete.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from wsol.errors import InputError
 from wsol.files import sha256, sync_and_rename, write_text
 
 Record = dict[str, float]
-"""What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last), `objective_now`, `train/...`,
-`train_fullsup/...`."""
+"""What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last),
+`objective_now`, `train/...`, `train_fullsup/...`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Checkpoints:
             self.best = Entry(**content["best"]) if content["best"] else None
 
     def save(self, state: dict[str, Any], record: Record, *, best: bool) -> None:
-        """Write a state (tensors, numbers, strings in dicts and lists) as the latest checkpoint and, if `best`, as the best one."""
+        """Write a state (tensors, numbers, strings in dicts and lists) as the latest checkpoint and, if `best`, as the
+        best one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         epoch = int(record["epoch"])
         path = self.folder / f"epoch-{epoch:04d}.pt"
@@ -92,7 +93,11 @@ class Checkpoints:
             self._commit()
 
     def _commit(self) -> None:
-        content = {"latest": self.latest and asdict(self.latest), "best": self.best and asdict(self.best), "history": self.history}
+        content = {
+            "latest": self.latest and asdict(self.latest),
+            "best": self.best and asdict(self.best),
+            "history": self.history,
+        }
         write_text(self.folder / "manifest.json", json.dumps(content, indent=1))
         kept = {entry.file for entry in (self.latest, self.best) if entry}
         for path in self.folder.glob("epoch-*"):
@@ -110,7 +115,8 @@ def write_state(path: Path, state: dict[str, Any]) -> str:
 
 
 def read_state(path: Path, digest: str | None = None) -> dict[str, Any]:
-    """Load a state on the CPU, tensors and plain values only (`weights_only`), after comparing its SHA-256 with `digest`.
+    """Load a state on the CPU, tensors and plain values only (`weights_only`), after comparing its SHA-256 with
+    `digest`.
 
     Raises:
         InputError: the file is missing, or is not the one that was written.

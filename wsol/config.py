@@ -1,4 +1,5 @@
-"""The configuration of one training run. Every value a user can set has its field, range and meaning here or in a plugin's file."""
+"""The configuration of one training run. Every value a user can set has its field, range and meaning here or in a
+plugin's file."""
 
 from __future__ import annotations
 
@@ -30,13 +31,16 @@ class PluginConfig(Strict):
 
 
 def any_plugin(kind: str) -> PlainValidator:
-    """Validates a field of a `Config` by the `Config` of the plugin that its `name` names; `kind` is a key of `plugins.FOLDERS`."""
+    """Validates a field of a `Config` by the `Config` of the plugin that its `name` names; `kind` is a key of
+    `plugins.FOLDERS`."""
 
     def validate(value: Any) -> PluginConfig:
         if isinstance(value, PluginConfig):
             return value
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-            raise PydanticCustomError("plugin", "expected a mapping with a name, one of {names}", {"names": ", ".join(plugins.names(kind))})
+            raise PydanticCustomError(
+                "plugin", "expected a mapping with a name, one of {names}", {"names": ", ".join(plugins.names(kind))}
+            )
         try:
             plugin = plugins.load(kind, value["name"])
         except (ValueError, InputError) as error:
@@ -63,19 +67,22 @@ class DatasetConfig(PluginConfig):
     """What every data set takes.
 
     Attributes:
-        root: folder of data sets; relative paths start at the working directory. Or an archive with what such a folder holds, a path or an
-            address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB metadata/CUB`), unpacked below `stage`.
+        root: folder of data sets; relative paths start at the working directory. Or an archive with what such a folder
+            holds, a path or an address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB
+            metadata/CUB`), unpacked below `stage`.
         image_size: side in pixels of the square that the network sees and of the evaluation grid.
         resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
-        subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null: all.
-        subset_list: train on the images that this file beside the metadata of train_weaksup lists instead, such as `image_ids_proxy.txt`, if
-            there is one; null: no list.
-        fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null: all.
+        subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null:
+            all.
+        subset_list: train on the images that this file beside the metadata of train_weaksup lists instead, such as
+            `image_ids_proxy.txt`, if there is one; null: no list.
+        fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null:
+            all.
         subset_seed: draws both subsets.
         cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
         workers: threads that read images.
-        stage: folder on each node's own disk, to which the packed images are copied once per node; needed where `root` is an archive, which is
-            unpacked there once per node; null: they are read where they are.
+        stage: folder on each node's own disk, to which the packed images are copied once per node; needed where `root`
+            is an archive, which is unpacked there once per node; null: they are read where they are.
     """
 
     root: str = "data"
@@ -96,7 +103,10 @@ class DatasetConfig(PluginConfig):
         if "://" in root and not is_archive(root):
             raise ValueError(f"data.root {root} is an address and must be of an archive that ends in .tar")
         if is_archive(root) and stage is None:
-            raise ValueError(f"data.root {root} is an archive: set data.stage to a folder on each node's own disk, where it is unpacked")
+            raise ValueError(
+                f"data.root {root} is an archive: set data.stage to a folder on each node's own disk, where it is"
+                " unpacked"
+            )
         if not is_archive(root) and stage is not None and info.data.get("cache") == "off":
             raise ValueError("what is copied are the packed images: data.cache must not be off")
         return stage
@@ -105,7 +115,9 @@ class DatasetConfig(PluginConfig):
     @classmethod
     def _holds_a_crop(cls, resize_size: int, info: ValidationInfo) -> int:
         if resize_size < info.data.get("image_size", 0):
-            raise ValueError(f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits")
+            raise ValueError(
+                f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits"
+            )
         return resize_size
 
 
@@ -143,8 +155,8 @@ class TrainingConfig(Strict):
         epochs: passes over train_weaksup.
         batch_size: images of one step over all workers together (the global batch).
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on a GPU, fp32 on a CPU.
-        checkpoint: the weights that count, and with them the value of a trial: of the `best` epoch on train_fullsup, or of the `last` one, as in
-            the published tables of the protocol.
+        checkpoint: the weights that count, and with them the value of a trial: of the `best` epoch on train_fullsup, or
+            of the `last` one, as in the published tables of the protocol.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -164,10 +176,16 @@ class EvaluationConfig(Strict):
         batch_size: images of one forward pass of one worker.
     """
 
-    extractor: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
-    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
+    extractor: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(
+        default={"name": "cam"}, validate_default=True
+    )
+    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(
+        default={"name": "min_max"}, validate_default=True
+    )
     metrics: list[Annotated[SerializeAsAny[PluginConfig], any_plugin("metric")]] = Field(
-        default=[{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}, {"name": "top1"}], min_length=1, validate_default=True
+        default=[{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}, {"name": "top1"}],
+        min_length=1,
+        validate_default=True,
     )
     threshold_step: float = Field(default=0.001, gt=0, le=0.5)
     batch_size: int = Field(default=64, ge=1)
@@ -178,8 +196,8 @@ class TrainConfig(Strict):
 
     Attributes:
         seed: fixes initial weights, order, augmentation and the draws of the method.
-        initial_run: folder of a finished run on the same data set and backbone, with whose best weights the network starts; null: with those
-            of the backbone.
+        initial_run: folder of a finished run on the same data set and backbone, with whose best weights the network
+            starts; null: with those of the backbone.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -197,6 +215,8 @@ class TrainConfig(Strict):
         inside: PluginConfig | None = method
         while inside is not None:
             if inside.needs_initial_run and info.data.get("initial_run", "") is None:
-                raise ValueError(f"{inside.name} trains on what another run learned: set initial_run to the folder of a finished run")
+                raise ValueError(
+                    f"{inside.name} trains on what another run learned: set initial_run to the folder of a finished run"
+                )
             inside = getattr(inside, "base", None)
         return method

@@ -1,4 +1,5 @@
-"""What a configuration costs: bytes of its weights and checkpoints, and seconds, measured on images of noise. The data set is not needed."""
+"""What a configuration costs: bytes of its weights and checkpoints, and seconds, measured on images of noise. The data
+set is not needed."""
 
 from __future__ import annotations
 
@@ -37,8 +38,14 @@ def weights_bytes(method: Method) -> int:
 
 def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
     """Of weights and buffers, and the momentum of every trained parameter."""
-    trained = [parameter for group in method.parameter_groups() for parameter in group["params"]]  # an optimizer would load torch's compiler: seconds
-    momentum = [parameter.numel() * parameter.element_size() for parameter in trained if parameter.requires_grad and optim.momentum]
+    trained = [
+        parameter for group in method.parameter_groups() for parameter in group["params"]
+    ]  # an optimizer would load torch's compiler: seconds
+    momentum = [
+        parameter.numel() * parameter.element_size()
+        for parameter in trained
+        if parameter.requires_grad and optim.momentum
+    ]
     return int(weights_bytes(method) + sum(momentum))
 
 
@@ -62,14 +69,18 @@ def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, thr
     """
     method.to(distributed.device()).to(memory_format=torch.channels_last)
     share = min(math.ceil(config.training.batch_size / workers), sizes.train_weaksup)
-    evaluated = min(config.evaluation.batch_size if torch.cuda.is_available() else EVALUATED_ON_CPU, sizes.train_fullsup)
+    evaluated = min(
+        config.evaluation.batch_size if torch.cuda.is_available() else EVALUATED_ON_CPU, sizes.train_fullsup
+    )
     try:
         with TemporaryDirectory() as folder, _threads(threads):
             weaksup, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
             return _seconds_of_step(method, config, weaksup), _seconds_of_evaluation(method, config, fullsup)
     except torch.OutOfMemoryError:
         where = device_name(threads)
-        raise InputError(f"trial.training.batch_size: a step of {share} images does not fit the memory of {where}; lower it") from None
+        raise InputError(
+            f"trial.training.batch_size: a step of {share} images does not fit the memory of {where}; lower it"
+        ) from None
 
 
 def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
@@ -77,10 +88,15 @@ def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) ->
     config = config.model_copy(update={"optim": config.optim.model_copy(update={"lr": 1e-6})})
     optimizer = build_optimizer(method, config.optim)
     side, store = config.data.image_size, images.size
-    loader = TrainLoader(images.split, images, batch_size=len(images), image_size=side, resize_size=store, seed=0, rank=0, world=1)
+    loader = TrainLoader(
+        images.split, images, batch_size=len(images), image_size=side, resize_size=store, seed=0, rank=0, world=1
+    )
 
     def step() -> float:
-        return len(images) / train_epoch(method, method, optimizer, loader, config.training.epochs, config)["train/images_per_second"]
+        return (
+            len(images)
+            / train_epoch(method, method, optimizer, loader, config.training.epochs, config)["train/images_per_second"]
+        )
 
     return _settled(step)
 
@@ -100,14 +116,32 @@ def _settled(measure: Callable[[], float]) -> float:
     return first if first > QUICK else min(measure() for _ in range(3))
 
 
-def _random_images(folder: Path, config: TrainConfig, classes: int, weaksup: int, fullsup: int) -> tuple[ImageStore, ImageStore]:
-    """Images of noise as train_weaksup and train_fullsup of a data set on the disk, annotated with what the metrics count."""
+def _random_images(
+    folder: Path, config: TrainConfig, classes: int, weaksup: int, fullsup: int
+) -> tuple[ImageStore, ImageStore]:
+    """Images of noise as train_weaksup and train_fullsup of a data set on the disk, annotated with what the metrics
+    count."""
     generator = torch.Generator().manual_seed(0)
-    for name, count, side in (("train", weaksup, config.data.resize_size), ("val", fullsup, config.data.image_size), ("test", 0, 1)):
+    for name, count, side in (
+        ("train", weaksup, config.data.resize_size),
+        ("val", fullsup, config.data.image_size),
+        ("test", 0, 1),
+    ):
         _write_noise(folder, name, count, side, classes, generator)
-    shape = {"image_size": config.data.image_size, "resize_size": config.data.resize_size, "cache": "off", "workers": config.data.workers}
+    shape = {
+        "image_size": config.data.image_size,
+        "resize_size": config.data.resize_size,
+        "cache": "off",
+        "workers": config.data.workers,
+    }
     for kind in ("boxes", "masks"):
-        fields = {"name": "folder", "images": str(folder), "metadata": str(folder / kind), "num_classes": classes, **shape}
+        fields = {
+            "name": "folder",
+            "images": str(folder),
+            "metadata": str(folder / kind),
+            "num_classes": classes,
+            **shape,
+        }
         data = plugins.load("dataset", "folder").Config.model_validate(fields)
         dataset = build.dataset(data)
         found = build.images(dataset, "train_fullsup", data)
@@ -124,7 +158,9 @@ def _write_noise(folder: Path, split: str, count: int, side: int, classes: int, 
     (folder / split).mkdir()
     names = tuple(f"{split}/{index}.png" for index in range(count))
     for name in names:
-        Image.fromarray(torch.randint(256, (side, side, 3), generator=generator, dtype=torch.uint8).numpy()).save(folder / name)
+        Image.fromarray(torch.randint(256, (side, side, 3), generator=generator, dtype=torch.uint8).numpy()).save(
+            folder / name
+        )
     mask = np.zeros((side, side), np.uint8)
     mask[:, : side // 2] = 255
     Image.fromarray(mask).save(folder / split / "mask.png")

@@ -83,7 +83,8 @@ class Split:
 
         Args:
             position: of the image in this split.
-            grid: side in pixels of the evaluation grid, on which the mask is; boxes stay in pixels of the original image.
+            grid: side in pixels of the evaluation grid, on which the mask is; boxes stay in pixels of the original
+                image.
 
         Raises:
             InputError: a mask file cannot be read, or this split has no boxes and masks.
@@ -126,7 +127,9 @@ class Split:
     def only(self, positions: list[int]) -> Split:
         """The images at some positions, in that order."""
         digest = hashlib.blake2b(repr(positions).encode(), digest_size=4).hexdigest()
-        return Split(self.name, _select(self.metadata, positions), self.image_root, self.mask_root, f"{self.key}.{digest}")
+        return Split(
+            self.name, _select(self.metadata, positions), self.image_root, self.mask_root, f"{self.key}.{digest}"
+        )
 
     def _mask(self, position: int, grid: int) -> Pixels:
         """(grid, grid) uint8: the instances OR-ed are 1, the ignored region outside of them 255."""
@@ -192,7 +195,8 @@ class Dataset:
 
 
 def prepare_command(config: DatasetConfig) -> str:
-    """What the user types to get a data set; settings of this kind of data set that are not the default are part of it."""
+    """What the user types to get a data set; settings of this kind of data set that are not the default are part of
+    it."""
     own = config.model_dump(exclude=set(DatasetConfig.model_fields), exclude_defaults=True)
     settings = [f" {shlex.quote(f'{key}={value}')}" for key, value in own.items()]
     return f"python launch.py data prepare {config.name} --root {config.root}{''.join(settings)}"
@@ -228,7 +232,8 @@ def _on_grid(path: Path, grid: int) -> NDArray[np.bool_]:
 def _nearest(side: int, grid: int) -> NDArray[np.int64]:
     """(grid,) source indices floor(d * side / grid), in OpenCV's order of operations.
 
-    Where d * side / grid is an integer, its rounding takes the pixel before for some sides (1600 among them); the reference uses OpenCV.
+    Where d * side / grid is an integer, its rounding takes the pixel before for some sides (1600 among them); the
+    reference uses OpenCV.
     """
     indices: NDArray[np.int64] = np.floor(np.arange(grid) * (1 / (grid / side))).astype(np.int64)
     return np.minimum(indices, side - 1)

@@ -41,7 +41,8 @@ def device() -> torch.device:
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
-    """Sum a tensor, of one shape and type on all workers, over them; every worker gets the result, on the tensor's device. Exact for integers."""
+    """Sum a tensor, of one shape and type on all workers, over them; every worker gets the result, on the tensor's
+    device. Exact for integers."""
     if world() == 1:
         return values
     summed = values.to(device(), copy=True)
@@ -50,7 +51,8 @@ def sum_over_workers(values: Tensor) -> Tensor:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all workers in the order of the workers, each with its own n; every worker gets all of them."""
+    """The rows (n, ...) of all workers in the order of the workers, each with its own n; every worker gets all of
+    them."""
     if world() == 1:
         return rows
     counts = sum_over_workers(torch.eye(world(), dtype=torch.int64)[rank()] * len(rows)).tolist()
@@ -68,7 +70,8 @@ def wrap(module: nn.Module) -> nn.Module:
 
 
 def broadcast_buffers(module: nn.Module) -> None:
-    """Give every worker rank 0's buffers (batch-norm statistics differ by worker), so that all evaluate the same network."""
+    """Give every worker rank 0's buffers (batch-norm statistics differ by worker), so that all evaluate the same
+    network."""
     if world() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -41,21 +41,24 @@ class RawScores:
     logits: list[Tensor | None]
 
 
-def evaluate(method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None) -> dict[str, float]:
+def evaluate(
+    method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Score a split with all metrics in one pass.
 
-    Every worker takes the positions rank, rank + world, ...; only integer counts are summed over the workers, so the result does
-    not depend on their number.
+    Every worker takes the positions rank, rank + world, ...; only integer counts are summed over the workers, so the
+    result does not depend on their number.
 
     Args:
         method: on this worker's device.
         images: of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
-        chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under keys with `fixed`.
+        chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under
+            keys with `fixed`.
 
     Returns:
-        metric name -> value; `degenerate_maps`: how many maps were constant or not finite and scored as all zero; and where there is a
-        classifier `loss/classification`: its mean cross-entropy.
+        metric name -> value; `degenerate_maps`: how many maps were constant or not finite and scored as all zero; and
+        where there is a classifier `loss/classification`: its mean cross-entropy.
     """
     return evaluate_settings(method, images, [config], chosen)[0]
 
@@ -65,7 +68,9 @@ def evaluate_settings(
 ) -> list[dict[str, float]]:
     """`evaluate` under several settings, with one pass of the network over the images for all of them."""
     totals = [Counts(config) for config in settings]
-    raw = forward(method, images, extractors(settings), settings[0].batch_size, rank=distributed.rank(), world=distributed.world())
+    raw = forward(
+        method, images, extractors(settings), settings[0].batch_size, rank=distributed.rank(), world=distributed.world()
+    )
     for parts in count(raw, images.split, images.size, settings):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
@@ -74,11 +79,16 @@ def evaluate_settings(
 
 def extractors(settings: list[EvaluationConfig]) -> list[EvaluationConfig]:
     """The first of the settings with each extractor."""
-    return [config for index, config in enumerate(settings) if config.extractor not in [other.extractor for other in settings[:index]]]
+    return [
+        config
+        for index, config in enumerate(settings)
+        if config.extractor not in [other.extractor for other in settings[:index]]
+    ]
 
 
 class Counts:
-    """What is counted under one setting: the metrics, how many maps were all zero, and the cross-entropy of the classifier's images."""
+    """What is counted under one setting: the metrics, how many maps were all zero, and the cross-entropy of the
+    classifier's images."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config, self.metrics, self.degenerate = config, build.metrics(config), torch.zeros((), dtype=torch.int64)
@@ -102,7 +112,10 @@ class Counts:
     def over_workers(self) -> Counts:
         """The sum of all workers."""
         total = Counts(self.config)
-        total.degenerate, total.loss = distributed.sum_over_workers(self.degenerate), distributed.sum_over_workers(self.loss)
+        total.degenerate, total.loss = (
+            distributed.sum_over_workers(self.degenerate),
+            distributed.sum_over_workers(self.loss),
+        )
         for metric, own in zip(total.metrics, self.metrics, strict=True):
             metric.merge({name: distributed.sum_over_workers(value) for name, value in own.state().items()})
         return total
@@ -113,7 +126,11 @@ class Counts:
         for metric in self.metrics:
             results.update(metric.compute(), **metric.compute_at(chosen))
         loss, images = self.loss.tolist()
-        return {**results, "degenerate_maps": float(self.degenerate), **({"loss/classification": loss / images} if images else {})}
+        return {
+            **results,
+            "degenerate_maps": float(self.degenerate),
+            **({"loss/classification": loss / images} if images else {}),
+        }
 
 
 def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
@@ -122,7 +139,9 @@ def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
     Raises:
         InputError: a metric can not count what the split is annotated with, such as boxes where there are masks.
     """
-    sample = Sample(np.zeros((images.size, images.size)), images.split.annotation(0, images.size), 0, None, config.threshold_step)
+    sample = Sample(
+        np.zeros((images.size, images.size)), images.split.annotation(0, images.size), 0, None, config.threshold_step
+    )
     for metric, settings in zip(build.metrics(config), config.metrics, strict=True):
         try:
             metric.update(sample)
@@ -142,16 +161,26 @@ def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> It
 
 
 def forward(
-    method: Method, images: ImageStore, settings: list[EvaluationConfig], batch_size: int, *, rank: int = 0, world: int = 1
+    method: Method,
+    images: ImageStore,
+    settings: list[EvaluationConfig],
+    batch_size: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[RawScores]:
-    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by the extractor of each setting."""
+    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by the extractor of
+    each setting."""
     extract, device = [build.extractor(config) for config in settings], distributed.device()
     backbone = method.network.backbone
     with evaluation_mode(method):
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
             batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
             scores = extract_together(extract, method, batch.images, batch.labels)
-            maps, logits = [score.maps.detach().float().cpu() for score in scores], [score.logits.detach().float().cpu() for score in scores]
+            maps, logits = (
+                [score.maps.detach().float().cpu() for score in scores],
+                [score.logits.detach().float().cpu() for score in scores],
+            )
             yield RawScores(positions, maps, list(logits))
 
 
@@ -173,8 +202,11 @@ def evaluation_mode(method: Method) -> Iterator[None]:
             module.training = training
 
 
-def count(raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], *, singly: bool = False) -> Iterator[list[Counts]]:
-    """What a few images add under every setting, in threads (finding boxes releases the GIL) while the network works on the next batch.
+def count(
+    raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], *, singly: bool = False
+) -> Iterator[list[Counts]]:
+    """What a few images add under every setting, in threads (finding boxes releases the GIL) while the network works on
+    the next batch.
 
     Args:
         raw: maps by each of `extractors(settings)`.
@@ -185,7 +217,9 @@ def count(raw: Iterable[RawScores], split: Split, size: int, settings: list[Eval
     """
     threads = max(1, torch.get_num_threads())
     few = (part for batch in raw for part in _parts(batch, 1 if singly else IMAGES_PER_TASK))
-    yield from map_ahead(partial(_count_few, split=split, size=size, settings=settings), few, threads=threads, ahead=4 * threads)
+    yield from map_ahead(
+        partial(_count_few, split=split, size=size, settings=settings), few, threads=threads, ahead=4 * threads
+    )
 
 
 def _parts(raw: RawScores, images: int) -> Iterator[RawScores]:
@@ -213,6 +247,8 @@ def _samples(raw: RawScores, split: Split, size: int, settings: list[EvaluationC
         score_maps, logits = build.normalizer(config)(resized[kind]).numpy(), raw.logits[kind]
         for index, (position, score_map) in enumerate(zip(raw.positions, score_maps, strict=True)):
             own = None if logits is None else logits[index].numpy()
-            yield Sample(score_map, split.annotation(position, size), int(split.labels[position]), own, config.threshold_step)
+            yield Sample(
+                score_map, split.annotation(position, size), int(split.labels[position]), own, config.threshold_step
+            )
 
     return [under(config) for config in settings]

@@ -1,13 +1,15 @@
-"""Maps from gradients: every extractor that is a formula over a block's output and the gradient at it, from one pass of a batch.
+"""Maps from gradients: every extractor that is a formula over a block's output and the gradient at it, from one pass of
+a batch.
 
     extract_together(extractors, method, images, labels) -> one ScoreMaps each
         forward      once, recorded from the first block that is asked for on
         backward     once plainly and once guided, if asked for; each gives the gradients at all blocks
         formulas     (output, gradient, score) -> maps
 
-The score is the logit of each image's label, in evaluation mode, where no image changes another one's. Gradients are taken with
-`torch.autograd.grad`: no parameter gets a `.grad`, no module a hook. At the last block they pass through the head alone, which costs no more than
-a closed form: behind average pooling and a linear layer they are the class weights over the number of cells.
+The score is the logit of each image's label, in evaluation mode, where no image changes another one's. Gradients are
+taken with `torch.autograd.grad`: no parameter gets a `.grad`, no module a hook. At the last block they pass through the
+head alone, which costs no more than a closed form: behind average pooling and a linear layer they are the class weights
+over the number of cells.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class BlockConfig(PluginConfig):
     """What every extractor from gradients takes.
 
     Attributes:
-        block: of the backbone, whose output the map is made of: its name, or what several names begin with before a `_`, of which the last
-            counts (`layer3` is `layer3_5` of ResNet-50, `mixed` is `mixed_6e` of Inception-v3); null: the last block.
+        block: of the backbone, whose output the map is made of: its name, or what several names begin with before a
+            `_`, of which the last counts (`layer3` is `layer3_5` of ResNet-50, `mixed` is `mixed_6e` of Inception-v3);
+            null: the last block.
     """
 
     block: str | None = Field(default=None, min_length=1)
@@ -56,7 +59,8 @@ class BlockExtractor:
     Attributes:
         block: see `BlockConfig`.
         formula: see `Formula`.
-        guided: the gradient is that of the score's absolute value, and every ReLU on its way lets the positive part through only.
+        guided: the gradient is that of the score's absolute value, and every ReLU on its way lets the positive part
+            through only.
     """
 
     block: str | None
@@ -78,11 +82,15 @@ class _Pass:
     gradients: dict[bool, dict[str, Tensor]]
 
     def maps(self, formula: Formula, block: str, guided: bool) -> ScoreMaps:
-        maps = formula(self.outputs[block].float(), self.gradients[guided][block].float(), self.score[:, :, None, None].float())
+        maps = formula(
+            self.outputs[block].float(), self.gradients[guided][block].float(), self.score[:, :, None, None].float()
+        )
         return ScoreMaps(maps, self.logits.float())
 
 
-def extract_together(extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor) -> list[ScoreMaps]:
+def extract_together(
+    extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor
+) -> list[ScoreMaps]:
     """What each extractor makes alone, from one pass of the backbone and at most two backward passes for all of them.
 
     Args:
@@ -98,18 +106,26 @@ def extract_together(extractors: Sequence[Extractor], method: Method, images: Te
     asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
     blocks = find_blocks(backbone, asked)
     with backbone.shared_pass(images, blocks.values()):
-        passed = _differentiate(method, images, labels, set(blocks.values()), {e.guided for e in asked}) if asked else None
+        passed = (
+            _differentiate(method, images, labels, set(blocks.values()), {e.guided for e in asked}) if asked else None
+        )
         return [
-            passed.maps(extractor.formula, blocks[extractor.block], extractor.guided)
-            if passed and isinstance(extractor, BlockExtractor)
-            else extractor(method, images, labels)
+            (
+                passed.maps(extractor.formula, blocks[extractor.block], extractor.guided)
+                if passed and isinstance(extractor, BlockExtractor)
+                else extractor(method, images, labels)
+            )
             for extractor in extractors
         ]
 
 
 def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str | None, str]:
     """`BlockExtractor.block` -> the block it means. Raises InputError where it means none."""
-    return {extractor.block: find_block(backbone, extractor.block) for extractor in extractors if isinstance(extractor, BlockExtractor)}
+    return {
+        extractor.block: find_block(backbone, extractor.block)
+        for extractor in extractors
+        if isinstance(extractor, BlockExtractor)
+    }
 
 
 def find_block(backbone: Backbone, name: str | None) -> str:
@@ -120,7 +136,9 @@ def find_block(backbone: Backbone, name: str | None) -> str:
     within = [block for block in names if block.startswith(f"{name}_")]
     if not within:
         hint = did_you_mean(name, names)
-        raise InputError(f"evaluation.extractor.block: this backbone has no block {name!r}{hint}; it has {', '.join(names)}")
+        raise InputError(
+            f"evaluation.extractor.block: this backbone has no block {name!r}{hint}; it has {', '.join(names)}"
+        )
     return within[-1]
 
 
@@ -134,9 +152,16 @@ def _differentiate(method: Method, images: Tensor, labels: Tensor, blocks: set[s
     gradients: dict[bool, dict[str, Tensor]] = {}
     for kind in sorted(kinds):
         with guided(score) if kind else nullcontext():
-            gradients[kind] = _gradients(score, score.detach().sign() if kind else torch.ones_like(score), outputs, keep=kind != max(kinds))
+            gradients[kind] = _gradients(
+                score, score.detach().sign() if kind else torch.ones_like(score), outputs, keep=kind != max(kinds)
+            )
         _require_all(blocks, gradients[kind])
-    return _Pass(activations.logits.detach(), score.detach(), {block: output.detach() for block, output in outputs.items()}, gradients)
+    return _Pass(
+        activations.logits.detach(),
+        score.detach(),
+        {block: output.detach() for block, output in outputs.items()},
+        gradients,
+    )
 
 
 def _gradients(score: Tensor, seeds: Tensor, outputs: dict[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
@@ -150,14 +175,15 @@ def _gradients(score: Tensor, seeds: Tensor, outputs: dict[str, Tensor], *, keep
 def _require_all(blocks: set[str], found: Mapping[str, Tensor]) -> None:
     if missing := sorted(blocks - found.keys()):
         raise InputError(
-            f"evaluation.extractor: this method does not classify by the output of its block {', '.join(missing)}, so there is no gradient "
-            "to make a map of; choose another block, or the extractor cam"
+            f"evaluation.extractor: this method does not classify by the output of its block {', '.join(missing)}, so"
+            " there is no gradient to make a map of; choose another block, or the extractor cam"
         )
 
 
 @contextmanager
 def guided(output: Tensor) -> Iterator[None]:
-    """Inside, a backward pass from `output` (any shape) is guided: behind every ReLU and ReLU6, functions too, what is negative becomes 0.
+    """Inside, a backward pass from `output` (any shape) is guided: behind every ReLU and ReLU6, functions too, what is
+    negative becomes 0.
 
     The hooks are on the recorded pass, not on modules, and end with the context.
     """

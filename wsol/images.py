@@ -1,7 +1,7 @@
 """The pixels of a split: decoded and resized to one square, from a memory-mapped cache or at every use.
 
-The transform is the reference's: resize to a square with PIL's bilinear filter (the aspect ratio is not kept), so that boxes map to the
-evaluation grid by scaling alone.
+The transform is the reference's: resize to a square with PIL's bilinear filter (the aspect ratio is not kept), so that
+boxes map to the evaluation grid by scaling alone.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Item = TypeVar("Item")
 class ImageStore:
     """The images of a split, resized to a square: from a memory-mapped cache file, or decoded in threads at every use.
 
-    The cache `<root>/.cache/<data set>-<split>-<size>-<fingerprint>.uint8` is built once, by whichever process comes first. Its fingerprint
-    covers names, sizes and times of the source files, so changed images give a new one; older ones of the same split and size are deleted.
-    With `stage`, each node reads its own copy of that file.
+    The cache `<root>/.cache/<data set>-<split>-<size>-<fingerprint>.uint8` is built once, by whichever process comes
+    first. Its fingerprint covers names, sizes and times of the source files, so changed images give a new one; older
+    ones of the same split and size are deleted. With `stage`, each node reads its own copy of that file.
 
     Args:
         split: which images.
@@ -96,7 +96,9 @@ def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None
         mapped = np.memmap(path, np.uint8, "r", shape=(len(split), size, size, 3))
     except OSError as error:
         if config.cache == "on":
-            raise InputError(f"{path}: the cache of decoded images cannot be used ({error}); free the disk or set data.cache: off") from None
+            raise InputError(
+                f"{path}: the cache of decoded images cannot be used ({error}); free the disk or set data.cache: off"
+            ) from None
         _say_once(f"{stem}: images are decoded at every use, they are not cached ({error})")
         return None
     return mapped.view(np.ndarray)  # slices of a memmap object cost several microseconds each
@@ -107,7 +109,9 @@ def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, ste
     if config.cache == "auto" and needed >= free / 2:
         raise OSError(f"{needed / 1e9:.1f} GB would take more than half of the free disk in {path.parent}")
     temporary = path.with_name(f"{stem}.tmp")  # ours alone: we hold the lock
-    images = map_ahead(partial(_decode, split, size), range(len(split)), threads=config.workers, ahead=8 * config.workers)
+    images = map_ahead(
+        partial(_decode, split, size), range(len(split)), threads=config.workers, ahead=8 * config.workers
+    )
     try:
         with temporary.open("wb") as file:  # written in order, not mapped: a full disk is then an error, not a crash
             for image in _with_lines(images, len(split), f"decoding {stem}"):

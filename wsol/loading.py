@@ -47,7 +47,8 @@ class RawBatch:
 class TrainLoader:
     """Shuffled, cropped and flipped images: each global batch is shared out over the workers.
 
-    Order, crops and flips are drawn for the whole epoch from (seed, epoch), by every worker alike, so neither depends on how many there are.
+    Order, crops and flips are drawn for the whole epoch from (seed, epoch), by every worker alike, so neither depends
+    on how many there are.
 
     Args:
         split: which images.
@@ -65,12 +66,26 @@ class TrainLoader:
     """
 
     def __init__(
-        self, split: Split, store: ImageStore, *, batch_size: int, image_size: int, resize_size: int, seed: int, rank: int, world: int
+        self,
+        split: Split,
+        store: ImageStore,
+        *,
+        batch_size: int,
+        image_size: int,
+        resize_size: int,
+        seed: int,
+        rank: int,
+        world: int,
     ) -> None:
         if resize_size < image_size:
-            raise InputError(f"data.resize_size {resize_size} is smaller than data.image_size {image_size}: no crop of that size fits")
+            raise InputError(
+                f"data.resize_size {resize_size} is smaller than data.image_size {image_size}: no crop of that size"
+                " fits"
+            )
         if batch_size < world:
-            raise InputError(f"training.batch_size {batch_size} is the global batch and cannot be shared out over {world} workers")
+            raise InputError(
+                f"training.batch_size {batch_size} is the global batch and cannot be shared out over {world} workers"
+            )
         if store.size != resize_size:
             raise ValueError(f"the store holds images of {store.size} px, not {resize_size}")
         self.split, self.store, self.batch_size, self.image_size = split, store, batch_size, image_size
@@ -92,7 +107,9 @@ class TrainLoader:
     def _batch(self, offsets: NDArray[np.int64], flips: NDArray[np.bool_], members: list[int]) -> RawBatch:
         mine = members[self.rank :: self.world]
         weight = self.world * len(mine) / len(members)
-        mine = mine or members[:1]  # with weight 0: every worker must take the step, or the others wait for its gradients
+        mine = (
+            mine or members[:1]
+        )  # with weight 0: every worker must take the step, or the others wait for its gradients
         pixels, side = np.empty((len(mine), self.image_size, self.image_size, 3), np.uint8), self.image_size
         for place, position, image in zip(range(len(mine)), mine, self.store.read(mine), strict=True):
             top, left = offsets[position]
@@ -102,7 +119,8 @@ class TrainLoader:
 
 
 class EvalLoader:
-    """A worker's share of a split, positions rank, rank + world, ...: in order, none repeated to fill a batch, so that counts stay exact.
+    """A worker's share of a split, positions rank, rank + world, ...: in order, none repeated to fill a batch, so that
+    counts stay exact.
 
     Args:
         split: which images.
@@ -121,7 +139,10 @@ class EvalLoader:
 
     def __iter__(self) -> Iterator[tuple[RawBatch, list[int]]]:
         """Batches with the positions of their images in the split."""
-        batches = (list(self.positions[start : start + self.batch_size]) for start in range(0, len(self.positions), self.batch_size))
+        batches = (
+            list(self.positions[start : start + self.batch_size])
+            for start in range(0, len(self.positions), self.batch_size)
+        )
         return map_ahead(self._batch, batches, threads=2, ahead=BATCHES_AHEAD)
 
     def _batch(self, positions: list[int]) -> tuple[RawBatch, list[int]]:

@@ -1,15 +1,19 @@
-"""Strict reader and writer of the metadata of one split, in the format of `clovaai/wsolevaluation` (Choe et al., CVPR 2020).
+"""Strict reader and writer of the metadata of one split, in the format of `clovaai/wsolevaluation` (Choe et al., CVPR
+2020).
 
 Four comma separated text files without header, in one folder per split:
 
-    image_ids.txt       <image id>                      path of the image relative to the image root, extension included; fixes the order
-    class_labels.txt    <image id>,<label>              0-based
+    image_ids.txt       <image id>                      path of the image relative to the image root, extension
+    included; fixes the order class_labels.txt    <image id>,<label>              0-based
     image_sizes.txt     <image id>,<width>,<height>     pixels of the original image; empty for data sets with masks
-    localization.txt    <image id>,<x0>,<y0>,<x1>,<y1>  inclusive corners in pixels; one row per box, several per image allowed
-                 or     <image id>,<mask>,<ignore>      paths relative to the mask root; the ignore path only on the first row of an image
+    localization.txt    <image id>,<x0>,<y0>,<x1>,<y1>  inclusive corners in pixels; one row per box, several per image
+    allowed
+                 or     <image id>,<mask>,<ignore>      paths relative to the mask root; the ignore path only on the
+                 first row of an image
 
-Published copies of these files are sometimes cut short. So every defect is an error that names file and line; nothing is skipped
-silently. Rows of images that `image_ids.txt` does not list are checked and then ignored: a subset is made by shortening that file alone.
+Published copies of these files are sometimes cut short. So every defect is an error that names file and line; nothing
+is skipped silently. Rows of images that `image_ids.txt` does not list are checked and then ignored: a subset is made by
+shortening that file alone.
 """
 
 from __future__ import annotations
@@ -50,7 +54,8 @@ class Metadata:
         image_ids: N unique names.
         labels: (N,) int64, 0-based.
         sizes: (N, 2) int64, width and height in pixels; None where the data set has none.
-        boxes: N arrays (n, 4) int64, inclusive corners x0 y0 x1 y1 in pixels, n >= 1; None for masks and for training splits.
+        boxes: N arrays (n, 4) int64, inclusive corners x0 y0 x1 y1 in pixels, n >= 1; None for masks and for training
+            splits.
         masks: N pairs (instance mask paths, ignore path); None for boxes and for training splits.
     """
 
@@ -76,7 +81,9 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     ids = _read_ids(folder / IDS)
     labels = _in_order(ids, _read_labels(folder / LABELS, num_classes), folder / LABELS, "class label")
     rows = _rows(folder / LOCALIZATION) if annotated else []
-    with_masks = 2 * sum(len(fields) == 3 for _, fields in rows) > len(rows)  # by majority: the first row may be the broken one
+    with_masks = 2 * sum(len(fields) == 3 for _, fields in rows) > len(
+        rows
+    )  # by majority: the first row may be the broken one
     size_of = _read_sizes(folder / SIZES) if (annotated and not with_masks) or (folder / SIZES).exists() else {}
     boxes, masks = None, None
     if annotated and with_masks:
@@ -90,7 +97,8 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """Write the four files, each to a temporary name first; `image_ids.txt` comes last, so a folder that has it is complete.
+    """Write the four files, each to a temporary name first; `image_ids.txt` comes last, so a folder that has it is
+    complete.
 
     Args:
         folder: made if absent; existing files are replaced. `metadata.folder` is not used.
@@ -98,7 +106,9 @@ def write(folder: Path, metadata: Metadata) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids = metadata.image_ids
-    _write_lines(folder / LABELS, (f"{name},{label}" for name, label in zip(ids, metadata.labels.tolist(), strict=True)))
+    _write_lines(
+        folder / LABELS, (f"{name},{label}" for name, label in zip(ids, metadata.labels.tolist(), strict=True))
+    )
     sizes = [] if metadata.sizes is None else zip(ids, metadata.sizes.tolist(), strict=True)
     _write_lines(folder / SIZES, (f"{name},{width},{height}" for name, (width, height) in sizes))
     _write_lines(folder / LOCALIZATION, _localization_lines(metadata))
@@ -109,7 +119,10 @@ def _localization_lines(metadata: Metadata) -> Iterator[str]:
     for name, boxes in zip(metadata.image_ids, metadata.boxes or (), strict=metadata.boxes is not None):
         yield from (f"{name},{x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in boxes.tolist())
     for name, (paths, ignore) in zip(metadata.image_ids, metadata.masks or (), strict=metadata.masks is not None):
-        yield from (f"{name},{path},{ignore if first else ''}" for first, path in zip([True] + [False] * len(paths), paths, strict=False))
+        yield from (
+            f"{name},{path},{ignore if first else ''}"
+            for first, path in zip([True] + [False] * len(paths), paths, strict=False)
+        )
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -129,7 +142,9 @@ def _read_labels(path: Path, num_classes: int | None) -> dict[str, int]:
         if value < 0:
             raise ValueError(f"class label {value} is negative; labels start at 0")
         if num_classes is not None and value >= num_classes:
-            raise ValueError(f"class label {value} is too large: with {num_classes} classes labels are 0 to {num_classes - 1}")
+            raise ValueError(
+                f"class label {value} is too large: with {num_classes} classes labels are 0 to {num_classes - 1}"
+            )
         return value
 
     return _unique(path, _rows(path, fields=2), label)
@@ -145,7 +160,9 @@ def _read_sizes(path: Path) -> dict[str, tuple[int, int]]:
     return _unique(path, _rows(path, fields=3), size)
 
 
-def _read_boxes(path: Path, rows: Rows, size_of: dict[str, tuple[int, int]]) -> dict[str, list[tuple[int, int, int, int]]]:
+def _read_boxes(
+    path: Path, rows: Rows, size_of: dict[str, tuple[int, int]]
+) -> dict[str, list[tuple[int, int, int, int]]]:
     boxes: dict[str, list[tuple[int, int, int, int]]] = {}
     for line, fields in rows:
         _require_fields(path, line, fields, 5)
@@ -157,10 +174,15 @@ def _read_boxes(path: Path, rows: Rows, size_of: dict[str, tuple[int, int]]) -> 
 def _box(fields: list[str], size: tuple[int, int] | None) -> tuple[int, int, int, int]:
     name, x0, y0, x1, y1 = fields[0], *(_integer(text, "box corner") for text in fields[1:])
     if x0 > x1 or y0 > y1:
-        raise ValueError(f"the box {x0},{y0},{x1},{y1} of {name} is reversed; rows are x0,y0,x1,y1 with x0 <= x1 and y0 <= y1")
+        raise ValueError(
+            f"the box {x0},{y0},{x1},{y1} of {name} is reversed; rows are x0,y0,x1,y1 with x0 <= x1 and y0 <= y1"
+        )
     width, height = size or (x1 + 1, y1 + 1)
     if x0 < 0 or y0 < 0 or x1 >= width or y1 >= height:
-        raise ValueError(f"the box {x0},{y0},{x1},{y1} leaves its image {name} of {width} x {height} pixels; corners are inclusive and start at 0")
+        raise ValueError(
+            f"the box {x0},{y0},{x1},{y1} leaves its image {name} of {width} x {height} pixels; corners are inclusive"
+            " and start at 0"
+        )
     return x0, y0, x1, y1
 
 
@@ -183,7 +205,9 @@ def _check_mask(name: str, mask: str, ignore: str, *, first: bool) -> None:
     if first and not ignore:
         raise ValueError(f"the first row of {name} has no ignore path; every image has exactly one")
     if ignore and not first:
-        raise ValueError(f"a second ignore path for {name}; only the first row of an image has one, later rows end with a comma")
+        raise ValueError(
+            f"a second ignore path for {name}; only the first row of an image has one, later rows end with a comma"
+        )
 
 
 def _rows(path: Path, fields: int | None = None) -> Rows:
@@ -235,7 +259,10 @@ def _in_order(ids: list[str], values: dict[str, T], path: Path, what: str) -> li
     missing = [(line, name) for line, name in enumerate(ids, start=1) if name not in values]
     if missing:
         line, name = missing[0]
-        raise InputError(f"{path}: no {what} for {name} ({IDS}:{line}), and {len(missing)} of {len(ids)} images have none; {COPY_AGAIN}")
+        raise InputError(
+            f"{path}: no {what} for {name} ({IDS}:{line}), and {len(missing)} of {len(ids)} images have none;"
+            f" {COPY_AGAIN}"
+        )
     return [values[name] for name in ids]
 
 

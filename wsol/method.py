@@ -25,7 +25,8 @@ from wsol.types import Activations, Batch, Progress, ScoreMaps
 class ParameterGroup(TypedDict):
     """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`.
 
-    With `scaled_decay` the weight decay is times `head_lr_scale`: published for a body whose gradient was scaled down, but not its decay.
+    With `scaled_decay` the weight decay is times `head_lr_scale`: published for a body whose gradient was scaled down,
+    but not its decay.
     """
 
     name: str
@@ -42,7 +43,8 @@ class Method(nn.Module):
     """
 
     slow_head = False
-    """The head learns at the backbone's rate. Published for heads that the released optimizer did not find by their names."""
+    """The head learns at the backbone's rate. Published for heads that the released optimizer did not find by their
+    names."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
@@ -77,8 +79,8 @@ class Method(nn.Module):
             taps: blocks whose outputs are wanted.
 
         Returns:
-            features (B, C, h, w), logits (B, K), and an entry (B, c, h', w') for every tap, with gradient; a method may add entries of its own
-            under names with a dot.
+            features (B, C, h, w), logits (B, K), and an entry (B, c, h', w') for every tap, with gradient; a method may
+            add entries of its own under names with a dot.
         """
         activations: Activations = self.network(images, taps)
         return activations
@@ -146,8 +148,8 @@ class Method(nn.Module):
 class Wrapper(Method):
     """A method around another one: every member goes to `base`, and a wrapper overrides what it adds.
 
-    `forward` and `losses` are not delegated but composed anew from the wrapper's own members, so a wrapper that only adds to
-    `loss_terms` is complete.
+    `forward` and `losses` are not delegated but composed anew from the wrapper's own members, so a wrapper that only
+    adds to `loss_terms` is complete.
     """
 
     def __init__(self, base: Method) -> None:

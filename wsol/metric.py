@@ -18,7 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsol.ops.boxes import Contours, Floats, Ints, LevelBoxes, best_iou, boxes_by_level, resize_boxes, threshold_levels, threshold_values
+from wsol.ops.boxes import (
+    Contours,
+    Floats,
+    Ints,
+    LevelBoxes,
+    best_iou,
+    boxes_by_level,
+    resize_boxes,
+    threshold_levels,
+    threshold_values,
+)
 from wsol.ops.lazy import lazy
 from wsol.types import Annotation
 
@@ -69,8 +79,8 @@ class Sample:
     def class_rank(self) -> int | None:
         """How many classes come before the label, 0 being the arg-max; None without logits.
 
-        Of equal logits the lower class comes first, as in arg-max: a network with constant logits is no perfect classifier.
-        NaN comes before everything: nor is a diverged one.
+        Of equal logits the lower class comes first, as in arg-max: a network with constant logits is no perfect
+        classifier. NaN comes before everything: nor is a diverged one.
         """
         if self.logits is None:
             return None
@@ -79,7 +89,8 @@ class Sample:
         return int(np.count_nonzero(before))
 
     def best_iou(self, contours: Contours) -> Floats:
-        """Best overlap of a predicted with a true box at every threshold: (T,) float64, T = ceil(1 / threshold_step)."""
+        """Best overlap of a predicted with a true box at every threshold: (T,) float64, T = ceil(1 /
+        threshold_step)."""
         per_level = self._best_iou_all if contours == "all" else self._best_iou_largest
         return per_level[threshold_levels(self.threshold_step, self.level_boxes.peak)]
 
@@ -116,12 +127,15 @@ class Metric(ABC):
         self.sums["images"] += 1
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the sums, name -> tensor, of shapes that only the settings decide. States of shards add up to the state of one pass."""
+        """A copy of the sums, name -> tensor, of shapes that only the settings decide. States of shards add up to the
+        state of one pass."""
         return {name: value.clone() for name, value in self.sums.items()}
 
     def merge(self, state: dict[str, Tensor]) -> None:
         """Add the state of another instance. Raises ValueError if it counted something else."""
-        if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in self.sums.items()}:
+        if {name: value.shape for name, value in state.items()} != {
+            name: value.shape for name, value in self.sums.items()
+        }:
             raise ValueError("only states of the same metric with the same settings can be merged")
         for name, value in state.items():
             self.sums[name] += value.to(self.sums[name].device)
@@ -133,9 +147,11 @@ class Metric(ABC):
         return self._compute()
 
     def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
-        """The metric at score thresholds that were chosen on other images, under keys with `fixed`; empty where it has no thresholds.
+        """The metric at score thresholds that were chosen on other images, under keys with `fixed`; empty where it has
+        no thresholds.
 
-        The field takes the best threshold of the evaluated images themselves, which flatters. This is the number without that.
+        The field takes the best threshold of the evaluated images themselves, which flatters. This is the number
+        without that.
 
         Args:
             chosen: what `compute` returned for the images that chose.
@@ -143,7 +159,8 @@ class Metric(ABC):
         return {}
 
     def over_thresholds(self) -> dict[str, Floats]:
-        """Curve name -> percent (of images right, or of pixels) at every score threshold (T,) float64; empty where the metric has no curve."""
+        """Curve name -> percent (of images right, or of pixels) at every score threshold (T,) float64; empty where the
+        metric has no curve."""
         return {}
 
     @abstractmethod
@@ -238,4 +255,7 @@ class BoxAccuracy(ThresholdCurves):
         fixed = self.at({iou: chosen[key + iou] for iou in self.curves if key + iou in chosen})
         if len(fixed) < len(self.curves):
             return {}
-        return {f"{self.name}/fixed": self.headline(fixed), **{f"{self.name}/fixed_iou_{iou}": percent for iou, percent in fixed.items()}}
+        return {
+            f"{self.name}/fixed": self.headline(fixed),
+            **{f"{self.name}/fixed_iou_{iou}": percent for iou, percent in fixed.items()},
+        }

@@ -29,7 +29,8 @@ class Backbone(nn.Module):
     Args:
         blocks: name -> module, in the order of execution; a name holds no dot.
         info: name -> channels and stride of the block's output.
-        name: under which methods list their published places in this network; without it they place their layers by stride.
+        name: under which methods list their published places in this network; without it they place their layers by
+            stride.
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
         pixel_mean: subtracted from RGB in [0, 1].
         pixel_std: divides the difference.
@@ -54,7 +55,8 @@ class Backbone(nn.Module):
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
-        """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of ImageNet."""
+        """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
+        ImageNet."""
         self._shared: _SharedPass | None = None
 
     @property
@@ -78,7 +80,8 @@ class Backbone(nn.Module):
         return [name for name in self.blocks if self.info[name].stride == self.stride]
 
     def insert_after(self, block: str, module: nn.Module) -> None:
-        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict changes.
+        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict
+        changes.
 
         Raises:
             ValueError: there is no such block, or a module behind it already.
@@ -89,7 +92,8 @@ class Backbone(nn.Module):
         self.inserted[block] = module
 
     def replace(self, block: str, module: nn.Module, channels: int | None = None) -> None:
-        """Run `module` in the place of `block`. Its output has the same size and, where they are given, other channels."""
+        """Run `module` in the place of `block`. Its output has the same size and, where they are given, other
+        channels."""
         self._require([block])
         self.blocks[block] = module
         if channels is not None:
@@ -101,13 +105,16 @@ class Backbone(nn.Module):
         for block in blocks:
             del self.blocks[block], self.info[block]
 
-    def forward(self, images: Tensor, taps: Iterable[str] = (), after: tuple[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, images: Tensor, taps: Iterable[str] = (), after: tuple[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the blocks.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
             taps: blocks whose outputs (behind an inserted module) are returned too.
-            after: (block, (B, c, h', w')): skip everything up to and including the block and go on with this activation instead.
+            after: (block, (B, c, h', w')): skip everything up to and including the block and go on with this activation
+                instead.
 
         Returns:
             features (B, C, h, w), and block name -> (B, c, h', w') for every tap that was passed.
@@ -127,12 +134,14 @@ class Backbone(nn.Module):
 
     @contextmanager
     def shared_pass(self, images: Tensor, watched: Iterable[str] = ()) -> Iterator[None]:
-        """Inside, the blocks run over `images` once, however often they are asked: several maps can be made of one batch.
+        """Inside, the blocks run over `images` once, however often they are asked: several maps can be made of one
+        batch.
 
         Args:
             images: (B, 3, H, W); a pass over other images is not shared.
-            watched: blocks by whose outputs something is to be differentiated. The pass is recorded for autograd from the first of them on, and
-                what comes before is constant: no parameter there gets a gradient. Without any, passes with gradient are not shared.
+            watched: blocks by whose outputs something is to be differentiated. The pass is recorded for autograd from
+                the first of them on, and what comes before is constant: no parameter there gets a gradient. Without
+                    any, passes with gradient are not shared.
         """
         watched = frozenset(watched)
         self._require(watched)
@@ -142,7 +151,9 @@ class Backbone(nn.Module):
         finally:
             self._shared = None
 
-    def _record(self, images: Tensor, taps: frozenset[str], watched: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _record(
+        self, images: Tensor, taps: frozenset[str], watched: frozenset[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         names = self.block_names
         start = next((index + 1 for index, name in enumerate(names) if name in watched), len(names))
         with torch.no_grad():
@@ -172,7 +183,8 @@ class Backbone(nn.Module):
 
 @dataclass(slots=True)
 class _SharedPass:
-    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with fewer."""
+    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with
+    fewer."""
 
     images: Tensor
     watched: frozenset[str]
@@ -183,8 +195,9 @@ class CamHead(nn.Module):
     """Global average pooling and one linear layer, whose weights make the class map (Zhou et al., CVPR 2016).
 
     Attributes:
-        clip_negative_weights: the class map ignores what speaks against the class (negative weight clamping of "Rethinking Class Activation
-            Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A choice of evaluation, off in training.
+        clip_negative_weights: the class map ignores what speaks against the class (negative weight clamping of
+            "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A
+            choice of evaluation, off in training.
     """
 
     clip_negative_weights = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 try:
     import cv2
 except ImportError as error:
-    raise ImportError("OpenCV can not be imported: pip install opencv-python-headless (opencv-python serves as well)") from error
+    raise ImportError(
+        "OpenCV can not be imported: pip install opencv-python-headless (opencv-python serves as well)"
+    ) from error
 
 __all__ = ["cv2"]

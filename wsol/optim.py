@@ -28,7 +28,11 @@ def decay(epoch: int, config: OptimConfig) -> float:
 
     The published loop decays at the *start* of epochs f, 2f, ...: one epoch earlier than a usual step schedule.
     """
-    steps = epoch // config.lr_decay_every if config.lr_decay_epochs is None else sum(epoch >= start for start in config.lr_decay_epochs)
+    steps = (
+        epoch // config.lr_decay_every
+        if config.lr_decay_epochs is None
+        else sum(epoch >= start for start in config.lr_decay_epochs)
+    )
     return config.lr_decay_factor**steps
 
 

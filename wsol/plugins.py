@@ -1,6 +1,7 @@
 """A name in YAML is a file name: `method: {name: has}` is `wsol/methods/has.py`. No registry, import on demand.
 
-Every plugin file exports `Config`, a `PluginConfig`, and `build`. What `build` takes is said in `wsol/build.py`; `load` tells a file that does not.
+Every plugin file exports `Config`, a `PluginConfig`, and `build`. What `build` takes is said in `wsol/build.py`; `load`
+tells a file that does not.
 """
 
 from __future__ import annotations
@@ -52,15 +53,20 @@ def load(kind: str, name: str) -> ModuleType:
 
     Raises:
         ValueError: no plugin of this kind has the name; the message lists the names there are.
-        InputError: its file cannot be imported, or does not export what it should; the message says where and what to do.
+        InputError: its file cannot be imported, or does not export what it should; the message says where and what to
+            do.
     """
     if name not in names(kind):
-        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, names(kind))}; there are {', '.join(names(kind))}")
+        raise ValueError(
+            f"unknown {kind} {name!r}{did_you_mean(name, names(kind))}; there are {', '.join(names(kind))}"
+        )
     path = ROOT / FOLDERS[kind] / f"{name}.py"
     try:
         plugin = importlib.import_module(f"wsol.{FOLDERS[kind]}.{name}")
     except Exception as error:
-        raise InputError(f"{_place(path, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}; mend the file") from error
+        raise InputError(
+            f"{_place(path, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}; mend the file"
+        ) from error
     if wrong := _wrong(kind, name, plugin):
         raise InputError(f"{_shown(path)}: {'; '.join(wrong)}; see CONTRIBUTING.md")
     return plugin
@@ -95,7 +101,11 @@ def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
         wrong = [f"there is no `class Config({base})`, whose fields are the settings of this {kind}"]
     else:
         named = found.model_fields["name"].default
-        wrong = [] if named == name else [f'the name of its Config is not the name of the file: write `name: Literal["{name}"] = "{name}"`']
+        wrong = (
+            []
+            if named == name
+            else [f'the name of its Config is not the name of the file: write `name: Literal["{name}"] = "{name}"`']
+        )
     for function, count in FUNCTIONS.get(kind, {"build": 1}).items():
         if not _takes(getattr(plugin, function, None), count):
             wrong.append(f"there is no function `{function}` that takes {count} argument{'s' if count > 1 else ''}")

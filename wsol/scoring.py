@@ -1,4 +1,5 @@
-"""The numbers that are published: every metric with its 95 % interval and its curve over thresholds, from a network or from a folder of maps.
+"""The numbers that are published: every metric with its 95 % interval and its curve over thresholds, from a network or
+from a folder of maps.
 
     score(method, images, config)           -> Scores
     score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
@@ -53,7 +54,11 @@ class Scores:
 
 
 def score(
-    method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None, save_to: Path | None = None
+    method: Method,
+    images: ImageStore,
+    config: EvaluationConfig,
+    chosen: Mapping[str, float] | None = None,
+    save_to: Path | None = None,
 ) -> Scores:
     """Score a split with one network, alone (other workers must not take part).
 
@@ -65,10 +70,14 @@ def score(
         save_to: a folder for the raw maps, as `score_files` reads them.
     """
     raw = forward(method, images, [config], config.batch_size)
-    return _scored(saved(raw, images.split, save_to) if save_to else raw, images.split, images.size, config, chosen or {})
+    return _scored(
+        saved(raw, images.split, save_to) if save_to else raw, images.split, images.size, config, chosen or {}
+    )
 
 
-def score_files(folder: Path, split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float] | None = None) -> Scores:
+def score_files(
+    folder: Path, split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float] | None = None
+) -> Scores:
     """Score maps from files; there is no classifier, so of `top1` only the GT-known number.
 
     Args:
@@ -99,7 +108,10 @@ def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
             problems.append(str(error))
     if problems:
         more = [f"... and {len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
-        head = f"{folder}: {len(problems)} of the {len(split)} maps of {split.name} cannot be used; each is expected at <image_id>.npy"
+        head = (
+            f"{folder}: {len(problems)} of the {len(split)} maps of {split.name} cannot be used; each is expected at"
+            " <image_id>.npy"
+        )
         raise InputError("\n".join([head, *problems[:MAX_PROBLEMS], *more]))
     return sizes
 
@@ -110,7 +122,8 @@ def map_path(folder: Path, image_id: str) -> Path:
 
 
 def saved(raw: Iterable[RawScores], split: Split, folder: Path) -> Iterator[RawScores]:
-    """Pass scores on and write their first maps, raw and at the network's own size: scoring the files gives the same counts."""
+    """Pass scores on and write their first maps, raw and at the network's own size: scoring the files gives the same
+    counts."""
     for batch in raw:
         for position, score_map in zip(batch.positions, batch.maps[0].numpy(), strict=True):
             path = map_path(folder, split.image_ids[position])
@@ -119,7 +132,9 @@ def saved(raw: Iterable[RawScores], split: Split, folder: Path) -> Iterator[RawS
         yield batch
 
 
-def _scored(raw: Iterable[RawScores], split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float]) -> Scores:
+def _scored(
+    raw: Iterable[RawScores], split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float]
+) -> Scores:
     total, bootstrap = Counts(config), Bootstrap(build_metrics(config))
     for image_id, (part,) in zip(split.image_ids, count(raw, split, size, [config], singly=True), strict=True):
         total.merge(part)
@@ -142,6 +157,10 @@ def _opened(path: Path) -> np.ndarray:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: is no array of numbers ({error})") from None
-    if array.ndim != 2 or array.size == 0 or not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+    if (
+        array.ndim != 2
+        or array.size == 0
+        or not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer))
+    ):
         raise InputError(f"{path}: a map is (h, w) of real numbers, this is {array.shape} {array.dtype}")
     return array

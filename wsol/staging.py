@@ -1,7 +1,9 @@
-"""What a node reads often, on its own disk: `data.stage`. Whichever process of the node comes first brings it there, the others wait and share it.
+"""What a node reads often, on its own disk: `data.stage`. Whichever process of the node comes first brings it there,
+the others wait and share it.
 
-A `root` that is a folder which all nodes see stays where it is; only the packed images (see `wsol/images.py`), read in every epoch, are copied.
-A `root` that is an archive, on such a folder or in an object store, is unpacked once: one long read instead of a million small ones.
+A `root` that is a folder which all nodes see stays where it is; only the packed images (see `wsol/images.py`), read in
+every epoch, are copied. A `root` that is an archive, on such a folder or in an object store, is unpacked once: one long
+read instead of a million small ones.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ READ_BYTES = 16 * 2**20  # of one request to an object store
 
 
 def staged(config: DatasetConfig) -> DatasetConfig:
-    """The configuration whose folders are on this node: with an archive as `root`, the folder into which it is unpacked stands in its place.
+    """The configuration whose folders are on this node: with an archive as `root`, the folder into which it is unpacked
+    stands in its place.
 
     Relative `images` and `metadata` of a data set then start there.
 
@@ -42,7 +45,8 @@ def staged(config: DatasetConfig) -> DatasetConfig:
 
 
 def local_copy(source: Path, stage: Path) -> Path:
-    """The copy of a packed file on this node. Its name carries the fingerprint of the images; copies of former ones are deleted.
+    """The copy of a packed file on this node. Its name carries the fingerprint of the images; copies of former ones are
+    deleted.
 
     Args:
         source: `<split>-<size>-<fingerprint>.uint8`, which another node may have written.
@@ -84,10 +88,15 @@ def _unpacked(archive: str, stage: Path) -> Path:
         temporary = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            with filesystem.open_input_stream(path, buffer_size=READ_BYTES) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            with (
+                filesystem.open_input_stream(path, buffer_size=READ_BYTES) as stream,
+                tarfile.open(fileobj=stream, mode="r|") as tar,
+            ):
                 tar.extractall(temporary, filter="data")
         except tarfile.TarError as error:
-            raise InputError(f"{archive}: is no readable .tar ({error}); make it anew: tar -cf {stem}.tar -C ROOT FOLDERS") from None
+            raise InputError(
+                f"{archive}: is no readable .tar ({error}); make it anew: tar -cf {stem}.tar -C ROOT FOLDERS"
+            ) from None
         temporary.rename(folder)
 
     _once(stage / f"{stem}.lock", folder.exists, bring)
@@ -103,7 +112,8 @@ def _once(lock: Path, there: Callable[[], bool], bring: Callable[[], None]) -> N
                 bring()
     except OSError as error:
         raise InputError(
-            f"{socket.gethostname()}: {lock.parent}: data.stage can not be used ({error}); name a folder with room on every node's own disk"
+            f"{socket.gethostname()}: {lock.parent}: data.stage can not be used ({error}); name a folder with room on"
+            " every node's own disk"
         ) from None
 
 

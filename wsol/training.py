@@ -44,16 +44,17 @@ def train(
 ) -> list[Record]:
     """Train one configuration, or go on where an interrupted run in the same folder stopped.
 
-    The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the numbers of an
-    uninterrupted one.
+    The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the
+    numbers of an uninterrupted one.
 
     Args:
         config: what to train.
         folder: keeps the checkpoints; the same one on all workers.
-        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint, unless `training.checkpoint` wants the last.
+        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint, unless
+            `training.checkpoint` wants the last.
         report: called on every worker after every epoch, when its checkpoint is safe.
-        look: called before the checkpoint on the first worker, with what was trained; must change nothing. An epoch that a killed process did
-            not save is trained again and looked at again.
+        look: called before the checkpoint on the first worker, with what was trained; must change nothing. An epoch
+            that a killed process did not save is trained again and looked at again.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -71,7 +72,9 @@ def train(
         weaksup = build.images(dataset, "train_weaksup", config.data)
         fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
         _seed(config.seed)  # equal initial weights on all workers
-        method = build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
+        method = (
+            build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
+        )
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
@@ -81,7 +84,10 @@ def train(
         started = time.perf_counter()
         record = train_epoch(step, method, optimizer, loader, epoch, config)
         metrics = evaluate(method, fullsup, config.evaluation)
-        record.update({f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, seconds=time.perf_counter() - started)
+        record.update(
+            {f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()},
+            seconds=time.perf_counter() - started,
+        )
         record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
         if distributed.is_main():
@@ -93,7 +99,14 @@ def train(
     return history
 
 
-def train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimizer, loader: TrainLoader, epoch: int, config: TrainConfig) -> Record:
+def train_epoch(
+    step: nn.Module,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    loader: TrainLoader,
+    epoch: int,
+    config: TrainConfig,
+) -> Record:
     """One pass over train_weaksup: mean loss terms, learning rate of each parameter group, images per second."""
     backbone, device = method.network.backbone, distributed.device()
     set_learning_rates(optimizer, epoch, config.optim)
@@ -103,11 +116,21 @@ def train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimize
     for index, raw in enumerate(loader.epoch(epoch)):
         batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
         with autocast(config.training.precision, device):
-            terms = step(batch, Progress(epoch, config.training.epochs, (epoch - 1) * len(loader) + index, config.training.epochs * len(loader)))
+            terms = step(
+                batch,
+                Progress(
+                    epoch,
+                    config.training.epochs,
+                    (epoch - 1) * len(loader) + index,
+                    config.training.epochs * len(loader),
+                ),
+            )
         optimizer.zero_grad(set_to_none=True)
         (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        share = len(batch.labels) if raw.weight > 0 else 0  # a worker without images in the last batch repeats one, for nothing
+        share = (
+            len(batch.labels) if raw.weight > 0 else 0
+        )  # a worker without images in the last batch repeats one, for nothing
         losses.add(terms, share)
         images += share
         if (index + 1) % STEPS_BETWEEN_CHECKS == 0:
@@ -117,7 +140,12 @@ def train_epoch(step: nn.Module, method: Method, optimizer: torch.optim.Optimize
     seconds = time.perf_counter() - started
     total = float(distributed.sum_over_workers(torch.tensor(images)))
     rates = {f"train/lr/{group['group']}": float(group["lr"]) for group in optimizer.param_groups}
-    return {**means, "train/lr": float(optimizer.param_groups[0]["lr"]), **rates, "train/images_per_second": total / seconds}
+    return {
+        **means,
+        "train/lr": float(optimizer.param_groups[0]["lr"]),
+        **rates,
+        "train/images_per_second": total / seconds,
+    }
 
 
 class _Losses:
@@ -129,7 +157,9 @@ class _Losses:
 
     def add(self, terms: dict[str, Tensor], images: int) -> None:
         for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=term.device)) + (term.detach().float() * images if images else 0.0)
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=term.device)) + (
+                term.detach().float() * images if images else 0.0
+            )
         self.images += images
 
     def means(self, epoch: int, lr: float) -> Record:
@@ -139,17 +169,24 @@ class _Losses:
             Diverged: a term is not finite; on all workers at the same step, so none waits for another.
         """
         names = sorted(self.sums)
-        sums = torch.stack([self.sums[name].double() for name in names] + [torch.tensor(float(self.images), device=self.sums[names[0]].device)])
+        sums = torch.stack(
+            [self.sums[name].double() for name in names]
+            + [torch.tensor(float(self.images), device=self.sums[names[0]].device)]
+        )
         *values, images = distributed.sum_over_workers(sums.cpu()).tolist()
         means = {f"train/loss/{name}": value / images for name, value in zip(names, values, strict=True)}
         for name, value in means.items():
             if not torch.isfinite(torch.tensor(value)):
-                raise Diverged(f"{name} became {value} in epoch {epoch} at optim.lr {lr:g}: training diverged; a lower rate may help")
+                raise Diverged(
+                    f"{name} became {value} in epoch {epoch} at optim.lr {lr:g}: training diverged; a lower rate may"
+                    " help"
+                )
         return {"train/loss": sum(means.values()), **means}
 
 
 def _rank(record: Record, history: list[Record], objective: str, checkpoint: str) -> tuple[Record, bool]:
-    """Add the objective of this epoch and of the one whose weights count so far; whether it is this one. The first of equal epochs wins."""
+    """Add the objective of this epoch and of the one whose weights count so far; whether it is this one. The first of
+    equal epochs wins."""
     if objective not in record:
         measured = ", ".join(name for name in record if name.startswith(SELECTION_SPLIT))
         raise InputError(f"study.objective: {objective!r} is not measured by evaluation.metrics; there are {measured}")

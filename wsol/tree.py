@@ -18,9 +18,11 @@ MISSING, DAMAGED = "are missing", "are damaged or other ones (delete them, then 
 
 
 def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str, SplitCounts]:
-    """Verify a data set: counts are the published ones, all files are there, no image is in two splits, and images have the size of the metadata.
+    """Verify a data set: counts are the published ones, all files are there, no image is in two splits, and images have
+    the size of the metadata.
 
-    Only the headers of images are read; of files whose size in pixels the metadata does not give, only that they are not empty.
+    Only the headers of images are read; of files whose size in pixels the metadata does not give, only that they are
+    not empty.
 
     Args:
         dataset: any.
@@ -43,7 +45,11 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
             continue
         counts[name] = _counts(split)
         log(f"{dataset.name} {name}: " + ", ".join(f"{count} {what}" for what, count in counts[name].items()))
-        problems += [*_unlike_published(split, counts[name], dataset.published.get(name, {})), *_in_two_splits(split, split_of), *_files(split)]
+        problems += [
+            *_unlike_published(split, counts[name], dataset.published.get(name, {})),
+            *_in_two_splits(split, split_of),
+            *_files(split),
+        ]
     if problems:
         raise InputError("\n".join([f"{dataset.name}: the data set is not complete; {dataset.remedy}", *problems]))
     return counts
@@ -68,7 +74,11 @@ def _files(split: Split) -> list[str]:
     found: dict[str, list[str]] = {MISSING: [], DAMAGED: []}
     for kind, problem in filter(None, map_ahead(partial(_problem, split), range(len(split)), threads=8, ahead=256)):
         found[kind].append(problem)
-    return [line for kind, lines in found.items() for line in _first(lines, f"{split.name}: files of {len(lines)} of {len(split)} images {kind}")]
+    return [
+        line
+        for kind, lines in found.items()
+        for line in _first(lines, f"{split.name}: files of {len(lines)} of {len(split)} images {kind}")
+    ]
 
 
 def _first(problems: list[str], title: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The data that flows between the layers.
 
-Letters used in every shape of this package: B images in a batch, K classes, C channels, (H, W) image or evaluation grid,
-(h, w) feature map, T thresholds.
+Letters used in every shape of this package: B images in a batch, K classes, C channels, (H, W) image or evaluation
+grid, (h, w) feature map, T thresholds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Where the weights of a backbone come from: a random start, the published ImageNet file, or a file of the user.
 
-Every file is read with `weights_only=True` and must hold exactly the weights that are expected: nothing is skipped silently.
+Every file is read with `weights_only=True` and must hold exactly the weights that are expected: nothing is skipped
+silently.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Published:
     Attributes:
         find: the local path of the published file, downloaded if need be; raises InputError.
         prefixes: published module name -> ours, `<block>` or `<block>.<module>`.
-        classifier: published module name of the classifier of 1000 classes, kept as `Backbone.imagenet_classifier`; a file may lack it.
+        classifier: published module name of the classifier of 1000 classes, kept as `Backbone.imagenet_classifier`; a
+            file may lack it.
         ignored: published modules that our network does not have.
         random: our blocks that no published file holds; they keep their random start.
     """
@@ -79,7 +81,8 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def from_url(url: str) -> Path:
-    """The file behind a torchvision URL, from torch hub's cache or downloaded; its name ends in the start of its SHA-256.
+    """The file behind a torchvision URL, from torch hub's cache or downloaded; its name ends in the start of its
+    SHA-256.
 
     Raises:
         InputError: it cannot be downloaded, or the file in the cache is another one.
@@ -91,7 +94,9 @@ def from_url(url: str) -> Path:
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
         except (OSError, RuntimeError) as error:
-            raise InputError(f"cannot download {url} ({first_line(error)}): put the file at {path} or set `weights: <file>`") from None
+            raise InputError(
+                f"cannot download {url} ({first_line(error)}): put the file at {path} or set `weights: <file>`"
+            ) from None
     return verified(path, digest)
 
 
@@ -106,7 +111,10 @@ def verified(path: Path, digest: str) -> Path:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if not found.startswith(digest):
-        raise InputError(f"{path} is damaged or another file: its SHA-256 begins with {found[: len(digest)]}, expected {digest}; remove it")
+        raise InputError(
+            f"{path} is damaged or another file: its SHA-256 begins with {found[: len(digest)]}, expected {digest};"
+            " remove it"
+        )
     return path
 
 
@@ -161,5 +169,7 @@ def _check(backbone: Backbone, state: Mapping[str, Tensor], published: Published
         raise InputError(f"{path} lacks weights of this network (our names): {listed(missing)}")
     if unexpected := sorted(set(state) - set(ours)):
         raise InputError(f"{path} holds weights this network has no place for (our names): {listed(unexpected)}")
-    if wrong := [f"{k} {tuple(v.shape)}, expected {tuple(ours[k].shape)}" for k, v in state.items() if v.shape != ours[k].shape]:
+    if wrong := [
+        f"{k} {tuple(v.shape)}, expected {tuple(ours[k].shape)}" for k, v in state.items() if v.shape != ours[k].shape
+    ]:
         raise InputError(f"{path} holds weights of other shapes: {listed(wrong)}")

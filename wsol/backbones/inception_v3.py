@@ -1,6 +1,7 @@
 """Inception-v3 up to its stage of 768 channels, with two extra convolutions.
 
-Szegedy et al., CVPR 2016; the extra convolutions are those of SPG (Zhang et al., ECCV 2018), the strides those of Choe et al., CVPR 2020.
+Szegedy et al., CVPR 2016; the extra convolutions are those of SPG (Zhang et al., ECCV 2018), the strides those of Choe
+et al., CVPR 2020.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ FEATURES = 1024
 
 
 class Config(BackboneConfig):
-    """Inception-v3 without its last stage, auxiliary classifier and classifier, with `extra_1` and `extra_2`: 1024 channels.
+    """Inception-v3 without its last stage, auxiliary classifier and classifier, with `extra_1` and `extra_2`: 1024
+    channels.
 
-    Stride 16 is the published small map, 8 (no pool behind `mixed_5d`) the large one. The extra blocks start from random numbers with
-    every `weights` and learn at the head's rate.
+    Stride 16 is the published small map, 8 (no pool behind `mixed_5d`) the large one. The extra blocks start from
+    random numbers with every `weights` and learn at the head's rate.
 
     Attributes:
         dropout: before each extra block and behind the last one; the method `adl` switches it off, as published.
-        pixels: `imagenet` scales by the ImageNet mean and deviation as the published code does, `unit` to [-1, 1] as these weights were trained.
+        pixels: `imagenet` scales by the ImageNet mean and deviation as the published code does, `unit` to [-1, 1] as
+            these weights were trained.
     """
 
     name: Literal["inception_v3"] = "inception_v3"
@@ -39,8 +42,8 @@ class Config(BackboneConfig):
 
 
 def build(config: Config) -> Backbone:
-    """Blocks `conv_1a` `conv_2a` `conv_2b` `pool_1` `conv_3b` `conv_4a` `pool_2` `mixed_5b` ... `mixed_5d` `pool_3` (passes its input on at
-    stride 8) `mixed_6a` ... `mixed_6e` `extra_1` `extra_2`."""
+    """Blocks `conv_1a` `conv_2a` `conv_2b` `pool_1` `conv_3b` `conv_4a` `pool_2` `mixed_5b` ... `mixed_5d` `pool_3`
+    (passes its input on at stride 8) `mixed_6a` ... `mixed_6e` `extra_1` `extra_2`."""
     blocks, info = _layers(config.stride, config.dropout)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if config.pixels == "imagenet" else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     backbone = Backbone(blocks, info, name=config.name, fast_blocks=EXTRA, pixel_mean=mean, pixel_std=std)
@@ -50,7 +53,11 @@ def build(config: Config) -> Backbone:
 
 
 def _layers(stride: int, dropout: float) -> tuple[dict[str, nn.Module], dict[str, BlockInfo]]:
-    from torchvision.models.inception import BasicConv2d, InceptionA, InceptionC  # slow to import, and settings are checked without it
+    from torchvision.models.inception import (
+        BasicConv2d,
+        InceptionA,
+        InceptionC,
+    )  # slow to import, and settings are checked without it
 
     pool = nn.MaxPool2d(3, stride=2, ceil_mode=True) if stride == 16 else nn.Identity()
     # name, module, channels and stride of the output
@@ -74,11 +81,14 @@ def _layers(stride: int, dropout: float) -> tuple[dict[str, nn.Module], dict[str
         ("extra_1", _extra(768, dropout), FEATURES, stride),
         ("extra_2", _extra(FEATURES, dropout, last=True), FEATURES, stride),
     ]
-    return {name: module for name, module, _, _ in table}, {name: BlockInfo(channels, reached) for name, _, channels, reached in table}
+    return {name: module for name, module, _, _ in table}, {
+        name: BlockInfo(channels, reached) for name, _, channels, reached in table
+    }
 
 
 class Mixed6a(nn.Module):
-    """Two convolution branches and a pool side by side: torchvision's InceptionB at stride 1, padded to keep the size."""
+    """Two convolution branches and a pool side by side: torchvision's InceptionB at stride 1, padded to keep the
+    size."""
 
     def __init__(self) -> None:
         from torchvision.models.inception import BasicConv2d
@@ -109,7 +119,9 @@ def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
     convolutions = {"1a": "3x3", "2a": "3x3", "2b": "3x3", "3b": "1x1", "4a": "3x3"}
     prefixes = {f"Conv2d_{index}_{kernel}": f"conv_{index}" for index, kernel in convolutions.items()}
     prefixes |= {name.capitalize(): name for name in blocks if name.startswith("mixed")}
-    return _weights.Published(_file, prefixes, ignored=("AuxLogits", "Mixed_7a", "Mixed_7b", "Mixed_7c", "fc"), random=EXTRA)
+    return _weights.Published(
+        _file, prefixes, ignored=("AuxLogits", "Mixed_7a", "Mixed_7b", "Mixed_7c", "fc"), random=EXTRA
+    )
 
 
 def _file() -> Path:

@@ -19,8 +19,8 @@ STAGES = ((1, 3, 64), (2, 4, 128), (3, 6, 256), (4, 3, 512))
 class Config(BackboneConfig):
     """ResNet-50 without its classifier: 2048 channels.
 
-    Stride 16 is the published small map (stage 4 keeps its size), 8 the published large one (stage 3 too), 32 the classification
-    network. No dilation. All of stage 4 learns at the head's rate.
+    Stride 16 is the published small map (stage 4 keeps its size), 8 the published large one (stage 3 too), 32 the
+    classification network. No dilation. All of stage 4 learns at the head's rate.
     """
 
     name: Literal["resnet50"] = "resnet50"
@@ -29,7 +29,9 @@ class Config(BackboneConfig):
 def build(config: Config) -> Backbone:
     """Blocks `stem` (stride 2), `pool` (stride 4) and `layer<stage>_<bottleneck>`, counted as in torchvision."""
     blocks, info = _layers(config.stride)
-    backbone = Backbone(blocks, info, name=config.name, fast_blocks=[name for name in blocks if name.startswith("layer4_")])
+    backbone = Backbone(
+        blocks, info, name=config.name, fast_blocks=[name for name in blocks if name.startswith("layer4_")]
+    )
     _weights.xavier(backbone)
     _weights.load(backbone, config.weights, _published(blocks))
     return backbone
@@ -55,7 +57,9 @@ def _bottleneck(channels: int, width: int, stride: int) -> nn.Module:
 
     shortcut = None
     if channels != 4 * width:  # the projection stays where stages change, also at stride 1
-        shortcut = nn.Sequential(nn.Conv2d(channels, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width))
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels, 4 * width, 1, stride=stride, bias=False), nn.BatchNorm2d(4 * width)
+        )
     block: nn.Module = Bottleneck(channels, width, stride, shortcut)
     return block
 

@@ -1,8 +1,10 @@
-"""Any network of the library timm that is a sequence of blocks: ConvNeXt, EfficientNet, RegNet, MobileNet, Swin and many more.
+"""Any network of the library timm that is a sequence of blocks: ConvNeXt, EfficientNet, RegNet, MobileNet, Swin and
+many more.
 
-timm (Wightman, PyTorch Image Models) names the networks and their weights. How a network is cut: its children run one after another as long
-as that gives what its `forward_features` gives, and stages are cut into their blocks by the same test. A network that fails it (position
-embeddings or class tokens between the children, branches that meet again) is refused, never run differently than timm does.
+timm (Wightman, PyTorch Image Models) names the networks and their weights. How a network is cut: its children run one
+after another as long as that gives what its `forward_features` gives, and stages are cut into their blocks by the same
+test. A network that fails it (position embeddings or class tokens between the children, branches that meet again) is
+refused, never run differently than timm does.
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ SIDE = 256
 class Config(BackboneConfig):
     """A network of timm without its classifier; the library comes with `pip install 'wsol-search[timm]'`.
 
-    A network that timm can build for this stride (`output_stride`: ResNet, RegNet, ConvNeXt, EfficientNet, ...) keeps the size of its late
-    stages and spreads their filters instead. Every other one (VGG, DenseNet, MobileNet-v3, Swin, ...) loses what comes behind this stride, so
-    it has fewer blocks and channels. Weights `imagenet` are those of the tag in `model`, or timm's default ones, from the Hugging Face
-    hub; a file is a state dict with timm's names. Some networks take only images of the size they were made for.
+    A network that timm can build for this stride (`output_stride`: ResNet, RegNet, ConvNeXt, EfficientNet, ...) keeps
+    the size of its late stages and spreads their filters instead. Every other one (VGG, DenseNet, MobileNet-v3, Swin,
+    ...) loses what comes behind this stride, so it has fewer blocks and channels. Weights `imagenet` are those of the
+    tag in `model`, or timm's default ones, from the Hugging Face hub; a file is a state dict with timm's names. Some
+    networks take only images of the size they were made for.
 
     Attributes:
         model: timm's name of the network, with or without the tag of its weights: `convnext_tiny`, `resnet50.a1_in1k`.
@@ -50,7 +53,8 @@ class Config(BackboneConfig):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One step of the sequence: timm's name of the module, the module, and what it makes of the test image in timm's layout."""
+    """One step of the sequence: timm's name of the module, the module, and what it makes of the test image in timm's
+    layout."""
 
     path: str
     module: nn.Module
@@ -58,10 +62,12 @@ class Piece:
 
 
 def build(config: Config) -> Backbone:
-    """Blocks have timm's names with `_` for dots, such as `stages_2_blocks_4`; norms and activations belong to the block before them.
+    """Blocks have timm's names with `_` for dots, such as `stages_2_blocks_4`; norms and activations belong to the
+    block before them.
 
     Raises:
-        InputError: timm or the weights are missing, there is no such model, or it is no sequence of blocks with maps of the stride.
+        InputError: timm or the weights are missing, there is no such model, or it is no sequence of blocks with maps of
+            the stride.
     """
     whole: Any = _create(config)
     settings = whole.pretrained_cfg
@@ -80,7 +86,8 @@ def build(config: Config) -> Backbone:
 
 
 class ChannelsLast(nn.Module):
-    """A block that takes and gives (B, h, w, c), between blocks of the usual layout; the first one takes images in the usual one."""
+    """A block that takes and gives (B, h, w, c), between blocks of the usual layout; the first one takes images in the
+    usual one."""
 
     def __init__(self, module: nn.Module, first: bool) -> None:
         super().__init__()
@@ -103,7 +110,9 @@ def _create(config: Config) -> nn.Module:
     """The whole network in evaluation mode, with the asked stride if timm can build it so."""
     timm = _timm()
     if not timm.is_model(config.model):
-        raise InputError(f"backbone.model: timm has no {config.model!r}{did_you_mean(config.model, timm.list_models())}")
+        raise InputError(
+            f"backbone.model: timm has no {config.model!r}{did_you_mean(config.model, timm.list_models())}"
+        )
     # The second is for networks of windows, which else refuse images of another size.
     for arguments in ({"output_stride": config.stride}, {"strict_img_size": False}):
         with suppress(TypeError, AssertionError, NotImplementedError):  # what networks say that cannot
@@ -118,8 +127,8 @@ def _load(timm: ModuleType, config: Config, arguments: dict[str, Any]) -> nn.Mod
         raise
     except (OSError, RuntimeError) as error:  # no connection, no such weights
         raise InputError(
-            f"backbone: timm cannot make {config.model} with weights {config.weights} ({first_line(error)}): "
-            "connect to the Hugging Face hub, or set `weights: <file>` to a state dict with timm's names, or `weights: none`"
+            f"backbone: timm cannot make {config.model} with weights {config.weights} ({first_line(error)}): connect to"
+            " the Hugging Face hub, or set `weights: <file>` to a state dict with timm's names, or `weights: none`"
         ) from None
     return whole.eval()
 
@@ -130,7 +139,8 @@ def _side(settings: dict[str, Any]) -> int:
 
 @contextmanager
 def _nothing_vanishes(module: nn.Module) -> Iterator[None]:
-    """Fresh residual branches end in zeros, which would hide that a block was left out: give such parameters a value for a while."""
+    """Fresh residual branches end in zeros, which would hide that a block was left out: give such parameters a value
+    for a while."""
     found = [(p, p.clone()) for p in module.parameters() if p.abs().max() < 1e-3]
     for parameter, _ in found:
         parameter.fill_(0.1)
@@ -144,7 +154,10 @@ def _cut(whole: Any, images: Tensor, model: str) -> list[Piece]:
     target: Tensor = whole.forward_features(images.clone())
     pieces = _chain(whole, images, "", target, to_the_end=False) if target.ndim == 4 else None
     if pieces is None:
-        raise InputError(f"backbone.model: {model!r} is not a sequence of blocks with maps between them; choose another one, such as convnext_tiny")
+        raise InputError(
+            f"backbone.model: {model!r} is not a sequence of blocks with maps between them; choose another one, such as"
+            " convnext_tiny"
+        )
     return pieces
 
 
@@ -152,7 +165,9 @@ def _chain(module: nn.Module, x: Tensor, prefix: str, target: Tensor, to_the_end
     """The children one after another, all of them or the first ones, if that makes `target`."""
     pieces: list[Piece] = []
     made = 0
-    with suppress(NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # a child that cannot follow
+    with suppress(
+        NotImplementedError, RuntimeError, TypeError, ValueError, AttributeError, IndexError
+    ):  # a child that cannot follow
         for name, child in module.named_children():
             if not isinstance(child, nn.Identity):
                 pieces += _split(child, x, f"{prefix}{name}")
@@ -189,7 +204,9 @@ def _key(path: str) -> str:
     return path.replace(".", "_")
 
 
-def _blocks(groups: list[list[Piece]], channels_last: bool, images: Tensor) -> tuple[dict[str, nn.Module], dict[str, BlockInfo]]:
+def _blocks(
+    groups: list[list[Piece]], channels_last: bool, images: Tensor
+) -> tuple[dict[str, nn.Module], dict[str, BlockInfo]]:
     blocks: dict[str, nn.Module] = {}
     info = {}
     for group in groups:
@@ -198,7 +215,9 @@ def _blocks(groups: list[list[Piece]], channels_last: bool, images: Tensor) -> t
         sequence = nn.Sequential(OrderedDict((_key(piece.path), piece.module) for piece in group))
         blocks[name] = ChannelsLast(sequence, first) if channels_last else sequence
         channels, cells = (shape[3], shape[2]) if channels_last else (shape[1], shape[3])
-        info[name] = BlockInfo(channels, 2 ** round(math.log2(images.shape[3] / cells)))  # convolutions without padding cost a few cells
+        info[name] = BlockInfo(
+            channels, 2 ** round(math.log2(images.shape[3] / cells))
+        )  # convolutions without padding cost a few cells
     return blocks, info
 
 
@@ -218,7 +237,10 @@ def _within_stride(info: dict[str, BlockInfo], config: Config) -> list[str]:
     kept = [name for name in info if info[name].stride <= config.stride]
     possible = sorted({block.stride for block in info.values()} & {8, 16, 32})
     if info[kept[-1]].stride != config.stride:
-        raise InputError(f"backbone.stride: {config.model} has no maps of stride {config.stride}; set one of {', '.join(map(str, possible))}")
+        raise InputError(
+            f"backbone.stride: {config.model} has no maps of stride {config.stride}; set one of"
+            f" {', '.join(map(str, possible))}"
+        )
     return kept
 
 

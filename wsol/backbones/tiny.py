@@ -45,7 +45,10 @@ def build(config: Config) -> Backbone:
 
 
 def _conv(channels: int, out_channels: int, stride: int, batch_norm: bool) -> nn.Sequential:
-    """With stride 2 an even kernel sees as far to the left as to the right of its cell; an odd one would shift the maps by half a cell."""
+    """With stride 2 an even kernel sees as far to the left as to the right of its cell; an odd one would shift the maps
+    by half a cell."""
     kernel = 4 if stride == 2 else 3
     norm = nn.BatchNorm2d(out_channels) if batch_norm else nn.Identity()
-    return nn.Sequential(nn.Conv2d(channels, out_channels, kernel, stride, padding=1, bias=not batch_norm), norm, nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(channels, out_channels, kernel, stride, padding=1, bias=not batch_norm), norm, nn.ReLU(inplace=True)
+    )

@@ -1,4 +1,5 @@
-"""VGG-16 with one extra convolution instead of its fully connected layers (Simonyan & Zisserman, ICLR 2015; Choe et al., CVPR 2020)."""
+"""VGG-16 with one extra convolution instead of its fully connected layers (Simonyan & Zisserman, ICLR 2015; Choe et
+al., CVPR 2020)."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ FEATURES = 1024
 class Config(BackboneConfig):
     """VGG-16 without batch norm, without its last pool and its classifier, with `conv6`: 1024 channels.
 
-    Stride 16 is the published small map, 8 (the fourth pool is dropped) the large one. `conv6` starts from random numbers with every
-    `weights` and learns at the head's rate.
+    Stride 16 is the published small map, 8 (the fourth pool is dropped) the large one. `conv6` starts from random
+    numbers with every `weights` and learns at the head's rate.
     """
 
     name: Literal["vgg16"] = "vgg16"
@@ -30,7 +31,8 @@ class Config(BackboneConfig):
 
 
 def build(config: Config) -> Backbone:
-    """Blocks `conv<group>_<index>` (with their ReLU), `pool1` ... `pool4` (`pool4` passes its input on at stride 8) and `conv6`."""
+    """Blocks `conv<group>_<index>` (with their ReLU), `pool1` ... `pool4` (`pool4` passes its input on at stride 8) and
+    `conv6`."""
     blocks, info = _layers(config.stride)
     backbone = Backbone(blocks, info, name=config.name, fast_blocks=["conv6"])
     _weights.he(backbone)
@@ -62,7 +64,9 @@ def _conv(channels: int, out_channels: int) -> nn.Sequential:
 
 def _published(blocks: dict[str, nn.Module]) -> _weights.Published:
     prefixes, position = {}, 0
-    for group, (count, _) in enumerate(GROUPS, start=1):  # torchvision numbers convolutions, ReLUs and pools in one list
+    for group, (count, _) in enumerate(
+        GROUPS, start=1
+    ):  # torchvision numbers convolutions, ReLUs and pools in one list
         for index in range(1, count + 1):
             prefixes[f"features.{position}"] = f"conv{group}_{index}.conv"
             position += 2

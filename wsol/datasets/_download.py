@@ -34,7 +34,9 @@ def download(url: str, target: Path, log: Callable[[str], None], *, md5: str | N
     try:
         _fetch(url, part, log)
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        hint = f"try again later, it goes on where it stopped, or fetch the file elsewhere and put it into {target.parent}"
+        hint = (
+            f"try again later, it goes on where it stopped, or fetch the file elsewhere and put it into {target.parent}"
+        )
         raise InputError(f"{url}: cannot be downloaded ({error}); {hint}") from None
     if md5 is not None and (found := files.md5(part)) != md5:
         part.unlink()

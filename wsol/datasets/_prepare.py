@@ -1,7 +1,8 @@
-"""What the `prepare` of several data sets needs: find, verify and unpack published archives, and get the metadata. No plugin.
+"""What the `prepare` of several data sets needs: find, verify and unpack published archives, and get the metadata. No
+plugin.
 
-Nothing is half done after a kill: a file is written beside its place and then gets its name, and what is in place stays. So the same command
-goes on where it stopped.
+Nothing is half done after a kill: a file is written beside its place and then gets its name, and what is in place
+stays. So the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Archive:
 class Part:
     """Files that come from one archive.
 
-    A member of the archive belongs to a file if its path ends with the file's name there, so the folders around it do not matter.
+    A member of the archive belongs to a file if its path ends with the file's name there, so the folders around it do
+    not matter.
 
     Attributes:
         archive: holds them.
@@ -92,7 +94,10 @@ def require(config: DatasetConfig, source: Path | None, archives: Iterable[Archi
     wanted = [archive for archive in archives if archive.url is None and _find(config, source, archive) is None]
     if not wanted:
         return
-    lines = [f"{config.name} needs {len(wanted)} file(s) that cannot be downloaded from here. Put into {_place_for(config, source)}:"]
+    lines = [
+        f"{config.name} needs {len(wanted)} file(s) that cannot be downloaded from here. Put into"
+        f" {_place_for(config, source)}:"
+    ]
     for archive in wanted:
         size = f"{archive.size:,} bytes" if archive.size else "size not known"
         unpacked = f"; or, unpacked, the folder {' or '.join(archive.folders)}" if archive.folders else ""
@@ -101,7 +106,8 @@ def require(config: DatasetConfig, source: Path | None, archives: Iterable[Archi
 
 
 def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Log) -> Path:
-    """The archive, or the folder it was unpacked to: found or downloaded, and verified by size and digest where they are known.
+    """The archive, or the folder it was unpacked to: found or downloaded, and verified by size and digest where they
+    are known.
 
     Raises:
         InputError: it is not there, cannot be downloaded, or is damaged.
@@ -117,7 +123,8 @@ def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Lo
 
 
 def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], log: Log) -> None:
-    """Bring the files of all parts; those that are in place stay, and an archive that has nothing more to give is not asked for.
+    """Bring the files of all parts; those that are in place stay, and an archive that has nothing more to give is not
+    asked for.
 
     Args:
         config: for the messages.
@@ -135,8 +142,9 @@ def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], lo
         left = _bring(found, missing, part.target, log)
         if left:
             raise InputError(
-                f"{found}: has {len(missing) - len(left)} of the {len(missing)} files that {config.name} needs from it, "
-                f"not {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}; it is not complete, or not the one that the metadata belongs to"
+                f"{found}: has {len(missing) - len(left)} of the {len(missing)} files that {config.name} needs from it,"
+                f" not {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}; it is not complete, or not the one that"
+                " the metadata belongs to"
             )
 
 
@@ -150,7 +158,8 @@ def fetch_metadata(
     folders: Iterable[str] = tuple(SPLIT_FOLDERS.values()),
     reference: str = REFERENCE,
 ) -> None:
-    """Copy the text files of `<source>/metadata/<published name>/<folder>`, or download them, unless they are there already.
+    """Copy the text files of `<source>/metadata/<published name>/<folder>`, or download them, unless they are there
+    already.
 
     Args:
         config: for the message.
@@ -171,16 +180,23 @@ def fetch_metadata(
         files_of_a_split = [metadata.LABELS, metadata.SIZES, metadata.LOCALIZATION]
         names = [path.name for path in offered.iterdir() if path.is_file()] if offered.is_dir() else files_of_a_split
         try:
-            for name in (*(name for name in names if name != metadata.IDS), metadata.IDS):  # with the last one, a folder is complete
+            for name in (
+                *(name for name in names if name != metadata.IDS),
+                metadata.IDS,
+            ):  # with the last one, a folder is complete
                 if offered.is_dir():
                     _copy(offered / name, target / folder / name)
                 else:
-                    download(f"{RAW}{urlsplit(reference).path}/HEAD/metadata/{published}/{folder}/{name}", target / folder / name, log)
+                    download(
+                        f"{RAW}{urlsplit(reference).path}/HEAD/metadata/{published}/{folder}/{name}",
+                        target / folder / name,
+                        log,
+                    )
         except (OSError, InputError) as error:
             why = str(error).split("; ")[0]
             raise InputError(
-                f"{target / folder}: no metadata of {published} ({why}). Get the folder metadata/{published} of {reference}, put it into "
-                f"{offered.parent} and run `{_command(config, source)}`"
+                f"{target / folder}: no metadata of {published} ({why}). Get the folder metadata/{published} of"
+                f" {reference}, put it into {offered.parent} and run `{_command(config, source)}`"
             ) from None
         log(f"{target / folder}: metadata of {published}")
 
@@ -212,21 +228,37 @@ def readable(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGED as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); the file may be damaged or cut short, get it again") from None
+        raise InputError(
+            f"{archive}: cannot be unpacked ({error}); the file may be damaged or cut short, get it again"
+        ) from None
     except OSError as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); what is done stays, the same command goes on") from None
+        raise InputError(
+            f"{archive}: cannot be unpacked ({error}); what is done stays, the same command goes on"
+        ) from None
 
 
 def members(place: Path) -> Iterator[Member]:
     """The files of a folder, a zip or a tar file, in their order."""
     if place.is_dir():
-        yield from ((path.relative_to(place).as_posix(), partial(_link, path)) for path in sorted(place.rglob("*")) if path.is_file())
+        yield from (
+            (path.relative_to(place).as_posix(), partial(_link, path))
+            for path in sorted(place.rglob("*"))
+            if path.is_file()
+        )
     elif zipfile.is_zipfile(place):
         with zipfile.ZipFile(place) as opened:
-            yield from ((info.filename, partial(_place, partial(opened.open, info))) for info in opened.infolist() if not info.is_dir())
+            yield from (
+                (info.filename, partial(_place, partial(opened.open, info)))
+                for info in opened.infolist()
+                if not info.is_dir()
+            )
     else:
         with tarfile.open(place) as opened_tar:
-            yield from ((member.name, partial(_place, partial(_open, opened_tar, member))) for member in opened_tar if member.isreg())
+            yield from (
+                (member.name, partial(_place, partial(_open, opened_tar, member)))
+                for member in opened_tar
+                if member.isreg()
+            )
 
 
 def _place_for(config: DatasetConfig, source: Path | None) -> Path:
@@ -237,7 +269,11 @@ def _place_for(config: DatasetConfig, source: Path | None) -> Path:
 
 
 def _find(config: DatasetConfig, source: Path | None, archive: Archive) -> Path | None:
-    choices = (place / name for place in (_place_for(config, source), downloads(config)) for name in (*archive.folders, archive.name))
+    choices = (
+        place / name
+        for place in (_place_for(config, source), downloads(config))
+        for name in (*archive.folders, archive.name)
+    )
     return next((choice for choice in choices if choice.exists()), None)
 
 

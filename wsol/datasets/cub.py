@@ -1,15 +1,18 @@
 """CUB-200-2011 with CUBV2: 200 bird species, one box per image.
 
-*Splits.* train_weaksup and test are the official ones (Wah et al., 2011; 5,994 and 5,794 images); train_fullsup is CUBV2 (1,000 images from
-Flickr, boxes by Choe et al., CVPR 2020), which has 3 to 6 images per class. The test images have no object below 4 % of the image; CUBSmall
-(Hwang et al., Neurocomputing 2025; 197 images) has such objects only: `test_images` takes it in their place or beside them, never to select.
+*Splits.* train_weaksup and test are the official ones (Wah et al., 2011; 5,994 and 5,794 images); train_fullsup is
+CUBV2 (1,000 images from Flickr, boxes by Choe et al., CVPR 2020), which has 3 to 6 images per class. The test images
+have no object below 4 % of the image; CUBSmall (Hwang et al., Neurocomputing 2025; 197 images) has such objects only:
+`test_images` takes it in their place or beside them, never to select.
 
-*Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158, which `prepare` downloads, and `CUBV2.tar`, linked from
-`dataset/prepare_cub.sh` of https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). `CUBSmall.zip` and its metadata are
-linked from https://github.com/dongjunhwang/small_object_wsol. The images belong to their photographers: CUB for non-commercial research and
-education, CUBV2 and CUBSmall under the Creative Commons licences listed beside their metadata.
+*Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158, which `prepare` downloads, and
+`CUBV2.tar`, linked from `dataset/prepare_cub.sh` of https://github.com/clovaai/wsolevaluation; the metadata from there
+too (MIT licence). `CUBSmall.zip` and its metadata are linked from https://github.com/dongjunhwang/small_object_wsol.
+The images belong to their photographers: CUB for non-commercial research and education, CUBV2 and CUBSmall under the
+Creative Commons licences listed beside their metadata.
 
-*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in `<root>/metadata/CUB/{train,val,test,small}`.
+*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in
+`<root>/metadata/CUB/{train,val,test,small}`.
 """
 
 from __future__ import annotations
@@ -36,9 +39,15 @@ CUB = Archive(
     size=1150585339,
     md5="97eceeb196236b17998738112f37df78",
 )
-CUBV2 = Archive("CUBV2.tar", f"the images of CUBV2, linked from dataset/prepare_cub.sh of {_prepare.REFERENCE}", folders=("CUBV2",))
+CUBV2 = Archive(
+    "CUBV2.tar", f"the images of CUBV2, linked from dataset/prepare_cub.sh of {_prepare.REFERENCE}", folders=("CUBV2",)
+)
 SMALL_REFERENCE = "https://github.com/dongjunhwang/small_object_wsol"
-CUB_SMALL = Archive("CUBSmall.zip", f"the images of CUBSmall, linked from dataset/prepare_cub.sh of {SMALL_REFERENCE}", folders=("CUBSmall",))
+CUB_SMALL = Archive(
+    "CUBSmall.zip",
+    f"the images of CUBSmall, linked from dataset/prepare_cub.sh of {SMALL_REFERENCE}",
+    folders=("CUBSmall",),
+)
 
 TEST_FOLDERS = {"official": "test", "small": "small", "both": "test_and_small"}
 COUNTS = {
@@ -68,7 +77,9 @@ def build(config: Config) -> Dataset:
     tree, folder = _metadata_root(config), TEST_FOLDERS[config.test_images]
     for needed in {"test", folder}:
         if not (tree / needed).is_dir():
-            raise InputError(f"{tree / needed}: no such folder, it should hold the metadata of cub; run `{prepare_command(config)}`")
+            raise InputError(
+                f"{tree / needed}: no such folder, it should hold the metadata of cub; run `{prepare_command(config)}`"
+            )
     test = metadata.read(tree / "test", annotated=True, num_classes=200)
     names = {label: name.split("/")[0] for name, label in zip(test.image_ids, test.labels.tolist(), strict=True)}
     readable = [names.get(label, f"{label + 1:03}").split(".", 1)[-1].replace("_", " ") for label in range(200)]

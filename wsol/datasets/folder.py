@@ -1,7 +1,8 @@
 """Your own images, annotated in the format of `wsol/metadata.py`.
 
-*Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a few images with boxes or masks,
-for choosing hyperparameters) and `test`, each with the four text files. Mask paths are relative to `images` too.
+*Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a
+few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files. Mask paths are
+relative to `images` too.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def build(config: Config) -> Dataset:
     if len(names) != classes:
         raise InputError(f"data.class_names has {len(names)} names, but data.num_classes is {classes}")
     key = f"folder-{hashlib.sha256(str(Path(config.images).resolve()).encode()).hexdigest()[:10]}"
-    return Dataset(config, images=Path(config.images), metadata=Path(config.metadata), class_names=names, key=key, remedy=remedy)
+    return Dataset(
+        config, images=Path(config.images), metadata=Path(config.metadata), class_names=names, key=key, remedy=remedy
+    )
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

@@ -1,17 +1,20 @@
 """ImageNet-1k (ILSVRC 2012) with ImageNetV2: 1000 classes, one or more boxes per image.
 
-*Splits.* train_weaksup is ImageNet train (1,281,167 images); **test is the original ImageNet val** (50,000); train_fullsup is ImageNetV2
-"Threshold0.7" (Recht et al., ICML 2019; 10,000 images, boxes by Choe et al., CVPR 2020), which lies in the folder `val2`.
+*Splits.* train_weaksup is ImageNet train (1,281,167 images); **test is the original ImageNet val** (50,000);
+train_fullsup is ImageNetV2 "Threshold0.7" (Recht et al., ICML 2019; 10,000 images, boxes by Choe et al., CVPR 2020),
+which lies in the folder `val2`.
 
-*Sources.* `ILSVRC2012_img_train.tar` and `ILSVRC2012_img_val.tar` from https://image-net.org/download.php, behind a login, for
-non-commercial research and education; the folders `train` and `val` of an unpacked ImageNet, `val` flat or sorted by class, are linked to.
-`imagenetv2-threshold0.7.tar.gz` from https://huggingface.co/datasets/vaishaal/ImageNetV2 and the metadata from
-https://github.com/clovaai/wsolevaluation (MIT licence) are downloaded. The archive of ImageNetV2 now names its images by a hash; the
-file `mapping.txt` (rows `<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and gives them their published names back.
-Sorted order does not: the boxes would silently belong to other images.
+*Sources.* `ILSVRC2012_img_train.tar` and `ILSVRC2012_img_val.tar` from https://image-net.org/download.php, behind a
+login, for non-commercial research and education; the folders `train` and `val` of an unpacked ImageNet, `val` flat or
+sorted by class, are linked to. `imagenetv2-threshold0.7.tar.gz` from
+https://huggingface.co/datasets/vaishaal/ImageNetV2 and the metadata from https://github.com/clovaai/wsolevaluation (MIT
+licence) are downloaded. The archive of ImageNetV2 now names its images by a hash; the file `mapping.txt` (rows
+`<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and gives them their published names back. Sorted
+order does not: the boxes would silently belong to other images.
 
-*Layout.* `<root>/ILSVRC/train/<wnid>/*.JPEG`, `<root>/ILSVRC/val/ILSVRC2012_val_*.JPEG`, `<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in
-`<root>/metadata/ILSVRC/{train,val,test}`. Where the metadata of `train` is absent it is made from the images: classes are the wnids in byte order.
+*Layout.* `<root>/ILSVRC/train/<wnid>/*.JPEG`, `<root>/ILSVRC/val/ILSVRC2012_val_*.JPEG`,
+`<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in `<root>/metadata/ILSVRC/{train,val,test}`. Where the metadata of
+`train` is absent it is made from the images: classes are the wnids in byte order.
 """
 
 from __future__ import annotations
@@ -81,7 +84,9 @@ def build(config: Config) -> Dataset:
 
     names = list(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
     published = None if config.metadata else COUNTS
-    return Dataset(config, images=_images(config), metadata=_metadata_root(config), class_names=names, published=published)
+    return Dataset(
+        config, images=_images(config), metadata=_metadata_root(config), class_names=names, published=published
+    )
 
 
 def sizes(config: Config) -> Sizes:
@@ -90,7 +95,8 @@ def sizes(config: Config) -> Sizes:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Get the metadata and the archives, in `source` or downloaded, bring every image to its place, verify; what is in place stays.
+    """Get the metadata and the archives, in `source` or downloaded, bring every image to its place, verify; what is in
+    place stays.
 
     Raises:
         InputError: something is missing or damaged, and how to get it.
@@ -98,9 +104,15 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     tree, images = _metadata_root(config), _images(config)
     if config.metadata is None:
         offers_train = source is not None and (source / "metadata" / "ILSVRC" / "train" / metadata.IDS).is_file()
-        _prepare.fetch_metadata(config, "ILSVRC", tree, source, log, folders=["val", "test", *(["train"] if offers_train else [])])
-    validation = Part(VAL, images / "val", {name.rsplit("/", 1)[-1]: name.rsplit("/", 1)[-1] for name in _listed(tree / "test")})
-    v2 = Part(V2, images / "val2", {name.removeprefix("val2/"): name.removeprefix("val2/") for name in _listed(tree / "val")})
+        _prepare.fetch_metadata(
+            config, "ILSVRC", tree, source, log, folders=["val", "test", *(["train"] if offers_train else [])]
+        )
+    validation = Part(
+        VAL, images / "val", {name.rsplit("/", 1)[-1]: name.rsplit("/", 1)[-1] for name in _listed(tree / "test")}
+    )
+    v2 = Part(
+        V2, images / "val2", {name.removeprefix("val2/"): name.removeprefix("val2/") for name in _listed(tree / "val")}
+    )
     train = images / "train"
     absent = [part.archive for part in (validation, v2) if part.missing()] + ([] if train.is_dir() else [TRAIN])
     _prepare.require(config, source, absent)
@@ -128,7 +140,8 @@ def _metadata_root(config: Config) -> Path:
 
 
 def _bring_train(place: Path, target: Path, log: Callable[[str], None]) -> None:
-    """Link to a folder of classes, or unpack the archive, which holds one archive per class; a class that is complete is not unpacked again."""
+    """Link to a folder of classes, or unpack the archive, which holds one archive per class; a class that is complete
+    is not unpacked again."""
     if place.is_dir():
         _require_classes(place)
         target.symlink_to(place.resolve())
@@ -154,10 +167,15 @@ def _bring_train(place: Path, target: Path, log: Callable[[str], None]) -> None:
 def _require_classes(folder: Path) -> None:
     found = sum(path.is_dir() for path in folder.iterdir())
     if found != CLASSES:
-        raise InputError(f"{folder}: holds {found} folders of classes instead of {CLASSES}; {TRAIN.name} is not complete, get it again")
+        raise InputError(
+            f"{folder}: holds {found} folders of classes instead of {CLASSES}; {TRAIN.name} is not complete, get it"
+            " again"
+        )
 
 
-def _renamed(wanted: Mapping[str, str], place: Path, mapping: Path, source: Path | None, log: Callable[[str], None]) -> dict[str, str]:
+def _renamed(
+    wanted: Mapping[str, str], place: Path, mapping: Path, source: Path | None, log: Callable[[str], None]
+) -> dict[str, str]:
     """What the images are called in this archive -> their published names."""
     with _prepare.readable(place):
         first = next((name for name, _ in _prepare.members(place) if name.endswith(".jpeg")), "")
@@ -170,7 +188,8 @@ def _renamed(wanted: Mapping[str, str], place: Path, mapping: Path, source: Path
     lost = [name for name in wanted if name not in found]
     if lost:
         raise InputError(
-            f"{mapping}: has no row for {len(lost)} of {len(wanted)} images of ImageNetV2, the first: {lost[0]}; delete it, get {MAPPING}"
+            f"{mapping}: has no row for {len(lost)} of {len(wanted)} images of ImageNetV2, the first: {lost[0]}; delete"
+            f" it, get {MAPPING}"
         )
     return {found[name]: name for name in wanted}
 
@@ -180,14 +199,21 @@ def _read_mapping(path: Path) -> dict[str, str]:
     rows = [[field.strip() for field in line.split(",")] for line in path.read_text(encoding="utf-8").splitlines()]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
-            raise InputError(f"{path}:{number}: expected `<k>/<j>.jpeg, <k>/<hash>.jpeg`, got {', '.join(row)!r}; delete it, get {MAPPING}")
+            raise InputError(
+                f"{path}:{number}: expected `<k>/<j>.jpeg, <k>/<hash>.jpeg`, got {', '.join(row)!r}; delete it, get"
+                f" {MAPPING}"
+            )
     return dict(rows)
 
 
 def _write_train_metadata(images: Path, folder: Path, log: Callable[[str], None]) -> None:
     _require_classes(images / "train")
     wnids = sorted(path.name for path in (images / "train").iterdir() if path.is_dir())
-    listed = [(f"train/{wnid}/{path.name}", label) for label, wnid in enumerate(wnids) for path in sorted((images / "train" / wnid).glob("*.JPEG"))]
+    listed = [
+        (f"train/{wnid}/{path.name}", label)
+        for label, wnid in enumerate(wnids)
+        for path in sorted((images / "train" / wnid).glob("*.JPEG"))
+    ]
     if len(listed) != (count := COUNTS["train_weaksup"]["images"]):
         raise InputError(f"{images / 'train'}: holds {len(listed)} images instead of {count}; it is not complete")
     log(f"{folder}: made from the {len(listed)} images of {images / 'train'}")

@@ -1,13 +1,15 @@
 """OpenImages30k: 100 classes, scored against instance masks (PxAP) instead of boxes.
 
-*Splits.* A selection from the instance masks of Open Images V5 by Choe et al. (CVPR 2020): 29,819 images in train_weaksup, 2,500 in train_fullsup
-(the published protocol uses 5 of the 25 per class: `fullsup_per_class: 5`), 5,000 in test.
+*Splits.* A selection from the instance masks of Open Images V5 by Choe et al. (CVPR 2020): 29,819 images in
+train_weaksup, 2,500 in train_fullsup (the published protocol uses 5 of the 25 per class: `fullsup_per_class: 5`), 5,000
+in test.
 
 *Sources.* `OpenImages_images.zip` and `OpenImages_annotations.zip`, linked from `dataset/prepare_openimages.sh` of
-https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). Images are listed as CC BY 2.0, annotations as CC BY 4.0.
+https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). Images are listed as CC BY 2.0,
+annotations as CC BY 4.0.
 
-*Layout.* `<root>/OpenImages/{train,val,test}/<mid>/<hex>.jpg`; in val and test the masks `<hex>_m<mid>_<hex8>.png` and one
-`<hex>_ignore.png` are beside the image. Metadata in `<root>/metadata/OpenImages/{train,val,test}`.
+*Layout.* `<root>/OpenImages/{train,val,test}/<mid>/<hex>.jpg`; in val and test the masks `<hex>_m<mid>_<hex8>.png` and
+one `<hex>_ignore.png` are beside the image. Metadata in `<root>/metadata/OpenImages/{train,val,test}`.
 """
 
 from __future__ import annotations
@@ -47,15 +49,21 @@ class Config(DatasetConfig):
 
 
 def build(config: Config) -> Dataset:
-    """The data set; classes are named by their machine ids, the folder names. Raises InputError where it is not prepared."""
+    """The data set; classes are named by their machine ids, the folder names. Raises InputError where it is not
+    prepared."""
     tree = _metadata_root(config)
     if not (tree / "test").is_dir():
-        raise InputError(f"{tree / 'test'}: no such folder, it should hold the metadata of openimages; run `{prepare_command(config)}`")
+        raise InputError(
+            f"{tree / 'test'}: no such folder, it should hold the metadata of openimages; run"
+            f" `{prepare_command(config)}`"
+        )
     test = metadata.read(tree / "test", annotated=True, num_classes=CLASSES)
     mids = {label: Path(name).parent.name for name, label in zip(test.image_ids, test.labels.tolist(), strict=True)}
     names = [mids.get(label, str(label)) for label in range(CLASSES)]
     published = None if config.metadata else COUNTS
-    return Dataset(config, images=Path(config.root) / "OpenImages", metadata=tree, class_names=names, published=published)
+    return Dataset(
+        config, images=Path(config.root) / "OpenImages", metadata=tree, class_names=names, published=published
+    )
 
 
 def sizes(config: Config) -> Sizes:
@@ -78,7 +86,9 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
         rows = metadata.read(tree / folder, annotated=split != "train_weaksup", num_classes=CLASSES)
         images += rows.image_ids
         masks += [path for paths, ignore in rows.masks or () for path in (*paths, ignore)]
-    parts = [Part(archive, target, {name: name for name in names}) for archive, names in ((MASKS, masks), (IMAGES, images))]
+    parts = [
+        Part(archive, target, {name: name for name in names}) for archive, names in ((MASKS, masks), (IMAGES, images))
+    ]
     _prepare.gather(config, source, parts, log)
     check_tree(build(config), log)
 

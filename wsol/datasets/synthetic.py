@@ -1,15 +1,16 @@
 """Rendered images with exact boxes and masks: a whole search runs on a laptop, without a download.
 
-*Images.* One object on a textured background with clutter. The object is a body with a head that sticks out of it in any direction. All
-classes share the body; a class shows in a small patch of two colours and a pattern on the head, and faintly in the tint of the body. So a
-classifier needs the patch only, its map under-covers the object as in real data, and looking further is possible, but has to be learned.
-Boxes cover 10 to 60 % of the image and are mostly off-centre.
+*Images.* One object on a textured background with clutter. The object is a body with a head that sticks out of it in
+any direction. All classes share the body; a class shows in a small patch of two colours and a pattern on the head, and
+faintly in the tint of the body. So a classifier needs the patch only, its map under-covers the object as in real data,
+and looking further is possible, but has to be learned. Boxes cover 10 to 60 % of the image and are mostly off-centre.
 
-*Layout.* `<root>/synthetic-<hash of the settings>/`: `{train,val,test}/<class>/<n>.png`, masks and ignored borders beside the images of
-val and test, `metadata/` with boxes and `metadata_masks/` with masks. Made when it is first asked for, in seconds.
+*Layout.* `<root>/synthetic-<hash of the settings>/`: `{train,val,test}/<class>/<n>.png`, masks and ignored borders
+beside the images of val and test, `metadata/` with boxes and `metadata_masks/` with masks. Made when it is first asked
+for, in seconds.
 
-*Reproducible.* Pixels, boxes and masks are the same on every machine and NumPy version: only integer arithmetic, and draws from
-`numpy.random.RandomState`, whose streams are frozen. (The draws of training are torch's, as everywhere.)
+*Reproducible.* Pixels, boxes and masks are the same on every machine and NumPy version: only integer arithmetic, and
+draws from `numpy.random.RandomState`, whose streams are frozen. (The draws of training are torch's, as everywhere.)
 
 *Licence.* None needed: nothing is taken from elsewhere.
 """
@@ -36,7 +37,8 @@ from wsol.metadata import Metadata
 from wsol.tree import check_tree
 
 FORMAT = 1
-"""Raise it whenever a rendered pixel changes: the folder gets another name, and old results are not mixed with new ones."""
+"""Raise it whenever a rendered pixel changes: the folder gets another name, and old results are not mixed with new
+ones."""
 
 PATCH_COLORS = (
     ("red", (225, 40, 40)),
@@ -84,12 +86,22 @@ def build(config: Config) -> Dataset:
     folder = _render_if_absent(config, lambda line: None)
     tree = "metadata" if config.annotations == "boxes" else "metadata_masks"
     names = [class_name(label) for label in range(config.classes)]
-    return Dataset(config, images=folder, metadata=folder / tree, class_names=names, key=folder.name, remedy=f"delete {folder}, it is made again")
+    return Dataset(
+        config,
+        images=folder,
+        metadata=folder / tree,
+        class_names=names,
+        key=folder.name,
+        remedy=f"delete {folder}, it is made again",
+    )
 
 
 def sizes(config: Config) -> Sizes:
     """As configured; nothing is rendered."""
-    return Sizes(config.classes, *(config.classes * count for count in (config.train_images, config.fullsup_images, config.test_images)))
+    return Sizes(
+        config.classes,
+        *(config.classes * count for count in (config.train_images, config.fullsup_images, config.test_images)),
+    )
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
@@ -118,10 +130,14 @@ def render(config: Config, split_index: int, label: int, index: int) -> tuple[ND
     """
     random = RandomState([config.seed, split_index, label, index])
     body, head, patch = _object(random, config.side, SIZE_RANGES[index % len(SIZE_RANGES)])
-    image = _texture(random, config.side, _draw(random, 60, 196, 3), contrast=90, cells=int(random.randint(3, 9, dtype=np.int64)))
+    image = _texture(
+        random, config.side, _draw(random, 60, 196, 3), contrast=90, cells=int(random.randint(3, 9, dtype=np.int64))
+    )
     for _ in range(4):  # clutter: plain blobs in patch colours, so that colour alone does not give a class away
         blob = _ellipse(config.side, _draw(random, 0, config.side, 2), _draw(random, 2, max(4, config.side // 10), 2))
-        image[blob] = (image[blob] + np.array(PATCH_COLORS[int(random.randint(len(PATCH_COLORS), dtype=np.int64))][1])) // 2
+        image[blob] = (
+            image[blob] + np.array(PATCH_COLORS[int(random.randint(len(PATCH_COLORS), dtype=np.int64))][1])
+        ) // 2
     skin = _texture(random, config.side, np.array([150, 132, 112]) + _tint(label), contrast=50, cells=12)
     image[body | head] = skin[body | head]
     image[patch] = _pattern(random, config.side, label)[patch]
@@ -140,7 +156,9 @@ def _object(random: RandomState, side: int, percent: tuple[int, int]) -> tuple[B
         head_radius = max(3, int(radii.min()) * int(random.randint(5, 9, dtype=np.int64)) // 10)
         head_center = center + direction * radii // 8
         body, head = _ellipse(side, center, radii), _ellipse(side, head_center, np.array([head_radius, head_radius]))
-        inside = all((c - r >= 1).all() and (c + r < side - 1).all() for c, r in ((center, radii), (head_center, head_radius)))
+        inside = all(
+            (c - r >= 1).all() and (c + r < side - 1).all() for c, r in ((center, radii), (head_center, head_radius))
+        )
         x0, y0, x1, y1 = _box(body | head) if inside else (0, 0, -1, -1)
         if percent[0] * side * side <= 100 * (x1 - x0 + 1) * (y1 - y0 + 1) < percent[1] * side * side:
             patch_radius = max(2, head_radius * 7 // 10)
@@ -161,7 +179,8 @@ def _box(mask: Bools) -> tuple[int, int, int, int]:
 
 
 def _texture(random: RandomState, side: int, color: Int64, contrast: int, cells: int) -> Int64:
-    """(side, side, 3) int64: a colour modulated by value noise, a random lattice of cells x cells, bilinear in between."""
+    """(side, side, 3) int64: a colour modulated by value noise, a random lattice of cells x cells, bilinear in
+    between."""
     lattice = _draw(random, -contrast, contrast + 1, (cells + 1) ** 2).reshape(cells + 1, cells + 1)
     steps = np.arange(side, dtype=np.int64) * cells
     cell, part = steps // side, steps % side
@@ -175,7 +194,12 @@ def _pattern(random: RandomState, side: int, label: int) -> Int64:
     """(side, side, 3): the two colours of a class in its pattern, at a random phase."""
     y, x = np.mgrid[:side, :side] + _draw(random, 0, 8, 2)[:, None, None]
     width = max(1, side // 32)
-    stripe = {"rows": y // width, "columns": x // width, "checks": x // width + y // width, "diagonals": (x + y) // width}
+    stripe = {
+        "rows": y // width,
+        "columns": x // width,
+        "checks": x // width + y // width,
+        "diagonals": (x + y) // width,
+    }
     kind = class_name(label).split()[1]
     dark = np.array([30, 30, 30]) + _draw(random, 0, 30, 1)
     return np.where((stripe[kind] % 2 == 0)[:, :, None], np.array(PATCH_COLORS[label % len(PATCH_COLORS)][1]), dark)
@@ -224,17 +248,24 @@ def _write_split(config: Config, folder: Path, split_index: int, published: str,
             masks.append(((f"{stem}_mask.png",), f"{stem}_ignore.png"))
     sizes = np.full((len(ids), 2), config.side, dtype=np.int64)
     hidden = published == "train"
-    boxed = Metadata(folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, None if hidden else tuple(boxes), None)
-    masked = Metadata(folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, None, None if hidden else tuple(masks))
+    boxed = Metadata(
+        folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, None if hidden else tuple(boxes), None
+    )
+    masked = Metadata(
+        folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, None, None if hidden else tuple(masks)
+    )
     metadata.write(folder / "metadata" / published, boxed)
     metadata.write(folder / "metadata_masks" / published, masked)
 
 
 def _save_masks(folder: Path, stem: str, mask: Bools) -> None:
-    """The object, and the object grown by one pixel: its border, where a pixel belongs to nobody for sure, is ignored."""
+    """The object, and the object grown by one pixel: its border, where a pixel belongs to nobody for sure, is
+    ignored."""
     grown = mask.copy()
     for shift in (1, -1):
         for axis in (0, 1):
-            grown |= np.roll(mask, shift, axis)  # the object keeps a distance of one pixel to the edge, nothing comes round
+            grown |= np.roll(
+                mask, shift, axis
+            )  # the object keeps a distance of one pixel to the edge, nothing comes round
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{stem}_mask.png")
     Image.fromarray(grown.astype(np.uint8) * 255).save(folder / f"{stem}_ignore.png")

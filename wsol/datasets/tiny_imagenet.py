@@ -1,15 +1,16 @@
 """Tiny ImageNet: 200 classes of real photographs at 64 x 64 pixels, each with one box, in one public archive of 237 MB.
 
-*Source.* http://cs231n.stanford.edu/tiny-imagenet-200.zip (Stanford CS231N). A subset of ImageNet (Russakovsky et al., IJCV 2015), so
-ImageNet's terms hold: for non-commercial research and education.
+*Source.* http://cs231n.stanford.edu/tiny-imagenet-200.zip (Stanford CS231N). A subset of ImageNet (Russakovsky et al.,
+IJCV 2015), so ImageNet's terms hold: for non-commercial research and education.
 
-*Archive.* `tiny-imagenet-200/`: `wnids.txt` (the classes, in the order of our labels), `words.txt` (their names), `train/<wnid>/images/*.JPEG`
-with `<wnid>_boxes.txt`, `val/images/*.JPEG` with `val_annotations.txt`; boxes are inclusive corners x0 y0 x1 y1 in 0..63. An archive of the
-same layout with fewer classes works as well. The official test images have no published labels and are left out.
+*Archive.* `tiny-imagenet-200/`: `wnids.txt` (the classes, in the order of our labels), `words.txt` (their names),
+`train/<wnid>/images/*.JPEG` with `<wnid>_boxes.txt`, `val/images/*.JPEG` with `val_annotations.txt`; boxes are
+inclusive corners x0 y0 x1 y1 in 0..63. An archive of the same layout with fewer classes works as well. The official
+test images have no published labels and are left out.
 
-*Splits.* The field has none for this data set; ours: of each class the 50 training images (`fullsup_split_per_class`) whose file names have the
-smallest SHA-256 are train_fullsup, which needs no random generator and so never changes; the other 450 are train_weaksup; the
-official validation images, 50 per class, are test.
+*Splits.* The field has none for this data set; ours: of each class the 50 training images (`fullsup_split_per_class`)
+whose file names have the smallest SHA-256 are train_fullsup, which needs no random generator and so never changes; the
+other 450 are train_weaksup; the official validation images, 50 per class, are test.
 
 *Layout.* `<root>/tiny_imagenet/` with the archive's folders and `metadata/{train,val,test}`.
 """
@@ -128,15 +129,23 @@ def _write_metadata(folder: Path, config: Config) -> None:
     fullsup: list[Row] = []
     wnids, held_out = _lines(folder / "wnids.txt"), config.fullsup_split_per_class
     for label, wnid in enumerate(wnids):
-        rows = [(f"train/{wnid}/images/{name}", label, box) for name, _, box in _boxes(folder / f"train/{wnid}/{wnid}_boxes.txt", named=False)]
+        rows = [
+            (f"train/{wnid}/images/{name}", label, box)
+            for name, _, box in _boxes(folder / f"train/{wnid}/{wnid}_boxes.txt", named=False)
+        ]
         if len(rows) <= held_out:
-            raise InputError(f"{folder}: {wnid} has {len(rows)} training images, data.fullsup_split_per_class {held_out} leaves none")
+            raise InputError(
+                f"{folder}: {wnid} has {len(rows)} training images, data.fullsup_split_per_class {held_out} leaves none"
+            )
         chosen = set(sorted((name for name, _, _ in rows), key=_draw)[:held_out])
         weaksup += [row for row in rows if row[0] not in chosen]
         fullsup += [row for row in rows if row[0] in chosen]
     annotated = _boxes(folder / "val/val_annotations.txt", named=True)
     if unknown := {wnid for _, wnid, _ in annotated} - set(wnids):
-        raise InputError(f"{folder / 'val/val_annotations.txt'}: classes that wnids.txt does not list: {', '.join(sorted(unknown)[:3])}")
+        raise InputError(
+            f"{folder / 'val/val_annotations.txt'}: classes that wnids.txt does not list:"
+            f" {', '.join(sorted(unknown)[:3])}"
+        )
     test = [(f"val/images/{name}", wnids.index(wnid), box) for name, wnid, box in annotated]
     test.sort(key=lambda row: row[1])
     for published, rows in (("train", weaksup), ("val", fullsup), ("test", test)):
@@ -150,7 +159,14 @@ def _draw(image_id: str) -> str:
 def _metadata(folder: Path, rows: list[Row]) -> Metadata:
     names, labels, boxes = zip(*rows, strict=True)
     sizes = np.full((len(rows), 2), SIDE, dtype=np.int64)
-    return Metadata(folder, names, np.array(labels, dtype=np.int64), sizes, tuple(np.array([box], dtype=np.int64) for box in boxes), None)
+    return Metadata(
+        folder,
+        names,
+        np.array(labels, dtype=np.int64),
+        sizes,
+        tuple(np.array([box], dtype=np.int64) for box in boxes),
+        None,
+    )
 
 
 def _boxes(path: Path, *, named: bool) -> list[tuple[str, str, list[int]]]:
@@ -162,7 +178,9 @@ def _boxes(path: Path, *, named: bool) -> list[tuple[str, str, list[int]]]:
             file, wnid, *corners = fields if named else [fields[0], "", *fields[1:]]
             x0, y0, x1, y1 = map(int, corners)
         except ValueError:
-            raise InputError(f"{path}:{number}: expected a file{', a wnid' if named else ''} and x0 y0 x1 y1, separated by tabs") from None
+            raise InputError(
+                f"{path}:{number}: expected a file{', a wnid' if named else ''} and x0 y0 x1 y1, separated by tabs"
+            ) from None
         rows.append((file, wnid, [x0, y0, x1, y1]))
     return rows
 
@@ -180,6 +198,6 @@ def _require_split(tree: Path, config: Config, classes: int) -> None:
         raise InputError(f"{listed}: no such file; run `{prepare_command(config)}`")
     if (found := len(_lines(listed))) != wanted:
         raise InputError(
-            f"{listed}: prepared with {found // classes} images per class, data.fullsup_split_per_class is {config.fullsup_split_per_class}; "
-            f"use that number, or run `{prepare_command(config)}` with the new one"
+            f"{listed}: prepared with {found // classes} images per class, data.fullsup_split_per_class is"
+            f" {config.fullsup_split_per_class}; use that number, or run `{prepare_command(config)}` with the new one"
         )

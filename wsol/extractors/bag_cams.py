@@ -1,20 +1,24 @@
 """BagCAMs.
 
-Idea: a classifier for regions can be derived at every cell of a block, not only one for the whole image. Each of these many weak localizers scores
-every cell, and a cell's place in the map is what the bag of them says about it.
+Idea: a classifier for regions can be derived at every cell of a block, not only one for the whole image. Each of these
+many weak localizers scores every cell, and a cell's place in the map is what the bag of them says about it.
 
-Paper: Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization (Zhu, Chen, Jin, You, Lu), ECCV 2022.
+Paper: Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization (Zhu, Chen, Jin, You,
+Lu), ECCV 2022.
 
-Symbols: Z, F -> the block's output; g -> the gradient of the log of the label's logit; g F -> `evidence`; the localizers f_n^m with their
-weights Lambda -> `bag`; target_layer -> `block`. The bag over all pairs of cells (m, n) is linear before the ReLU, so it is one mean for each
-channel: no map is made twice, nothing grows with the square of the cells.
+Symbols: Z, F -> the block's output; g -> the gradient of the log of the label's logit; g F -> `evidence`; the
+localizers f_n^m with their weights Lambda -> `bag`; target_layer -> `block`. The bag over all pairs of cells (m, n) is
+linear before the ReLU, so it is one mean for each channel: no map is made twice, nothing grows with the square of the
+cells.
 
-Kept from the released code: the log of the logit is differentiated, not the logit, so where that is negative all evidence changes its sign; guided
-backpropagation; the bag is the mean over cells, although its derivation gives a sum, which is N times stronger (`reduce: sum`); ReLU on each
-channel before the sum over channels, and no ReLU on the block's own output. The published ResNet-50 runs use `block: layer3`.
+Kept from the released code: the log of the logit is differentiated, not the logit, so where that is negative all
+evidence changes its sign; guided backpropagation; the bag is the mean over cells, although its derivation gives a sum,
+which is N times stronger (`reduce: sum`); ReLU on each channel before the sum over channels, and no ReLU on the block's
+own output. The published ResNet-50 runs use `block: layer3`.
 
-Not kept: only ReLUs that are modules were guided, because modules have hooks; here functional ones too, which Inception-v3 has before `mixed_6e`,
-and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged as those of every extractor, not bilinearly.
+Not kept: only ReLUs that are modules were guided, because modules have hooks; here functional ones too, which
+Inception-v3 has before `mixed_6e`, and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged as
+those of every extractor, not bilinearly.
 """
 
 from __future__ import annotations
@@ -43,12 +47,15 @@ class Config(BlockConfig):
 
 
 def build(config: Config) -> BlockExtractor:
-    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B, K)."""
+    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,
+    K)."""
     return BlockExtractor(config.block, partial(_from_score, config=config), config.guided)
 
 
 def _from_score(output: Tensor, gradient: Tensor, score: Tensor, config: Config) -> Tensor:
-    divisor = score.abs() if config.guided else score  # the guided gradient is that of the absolute value: its sign went in before the ReLUs
+    divisor = (
+        score.abs() if config.guided else score
+    )  # the guided gradient is that of the absolute value: its sign went in before the ReLUs
     return bag_cams(output, gradient / divisor.where(divisor != 0, float("inf")), config.reduce)
 
 

@@ -1,10 +1,10 @@
 """The method's own map.
 
-Idea: every method knows how to make the map of a class (`Method.class_map`); this extractor asks for it. It can leave out the weights
-that speak against the class, because a negative weight of a channel that fires on the object pulls the map down there.
-Paper: "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016), for methods that change nothing; the clamping from
-"Rethinking Class Activation Mapping for Weakly Supervised Object Localization" (Bae et al., ECCV 2020).
-Symbols: NWC, truncate -> `clip_negative_weights`.
+Idea: every method knows how to make the map of a class (`Method.class_map`); this extractor asks for it. It can leave
+out the weights that speak against the class, because a negative weight of a channel that fires on the object pulls the
+map down there. Paper: "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016), for methods
+that change nothing; the clamping from "Rethinking Class Activation Mapping for Weakly Supervised Object Localization"
+(Bae et al., ECCV 2020). Symbols: NWC, truncate -> `clip_negative_weights`.
 Kept from the released code: the logits keep all weights.
 """
 
@@ -35,7 +35,8 @@ class Config(PluginConfig):
 
 
 def build(config: Config) -> Callable[[Method, Tensor, Tensor], ScoreMaps]:
-    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B, K)."""
+    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,
+    K)."""
     return clipped_score_maps if config.clip_negative_weights else score_maps
 
 
@@ -45,7 +46,8 @@ def score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
 
 
 def clipped_score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
-    """The same without negative class weights. Raises InputError where the method's map is not made of class weights."""
+    """The same without negative class weights. Raises InputError where the method's map is not made of class
+    weights."""
     with _clipping(method):
         return method.score_maps(images, labels)
 
@@ -54,7 +56,10 @@ def clipped_score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreM
 def _clipping(method: Method) -> Iterator[None]:
     heads = [module for module in method.modules() if isinstance(module, CamHead)]
     if not heads:
-        raise InputError("evaluation.extractor.clip_negative_weights: this method's map is not made of class weights; set it to false")
+        raise InputError(
+            "evaluation.extractor.clip_negative_weights: this method's map is not made of class weights; set it to"
+            " false"
+        )
     for head in heads:
         head.clip_negative_weights = True
     try:

@@ -1,18 +1,19 @@
 """Grad-CAM.
 
-Idea: the mean of the gradient over the cells says how much each channel of a block speaks for the class. The channels, weighted by it, add up to
-a map, of which the part that speaks for the class is kept.
+Idea: the mean of the gradient over the cells says how much each channel of a block speaks for the class. The channels,
+weighted by it, add up to a map, of which the part that speaks for the class is kept.
 
-Paper: Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization (Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra),
-ICCV 2017.
+Paper: Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization (Selvaraju, Cogswell, Das,
+Vedantam, Parikh, Batra), ICCV 2017.
 
 Symbols: A^k -> the block's output; alpha_k^c -> `weights`; y^c -> the logit of the label; target_layer -> `block`.
 
-Kept from the released code (of BagCAMs, Zhu et al., ECCV 2022): the logit is differentiated, not the probability; ReLU and sum come before the
-map is enlarged. At the last block of a network with average pooling this is the class map without bias, cut off at zero. The map is empty
-where all evidence is negative; that is more often so in early blocks.
+Kept from the released code (of BagCAMs, Zhu et al., ECCV 2022): the logit is differentiated, not the probability; ReLU
+and sum come before the map is enlarged. At the last block of a network with average pooling this is the class map
+without bias, cut off at zero. The map is empty where all evidence is negative; that is more often so in early blocks.
 
-Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every extractor, not bilinearly.
+Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every
+extractor, not bilinearly.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Config(BlockConfig):
 
 
 def build(config: Config) -> BlockExtractor:
-    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B, K)."""
+    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,
+    K)."""
     return BlockExtractor(config.block, grad_cam)
 
 

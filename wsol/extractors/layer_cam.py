@@ -1,14 +1,16 @@
 """LayerCAM.
 
-Idea: every cell of every channel is weighted by its own gradient where that is positive. Without a mean over the cells the map keeps its detail in
-early blocks too, whose resolution is finer.
+Idea: every cell of every channel is weighted by its own gradient where that is positive. Without a mean over the cells
+the map keeps its detail in early blocks too, whose resolution is finer.
 
-Paper: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization (Jiang, Zhang, Hou, Cheng, Wei), IEEE TIP 30, 2021.
+Paper: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization (Jiang, Zhang, Hou, Cheng, Wei), IEEE TIP
+30, 2021.
 
-Symbols: A_ij^k -> the block's output; w_ij^kc, the positive part of the gradient g_ij^kc -> `gradient.relu()`; target layer -> `block`.
+Symbols: A_ij^k -> the block's output; w_ij^kc, the positive part of the gradient g_ij^kc -> `gradient.relu()`; target
+layer -> `block`.
 
-Kept from the released code: ReLU on the gradient and on the sum, both before the map is enlarged. Where the block's output is not negative this is
-BagCAMs without its guidance and its bag.
+Kept from the released code: ReLU on the gradient and on the sum, both before the map is enlarged. Where the block's
+output is not negative this is BagCAMs without its guidance and its bag.
 
 Not kept: early blocks' maps were scaled by tanh before several of them were fused; here each block is a map of its own.
 """
@@ -29,7 +31,8 @@ class Config(BlockConfig):
 
 
 def build(config: Config) -> BlockExtractor:
-    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B, K)."""
+    """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,
+    K)."""
     return BlockExtractor(config.block, layer_cam)
 
 

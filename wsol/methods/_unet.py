@@ -1,7 +1,8 @@
 """A U-Net decoder over the features of a classifier: from the deepest ones to two maps of the size of the image.
 
-Every level doubles the size (nearest), then fits it to that of its skip features (bilinear), and convolves both together twice. Which blocks
-are skips is published for some backbones; in others it is the last block of every size between image and features.
+Every level doubles the size (nearest), then fits it to that of its skip features (bilinear), and convolves both
+together twice. Which blocks are skips is published for some backbones; in others it is the last block of every size
+between image and features.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ SKIPS = {
     "resnet50": ("layer3_5", "layer2_3", "layer1_2", "stem"),
     "inception_v3": ("mixed_6e", "mixed_5d", "conv_3b", "conv_2b"),
 }
-"""Backbone -> the published blocks, deepest first. Some have the size of the features: what is doubled before them shrinks again, as published."""
+"""Backbone -> the published blocks, deepest first. Some have the size of the features: what is doubled before them
+shrinks again, as published."""
 
 CENTERED = ("vgg16",)
 """Backbones with two convolutions more before the first level."""
@@ -87,4 +89,8 @@ def _twice(channels: int, width: int) -> nn.Sequential:
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
-    return x if x.shape[-2:] == torch.Size(size) else F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+    return (
+        x
+        if x.shape[-2:] == torch.Size(size)
+        else F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+    )

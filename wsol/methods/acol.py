@@ -1,20 +1,23 @@
 """Adversarial complementary learning.
 
-Idea: two branches classify the same features. The second one sees them without the cells that the map of the first one marks, so it has to
-find other parts of the object, and the larger of the two maps covers both.
+Idea: two branches classify the same features. The second one sees them without the cells that the map of the first one
+marks, so it has to find other parts of the object, and the larger of the two maps covers both.
 
-Paper: Adversarial Complementary Learning for Weakly Supervised Object Localization (Zhang, Wei, Feng, Yang, Huang), CVPR 2018.
+Paper: Adversarial Complementary Learning for Weakly Supervised Object Localization (Zhang, Wei, Feng, Yang, Huang),
+CVPR 2018.
 
-Symbols: S -> `Activations.features`; A and B -> `Branches.a` and `Branches.b`; M^A, M^B -> the rescaled class maps; delta (released code:
-acol_threshold) -> `erase_threshold`; erased S -> `erase`.
+Symbols: S -> `Activations.features`; A and B -> `Branches.a` and `Branches.b`; M^A, M^B -> the rescaled class maps;
+delta (released code: acol_threshold) -> `erase_threshold`; erased S -> `erase`.
 
-Kept from the released code (Choe et al., CVPR 2020): branches without dropout; a cell is erased in all channels where the map, rescaled to
-[0, 1], is at least `erase_threshold`; no gradient passes through that decision; cells are erased in evaluation too; the logits are those of
-A. The branches read the pretrained features: the extra convolutions of the CAM networks are left out. VGG pools 3x3, also after its last
-convolution, and averages 3x3 before the branches (zeros of the border counted). In ResNet the branches learn at the backbone's rate.
+Kept from the released code (Choe et al., CVPR 2020): branches without dropout; a cell is erased in all channels where
+the map, rescaled to [0, 1], is at least `erase_threshold`; no gradient passes through that decision; cells are erased
+in evaluation too; the logits are those of A. The branches read the pretrained features: the extra convolutions of the
+CAM networks are left out. VGG pools 3x3, also after its last convolution, and averages 3x3 before the branches (zeros
+of the border counted). In ResNet the branches learn at the backbone's rate.
 
-Not kept: a constant map gave 0 / 0 and lost the whole map of the image; here it is rescaled to 0 and the other branch decides. Only the map
-of the asked class is computed: the last 1x1 convolution comes after the average for the logits, which is the same number.
+Not kept: a constant map gave 0 / 0 and lost the whole map of the image; here it is rescaled to 0 and the other branch
+decides. Only the map of the asked class is computed: the last 1x1 convolution comes after the average for the logits,
+which is the same number.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ WIDTH = 1024
 """Channels inside a branch; in networks with few features twice those."""
 
 HIDDEN_A, HIDDEN_B = "head.a", "head.b"
-"""Where `Activations.taps` holds the last hidden layers (B, width, h, w) of the branches; no block has a dot in its name."""
+"""Where `Activations.taps` holds the last hidden layers (B, width, h, w) of the branches; no block has a dot in its
+name."""
 
 REMOVED = {"vgg16": ("conv6",), "inception_v3": ("extra_1", "extra_2")}
 SLOW_HEADS = ("resnet50",)
@@ -46,7 +50,8 @@ class Config(PluginConfig):
     """What is erased.
 
     Attributes:
-        erase_threshold: delta in [0, 1]: cells whose rescaled map of branch A is at least this are hidden from branch B.
+        erase_threshold: delta in [0, 1]: cells whose rescaled map of branch A is at least this are hidden from branch
+            B.
     """
 
     name: Literal["acol"] = "acol"
@@ -102,7 +107,9 @@ class Branch(nn.Module):
         super().__init__()
         width = min(WIDTH, 2 * channels)
         conv_1, conv_2 = nn.Conv2d(channels, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
-        self.hidden = nn.Sequential(OrderedDict(conv_1=conv_1, relu_1=nn.ReLU(inplace=True), conv_2=conv_2, relu_2=nn.ReLU(inplace=True)))
+        self.hidden = nn.Sequential(
+            OrderedDict(conv_1=conv_1, relu_1=nn.ReLU(inplace=True), conv_2=conv_2, relu_2=nn.ReLU(inplace=True))
+        )
         self.classifier = CamHead(width, num_classes)
 
 
@@ -129,7 +136,8 @@ def rescale(maps: Tensor) -> Tensor:
 
 
 def erase(features: Tensor, attention: Tensor, threshold: float) -> Tensor:
-    """Zero the cells (of features (B, C, h, w), in all channels) whose attention (B, h, w) is at least the threshold."""
+    """Zero the cells (of features (B, C, h, w), in all channels) whose attention (B, h, w) is at least the
+    threshold."""
     return features.masked_fill((attention >= threshold)[:, None], 0)
 
 

@@ -1,17 +1,18 @@
 """Attention-based dropout layer.
 
-Idea: the mean over channels shows where a network looks. A layer without weights now and then hides the place where it looks most, and else
-strengthens the places in proportion, so the network learns the less discriminative parts too without losing accuracy.
+Idea: the mean over channels shows where a network looks. A layer without weights now and then hides the place where it
+looks most, and else strengthens the places in proportion, so the network learns the less discriminative parts too
+without losing accuracy.
 
 Paper: Attention-based Dropout Layer for Weakly Supervised Object Localization (Choe, Shim), CVPR 2019.
 
-Symbols: F -> `features`; M_att, the mean over channels -> `attention`; M_drop -> `kept`; M_imp -> `importance`; gamma (released code:
-adl_threshold) -> `drop_threshold`; drop_rate -> `drop_rate`.
+Symbols: F -> `features`; M_att, the mean over channels -> `attention`; M_drop -> `kept`; M_imp -> `importance`; gamma
+(released code: adl_threshold) -> `drop_threshold`; drop_rate -> `drop_rate`.
 
-Kept from the released code (Choe et al., CVPR 2020): three layers at the places below; one draw for each layer and pass, shared by the whole
-batch; `drop_rate` is the probability of hiding; a cell is hidden where the attention is at least `drop_threshold` times its maximum; the
-importance carries gradient, the drop mask does not; the default threshold is 0.9, that of the command line, not the 0.8 of the class;
-Inception has no dropout beside these layers.
+Kept from the released code (Choe et al., CVPR 2020): three layers at the places below; one draw for each layer and
+pass, shared by the whole batch; `drop_rate` is the probability of hiding; a cell is hidden where the attention is at
+least `drop_threshold` times its maximum; the importance carries gradient, the drop mask does not; the default threshold
+is 0.9, that of the command line, not the 0.8 of the class; Inception has no dropout beside these layers.
 
 Not kept: the choice is made on the device, without waiting for it. Where several workers train, each draws for itself.
 """
@@ -64,7 +65,8 @@ def build(config: Config, inner: Classifier) -> Method:
 
 
 def places(backbone: Backbone) -> tuple[str, ...]:
-    """The published blocks; in other networks the last block of a larger feature map, and the middle and last one of the final size."""
+    """The published blocks; in other networks the last block of a larger feature map, and the middle and last one of
+    the final size."""
     if backbone.name in PLACES:
         return PLACES[backbone.name]
     final = backbone.final_blocks
@@ -73,7 +75,8 @@ def places(backbone: Backbone) -> tuple[str, ...]:
 
 
 class AttentionDropout(nn.Module):
-    """The layer: identity in evaluation; in training it hides the most attended cells or weights all cells by their importance."""
+    """The layer: identity in evaluation; in training it hides the most attended cells or weights all cells by their
+    importance."""
 
     def __init__(self, drop_threshold: float, drop_rate: float) -> None:
         super().__init__()
@@ -87,7 +90,8 @@ class AttentionDropout(nn.Module):
         attention = features.mean(dim=1, keepdim=True)
         kept = attention.detach() < self.drop_threshold * attention.detach().amax(dim=(2, 3), keepdim=True)
         hides = torch.rand((), device=features.device) < self.drop_rate
-        # One product with the chosen map: the other choice costs a map of one channel, a branch would wait for the device.
+        # One product with the chosen map: the other choice costs a map of one channel, a branch would wait for the
+        # device.
         return features * torch.where(hides, kept.to(features.dtype), attention.sigmoid())
 
 

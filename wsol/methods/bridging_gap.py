@@ -1,24 +1,27 @@
 """Bridging the gap between classification and localization.
 
-Idea: the class map is the product of how long a feature vector is and how well it points in the direction of its class. The first covers
-the object, the second only its most telling part, so the network learns to let directions follow lengths and lengths follow directions, and
-to find the same features where its strongest cells are erased.
+Idea: the class map is the product of how long a feature vector is and how well it points in the direction of its class.
+The first covers the object, the second only its most telling part, so the network learns to let directions follow
+lengths and lengths follow directions, and to find the same features where its strongest cells are erased.
 
-Paper: Bridging the Gap between Classification and Localization for Weakly Supervised Object Localization (Kim, Kim, Lee, Kim, Yoon),
-CVPR 2022.
+Paper: Bridging the Gap between Classification and Localization for Weakly Supervised Object Localization (Kim, Kim,
+Lee, Kim, Yoon), CVPR 2022.
 
-Symbols: norm map F-hat -> `level`; similarity map S -> `cosine`; lambda_drop, lambda_sim, lambda_norm (released code: loss_ratio_*) ->
-`erasure_weight`, `similarity_weight`, `norm_weight`; tau_fg (sim_fg_thres) -> `foreground_threshold`; tau_bg / tau_fg -> `background_ratio`;
-gamma (drop_threshold), p (drop_prob) -> `erase_threshold`, `erase_probability`; warm_epochs / epochs -> `warmup_fraction`.
+Symbols: norm map F-hat -> `level`; similarity map S -> `cosine`; lambda_drop, lambda_sim, lambda_norm (released code:
+loss_ratio_*) -> `erasure_weight`, `similarity_weight`, `norm_weight`; tau_fg (sim_fg_thres) -> `foreground_threshold`;
+tau_bg / tau_fg -> `background_ratio`; gamma (drop_threshold), p (drop_prob) -> `erase_threshold`, `erase_probability`;
+warm_epochs / epochs -> `warmup_fraction`.
 
-Kept from the released code: a cell is erased in all channels, each cell of each image drawn for itself, and what is left is not scaled up;
-the erased activation runs through the same layers a second time, where batch norm takes its own statistics and counts them too; gradient
-flows through both passes, and through minimum and maximum of the norm map; none through a choice of cells; an empty region counts 0; only
-the two alignments wait for the end of the warm-up, the erasure does not. The classifier and the map are those of CAM. In ResNet only the
-classifier learns at the head's rate. What is foreground to the norms: the label's direction on ImageNet, that of any class on CUB.
+Kept from the released code: a cell is erased in all channels, each cell of each image drawn for itself, and what is
+left is not scaled up; the erased activation runs through the same layers a second time, where batch norm takes its own
+statistics and counts them too; gradient flows through both passes, and through minimum and maximum of the norm map;
+none through a choice of cells; an empty region counts 0; only the two alignments wait for the end of the warm-up, the
+erasure does not. The classifier and the map are those of CAM. In ResNet only the classifier learns at the head's rate.
+What is foreground to the norms: the label's direction on ImageNet, that of any class on CUB.
 
-Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed where the label's are
-enough; a feature vector of zeros had a derivative of 1e12, which its ReLU took back, and a constant norm map one of 1e15.
+Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed
+where the label's are enough; a feature vector of zeros had a derivative of 1e12, which its ReLU took back, and a
+constant norm map one of 1e15.
 """
 
 from __future__ import annotations
@@ -44,7 +47,8 @@ FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
 """Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""
 
 ERASED = "erased.features"
-"""Where `Activations.taps` holds the features (B, C, h, w) of the erased pass, in training only; no block has a dot in its name."""
+"""Where `Activations.taps` holds the features (B, C, h, w) of the erased pass, in training only; no block has a dot in
+its name."""
 
 SMALLEST_DIVISOR = 1e-12
 
@@ -57,9 +61,10 @@ class Config(PluginConfig):
         similarity_weight: lambda_sim, of the directions that follow lengths.
         norm_weight: lambda_norm, of the lengths that follow directions.
         foreground_threshold: tau_fg in [0, 1]: cells whose rescaled norm is above it are foreground to the directions.
-        background_ratio: cells whose rescaled norm is below this share (in [0, 1]) of `foreground_threshold` are background.
-        norm_region: which direction makes a cell foreground to the norms, the one of the label (`target`, published for ImageNet) or of the
-            best class (`max`, published for CUB).
+        background_ratio: cells whose rescaled norm is below this share (in [0, 1]) of `foreground_threshold` are
+            background.
+        norm_region: which direction makes a cell foreground to the norms, the one of the label (`target`, published for
+            ImageNet) or of the best class (`max`, published for CUB).
         erase_threshold: gamma in [0, 1], in units of an image's largest attention: cells above it may be erased.
         erase_probability: that such a cell is erased.
         warmup_fraction: share of the epochs, rounded to whole ones, before the two alignments begin.
@@ -103,7 +108,8 @@ class BridgingGap(Method):
         return replace(activations, taps={**activations.taps, ERASED: erased})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """`classification`, the distance of the erased pass as `erasure`, and behind the warm-up both alignments, `similarity` and `norm`."""
+        """`classification`, the distance of the erased pass as `erasure`, and behind the warm-up both alignments,
+        `similarity` and `norm`."""
         terms, features = super().loss_terms(activations, batch, progress), activations.features.float()
         if ERASED in activations.taps:
             terms["erasure"] = self.config.erasure_weight * F.l1_loss(activations.taps[ERASED].float(), features)
@@ -118,7 +124,9 @@ class BridgingGap(Method):
         level, high = rescale(torch.linalg.vector_norm(features, dim=1)), config.foreground_threshold
         cosines = [(cosine(directions, classes[labels]), share) for labels, share in batch.label_sets()]
         guides = [(best_cosine(directions, classes), 1.0)] if config.norm_region == "max" else cosines
-        similarity = [share * contrast(values, level > high, level < config.background_ratio * high) for values, share in cosines]
+        similarity = [
+            share * contrast(values, level > high, level < config.background_ratio * high) for values, share in cosines
+        ]
         norm = [share * contrast(level, values > 0, values < 0) for values, share in guides]
         return {
             "similarity": config.similarity_weight * torch.stack(similarity).sum(),
@@ -134,7 +142,8 @@ def place(backbone: Backbone) -> str:
 
 
 def erase(features: Tensor, threshold: float, probability: float) -> Tensor:
-    """Zero some of the cells (of features (B, C, h, w), in all channels) whose mean over channels is above `threshold` times its maximum."""
+    """Zero some of the cells (of features (B, C, h, w), in all channels) whose mean over channels is above `threshold`
+    times its maximum."""
     attention = features.detach().mean(dim=1, keepdim=True, dtype=torch.float32)
     strong = attention > threshold * attention.amax(dim=(2, 3), keepdim=True)
     return features.masked_fill(strong & (torch.rand_like(attention) < probability), 0)
@@ -152,7 +161,8 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def cosine(directions: Tensor, classes: Tensor) -> Tensor:
-    """Cosines (B, h, w) in [-1, 1] of unit feature vectors (B, C, h, w) with the unit class vector (B, C) of each image."""
+    """Cosines (B, h, w) in [-1, 1] of unit feature vectors (B, C, h, w) with the unit class vector (B, C) of each
+    image."""
     return torch.einsum("bchw,bc->bhw", directions, classes)
 
 

@@ -1,14 +1,16 @@
 """Class activation maps.
 
-Idea: with global average pooling before one linear layer, the logit of a class is the mean of a map, the weighted sum of the feature maps.
-That map is high where the network found evidence for the class, so a classifier localises without ever seeing a box.
+Idea: with global average pooling before one linear layer, the logit of a class is the mean of a map, the weighted sum
+of the feature maps. That map is high where the network found evidence for the class, so a classifier localises without
+ever seeing a box.
 
 Paper: Learning Deep Features for Discriminative Localization (Zhou, Khosla, Lapedriza, Oliva, Torralba), CVPR 2016.
 
-Symbols: f_k(x, y) -> `Activations.features`; w_k^c -> the rows of `CamHead.linear.weight`; S_c -> `Activations.logits`; M_c -> `class_map`.
+Symbols: f_k(x, y) -> `Activations.features`; w_k^c -> the rows of `CamHead.linear.weight`; S_c -> `Activations.logits`;
+M_c -> `class_map`.
 
-Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the asked class, without bias and without ReLU, divided
-by the number of channels.
+Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the asked class, without bias and
+without ReLU, divided by the number of channels.
 
 Not kept: nothing was left out. The loss and the map are the defaults of `Method`, so there is nothing to override here.
 """

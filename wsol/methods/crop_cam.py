@@ -1,24 +1,27 @@
 """CropCAM.
 
-Idea: a class map is coarse where the object is small, so the box of its high cells is cut out, enlarged and classified again, and the map of
-this second look is pasted into the first. In training the first map is drawn to the pasted one and away from its complement.
+Idea: a class map is coarse where the object is small, so the box of its high cells is cut out, enlarged and classified
+again, and the map of this second look is pasted into the first. In training the first map is drawn to the pasted one
+and away from its complement.
 
 Paper: Small Object Matters in Weakly Supervised Object Localization (Hwang, Oh, Choe), Neurocomputing 648, 2025.
 
-Symbols: lambda_1 (released code: loss_pos) -> `positive_weight`; lambda_2 (loss_neg) -> `negative_weight`; lambda_3 (loss_ratio) ->
-`classification_share`; tau (crop_threshold) -> `crop_threshold`; nu (crop_ratio) -> `max_crop_area`; M_zoom -> `pasted`, M_bg -> 1 - pasted;
-L_pos, L_neg -> `consistency`; crop_start_epoch, from 0 -> `start_epoch`, from 1; attention_cam (CAAM) -> `map_source`.
+Symbols: lambda_1 (released code: loss_pos) -> `positive_weight`; lambda_2 (loss_neg) -> `negative_weight`; lambda_3
+(loss_ratio) -> `classification_share`; tau (crop_threshold) -> `crop_threshold`; nu (crop_ratio) -> `max_crop_area`;
+M_zoom -> `pasted`, M_bg -> 1 - pasted; L_pos, L_neg -> `consistency`; crop_start_epoch, from 0 -> `start_epoch`, from
+1; attention_cam (CAAM) -> `map_source`.
 
-Kept from the released code: the loss is 2 lambda_3 times the mean cross entropy of both looks plus 2 (1 - lambda_3) times (lambda_1 L_pos -
-lambda_2 L_neg + 1); one cosine over all maps of a batch; the consistency reaches the first look only. No margin, no least size, no
-chance. A box at the right or lower border is not square. Maps are resized before they are normalised, and in evaluation the first map is
-normalised again after its resize. Evaluation shows the pasted map where the box is small, also before `start_epoch`.
+Kept from the released code: the loss is 2 lambda_3 times the mean cross entropy of both looks plus 2 (1 - lambda_3)
+times (lambda_1 L_pos - lambda_2 L_neg + 1); one cosine over all maps of a batch; the consistency reaches the first look
+only. No margin, no least size, no chance. A box at the right or lower border is not square. Maps are resized before
+they are normalised, and in evaluation the first map is normalised again after its resize. Evaluation shows the pasted
+map where the box is small, also before `start_epoch`.
 
-Not kept: the pasted map of training had two sizes and failed; here it has the size of the class map (`paste_at: image`: of the image). The box
-of several components ended too early, see `box_union`. A zero map gave NaN and skipped the step; here its distances are 1, without gradient.
-Normalizers changed maps in place and had other divisors in training, see `wsol/normalizers`. With a base method, the released joint loss
-ran with none; here the base's other terms of both looks are added with their own weights, as the code meant it. Images that were mixed
-have the map of both classes, weighted.
+Not kept: the pasted map of training had two sizes and failed; here it has the size of the class map (`paste_at: image`:
+of the image). The box of several components ended too early, see `box_union`. A zero map gave NaN and skipped the step;
+here its distances are 1, without gradient. Normalizers changed maps in place and had other divisors in training, see
+`wsol/normalizers`. With a base method, the released joint loss ran with none; here the base's other terms of both looks
+are added with their own weights, as the code meant it. Images that were mixed have the map of both classes, weighted.
 """
 
 from __future__ import annotations
@@ -50,18 +53,22 @@ class Config(PluginConfig):
         negative_weight: lambda_2, of the distance between the first map and the pasted one's complement, which grows.
         classification_share: lambda_3 in [0, 1], weighs cross entropy against these two.
         crop_threshold: tau, a fraction of each map's maximum; the box holds all cells above.
-        max_crop_area: nu, a fraction of the map's area; only boxes smaller than this are pasted in evaluation. Changes no weight.
+        max_crop_area: nu, a fraction of the map's area; only boxes smaller than this are pasted in evaluation. Changes
+            no weight.
         start_epoch: the first epoch (1-based) that looks twice; before, the base is trained alone.
-        map_source: the map of the class, the mean over the feature channels (CAAM), or the mean over the maps of all classes (what the
-            released CAAM is for Inception).
+        map_source: the map of the class, the mean over the feature channels (CAAM), or the mean over the maps of all
+            classes (what the released CAAM is for Inception).
         normalizer: of the maps inside the method, in training and evaluation.
-        cosine: the distances are those of all maps of a step (`batch`, over all workers), of a worker's, or means over images (`sample`).
+        cosine: the distances are those of all maps of a step (`batch`, over all workers), of a worker's, or means over
+            images (`sample`).
         paste_at: the size of the maps that are compared in training: the class map's (`cam`) or the image's.
         box_union: `exact`, or the released code's, which loses parts of maps with several components.
     """
 
     name: Literal["crop_cam"] = "crop_cam"
-    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(
+        default={"name": "cam"}, validate_default=True
+    )
     positive_weight: float = Field(default=0.5, ge=0)
     negative_weight: float = Field(default=0.5, ge=0)
     classification_share: float = Field(default=0.5, ge=0, le=1)
@@ -69,7 +76,9 @@ class Config(PluginConfig):
     max_crop_area: float = Field(default=0.1, ge=0, le=1)
     start_epoch: int = Field(default=1, ge=1)
     map_source: Literal["class", "feature_mean", "class_mean"] = "class"
-    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(default={"name": "min_max"}, validate_default=True)
+    normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(
+        default={"name": "min_max"}, validate_default=True
+    )
     cosine: Scope = "batch"
     paste_at: Literal["cam", "image"] = "cam"
     box_union: Literal["exact", "legacy"] = "exact"
@@ -107,7 +116,8 @@ class CropCAM(Wrapper):
 
     @torch.no_grad()
     def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
-        """Maps (B, H, W) in [0, 1] of the size of the image, pasted where the box is small, and the logits of the first look."""
+        """Maps (B, H, W) in [0, 1] of the size of the image, pasted where the box is small, and the logits of the first
+        look."""
         first = self.activate(images, labels)
         cells = self.normalizer(self._map(first, ((labels, 1.0),)))
         boxes = self._boxes(cells)
@@ -138,14 +148,19 @@ class CropCAM(Wrapper):
         return self.normalizer(enlarge(maps, size)), rescaled(boxes, _size(maps), size)
 
     def _sum(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
-        shares = {"classification": self.config.classification_share}  # of a sum of two looks: 2 lambda_3 times their mean
+        shares = {
+            "classification": self.config.classification_share
+        }  # of a sum of two looks: 2 lambda_3 times their mean
         return {name: shares.get(name, 1.0) * (first[name] + second[name]) for name in first}
 
     def _consistency(self, maps: Tensor, pasted: Tensor) -> dict[str, Tensor]:
         """Both distances, weighted; the constant of the loss is in `negative`."""
         config, weight = self.config, 2 * (1 - self.config.classification_share)
         positive, negative = consistency(maps, pasted, config.cosine)
-        return {"positive": weight * config.positive_weight * positive, "negative": weight * (1 - config.negative_weight * negative)}
+        return {
+            "positive": weight * config.positive_weight * positive,
+            "negative": weight * (1 - config.negative_weight * negative),
+        }
 
 
 def consistency(maps: Tensor, pasted: Tensor, scope: Scope) -> tuple[Tensor, Tensor]:
@@ -154,8 +169,8 @@ def consistency(maps: Tensor, pasted: Tensor, scope: Scope) -> tuple[Tensor, Ten
     Args:
         maps: (B, h, w) float32 in [0, 1], with gradient.
         pasted: (B, h, w), without.
-        scope: what one cosine is taken over; with `batch` every worker gets the same number, and the average of the gradients of all
-            workers, weighted by their images, is that of one worker with the whole batch.
+        scope: what one cosine is taken over; with `batch` every worker gets the same number, and the average of the
+            gradients of all workers, weighted by their images, is that of one worker with the whole batch.
 
     Returns:
         two scalars; the distance from or to a zero map is 1, without gradient.
@@ -163,7 +178,9 @@ def consistency(maps: Tensor, pasted: Tensor, scope: Scope) -> tuple[Tensor, Ten
     background = 1 - pasted
     products = torch.stack((maps * pasted, maps * background, maps * maps, pasted * pasted, background * background))
     sums = products.sum((2, 3)) if scope == "sample" else products.sum((1, 2, 3))
-    to_pasted, to_background, own, of_pasted, of_background = _over_workers(sums, len(maps)) if scope == "batch" else sums
+    to_pasted, to_background, own, of_pasted, of_background = (
+        _over_workers(sums, len(maps)) if scope == "batch" else sums
+    )
     return _distance(to_pasted, own * of_pasted).mean(), _distance(to_background, own * of_background).mean()
 
 
@@ -174,7 +191,8 @@ def _distance(product: Tensor, energies: Tensor) -> Tensor:
 
 
 def _over_workers(sums: Tensor, images: int) -> Tensor:
-    """Sums (5,) over all workers. Gradients reach this worker's part, scaled against the average that is taken over the workers later."""
+    """Sums (5,) over all workers. Gradients reach this worker's part, scaled against the average that is taken over the
+    workers later."""
     totals = distributed.sum_over_workers(torch.cat((sums.detach(), sums.new_full((1,), images))))
     return totals[:-1] + (sums - sums.detach()) * (totals[-1] / images)
 

@@ -1,18 +1,20 @@
 """CutMix.
 
-Idea: paste a random box of one training image into another and mix their labels by area. The network has to recognise objects from the
-parts that are left, so its maps cover more than the most discriminative one.
+Idea: paste a random box of one training image into another and mix their labels by area. The network has to recognise
+objects from the parts that are left, so its maps cover more than the most discriminative one.
 
-Paper: CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun, Han, Oh, Chun, Choe, Yoo), ICCV 2019.
+Paper: CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun, Han, Oh, Chun, Choe,
+Yoo), ICCV 2019.
 
-Symbols: alpha of Beta(alpha, alpha) (released code: beta) -> `alpha`; probability of a mixed batch -> `probability`; 1 - lambda, the area
-of the box -> `Batch.mixed_weight`.
+Symbols: alpha of Beta(alpha, alpha) (released code: beta) -> `alpha`; probability of a mixed batch -> `probability`; 1
+- lambda, the area of the box -> `Batch.mixed_weight`.
 
-Kept from the released code (Choe et al., CVPR 2020): one box and one permutation for the whole batch; its half sides are integers, so a
-side is 2 * (cut div 2); it is clipped at the border and lambda is computed again from the area that is left; only training batches change.
+Kept from the released code (Choe et al., CVPR 2020): one box and one permutation for the whole batch; its half sides
+are integers, so a side is 2 * (cut div 2); it is clipped at the border and lambda is computed again from the area that
+is left; only training batches change.
 
-Not kept: Beta(alpha, alpha) is drawn through logarithms, because drawing two gamma variables gives 0 / 0 for a small alpha. Where several
-workers train, each draws its own box and mixes its own part of the batch.
+Not kept: Beta(alpha, alpha) is drawn through logarithms, because drawing two gamma variables gives 0 / 0 for a small
+alpha. Where several workers train, each draws its own box and mixes its own part of the batch.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Config(PluginConfig):
     """How much is mixed.
 
     Attributes:
-        alpha: shape of the symmetric Beta distribution of lambda: 1 is uniform, smaller values give boxes near 0 or the whole image.
+        alpha: shape of the symmetric Beta distribution of lambda: 1 is uniform, smaller values give boxes near 0 or the
+            whole image.
         probability: share of training batches that are mixed.
     """
 

@@ -1,26 +1,29 @@
 """DA-WSOL.
 
-Idea: the classifier learns on pooled features and makes its map on single cells, two domains that differ. The cells of each image are split by
-clustering into those that look like the pooled feature, those of the object that do not, and those of no class, the universum. The second
-are drawn to the first, and the universum is drawn to zero.
+Idea: the classifier learns on pooled features and makes its map on single cells, two domains that differ. The cells of
+each image are split by clustering into those that look like the pooled feature, those of the object that do not, and
+those of no class, the universum. The second are drawn to the first, and the universum is drawn to zero.
 
 Paper: Weakly Supervised Object Localization as Domain Adaption (Zhu, She, Chen, You, Wang, Lu), CVPR 2022.
 
-Symbols: lambda_1 (released code: beta) -> `domain_weight`; lambda_2 (univer) -> `universum_weight`; S and T^f, pooled feature and fake targets
--> `source`; T^t, real targets -> `target`; T^u -> the cells of cluster `UNIVERSUM`; M_0, M_k with r_0, r_k -> `anchor_sums` / `anchor_counts`;
-n_s = n_t (sample_num_source, sample_num_target) -> `samples`; uda_method -> `discrepancy`; start_epoch s, from 0 and exclusive ->
-`start_epoch` s + 2, from 1.
+Symbols: lambda_1 (released code: beta) -> `domain_weight`; lambda_2 (univer) -> `universum_weight`; S and T^f, pooled
+feature and fake targets
+-> `source`; T^t, real targets -> `target`; T^u -> the cells of cluster `UNIVERSUM`; M_0, M_k with r_0, r_k ->
+`anchor_sums` / `anchor_counts`; n_s = n_t (sample_num_source, sample_num_target) -> `samples`; uda_method ->
+`discrepancy`; start_epoch s, from 0 and exclusive -> `start_epoch` s + 2, from 1.
 
-Kept from the released code: clusters start from universum's anchor, pooled feature and class's anchor, in this order; the anchor of a class
-follows the fake targets (`class_anchor: real` is what the paper's figure shows); an image without `samples` cells on both sides adds nothing to
-the discrepancy, but to everything else; discrepancies are means over the images that qualify, the universum's over the cells of the batch;
-both weights act in full from `start_epoch` on; clusters and anchors carry no gradient, both sides of the discrepancy do; the two label
-sets of mixed images move the anchors of both, and share their losses. Each worker averages over its own images.
+Kept from the released code: clusters start from universum's anchor, pooled feature and class's anchor, in this order;
+the anchor of a class follows the fake targets (`class_anchor: real` is what the paper's figure shows); an image without
+`samples` cells on both sides adds nothing to the discrepancy, but to everything else; discrepancies are means over the
+images that qualify, the universum's over the cells of the batch; both weights act in full from `start_epoch` on;
+clusters and anchors carry no gradient, both sides of the discrepancy do; the two label sets of mixed images move the
+anchors of both, and share their losses. Each worker averages over its own images.
 
-Not kept: without an image that qualifies the discrepancy was 0 / 0, here it is 0. The anchors were lost at a restart, here they are saved, and
-those of all workers are one. Each image saw the anchors as the image before had left them, so the clusters waited for one another
-(`anchor_update: image`); here those of a batch see the anchors as the batch before left them, and new classes start from the mean of their
-images. Both label sets draw the same cells. The discriminator of `dann` learns at the head's rate, which decays.
+Not kept: without an image that qualifies the discrepancy was 0 / 0, here it is 0. The anchors were lost at a restart,
+here they are saved, and those of all workers are one. Each image saw the anchors as the image before had left them, so
+the clusters waited for one another (`anchor_update: image`); here those of a batch see the anchors as the batch before
+left them, and new classes start from the mean of their images. Both label sets draw the same cells. The discriminator
+of `dann` learns at the head's rate, which decays.
 """
 
 from __future__ import annotations
@@ -56,17 +59,22 @@ class Config(PluginConfig):
         base: the method inside.
         domain_weight: lambda_1, of the discrepancy between source and target.
         universum_weight: lambda_2, of the mean feature in the cells of the universum.
-        start_epoch: the first epoch (1-based) with these two; before, the base is trained alone. The anchors begin with it too.
-        samples: n, rows of source and target of an image; it qualifies with n - 1 fake and n real targets. Maps of few cells need a smaller n: of
-            8x8 cells (EfficientNet-Lite0, 128 pixels) nearly all images qualify with 6 and none with 32.
-        discrepancy: maximum mean discrepancy of neighbouring rows (`mmd`) or all pairs of rows (`full_mmd`, of a larger scale), or how well
-            a discriminator tells the two apart (`dann`).
+        start_epoch: the first epoch (1-based) with these two; before, the base is trained alone. The anchors begin with
+            it too.
+        samples: n, rows of source and target of an image; it qualifies with n - 1 fake and n real targets. Maps of few
+            cells need a smaller n: of 8x8 cells (EfficientNet-Lite0, 128 pixels) nearly all images qualify with 6 and
+                none with 32.
+        discrepancy: maximum mean discrepancy of neighbouring rows (`mmd`) or all pairs of rows (`full_mmd`, of a larger
+            scale), or how well a discriminator tells the two apart (`dann`).
         class_anchor: the centre that the anchor of a class follows.
-        anchor_update: the clusters of an image start from the anchors as the last batch left them, or the last image (as published; slow).
+        anchor_update: the clusters of an image start from the anchors as the last batch left them, or the last image
+            (as published; slow).
     """
 
     name: Literal["da_wsol"] = "da_wsol"
-    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(
+        default={"name": "cam"}, validate_default=True
+    )
     domain_weight: float = Field(default=0.3, ge=0)
     universum_weight: float = Field(default=2.0, ge=0)
     start_epoch: int = Field(default=2, ge=1)
@@ -85,7 +93,8 @@ def build(config: Config, inner: Method) -> Method:
     if type(inner).losses is not Method.losses:
         outer = config.base.name
         raise InputError(
-            f"method.base: da_wsol does not reach the loss of {outer}; turn them round: method: {{name: {outer}, base: {{name: da_wsol}}}}"
+            f"method.base: da_wsol does not reach the loss of {outer}; turn them round: method: {{name: {outer}, base:"
+            " {name: da_wsol}}"
         )
     return DomainAdaptation(inner, config)
 
@@ -93,7 +102,8 @@ def build(config: Config, inner: Method) -> Method:
 class DomainAdaptation(Wrapper):
     """A method whose cells are adapted to its pooled features.
 
-    Buffers: `anchor_sums` (K + 1, C) and `anchor_counts` (K + 1,), float64, equal on all workers; see `wsol/ops/anchors.py`.
+    Buffers: `anchor_sums` (K + 1, C) and `anchor_counts` (K + 1,), float64, equal on all workers; see
+    `wsol/ops/anchors.py`.
     """
 
     anchor_sums: Tensor
@@ -122,7 +132,11 @@ class DomainAdaptation(Wrapper):
         cells = activations.features.flatten(2).mT.float()
         with torch.autocast(cells.device.type, enabled=False):
             domain, universum = self._adaptation(cells, batch.label_sets(), progress)
-        return {**terms, "domain": self.config.domain_weight * domain, "universum": self.config.universum_weight * universum}
+        return {
+            **terms,
+            "domain": self.config.domain_weight * domain,
+            "universum": self.config.universum_weight * universum,
+        }
 
     def _own_parameters(self) -> list[nn.Parameter]:
         return [] if self.discriminator is None else list(self.discriminator.parameters())
@@ -139,7 +153,10 @@ class DomainAdaptation(Wrapper):
         """Mean discrepancy of the images that qualify."""
         wanted, fake, real = self.config.samples, clusters == FAKE, clusters == REAL
         if cells.shape[1] < 2 * wanted - 1:
-            warnings.warn(f"No map of {cells.shape[1]} cells has {2 * wanted - 1} to draw: `domain` is 0. Lower method.samples.", stacklevel=2)
+            warnings.warn(
+                f"No map of {cells.shape[1]} cells has {2 * wanted - 1} to draw: `domain` is 0. Lower method.samples.",
+                stacklevel=2,
+            )
         count = min(wanted, cells.shape[1])
         source = torch.cat((cells.mean(1, keepdim=True), draw(cells, fake, keys, count - 1)), dim=1)
         target = draw(cells, real, keys, count)
@@ -197,7 +214,8 @@ class Discriminator(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, source: Tensor, target: Tensor, done: float) -> Tensor:
-        """Binary cross entropy (V,) of the rows (V, n, C) of each pair, with a reversed gradient that grows with training (`done` in [0, 1])."""
+        """Binary cross entropy (V,) of the rows (V, n, C) of each pair, with a reversed gradient that grows with
+        training (`done` in [0, 1])."""
         factor = math.tanh(done / 2)
         as_source, as_target = (self.linear(reverse_gradient(rows, factor))[:, :, 0] for rows in (source, target))
         return (F.softplus(-as_source).mean(1) + F.softplus(as_target).mean(1)) / 2

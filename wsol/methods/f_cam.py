@@ -1,27 +1,30 @@
 """F-CAM.
 
-Idea: a class map is as coarse as the features, so a U-Net decoder on a frozen classifier learns a map as fine as the image. It is taught by a
-few pixels that the classifier's own map is sure of, drawn anew in every step, by the colours of neighbouring pixels, and by the wish that
-object and background both be large.
+Idea: a class map is as coarse as the features, so a U-Net decoder on a frozen classifier learns a map as fine as the
+image. It is taught by a few pixels that the classifier's own map is sure of, drawn anew in every step, by the colours
+of neighbouring pixels, and by the wish that object and background both be large.
 
-Paper: F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling (Belharbi, Sarraf, Pedersoli, Ben Ayed, McCaffrey,
-Granger), WACV 2022.
+Paper: F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling (Belharbi, Sarraf, Pedersoli, Ben
+Ayed, McCaffrey, Granger), WACV 2022.
 
-Symbols: stage 1 -> `initial_run`, `base`; the CAM that gives seeds (method) -> `guide`; C+ , C- -> pixels above the Otsu threshold and
-`background_pool` (sl_min_p); sl_max, sl_min -> `num_foreground_seeds`, `num_background_seeds`; sl_ksz -> `seed_size`; sl_fg_erode_k ->
-`erosion_size`; lambda (crf_lambda), sigma_rgb, sigma_xy -> `crf_weight`, `crf_sigma_color`, `crf_sigma_space`; max_sizepos_lambda ->
-`size_weight`; ELB's t, mu, max_t -> `barrier_start`, `barrier_growth`, `barrier_max`; S -> `regions`.
+Symbols: stage 1 -> `initial_run`, `base`; the CAM that gives seeds (method) -> `guide`; C+ , C- -> pixels above the
+Otsu threshold and `background_pool` (sl_min_p); sl_max, sl_min -> `num_foreground_seeds`, `num_background_seeds`;
+sl_ksz -> `seed_size`; sl_fg_erode_k -> `erosion_size`; lambda (crf_lambda), sigma_rgb, sigma_xy -> `crf_weight`,
+`crf_sigma_color`, `crf_sigma_space`; max_sizepos_lambda -> `size_weight`; ELB's t, mu, max_t -> `barrier_start`,
+`barrier_growth`, `barrier_max`; S -> `regions`.
 
-Kept from the released code: frozen, the classifier has no loss, no dropout and no statistics to learn; seeds are of the true class, the
-cross entropy is a mean over all seeds of the batch; the map that seeds come from is brought to [0, 1] before it is enlarged; the dense CRF is
-summed over pixels and divided by images, so `crf_weight` goes with the fourth power of the image's side; its filter has about 0.6 of the
-Gaussian's mass and a gradient written by hand; sizes are in pixels; the decoder of ResNet doubles and shrinks its first two levels; VGG's reads
-no features of the size of the image. The map is the probability of the object, the same for every class, and is evaluated without min-max
+Kept from the released code: frozen, the classifier has no loss, no dropout and no statistics to learn; seeds are of the
+true class, the cross entropy is a mean over all seeds of the batch; the map that seeds come from is brought to [0, 1]
+before it is enlarged; the dense CRF is summed over pixels and divided by images, so `crf_weight` goes with the fourth
+power of the image's side; its filter has about 0.6 of the Gaussian's mass and a gradient written by hand; sizes are in
+pixels; the decoder of ResNet doubles and shrinks its first two levels; VGG's reads no features of the size of the
+image. The map is the probability of the object, the same for every class, and is evaluated without min-max
 normalisation: `evaluation.normalizer: {name: none}`.
 
-Not kept: a batch without a seed gave NaN, here 0. The barrier's t was lost when a run was resumed, here it follows from the epoch. The
-classifier ran a second time on each image for the seeds. crf_scale, which changed the strength of the CRF with the size it ran at. Stage
-one's augmentation does not reach the decoder. Images that were mixed have the map of both classes, weighted.
+Not kept: a batch without a seed gave NaN, here 0. The barrier's t was lost when a run was resumed, here it follows from
+the epoch. The classifier ran a second time on each image for the seeds. crf_scale, which changed the strength of the
+CRF with the size it ran at. Stage one's augmentation does not reach the decoder. Images that were mixed have the map of
+both classes, weighted.
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ class Config(PluginConfig):
         num_foreground_seeds: draws of object pixels in each image and step.
         num_background_seeds: likewise of the background.
         background_pool: background is drawn from this share of the pixels, those with the lowest values.
-        erosion_size: odd side in pixels; so much of a border is taken off the object before seeds are drawn. 1: nothing.
+        erosion_size: odd side in pixels; so much of a border is taken off the object before seeds are drawn. 1:
+            nothing.
         seed_size: odd side in pixels of the square that a seed covers.
         crf_weight: of the sum over all pairs of pixels; 0: no CRF, which is the costly part.
         crf_sigma_color: deviation in 8-bit steps: how far apart colours still are alike.
@@ -74,8 +78,12 @@ class Config(PluginConfig):
     needs_initial_run: ClassVar[bool] = True
 
     name: Literal["f_cam"] = "f_cam"
-    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(default={"name": "cam"}, validate_default=True)
-    guide: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(default={"name": "cam"}, validate_default=True)
+    base: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")] = Field(
+        default={"name": "cam"}, validate_default=True
+    )
+    guide: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(
+        default={"name": "cam"}, validate_default=True
+    )
     num_foreground_seeds: int = Field(default=1, ge=1)
     num_background_seeds: int = Field(default=1, ge=1)
     background_pool: float = Field(default=0.1, gt=0, le=1)
@@ -147,13 +155,17 @@ class FCAM(Wrapper):
         return replace(found, taps={**found.taps, SCORES: scores})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy of the `seeds`, barrier of the `size` and, unless it weighs 0, energy of the `crf`, in float32."""
+        """Cross entropy of the `seeds`, barrier of the `size` and, unless it weighs 0, energy of the `crf`, in
+        float32."""
         config, guided = self.config, self.guided(batch)
         with torch.autocast(batch.images.device.type, enabled=False):
             scores = activations.taps[SCORES].float()
             regions = scores.softmax(1)
             sharpness = sharpness_at(progress.epoch, config.barrier_start, config.barrier_growth, config.barrier_max)
-            terms = {"seeds": seed_loss(scores, self._seeds(guided)), "size": config.size_weight * size_barrier(regions, sharpness)}
+            terms = {
+                "seeds": seed_loss(scores, self._seeds(guided)),
+                "size": config.size_weight * size_barrier(regions, sharpness),
+            }
             if config.crf_weight:
                 terms["crf"] = config.crf_weight * self._crf(regions, batch.images)
             return terms
@@ -168,7 +180,8 @@ class FCAM(Wrapper):
 
     @torch.no_grad()
     def guided(self, batch: Batch) -> Tensor:
-        """The guide's maps (B, H, W) of the true classes in [0, 1], at the size of the image; zeros where a map is constant."""
+        """The guide's maps (B, H, W) of the true classes in [0, 1], at the size of the image; zeros where a map is
+        constant."""
         maps = [share * self.guide(self.base, batch.images, labels).maps for labels, share in batch.label_sets()]
         scaled = min_max(torch.stack(maps).sum(0))
         return F.interpolate(scaled[:, None], size=batch.images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
@@ -187,12 +200,16 @@ class FCAM(Wrapper):
     def _crf(self, regions: Tensor, images: Tensor) -> Tensor:
         """Energy at the 8-bit values that were normalised, which come back exactly."""
         backbone, config = self.network.backbone, self.config
-        mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (backbone.pixel_mean, backbone.pixel_std))
+        mean, std = (
+            torch.tensor(values, device=images.device).view(1, 3, 1, 1)
+            for values in (backbone.pixel_mean, backbone.pixel_std)
+        )
         pixels = ((images.float() * std + mean) * 255).round()
         return dense_crf_energy(regions, pixels, sigma_color=config.crf_sigma_color, sigma_space=config.crf_sigma_space)
 
 
 def seed_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy, a scalar, of scores (B, 2, H, W) over the labels (B, H, W) int64 that are not 255; 0 where none is."""
+    """Mean cross entropy, a scalar, of scores (B, 2, H, W) over the labels (B, H, W) int64 that are not 255; 0 where
+    none is."""
     count = (labels != IGNORED).sum().clamp(min=1)
     return F.cross_entropy(scores, labels, ignore_index=IGNORED, reduction="sum") / count

@@ -1,18 +1,21 @@
 """Hide-and-Seek.
 
-Idea: hide random square cells of every training image, differently each time. Where the most discriminative part is often hidden, the
-network has to learn the other parts of the object too.
+Idea: hide random square cells of every training image, differently each time. Where the most discriminative part is
+often hidden, the network has to learn the other parts of the object too.
 
-Paper: Hide-and-Seek: Forcing a Network to be Meticulous for Weakly-supervised Object and Action Localization (Singh, Lee), ICCV 2017.
+Paper: Hide-and-Seek: Forcing a Network to be Meticulous for Weakly-supervised Object and Action Localization (Singh,
+Lee), ICCV 2017.
 
-Symbols: S -> `cell_size` (released code: grid_size); p_hide -> `drop_rate`; mu, the mean pixel -> 0 of the normalised image.
+Symbols: S -> `cell_size` (released code: grid_size); p_hide -> `drop_rate`; mu, the mean pixel -> 0 of the normalised
+image.
 
-Kept from the released code (Choe et al., CVPR 2020): `cell_size` is the side of a cell in pixels, not the number of cells; the cells start
-at the top left and the last row and column are cut off; each cell of each image is drawn for itself; hidden pixels are 0 after
-normalisation; only training images are changed.
+Kept from the released code (Choe et al., CVPR 2020): `cell_size` is the side of a cell in pixels, not the number of
+cells; the cells start at the top left and the last row and column are cut off; each cell of each image is drawn for
+itself; hidden pixels are 0 after normalisation; only training images are changed.
 
-Not kept: both axes were clipped with the height, which left the right of wide images untouched; here each axis has its own length. The
-loop over cells became one tensor operation. The random patch sizes of the paper are not offered, as in the released code.
+Not kept: both axes were clipped with the height, which left the right of wide images untouched; here each axis has its
+own length. The loop over cells became one tensor operation. The random patch sizes of the paper are not offered, as in
+the released code.
 """
 
 from __future__ import annotations

@@ -1,23 +1,25 @@
 """Self-produced guidance.
 
-Idea: where the class map is sure, its high and low cells teach a second map from earlier features which pixels are object and background;
-that one teaches a third map from still earlier features, and both together teach a fourth one from the last features. The network learns to
-tell object from background without a mask.
+Idea: where the class map is sure, its high and low cells teach a second map from earlier features which pixels are
+object and background; that one teaches a third map from still earlier features, and both together teach a fourth one
+from the last features. The network learns to tell object from background without a mask.
 
 Paper: Self-produced Guidance for Weakly-supervised Object Localization (Zhang, Wei, Kang, Yang, Huang), ECCV 2018.
 
-Symbols: A, the attention map -> `attention`; B1, B2 -> `GuidedHead.b1`, `GuidedHead.b2`, with the layers they share -> `shared`; C ->
-`fused`; the thresholds delta_h, delta_l of the three guidances (released code: 1h, 1l, 2h, 2l, 3h, 3l) -> `attention_high/low` (teaches B2),
-`b2_high/low` (teaches B1), `fused_high/low` (teaches C).
+Symbols: A, the attention map -> `attention`; B1, B2 -> `GuidedHead.b1`, `GuidedHead.b2`, with the layers they share ->
+`shared`; C -> `fused`; the thresholds delta_h, delta_l of the three guidances (released code: 1h, 1l, 2h, 2l, 3h, 3l)
+-> `attention_high/low` (teaches B2), `b2_high/low` (teaches B1), `fused_high/low` (teaches C).
 
-Kept from the released code (Choe et al., CVPR 2020): all terms weigh 1, and no gradient passes through a guidance; pixels above the high
-threshold are object, where fewer than 30 of 224x224 are (scaled with other sizes) those above 0.7 times the maximum; then pixels below the
-low threshold are background, also former object; the mean runs over all decided pixels of the batch. The map is the class map alone. B2 of
-Inception reads `mixed_6d`, not `mixed_6e`. VGG has two convolutions of 512 channels in the place of `conv6`, pools 3x3 behind its fourth
-group, and learns fast from there on. In ResNet the new layers learn at the backbone's rate.
+Kept from the released code (Choe et al., CVPR 2020): all terms weigh 1, and no gradient passes through a guidance;
+pixels above the high threshold are object, where fewer than 30 of 224x224 are (scaled with other sizes) those above 0.7
+times the maximum; then pixels below the low threshold are background, also former object; the mean runs over all
+decided pixels of the batch. The map is the class map alone. B2 of Inception reads `mixed_6d`, not `mixed_6e`. VGG has
+two convolutions of 512 channels in the place of `conv6`, pools 3x3 behind its fourth group, and learns fast from there
+on. In ResNet the new layers learn at the backbone's rate.
 
-Not kept: a batch without a decided pixel gave NaN, here 0. The maps of all classes were enlarged to the image, here the one of the label;
-the image's size was taken to be 224; the guidance was computed in evaluation too, where nothing uses it.
+Not kept: a batch without a decided pixel gave NaN, here 0. The maps of all classes were enlarged to the image, here the
+one of the label; the image's size was taken to be 224; the guidance was computed in evaluation too, where nothing uses
+it.
 """
 
 from __future__ import annotations
@@ -98,12 +100,17 @@ class SPG(Method):
         return super().activate(images, labels, {*taps, *self._head().sources})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Cross entropy and the three guidances: `attention_guidance` of B2, `b2_guidance` of B1, `fused_guidance` of C."""
+        """Cross entropy and the three guidances: `attention_guidance` of B2, `b2_guidance` of B1, `fused_guidance` of
+        C."""
         config, size = self.config, tuple(batch.images.shape[-2:])
         b1, b2, fused = (enlarge(side, size) for side in self._head().sides(activations))
         guide_b1, guide_b2 = b1.detach().sigmoid(), b2.detach().sigmoid()
-        attentions = ((attention(self.class_map(activations, labels), size), weight) for labels, weight in batch.label_sets())
-        by_attention = [weight * guidance(b2, seeds(a, config.attention_high, config.attention_low)) for a, weight in attentions]
+        attentions = (
+            (attention(self.class_map(activations, labels), size), weight) for labels, weight in batch.label_sets()
+        )
+        by_attention = [
+            weight * guidance(b2, seeds(a, config.attention_high, config.attention_low)) for a, weight in attentions
+        ]
         return {
             **super().loss_terms(activations, batch, progress),
             "attention_guidance": torch.stack(by_attention).sum(),
@@ -147,15 +154,19 @@ def enlarge(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def attention(class_map: Tensor, size: tuple[int, ...]) -> Tensor:
-    """A class map (B, h, w) as (B, 1, H, W) with minimum 0 and maximum 1; a constant one is NaN, which decides no pixel. No gradient."""
+    """A class map (B, h, w) as (B, 1, H, W) with minimum 0 and maximum 1; a constant one is NaN, which decides no
+    pixel. No gradient."""
     cells = class_map.detach().float()[:, None]
-    maps = enlarge(cells - cells.amin(dim=(2, 3), keepdim=True), size)  # at zero, where rounding cannot make a constant map uneven
+    maps = enlarge(
+        cells - cells.amin(dim=(2, 3), keepdim=True), size
+    )  # at zero, where rounding cannot make a constant map uneven
     low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
     return (maps - low) / (high - low)
 
 
 def seeds(guide: Tensor, high: float, low: float) -> Tensor:
-    """Which pixels of a guide (B, 1, H, W) in [0, 1] are decided, of its shape and type: 1 object, 0 background, 255 not decided."""
+    """Which pixels of a guide (B, 1, H, W) in [0, 1] are decided, of its shape and type: 1 object, 0 background, 255
+    not decided."""
     found = guide > high
     few = found.sum(dim=(2, 3), keepdim=True) * GRID < FEWEST * guide[0, 0].numel()
     found = found.where(~few, guide > 0.7 * guide.amax(dim=(2, 3), keepdim=True))
@@ -163,10 +174,12 @@ def seeds(guide: Tensor, high: float, low: float) -> Tensor:
 
 
 def guidance(logits: Tensor, seeds: Tensor) -> Tensor:
-    """Mean binary cross entropy, a scalar, of logits (B, 1, H, W) over the pixels that `seeds` of that shape decide; 0 with a zero gradient
-    without any."""
+    """Mean binary cross entropy, a scalar, of logits (B, 1, H, W) over the pixels that `seeds` of that shape decide; 0
+    with a zero gradient without any."""
     decided = seeds != UNDECIDED
-    total = F.binary_cross_entropy_with_logits(logits, seeds.clamp(max=1), weight=decided.to(logits.dtype), reduction="sum")
+    total = F.binary_cross_entropy_with_logits(
+        logits, seeds.clamp(max=1), weight=decided.to(logits.dtype), reduction="sum"
+    )
     return total / decided.sum().clamp(min=1)
 
 

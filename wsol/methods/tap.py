@@ -1,21 +1,24 @@
 """Thresholded average pooling.
 
-Idea: global average pooling divides by the size of the image, so a channel that fires on a small part gets a large weight. Averaged over
-its strong cells only, a channel counts the same however large its part is, and the class map is no longer led by the smallest parts.
+Idea: global average pooling divides by the size of the image, so a channel that fires on a small part gets a large
+weight. Averaged over its strong cells only, a channel counts the same however large its part is, and the class map is
+no longer led by the smallest parts.
 
 Paper: Rethinking Class Activation Mapping for Weakly Supervised Object Localization (Bae, Noh, Kim), ECCV 2020.
 
-Symbols: theta (released code: avgpool_threshold) -> `pool_threshold`; the pooled features -> `thresholded_average`. The other two parts of the
-paper belong to evaluation: negative weight clamping is `clip_negative_weights` of the extractor, the percentile is the normalizer `pas`.
+Symbols: theta (released code: avgpool_threshold) -> `pool_threshold`; the pooled features -> `thresholded_average`. The
+other two parts of the paper belong to evaluation: negative weight clamping is `clip_negative_weights` of the extractor,
+the percentile is the normalizer `pas`.
 
-Kept from the released code: every image and channel has its own threshold, a share of its maximum; a cell is averaged where it is strictly
-above it, in evaluation too; no gradient passes through the threshold and the count; a channel without a positive cell pools to 0; the class
-map does not use the threshold. The pretrained body learns at a tenth of the rate of the extra convolution and the classifier: `optim.lr` is
-the rate of the body. What was scaled is the body's gradient and not its decay, so its weight decay is ten times `optim.weight_decay`. In
-ResNet, which was not released, the whole body is pretrained and learns at the body's rate.
+Kept from the released code: every image and channel has its own threshold, a share of its maximum; a cell is averaged
+where it is strictly above it, in evaluation too; no gradient passes through the threshold and the count; a channel
+without a positive cell pools to 0; the class map does not use the threshold. The pretrained body learns at a tenth of
+the rate of the extra convolution and the classifier: `optim.lr` is the rate of the body. What was scaled is the body's
+gradient and not its decay, so its weight decay is ten times `optim.weight_decay`. In ResNet, which was not released,
+the whole body is pretrained and learns at the body's rate.
 
-Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell is above a share of
-its maximum.
+Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell
+is above a share of its maximum.
 """
 
 from __future__ import annotations
@@ -37,8 +40,8 @@ class Config(PluginConfig):
     """What is averaged.
 
     Attributes:
-        pool_threshold: theta in [0, 1), in units of a channel's maximum: the cells above it are averaged. 0 averages the positive cells, which
-            is not global average pooling.
+        pool_threshold: theta in [0, 1), in units of a channel's maximum: the cells above it are averaged. 0 averages
+            the positive cells, which is not global average pooling.
     """
 
     name: Literal["tap"] = "tap"

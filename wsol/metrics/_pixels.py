@@ -1,8 +1,9 @@
 """Pixels counted by their score: what the metrics over masks share.
 
-Pixels of all images are pooled, so every curve is one curve of the whole data set. The thresholds are those of the box metrics, then 1
-and 2. Bin k holds scores in [threshold k, threshold k + 1), so the score 1 has a bin of its own; the last bin is always empty, which
-starts every curve with no pixel predicted. ("Evaluating Weakly Supervised Object Localization Methods Right", Choe et al., CVPR 2020.)
+Pixels of all images are pooled, so every curve is one curve of the whole data set. The thresholds are those of the box
+metrics, then 1 and 2. Bin k holds scores in [threshold k, threshold k + 1), so the score 1 has a bin of its own; the
+last bin is always empty, which starts every curve with no pixel predicted. ("Evaluating Weakly Supervised Object
+Localization Methods Right", Choe et al., CVPR 2020.)
 """
 
 from __future__ import annotations
@@ -38,19 +39,22 @@ def object_mask(sample: Sample) -> np.ndarray:
 
 
 def pixel_counts(sample: Sample, thresholds: Floats) -> Ints:
-    """How many pixels of the object and of the background, (2, len(thresholds)) int64, have a score in each bin. Ignored pixels have none.
+    """How many pixels of the object and of the background, (2, len(thresholds)) int64, have a score in each bin.
+    Ignored pixels have none.
 
     Raises:
         ValueError: the image has no mask of the score map's size.
     """
     mask = object_mask(sample)
-    # A search among the thresholds themselves: s / step, truncated, puts some scores that equal a threshold into the bin below.
+    # A search among the thresholds themselves: s / step, truncated, puts some scores that equal a threshold into the
+    # bin below.
     bins = np.searchsorted(thresholds, sample.score_map, side="right") - 1
     return np.stack([np.bincount(bins[mask == value], minlength=len(thresholds)) for value in (OBJECT, BACKGROUND)])
 
 
 def predicted_pixels(counts: Ints) -> Ints:
-    """How many pixels of the object and of the background, (2, n), have a score at or above each threshold, from their counts (2, n) per bin."""
+    """How many pixels of the object and of the background, (2, n), have a score at or above each threshold, from their
+    counts (2, n) per bin."""
     predicted: Ints = counts[:, ::-1].cumsum(1)[:, ::-1]
     return predicted
 
@@ -67,7 +71,8 @@ def average_precision(counts: Ints) -> float:
 
 
 def require_object(counts: Ints, name: str, images: int) -> None:
-    """Raises ValueError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are for its message."""
+    """Raises ValueError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are
+    for its message."""
     if not counts[OBJECT_ROW].any():
         raise ValueError(f"{name} is not defined: none of the {images} masks has a pixel of an object")
 

@@ -1,8 +1,8 @@
 """Objects by their share of the image: ten bins, ten percent of the side length each, and three groups of them.
 
-The bins are those of "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025). Which of them
-its small, medium and large objects are is not published: small is inferred from its data set of small birds, the border between medium
-and large is our choice.
+The bins are those of "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing
+2025). Which of them its small, medium and large objects are is not published: small is inferred from its data set of
+small birds, the border between medium and large is our choice.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def size_bins(areas: npt.ArrayLike, image_area: int) -> Ints:
 
 
 def summary(name: str, total: float, bins: dict[str, float], groups: dict[str, float]) -> dict[str, float]:
-    """What a metric by size reports: the mean over bins as headline, the value over all objects, the groups and the bins."""
+    """What a metric by size reports: the mean over bins as headline, the value over all objects, the groups and the
+    bins."""
     mean = {name: sum(bins.values()) / len(bins), f"{name}/total": total}
-    return {**mean, **{f"{name}/{group}": value for group, value in groups.items()}, **{f"{name}/size_{b}": value for b, value in bins.items()}}
+    return {
+        **mean,
+        **{f"{name}/{group}": value for group, value in groups.items()},
+        **{f"{name}/size_{b}": value for b, value in bins.items()},
+    }

@@ -1,16 +1,16 @@
 """MaxBoxAcc by object size: small objects count as much as large ones.
 
-Idea: a data set is full of large objects, and hitting those is easy. So the images are sorted into ten bins by the object's share of the
-image, the accuracy of every bin is taken at the *one* threshold that is best for all images, and the bins are averaged.
-Paper: "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025).
-Symbols: MaxBoxAcc^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline; delta -> iou (percent); k* -> threshold.
-Kept from the released code: the size of a box is (x1 - x0) (y1 - y0) over the image's area, in pixels of the original image. By default
-an image's size is that of the true box which the best predicted box overlaps most (the first one where none does), so an image with
-several true boxes changes its bin with the threshold.
-Not kept: of equally good predictions that match different true boxes the first in OpenCV's order decided; here the lowest in the image
-does, which is the same but for nested contours of coarse maps. A bin that was empty at any threshold was reported as 0; here it is
-missing from the report and the mean, and only if it is empty at the best thresholds.
-Groups and mean are not in the released code; they are the readings named in `wsol/metrics/_sizes.py`.
+Idea: a data set is full of large objects, and hitting those is easy. So the images are sorted into ten bins by the
+object's share of the image, the accuracy of every bin is taken at the *one* threshold that is best for all images, and
+the bins are averaged. Paper: "Small object matters in weakly supervised object localization" (Hwang et al.,
+Neurocomputing 2025). Symbols: MaxBoxAcc^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline; delta -> iou
+(percent); k* -> threshold. Kept from the released code: the size of a box is (x1 - x0) (y1 - y0) over the image's area,
+in pixels of the original image. By default an image's size is that of the true box which the best predicted box
+overlaps most (the first one where none does), so an image with several true boxes changes its bin with the threshold.
+Not kept: of equally good predictions that match different true boxes the first in OpenCV's order decided; here the
+lowest in the image does, which is the same but for nested contours of coarse maps. A bin that was empty at any
+threshold was reported as 0; here it is missing from the report and the mean, and only if it is empty at the best
+thresholds. Groups and mean are not in the released code; they are the readings named in `wsol/metrics/_sizes.py`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Config(SizeConfig):
 class MaxBoxAccBySize(Metric):
     """Percent of images right, mean over IoU 30, 50, 70 and then over bins; values of bins without images are missing.
 
-    Under `/total` that of all images, under `/small`, `/medium`, `/large` of the groups, under `/size_*` of the bins, under `/images_*`
-    how many images a bin has (mean over the three thresholds), under `/threshold_*` the thresholds.
+    Under `/total` that of all images, under `/small`, `/medium`, `/large` of the groups, under `/size_*` of the bins,
+    under `/images_*` how many images a bin has (mean over the three thresholds), under `/threshold_*` the thresholds.
     """
 
     def __init__(self, config: Config, threshold_step: float) -> None:
@@ -61,7 +61,11 @@ class MaxBoxAccBySize(Metric):
         overlap, match = matches(sample.level_boxes, sample.grid_boxes, self.config.contours)
         levels = threshold_levels(self.threshold_step, sample.level_boxes.peak)
         true_bins = _true_bins(sample)
-        bins = true_bins[match[levels]] if self.config.size_of == "matched" else np.broadcast_to(true_bins.max(), levels.shape)
+        bins = (
+            true_bins[match[levels]]
+            if self.config.size_of == "matched"
+            else np.broadcast_to(true_bins.max(), levels.shape)
+        )
         in_bin = np.arange(len(BINS))[:, None] == bins
         right = overlap[levels] >= np.array(BoxAccuracy.IOU_PERCENT)[:, None] / 100
         self.sums["sizes"] += torch.from_numpy(in_bin)
@@ -74,7 +78,10 @@ class MaxBoxAccBySize(Metric):
 
     def at(self, indices: Ints) -> tuple[Ints, Ints]:
         """Images right and all images of every bin, (10, 3) each, at one threshold (3,) for each IoU."""
-        return self.sums["counts"].cpu().numpy()[:, np.arange(len(indices)), indices], self.sums["sizes"].cpu().numpy()[:, indices]
+        return (
+            self.sums["counts"].cpu().numpy()[:, np.arange(len(indices)), indices],
+            self.sums["sizes"].cpu().numpy()[:, indices],
+        )
 
     def _compute(self) -> dict[str, float]:
         indices = self.best()
@@ -91,12 +98,19 @@ class MaxBoxAccBySize(Metric):
             return {}
         thresholds = threshold_values(self.threshold_step)
         values = self._values(np.array([np.abs(thresholds - chosen[key]).argmin() for key in keys]))
-        return {f"{self.config.name}/fixed" + key.removeprefix(self.config.name).replace("/", "_"): value for key, value in values.items()}
+        return {
+            f"{self.config.name}/fixed" + key.removeprefix(self.config.name).replace("/", "_"): value
+            for key, value in values.items()
+        }
 
     def _values(self, indices: Ints) -> dict[str, float]:
         right, images = self.at(indices)
         bins, groups = (
-            {name: _accuracy(right[part].sum(0), images[part].sum(0)) for name, part in parts.items() if images[part].any()}
+            {
+                name: _accuracy(right[part].sum(0), images[part].sum(0))
+                for name, part in parts.items()
+                if images[part].any()
+            }
             for parts in (_bin_rows(), self.config.groups())
         )
         return summary(self.config.name, _accuracy(right.sum(0), images.sum(0)), bins, groups)
@@ -108,7 +122,8 @@ def build(config: Config, threshold_step: float) -> MaxBoxAccBySize:
 
 
 def matches(level_boxes: LevelBoxes, truth: Ints, contours: Contours) -> tuple[Floats, Ints]:
-    """The best overlap of a predicted with a true box (n, 4), and that true box (its row; of equals the first), per level: (255,) each."""
+    """The best overlap of a predicted with a true box (n, 4), and that true box (its row; of equals the first), per
+    level: (255,) each."""
     boxes = level_boxes.largest if contours == "largest" else level_boxes.all[:, 2:]
     overlaps = iou(boxes, truth)
     best, match = overlaps.max(1), overlaps.argmax(1)

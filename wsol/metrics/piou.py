@@ -4,8 +4,8 @@ Idea: predict the pixels whose score is at least tau, pool them over all images,
 pIoU = max over tau of TP / (TP + FP + FN).
 Paper: "Weakly Supervised Object Localization as Domain Adaption" (Zhu et al., CVPR 2022).
 Symbols: tau -> threshold.
-Kept from the released code: one curve of the whole data set, not a mean over images or classes; the object only, not the background;
-the threshold is the best of the evaluated split itself, 1 among the candidates.
+Kept from the released code: one curve of the whole data set, not a mean over images or classes; the object only, not
+the background; the threshold is the best of the evaluated split itself, 1 among the candidates.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def build(config: Config, threshold_step: float) -> PIoU:
 
 
 def overlaps(counts: Ints) -> Floats:
-    """TP / (TP + FP + FN) at every threshold, (n,) in [0, 1], from the counts (2, n) of object and background pixels per bin."""
+    """TP / (TP + FP + FN) at every threshold, (n,) in [0, 1], from the counts (2, n) of object and background pixels
+    per bin."""
     right, wrong = predicted_pixels(counts)
     found: Floats = right / (counts[OBJECT_ROW].sum() + wrong)
     return found

@@ -1,11 +1,11 @@
 """PxAP, the field's headline number for mask data sets: pixel average precision.
 
-Idea: every pixel is a detection with the map's value as its score. Precision and recall over the pooled pixels of all images give one
-curve; the area under it is the metric, so there is no threshold to choose: PxAP = sum over k of P_k (R_k - R_(k-1)), tau_k falling.
-Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
-Symbols: tau -> threshold; P, R -> precision, recall.
-Kept from the released code: the right-hand rectangle rule without interpolation; scores are not quantised; ignored pixels count nowhere,
-and the object wins where both masks overlap.
+Idea: every pixel is a detection with the map's value as its score. Precision and recall over the pooled pixels of all
+images give one curve; the area under it is the metric, so there is no threshold to choose: PxAP = sum over k of P_k
+(R_k - R_(k-1)), tau_k falling. Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al.,
+CVPR 2020). Symbols: tau -> threshold; P, R -> precision, recall.
+Kept from the released code: the right-hand rectangle rule without interpolation; scores are not quantised; ignored
+pixels count nowhere, and the object wins where both masks overlap.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class PxAP(PixelMetric):
         counts = self.sums["counts"].cpu().numpy()
         right, wrong = predicted_pixels(counts)[:, :-2]
         precision = 100 * right / np.maximum(right + wrong, 1)
-        return {f"{self.name}/precision": precision, f"{self.name}/recall": 100 * right / np.maximum(counts[OBJECT_ROW].sum(), 1)}
+        return {
+            f"{self.name}/precision": precision,
+            f"{self.name}/recall": 100 * right / np.maximum(counts[OBJECT_ROW].sum(), 1),
+        }
 
 
 def build(config: Config, threshold_step: float) -> PxAP:

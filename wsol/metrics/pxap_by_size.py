@@ -1,14 +1,15 @@
 """PxAP by object size: MaxBoxAcc by size for mask data sets.
 
-Idea: the images are sorted into ten bins by the share of their pixels that belong to the object; every bin has a PxAP of its own, and
-the bins are averaged.
-Paper: "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025); PxAP of "Evaluating Weakly
-Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
+Idea: the images are sorted into ten bins by the share of their pixels that belong to the object; every bin has a PxAP
+of its own, and the bins are averaged.
+Paper: "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025); PxAP of
+"Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
 Symbols: ^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline.
-Kept from the released code: the share is taken on the evaluation grid, ignored pixels count as pixels of the image, and an image is in
-one bin as a whole.
-Not kept: a bin without images ended the run; here it is missing from the report and the mean. An image without object pixels broke the
-comparison; here it is in the first bin. Groups and mean are not in the released code; see `wsol/metrics/_sizes.py`.
+Kept from the released code: the share is taken on the evaluation grid, ignored pixels count as pixels of the image, and
+an image is in one bin as a whole.
+Not kept: a bin without images ended the run; here it is missing from the report and the mean. An image without object
+pixels broke the comparison; here it is in the first bin. Groups and mean are not in the released code; see
+`wsol/metrics/_sizes.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ import numpy as np
 import torch
 
 from wsol.metric import Metric, Sample
-from wsol.metrics._pixels import OBJECT, OBJECT_ROW, average_precision, object_mask, pixel_counts, require_object, score_thresholds
+from wsol.metrics._pixels import (
+    OBJECT,
+    OBJECT_ROW,
+    average_precision,
+    object_mask,
+    pixel_counts,
+    require_object,
+    score_thresholds,
+)
 from wsol.metrics._sizes import BINS, SizeConfig, size_bins, summary
 from wsol.ops.boxes import Ints
 
@@ -38,8 +47,8 @@ class Config(SizeConfig):
 class PxAPBySize(Metric):
     """Percent, mean over bins; values of bins without object pixels are missing.
 
-    Under `/total` PxAP itself, under `/small`, `/medium`, `/large` that of the groups, under `/size_*` of the bins, under `/images_*` how
-    many images a bin has.
+    Under `/total` PxAP itself, under `/small`, `/medium`, `/large` that of the groups, under `/size_*` of the bins,
+    under `/images_*` how many images a bin has.
     """
 
     def __init__(self, config: Config, threshold_step: float) -> None:
@@ -60,7 +69,10 @@ class PxAPBySize(Metric):
         require_object(counts.sum(0), name, int(self.sums["images"]))
         bins = _precisions(dict(zip(BINS, counts, strict=True)))
         groups = _precisions({group: counts[part].sum(0) for group, part in self.config.groups().items()})
-        images = {f"{name}/images_{label}": float(number) for label, number in zip(BINS, self.sums["sizes"].tolist(), strict=True)}
+        images = {
+            f"{name}/images_{label}": float(number)
+            for label, number in zip(BINS, self.sums["sizes"].tolist(), strict=True)
+        }
         return summary(name, average_precision(counts.sum(0)), bins, groups) | images
 
 

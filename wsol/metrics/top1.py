@@ -1,11 +1,11 @@
 """Classification and localisation together: Top-1 Loc, Top-5 Loc, GT-known Loc, all at IoU 50 percent.
 
-Idea: an image is right if its class is among the first (five) guesses *and* the box of that class is right. The map is always that of
-the true class: no other class could be right.
-Paper: "ImageNet Large Scale Visual Recognition Challenge" (Russakovsky et al., IJCV 2015); GT-known Loc from "Learning Deep Features
-for Discriminative Localization" (Zhou et al., CVPR 2016).
-Not kept: the fixed threshold of 20 percent of the maximum. As in "Evaluating Weakly Supervised Object Localization Methods Right"
-(Choe et al., CVPR 2020), each of the three numbers is taken at its own best threshold.
+Idea: an image is right if its class is among the first (five) guesses *and* the box of that class is right. The map is
+always that of the true class: no other class could be right.
+Paper: "ImageNet Large Scale Visual Recognition Challenge" (Russakovsky et al., IJCV 2015); GT-known Loc from "Learning
+Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016).
+Not kept: the fixed threshold of 20 percent of the maximum. As in "Evaluating Weakly Supervised Object Localization
+Methods Right" (Choe et al., CVPR 2020), each of the three numbers is taken at its own best threshold.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Config(PluginConfig):
 
 
 class Top1(ThresholdCurves):
-    """Percent of images: `top1` = `top1/loc`, `top5/loc`, `gt_known/loc`, and of the classifier alone `top1/cls`, `top5/cls`.
+    """Percent of images: `top1` = `top1/loc`, `top5/loc`, `gt_known/loc`, and of the classifier alone `top1/cls`,
+    `top5/cls`.
 
     If any image came without logits there is `gt_known/loc` only.
     """
@@ -59,7 +60,13 @@ class Top1(ThresholdCurves):
         if with_logits < images:
             return {"gt_known/loc": best["gt_known/loc"]}
         thresholds = {f"{curve}_threshold": threshold for curve, threshold in self.best_thresholds().items()}
-        return {"top1": best["top1/loc"], **best, "top1/cls": first * 100 / images, "top5/cls": first_five * 100 / images, **thresholds}
+        return {
+            "top1": best["top1/loc"],
+            **best,
+            "top1/cls": first * 100 / images,
+            "top5/cls": first_five * 100 / images,
+            **thresholds,
+        }
 
     def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
         """`top1/loc_fixed`, `top5/loc_fixed`, `gt_known/loc_fixed`."""

@@ -22,13 +22,15 @@ def without_broken(maps: Tensor) -> Tensor:
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Numerator (B, H, W) over denominator (B, 1, 1); zeros with zero gradient where the denominator is not positive."""
+    """Numerator (B, H, W) over denominator (B, 1, 1); zeros with zero gradient where the denominator is not
+    positive."""
     positive = denominator > 0
     return torch.where(positive, numerator, 0.0) / torch.where(positive, denominator, 1.0)
 
 
 def order_statistic(maps: Tensor, index: int) -> Tensor:
-    """The value (B, 1, 1) at an index of every map's values in ascending order; the last value for an index beyond it."""
+    """The value (B, 1, 1) at an index of every map's values in ascending order; the last value for an index beyond
+    it."""
     values = maps.flatten(1)
     kth: Tensor = values.kthvalue(min(index, values.shape[1] - 1) + 1, dim=1).values
     return kth[:, None, None]

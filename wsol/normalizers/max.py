@@ -1,9 +1,9 @@
 """Division by the maximum.
 
 Idea: zero stays zero, the largest value becomes 1, and negative evidence is none: max(0, s) / max s.
-Paper: "Normalization Matters in Weakly Supervised Object Localization" (Kim et al., ICCV 2021), where it is called Max; it stands for
-the older rule "a fraction of the maximum" of "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016).
-Symbols: s -> maps.
+Paper: "Normalization Matters in Weakly Supervised Object Localization" (Kim et al., ICCV 2021), where it is called Max;
+it stands for the older rule "a fraction of the maximum" of "Learning Deep Features for Discriminative Localization"
+(Zhou et al., CVPR 2016). Symbols: s -> maps.
 Not kept: a map whose maximum is not positive gave NaN; here it becomes zeros.
 """
 
@@ -36,8 +36,8 @@ def divide_by_max(maps: Tensor) -> Tensor:
         maps: (B, H, W) floats of any scale; not changed.
 
     Returns:
-        (B, H, W), same type. Constant maps, maps with a value that is not finite and maps without a positive value become zeros, with
-        zero gradient.
+        (B, H, W), same type. Constant maps, maps with a value that is not finite and maps without a positive value
+        become zeros, with zero gradient.
     """
     positive = without_broken(maps).clamp(min=0)
     return ratio(positive, positive.amax((1, 2), keepdim=True))

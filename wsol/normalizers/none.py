@@ -1,8 +1,9 @@
 """No normalisation.
 
 Idea: a map that is a probability already keeps its values, so a threshold means the same in every image.
-Paper: "F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling" (Belharbi et al., WACV 2022), evaluated so.
-Not kept: what is outside of [0, 1] is cut, and a constant map, which shows no place, becomes zeros as with every normalizer.
+Paper: "F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling" (Belharbi et al., WACV 2022),
+evaluated so. Not kept: what is outside of [0, 1] is cut, and a constant map, which shows no place, becomes zeros as
+with every normalizer.
 """
 
 from __future__ import annotations
@@ -28,5 +29,6 @@ def build(config: Config) -> Callable[[Tensor], Tensor]:
 
 
 def cut(maps: Tensor) -> Tensor:
-    """Leave maps (B, H, W) as they are, within [0, 1]; a constant map and a map with a value that is not finite become zeros, without gradient."""
+    """Leave maps (B, H, W) as they are, within [0, 1]; a constant map and a map with a value that is not finite become
+    zeros, without gradient."""
     return without_broken(maps).clamp(0, 1)

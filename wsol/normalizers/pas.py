@@ -1,16 +1,17 @@
 """PaS, percentile as a standard.
 
-Idea: the largest value of a map is one pixel's luck, so a high percentile is the yardstick instead, and what exceeds it is cut off:
-min(1, (s - min s) / Per_i(s - min s)).
+Idea: the largest value of a map is one pixel's luck, so a high percentile is the yardstick instead, and what exceeds it
+is cut off: min(1, (s - min s) / Per_i(s - min s)).
 Paper: "Rethinking Class Activation Mapping for Weakly Supervised Object Localization" (Bae et al., ECCV 2020).
 Symbols: i -> percentile (0 to 100); s -> maps.
-Kept from the released code: there are two forms, and both are here. By default the one of "Normalization Matters in Weakly Supervised
-Object Localization" (Kim et al., ICCV 2021), where Per_i is the value at index floor(i N / 100) of the N sorted ones. With `quantised`
-that of the paper's authors: Per_i is the percentile (linear between neighbours) of the 8-bit map, and box thresholds are fractions of
-it. As they are fractions of a map's own maximum anyway, cutting the map off at the percentile and *not* scaling it up again gives
-exactly the published boxes; scaling up gives other 8-bit levels, and half of the boxes differ by a few pixels.
-Not kept: a percentile equal to the minimum gave NaN and infinities; by default the map becomes zeros. With `quantised`, as in the
-released code, everything above the minimum is foreground.
+Kept from the released code: there are two forms, and both are here. By default the one of "Normalization Matters in
+Weakly Supervised Object Localization" (Kim et al., ICCV 2021), where Per_i is the value at index floor(i N / 100) of
+the N sorted ones. With `quantised` that of the paper's authors: Per_i is the percentile (linear between neighbours) of
+the 8-bit map, and box thresholds are fractions of it. As they are fractions of a map's own maximum anyway, cutting the
+map off at the percentile and *not* scaling it up again gives exactly the published boxes; scaling up gives other 8-bit
+levels, and half of the boxes differ by a few pixels. Not kept: a percentile equal to the minimum gave NaN and
+infinities; by default the map becomes zeros. With `quantised`, as in the released code, everything above the minimum is
+foreground.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Config(PluginConfig):
 
     Attributes:
         percentile: i, the yardstick; 100 is the maximum, which makes it min-max normalisation.
-        quantised: cut off at the percentile of the 8-bit map and leave the map at its scale. For box metrics: pooled over images, as in
-            the metrics over pixels, scores of maps that end at different values do not compare.
+        quantised: cut off at the percentile of the 8-bit map and leave the map at its scale. For box metrics: pooled
+            over images, as in the metrics over pixels, scores of maps that end at different values do not compare.
     """
 
     name: Literal["pas"] = "pas"
@@ -54,8 +55,8 @@ def scale_by_percentile(maps: Tensor, percentile: float) -> Tensor:
         percentile: in (0, 100].
 
     Returns:
-        (B, H, W), same type. Constant maps, maps with a value that is not finite and maps whose percentile is their minimum become
-        zeros, with zero gradient.
+        (B, H, W), same type. Constant maps, maps with a value that is not finite and maps whose percentile is their
+        minimum become zeros, with zero gradient.
     """
     shifted = _from_zero(maps)
     yardstick = order_statistic(shifted, int(percentile / 100 * shifted[0].numel()))
@@ -71,8 +72,8 @@ def cut_at_8_bit_percentile(maps: Tensor, percentile: float) -> Tensor:
         percentile: in (0, 100].
 
     Returns:
-        (B, H, W), same type, in [0, percentile / 255], at least [0, 1 / 255]. Constant maps and maps with a value that is not finite
-        become zeros, with zero gradient.
+        (B, H, W), same type, in [0, percentile / 255], at least [0, 1 / 255]. Constant maps and maps with a value that
+        is not finite become zeros, with zero gradient.
     """
     shifted = _from_zero(maps)
     scaled = ratio(shifted, shifted.amax((1, 2), keepdim=True))
@@ -86,6 +87,7 @@ def _from_zero(maps: Tensor) -> Tensor:
 
 
 def _linear_percentile(maps: Tensor, percentile: float) -> Tensor:
-    """The percentile (B, 1, 1) of every map, linear between neighbouring values. `torch.quantile` is the same for small batches only."""
+    """The percentile (B, 1, 1) of every map, linear between neighbouring values. `torch.quantile` is the same for small
+    batches only."""
     place = percentile / 100 * (maps[0].numel() - 1)
     return torch.lerp(order_statistic(maps, int(place)), order_statistic(maps, int(place) + 1), place % 1)

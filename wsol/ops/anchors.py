@@ -1,8 +1,10 @@
-"""Running means of feature vectors over all images seen so far: one for each class and one for what belongs to none, the universum.
+"""Running means of feature vectors over all images seen so far: one for each class and one for what belongs to none,
+the universum.
 
-They are kept as sums (K + 1, C) and counts (K + 1), float64, the last row being the universum's, so that it does not matter in which order and by
-which worker images are added. What one image adds is a row (2 + 3 C): its class; 1 if it speaks for a class that had no anchor yet, else 0;
-its pooled feature; the centre its class's anchor moves to; the centre the universum's anchor moves to.
+They are kept as sums (K + 1, C) and counts (K + 1), float64, the last row being the universum's, so that it does not
+matter in which order and by which worker images are added. What one image adds is a row (2 + 3 C): its class; 1 if it
+speaks for a class that had no anchor yet, else 0; its pooled feature; the centre its class's anchor moves to; the
+centre the universum's anchor moves to.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ def starts(sums: Tensor, counts: Tensor, labels: Tensor, pooled: Tensor) -> tupl
         pooled: (B, C), the mean of the cells of each image.
 
     Returns:
-        the anchor of the universum (zeros at first), the pooled feature, and the anchor of the class (for a new one the pooled feature again),
-        (B, 3, C); and which images have a new class, (B,) bool.
+        the anchor of the universum (zeros at first), the pooled feature, and the anchor of the class (for a new one the
+        pooled feature again), (B, 3, C); and which images have a new class, (B,) bool.
     """
     new = counts[labels] == 0
     known = (sums[labels] / counts[labels].clamp(min=1)[:, None]).to(pooled.dtype)
@@ -43,13 +45,16 @@ def rows(labels: Tensor, new: Tensor, pooled: Tensor, of_class: Tensor, of_unive
     Returns:
         (B, 2 + 3 C) of the type of the features (whole numbers below 2^24 are exact in float32).
     """
-    return torch.cat((labels[:, None].to(pooled.dtype), new[:, None].to(pooled.dtype), pooled, of_class, of_universum), dim=1)
+    return torch.cat(
+        (labels[:, None].to(pooled.dtype), new[:, None].to(pooled.dtype), pooled, of_class, of_universum), dim=1
+    )
 
 
 def add(sums: Tensor, counts: Tensor, added: Tensor) -> None:
     """Add the rows of images to sums and counts, in place.
 
-    The anchor of a new class starts from a pooled feature, which counts as one image; from their mean where several images speak for it.
+    The anchor of a new class starts from a pooled feature, which counts as one image; from their mean where several
+    images speak for it.
 
     Args:
         sums: (K + 1, C) float64.
@@ -57,7 +62,9 @@ def add(sums: Tensor, counts: Tensor, added: Tensor) -> None:
         added: (n, 2 + 3 C), from `rows`.
     """
     channels = sums.shape[1]
-    labels, new, pooled, of_class, of_universum = torch.split(added.double(), [1, 1, channels, channels, channels], dim=1)
+    labels, new, pooled, of_class, of_universum = torch.split(
+        added.double(), [1, 1, channels, channels, channels], dim=1
+    )
     share = new / ((labels == labels.T) * new.T).sum(1, keepdim=True).clamp(min=1)
     index = labels[:, 0].long()
     sums.index_add_(0, index, of_class + share * pooled)

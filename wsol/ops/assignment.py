@@ -1,7 +1,8 @@
 """Clusters of the cells of feature maps: k-means from given centres, one problem for each image, all at once.
 
-The rule is Lloyd's as scikit-learn runs it: ties go to the lowest cluster; an empty cluster takes the cell that is farthest from its centre; an
-image is done when its labels repeat, or when its centres hardly move, and then is labelled once more.
+The rule is Lloyd's as scikit-learn runs it: ties go to the lowest cluster; an empty cluster takes the cell that is
+farthest from its centre; an image is done when its labels repeat, or when its centres hardly move, and then is labelled
+once more.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ def k_means(cells: Tensor, centers: Tensor, iterations: int = 300, tolerance: fl
         cells: (B, N, C) float32 or float64.
         centers: (B, k, C) of the same type, where the clusters start.
         iterations: the most there may be.
-        tolerance: in units of the mean variance of a channel: centres whose squared moves sum up to no more have arrived.
+        tolerance: in units of the mean variance of a channel: centres whose squared moves sum up to no more have
+            arrived.
 
     Returns:
         labels (B, N) int64 in [0, k), and centres (B, k, C).
     """
     count = max(1, CACHED_BYTES // cells[0].nbytes) if cells.device.type == "cpu" else len(cells)
-    parts = [_lloyd(*part, iterations, tolerance) for part in zip(torch.split(cells, count), torch.split(centers, count), strict=True)]
+    parts = [
+        _lloyd(*part, iterations, tolerance)
+        for part in zip(torch.split(cells, count), torch.split(centers, count), strict=True)
+    ]
     return torch.cat([labels for labels, _ in parts]), torch.cat([moved for _, moved in parts])
 
 
@@ -72,7 +77,8 @@ def _means(cells: Tensor, labels: Tensor, centers: Tensor, distances: Tensor) ->
 
 
 def _relocated(labels: Tensor, empty: Tensor, distances: Tensor) -> Tensor:
-    """Labels by which the first empty cluster (of (B, k) bool) has the cell farthest from its centre, the second one the next."""
+    """Labels by which the first empty cluster (of (B, k) bool) has the cell farthest from its centre, the second one
+    the next."""
     clusters, count = empty.shape[1], labels.shape[1]
     farthest = distances.topk(min(clusters, count), dim=1).indices
     taken = farthest.gather(1, (empty.cumsum(1) - 1).clamp(0, count - 1))

@@ -1,8 +1,9 @@
 """Boxes: coordinates, overlap, and the boxes that a score map predicts at every threshold.
 
 All boxes are inclusive corners (x0, y0, x1, y1) in pixels. The rules are those of "Evaluating Weakly Supervised Object
-Localization Methods Right" (Choe et al., CVPR 2020) and of its released evaluator, to the last bit. That evaluator follows the contours
-of every threshold anew; here the boxes of all levels come from two passes over the map (`wsol/ops/component_tree.py`).
+Localization Methods Right" (Choe et al., CVPR 2020) and of its released evaluator, to the last bit. That evaluator
+follows the contours of every threshold anew; here the boxes of all levels come from two passes over the map
+(`wsol/ops/component_tree.py`).
 """
 
 from __future__ import annotations
@@ -79,19 +80,23 @@ class LevelBoxes:
         """Maximum of the 8-bit map."""
         return int(self.pixels.max())
 
-    # Few long calls: a thread that comes back from compiled code waits for the interpreter, longer than a short piece of it computes.
+    # Few long calls: a thread that comes back from compiled code waits for the interpreter, longer than a short piece
+    # of it computes.
 
     @lazy
     def all(self) -> Ints:
-        """(n, 6) int64: first and last level, x0, y0, x1, y1 of the boxes of all contours; (0, 0, 0, 0) where there is no contour."""
+        """(n, 6) int64: first and last level, x0, y0, x1, y1 of the boxes of all contours; (0, 0, 0, 0) where there is
+        no contour."""
         boxes: Ints = tree.all_boxes(self.pixels, self._holes[0], self.peak)
         return boxes
 
     @lazy
     def largest(self) -> Ints:
-        """(255, 4) int64, the box of the contour with the largest polygon area, per level; of equals the one found last in raster order.
+        """(255, 4) int64, the box of the contour with the largest polygon area, per level; of equals the one found last
+        in raster order.
 
-        A hole or a component inside a hole is never larger than what surrounds it, so only outer outlines have to be compared.
+        A hole or a component inside a hole is never larger than what surrounds it, so only outer outlines have to be
+        compared.
         """
         largest: Ints = tree.largest_boxes(self._holes[1])
         return largest
@@ -110,9 +115,10 @@ class LevelBoxes:
 def boxes_by_level(score_map: Floats) -> LevelBoxes:
     """The boxes of a score map at all 255 levels.
 
-    The map becomes 8-bit by truncation of 255 s. A level's foreground is what is strictly above it; each of its 8-connected
-    components and each 4-connected hole in one has a contour, which runs through foreground pixels, and each contour with columns
-    x .. x + w - 1 and rows y .. y + h - 1 a box (x, y, x + w, y + h), clamped to the last pixel.
+    The map becomes 8-bit by truncation of 255 s. A level's foreground is what is strictly above it; each of its
+    8-connected components and each 4-connected hole in one has a contour, which runs through foreground pixels, and
+    each contour with columns x .. x + w - 1 and rows y .. y + h - 1 a box (x, y, x + w, y + h), clamped to the last
+    pixel.
 
     Args:
         score_map: (H, W) in [0, 1].

@@ -1,7 +1,7 @@
 """Loops over pixels that no array operation expresses, as machine code.
 
-The code kept on disk is remade when the file of a function changes, and only then. So a compiled function uses no function or constant of another
-file of the package, only of its own.
+The code kept on disk is remade when the file of a function changes, and only then. So a compiled function uses no
+function or constant of another file of the package, only of its own.
 """
 
 from __future__ import annotations

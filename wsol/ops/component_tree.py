@@ -1,14 +1,15 @@
 """The connected components of an 8-bit map at all its levels, and the holes in them, found in one pass each.
 
-Water rises over the map as over a landscape in a sea. A lake is a connected set of pixels at or below the water that is cut off from
-the sea. It lives from the level of its lowest pixel until it overflows into the sea or into a lower lake's basin, and every level at
-which it grows gives it another box. The water is followed pixel by pixel, always at the lowest open pixel and at once deeper where a
-neighbour is lower; lakes that are not full yet wait on a stack, at whose bottom is the sea. So every pixel is entered once, and all
-levels together cost little more than reading the map ("Linear Time Maximally Stable Extremal Regions", Nistér and Stewénius, ECCV 2008,
-without the stability). Pixels that surely drain into the sea are in no lake: they are found first, by a cheap look, and left out.
+Water rises over the map as over a landscape in a sea. A lake is a connected set of pixels at or below the water that is
+cut off from the sea. It lives from the level of its lowest pixel until it overflows into the sea or into a lower lake's
+basin, and every level at which it grows gives it another box. The water is followed pixel by pixel, always at the
+lowest open pixel and at once deeper where a neighbour is lower; lakes that are not full yet wait on a stack, at whose
+bottom is the sea. So every pixel is entered once, and all levels together cost little more than reading the map
+("Linear Time Maximally Stable Extremal Regions", Nistér and Stewénius, ECCV 2008, without the stability). Pixels that
+surely drain into the sea are in no lake: they are found first, by a cheap look, and left out.
 
-Holes are the lakes of the map in a sea around it. Components of `map > level` are the lakes of the inverted map, in a sea that comes up
-at the map's highest peak; what is below that sea is one more component.
+Holes are the lakes of the map in a sea around it. Components of `map > level` are the lakes of the inverted map, in a
+sea that comes up at the map's highest peak; what is below that sea is one more component.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ LEVELS = 255
 """A foreground is `8-bit map > level`, so levels are 0..254."""
 
 BORN, FULL, LEFT, TOP, RIGHT, BOTTOM, AREA, ANCHOR = range(8)
-"""Columns of regions. First and last level; the box, inclusive pixels; twice the area of the polygon through the border pixels'
-centres, for a component without holes; a number that grows with the region's first pixel in raster order."""
+"""Columns of regions. First and last level; the box, inclusive pixels; twice the area of the polygon through the border
+pixels' centres, for a component without holes; a number that grows with the region's first pixel in raster order."""
 
 _LEVEL, _LEFT, _RIGHT, _FIRST, _LAST, _AREA, _MEMBERS = range(7)
-"""Columns of lakes on the stack. Water level; first and last column; first and last pixel; see above; how many pixels were done before."""
+"""Columns of lakes on the stack. Water level; first and last column; first and last pixel; see above; how many pixels
+were done before."""
 
 _DONE = np.uint16(256)
 _ONE = np.uint64(1)
@@ -35,7 +37,8 @@ _ONE = np.uint64(1)
 
 @compiled
 def all_boxes(pixels: Any, holes: Any, peak: Any) -> Any:
-    """First level, last level and box (n, 6) of all contours: those of components, those of `holes` (m, 6), and of nothing above the peak."""
+    """First level, last level and box (n, 6) of all contours: those of components, those of `holes` (m, 6), and of
+    nothing above the peak."""
     nothing = np.zeros((1 if peak < LEVELS else 0, 6), np.int64)
     nothing[:, 0], nothing[:, 1] = peak, LEVELS - 1
     return np.concatenate((_contour_boxes(components(pixels, False), 0, pixels.shape), holes, nothing))
@@ -50,9 +53,14 @@ def hole_boxes(pixels: Any) -> Any:
 
 @compiled
 def largest_boxes(filled: Any) -> Any:
-    """The box (255, 4) of the component with the largest area, per level of a map without holes; of nothing above the peak."""
+    """The box (255, 4) of the component with the largest area, per level of a map without holes; of nothing above the
+    peak."""
     outlines = components(filled, True)
-    boxes, winners, largest = _contour_boxes(outlines, 0, filled.shape), _largest(outlines), np.zeros((LEVELS, 4), np.int64)
+    boxes, winners, largest = (
+        _contour_boxes(outlines, 0, filled.shape),
+        _largest(outlines),
+        np.zeros((LEVELS, 4), np.int64),
+    )
     for level in range(LEVELS):
         if winners[level] >= 0:
             largest[level] = boxes[winners[level], 2:]
@@ -88,7 +96,8 @@ def holes(pixels: Any) -> Any:
 
     Returns:
         regions: (n, 8) int32, as `components` gives them, without areas.
-        filled: (H, W) uint8, the map with all holes filled at all levels: `filled > level` is `pixels > level` without its holes.
+        filled: (H, W) uint8, the map with all holes filled at all levels: `filled > level` is `pixels > level` without
+            its holes.
     """
     land = np.zeros(pixels.shape, np.uint8)
     land[1:-1, 1:-1] = 255
@@ -183,7 +192,8 @@ def _measure(region: Any, pixels: Any) -> None:
 
 @compiled
 def _areas(pixels: Any) -> Any:
-    """Twice the polygon area of `pixels > level` without holes (256,): a square of four pixels counts once with three, twice with four."""
+    """Twice the polygon area of `pixels > level` without holes (256,): a square of four pixels counts once with three,
+    twice with four."""
     halves = np.zeros(256, np.int32)
     for y in range(1, len(pixels)):
         for x in range(1, pixels.shape[1]):
@@ -199,17 +209,24 @@ def _areas(pixels: Any) -> Any:
 
 @compiled
 def _flood(heights: Any, unknown: Any, near: Any, steps: Any) -> Any:
-    """Follow the water over the pixels that may not drain, `unknown`, from the shore: the pixels `near` them that do."""
+    """Follow the water over the pixels that may not drain, `unknown`, from the shore: the pixels `near` them that
+    do."""
     surface, filled, counts, shore = _landscape(heights, unknown, near)
     heap, starts, ends = _heap(shore, filled, counts)
-    stride, order, quads = np.uint64(heights.shape[1] + 2), np.empty(heap.size, np.uint32), np.zeros(surface.size, np.uint8)
+    stride, order, quads = (
+        np.uint64(heights.shape[1] + 2),
+        np.empty(heap.size, np.uint32),
+        np.zeros(surface.size, np.uint8),
+    )
     lakes, regions = np.empty((257, 7), np.int32), np.empty((heap.size, 8), np.int32)
     top, found, level = 0, 0, np.uint64(0)
     _open_lake(lakes, 0, level, 0)
     for done in range(heap.size):
         while ends[level] == starts[level]:
             level += _ONE
-        if lakes[top, _LEVEL] < level:  # asked here too: the call alone, once for every pixel, would take most of the time
+        if (
+            lakes[top, _LEVEL] < level
+        ):  # asked here too: the call alone, once for every pixel, would take most of the time
             top, found = _rise(lakes, top, level, regions, found, stride, filled, order, done)
         ends[level] -= _ONE
         pixel, level, top = _follow(np.uint64(heap[ends[level]]), level, top, surface, steps, heap, ends, lakes, done)
@@ -221,7 +238,8 @@ def _flood(heights: Any, unknown: Any, near: Any, steps: Any) -> Any:
 
 @compiled
 def _landscape(heights: Any, unknown: Any, near: Any) -> Any:
-    """The flat map with a margin, `_DONE` where no water has to be followed; the plain one; how many pixels to follow; the shore."""
+    """The flat map with a margin, `_DONE` where no water has to be followed; the plain one; how many pixels to follow;
+    the shore."""
     height, width = heights.shape
     surface, filled = np.full((height + 2, width + 2), _DONE, np.uint16), np.zeros((height + 2, width + 2), np.uint8)
     counts, shore, found = np.zeros(256, np.int64), np.empty(heights.size, np.uint32), 0
@@ -256,7 +274,9 @@ def _push(heap: Any, ends: Any, level: Any, pixel: Any) -> None:
 
 
 @compiled
-def _follow(pixel: Any, level: Any, top: Any, surface: Any, steps: Any, heap: Any, ends: Any, lakes: Any, done: Any) -> Any:
+def _follow(
+    pixel: Any, level: Any, top: Any, surface: Any, steps: Any, heap: Any, ends: Any, lakes: Any, done: Any
+) -> Any:
     """Open all neighbours of a pixel. At a lower one start a new lake and go on from there, until there is none."""
     step = 0
     while step < steps.size:
@@ -291,7 +311,8 @@ def _add_pixel(lakes: Any, top: Any, pixel: Any, stride: Any) -> None:
 
 @compiled
 def _half_squares(quads: Any, pixel: Any, stride: Any) -> Any:
-    """What a pixel adds to twice the polygon's area: a square of four pixels counts half with its third pixel and whole with its last."""
+    """What a pixel adds to twice the polygon's area: a square of four pixels counts half with its third pixel and whole
+    with its last."""
     halves = np.int32(0)
     for quad in (pixel, pixel - _ONE, pixel - stride, pixel - stride - _ONE):
         quads[quad] += np.uint8(1)
@@ -300,8 +321,11 @@ def _half_squares(quads: Any, pixel: Any, stride: Any) -> Any:
 
 
 @compiled
-def _rise(lakes: Any, top: Any, level: Any, regions: Any, found: Any, stride: Any, filled: Any, order: Any, done: Any) -> Any:
-    """Let the top lake rise to a level, over the brims of those below it. Returns the new top and the number of regions."""
+def _rise(
+    lakes: Any, top: Any, level: Any, regions: Any, found: Any, stride: Any, filled: Any, order: Any, done: Any
+) -> Any:
+    """Let the top lake rise to a level, over the brims of those below it. Returns the new top and the number of
+    regions."""
     while lakes[top, _LEVEL] < level:
         lake, brim = lakes[top], np.int32(level)
         if top > 0:
@@ -333,8 +357,9 @@ def _merge(lake: Any, other: Any) -> None:
     lake[_AREA] += other[_AREA]
 
 
-# --- which pixels surely drain into the sea -------------------------------------------------------------------------------------------
-# Most pixels of a smooth map do, along a straight line with at most one turn, and straight lines are a few array operations per row.
+# --- which pixels surely drain into the sea
+# ------------------------------------------------------------------------------------------- Most pixels of a smooth
+# map do, along a straight line with at most one turn, and straight lines are a few array operations per row.
 
 
 @compiled
@@ -347,7 +372,8 @@ def barriers(surface: Any, land: Any, diagonal: Any) -> Any:
         diagonal: water flows to all 8 neighbours, not only to 4.
 
     Returns:
-        (H, W) uint8, never below the exact height, and never below the surface. Where it equals the surface, the pixel drains.
+        (H, W) uint8, never below the exact height, and never below the surface. Where it equals the surface, the pixel
+        drains.
     """
     bound = np.maximum(surface, land)
     _sweep(bound, surface, diagonal)

@@ -1,11 +1,11 @@
 """The energy of a dense CRF: how much pixels that are near to each other and alike in colour belong to the same region.
 
-The kernel of pixels p and q is exp(-|f_p - f_q|^2 / 2), f being place over `sigma_space` and colour over `sigma_color`; it is not normalised.
-The energy of soft regions s is the negative sum over all pairs of s_p kernel_pq s_q. Where the regions of a pixel sum to 1 that is the Potts
-penalty of cut pairs, less a number of the image alone, so it is negative.
+The kernel of pixels p and q is exp(-|f_p - f_q|^2 / 2), f being place over `sigma_space` and colour over `sigma_color`;
+it is not normalised. The energy of soft regions s is the negative sum over all pairs of s_p kernel_pq s_q. Where the
+regions of a pixel sum to 1 that is the Potts penalty of cut pairs, less a number of the image alone, so it is negative.
 
-Two filters sum over all pixels: the lattice of the published code (`wsol/ops/lattice.py`; published weights are for its smaller mass, times
-0.6 they are for the exact one) and the exact one.
+Two filters sum over all pixels: the lattice of the published code (`wsol/ops/lattice.py`; published weights are for its
+smaller mass, times 0.6 they are for the exact one) and the exact one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ Filter = Callable[[Tensor, Tensor], Tensor]
 """Features (B, n, 5) and values (B, n, k) -> the kernel's sums (B, n, k), without gradient."""
 
 
-def dense_crf_energy(regions: Tensor, pixels: Tensor, *, sigma_color: float, sigma_space: float, filtered_by: Filter = lattice_filter) -> Tensor:
+def dense_crf_energy(
+    regions: Tensor, pixels: Tensor, *, sigma_color: float, sigma_space: float, filtered_by: Filter = lattice_filter
+) -> Tensor:
     """Mean energy of the images.
 
     Args:
@@ -34,8 +36,8 @@ def dense_crf_energy(regions: Tensor, pixels: Tensor, *, sigma_color: float, sig
         filtered_by: lattice or exact sums.
 
     Returns:
-        scalar, not above 0. Its gradient is -2/B times the filtered regions, as published: the exact derivative where the filter is
-        symmetric, which the lattice is up to a few percent.
+        scalar, not above 0. Its gradient is -2/B times the filtered regions, as published: the exact derivative where
+        the filter is symmetric, which the lattice is up to a few percent.
     """
     values = regions.flatten(2).transpose(1, 2)
     sums = filtered_by(pixel_features(pixels, sigma_color, sigma_space), values.detach())

@@ -1,8 +1,9 @@
 """Boxes around the high cells of a map, the images enlarged inside them, and maps of those pasted back.
 
-A box is a row (x, y, width, height) of an int64 tensor on the CPU: its first column and row, and how many of each it has. Boxes are found
-on the CPU, so that slices of every size can be cut without asking the device again. A loop over the images cuts them: a resize of the slice
-repeats the slice's own border, which no resize of the whole image does, and normalizers take maps of one size.
+A box is a row (x, y, width, height) of an int64 tensor on the CPU: its first column and row, and how many of each it
+has. Boxes are found on the CPU, so that slices of every size can be cut without asking the device again. A loop over
+the images cuts them: a resize of the slice repeats the slice's own border, which no resize of the whole image does, and
+normalizers take maps of one size.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def enclosing_boxes(masks: Tensor) -> Tensor:
 def legacy_boxes(masks: Tensor) -> Tensor:
     """The box around all components of each mask as the released code of CropCAM merges them, which may end too early.
 
-    From the last component to the first (by their first cells in reading order), the box's corner moves left and up, but its width and
-    height stay, unless the component ends beyond them. Arguments and result are those of `enclosing_boxes`.
+    From the last component to the first (by their first cells in reading order), the box's corner moves left and up,
+    but its width and height stay, unless the component ends beyond them. Arguments and result are those of
+    `enclosing_boxes`.
     """
     boxes = enclosing_boxes(masks)
     for box, mask in zip(boxes, masks.cpu(), strict=True):
@@ -49,7 +51,8 @@ def legacy_boxes(masks: Tensor) -> Tensor:
 
 
 def squared(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Widen the shorter side of each box to both sides. At the right and lower border the box is cut, not moved, and so no square there.
+    """Widen the shorter side of each box to both sides. At the right and lower border the box is cut, not moved, and so
+    no square there.
 
     Args:
         boxes: (B, 4) int64 x, y, width, height.
@@ -65,14 +68,16 @@ def squared(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def rescaled(boxes: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Boxes (B, 4) of a map of `size` (h, w) on a grid (H, W), H >= h and W >= w; edges between two pixels move to the first one."""
+    """Boxes (B, 4) of a map of `size` (h, w) on a grid (H, W), H >= h and W >= w; edges between two pixels move to the
+    first one."""
     factor, divisor = torch.tensor(grid[::-1]), torch.tensor(size[::-1])
     start = boxes[:, :2] * factor // divisor
     return torch.cat((start, (boxes[:, :2] + boxes[:, 2:]) * factor // divisor - start), dim=1)
 
 
 def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize of maps (B, h, w) or images (B, c, h, w) to `size` (H, W), of their own type; overshoot is kept."""
+    """Bicubic resize of maps (B, h, w) or images (B, c, h, w) to `size` (H, W), of their own type; overshoot is
+    kept."""
     planes = maps if maps.ndim == 4 else maps[:, None]
     resized = F.interpolate(planes, size=size, mode="bicubic", align_corners=False)
     return resized if maps.ndim == 4 else resized[:, 0]

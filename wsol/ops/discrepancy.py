@@ -1,8 +1,8 @@
-"""How far two sets of feature vectors are apart: maximum mean discrepancies, one for each pair of sets, and the reversal that trains against
-a discriminator.
+"""How far two sets of feature vectors are apart: maximum mean discrepancies, one for each pair of sets, and the
+reversal that trains against a discriminator.
 
-The kernel is a sum of five Gaussians over squared distances. Their widths grow by factors of 2 around the mean distance of all rows of both
-sets, which carries no gradient.
+The kernel is a sum of five Gaussians over squared distances. Their widths grow by factors of 2 around the mean distance
+of all rows of both sets, which carries no gradient.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ def linear_mmd(source: Tensor, target: Tensor) -> Tensor:
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return _kernel((a - b).square().sum(2), bandwidth)
 
-    return (kernel(source, next_source) + kernel(target, next_target) - kernel(source, next_target) - kernel(next_source, target)).mean(1)
+    return (
+        kernel(source, next_source)
+        + kernel(target, next_target)
+        - kernel(source, next_target)
+        - kernel(next_source, target)
+    ).mean(1)
 
 
 def full_mmd(source: Tensor, target: Tensor) -> Tensor:

@@ -1,13 +1,15 @@
-"""A Gaussian filter in five dimensions in linear time: the permutohedral lattice (Adams, Baek, Davis, Computer Graphics Forum 2010).
+"""A Gaussian filter in five dimensions in linear time: the permutohedral lattice (Adams, Baek, Davis, Computer Graphics
+Forum 2010).
 
-Points spread their values onto the corners of the simplex that holds them, corners are blurred along the six directions of the lattice, and
-points read their corners again. Only corners that a point touches exist. Everything is an operation on whole tensors: the simplex of a point
-is one integer, and equal ones are found by sorting.
+Points spread their values onto the corners of the simplex that holds them, corners are blurred along the six directions
+of the lattice, and points read their corners again. Only corners that a point touches exist. Everything is an operation
+on whole tensors: the simplex of a point is one integer, and equal ones are found by sorting.
 
-As in the published filter of dense CRFs (Kraehenbuehl and Koltun, NIPS 2011), the result is not scaled to the Gaussian it stands for. For
-pixels of photographs it has 0.51 to 0.61 of its mass, in nearly the same direction (cosine 0.99).
+As in the published filter of dense CRFs (Kraehenbuehl and Koltun, NIPS 2011), the result is not scaled to the Gaussian
+it stands for. For pixels of photographs it has 0.51 to 0.61 of its mass, in nearly the same direction (cosine 0.99).
 
-Positions are float64: a point between two simplices would else change corners with the rounding, and with them what it can read.
+Positions are float64: a point between two simplices would else change corners with the rounding, and with them what it
+can read.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ POINTS_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
 
 @torch.no_grad()
 def lattice_filter(features: Tensor, values: Tensor) -> Tensor:
-    """About 0.6 times the sum over all points q of an image of exp(-|f_p - f_q|^2 / 2) times the value of q, q = p included.
+    """About 0.6 times the sum over all points q of an image of exp(-|f_p - f_q|^2 / 2) times the value of q, q = p
+    included.
 
     Args:
         features: (B, n, 5), in units of the Gaussian's deviation.
@@ -66,7 +69,9 @@ class Lattice:
         image = torch.arange(len(features), device=features.device).repeat_interleave(features.shape[1])
         cells, ranks, weights = _simplices(_elevated(features.flatten(0, 1).T))
         simplices, of_point = _pack([*cells[:-1], *ranks[:-1]], image)[0].unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        one = torch.empty_like(simplices).scatter_(0, of_point, torch.arange(len(image), device=image.device))  # any point of each simplex
+        one = torch.empty_like(simplices).scatter_(
+            0, of_point, torch.arange(len(image), device=image.device)
+        )  # any point of each simplex
         codes, strides = _pack(_corners(cells[:-1, one], ranks[:-1, one]), image[one].repeat(CORNERS), margin=CORNERS)
         found, of_simplex = codes.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         return cls(of_simplex.view(CORNERS, -1)[:, of_point], weights, _neighbours(found, strides))
@@ -74,7 +79,9 @@ class Lattice:
     def filter(self, values: Tensor) -> Tensor:
         """Spread, blur and read values (B, n, k) at the same points; same shape and type."""
         columns = values.double().flatten(0, 1).T
-        spread = columns.new_zeros(len(columns), self.neighbours.shape[2] + 1)  # the last corner stands for the missing ones
+        spread = columns.new_zeros(
+            len(columns), self.neighbours.shape[2] + 1
+        )  # the last corner stands for the missing ones
         for row, column in zip(spread, columns, strict=True):
             for corner, weight in zip(self.corners, self.weights, strict=True):
                 row.index_add_(0, corner, weight * column)
@@ -85,7 +92,8 @@ class Lattice:
 
 
 def _elevated(points: Tensor) -> Tensor:
-    """(5, N) -> (6, N) with column sums 0, in the plane where the lattice lies, scaled so that the blur has deviation 1."""
+    """(5, N) -> (6, N) with column sums 0, in the plane where the lattice lies, scaled so that the blur has deviation
+    1."""
     below, rows = torch.zeros_like(points[0]), []
     for index in range(DIMENSIONS, 0, -1):
         scaled = points[index - 1] * (math.sqrt(2 / 3) * CORNERS / math.sqrt(index * (index + 1)))
@@ -95,11 +103,14 @@ def _elevated(points: Tensor) -> Tensor:
 
 
 def _simplices(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex of every point: its first corner divided by 6, the order of the coordinates behind it, both (6, N) int64, and the weights."""
+    """The simplex of every point: its first corner divided by 6, the order of the coordinates behind it, both (6, N)
+    int64, and the weights."""
     cells = (elevated / CORNERS).round()
     rest = elevated - CORNERS * cells
     larger = [(rest[:j] >= rest[j]).sum(0) + (rest[j + 1 :] > rest[j]).sum(0) for j in range(CORNERS)]
-    ranks = torch.stack(larger) + cells.sum(0).long()  # the nearest corner may lie outside of the plane, then the order is turned
+    ranks = (
+        torch.stack(larger) + cells.sum(0).long()
+    )  # the nearest corner may lie outside of the plane, then the order is turned
     turned = (ranks < 0).long() - (ranks > DIMENSIONS).long()
     ranks, cells = ranks + CORNERS * turned, cells + turned
     ascending = torch.empty_like(elevated).scatter_(0, DIMENSIONS - ranks, elevated / CORNERS - cells)
@@ -111,18 +122,24 @@ def _simplices(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _corners(cells: Tensor, ranks: Tensor) -> Tensor:
     """First five coordinates (5, 6 S) of all corners of S simplices, from those (5, S) of the first corner."""
     step = torch.arange(CORNERS, device=cells.device)[:, None]
-    return (CORNERS * cells[:, None] + torch.where(ranks[:, None] <= DIMENSIONS - step, step, step - CORNERS)).flatten(1)
+    return (CORNERS * cells[:, None] + torch.where(ranks[:, None] <= DIMENSIONS - step, step, step - CORNERS)).flatten(
+        1
+    )
 
 
 def _pack(coordinates: Tensor | Sequence[Tensor], image: Tensor, margin: int = 0) -> tuple[Tensor, list[int]]:
-    """One integer for integer coordinates (c, n) and the image (n,), and how much a step along each coordinate adds to it.
+    """One integer for integer coordinates (c, n) and the image (n,), and how much a step along each coordinate adds to
+    it.
 
     Coordinates up to `margin` beyond the present ones have integers of their own.
     """
     lowest, highest = (torch.stack(ends).tolist() for ends in zip(*(row.aminmax() for row in coordinates), strict=True))
     extents = [high - low + 1 + 2 * margin for low, high in zip(lowest, highest, strict=True)]
     if math.prod(extents) * (int(image.max()) + 1) > LARGEST_CODE:
-        raise ValueError("the pixels spread over too many deviations of the Gaussian to number the cells: larger deviations are needed")
+        raise ValueError(
+            "the pixels spread over too many deviations of the Gaussian to number the cells: larger deviations are"
+            " needed"
+        )
     code = image
     for row, low, extent in zip(coordinates, lowest, extents, strict=True):
         code = code * extent + (row - low + margin)

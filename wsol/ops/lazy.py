@@ -11,8 +11,9 @@ Value = TypeVar("Value")
 class lazy(Generic[Value]):
     """A property whose value is kept in the object's `__dict__` from the first request on.
 
-    Unlike `functools.cached_property`, which before Python 3.12 holds one lock for all objects while it computes: images that are counted
-    in threads would wait for one another. Two threads that ask one object at once may both compute.
+    Unlike `functools.cached_property`, which before Python 3.12 holds one lock for all objects while it computes:
+    images that are counted in threads would wait for one another. Two threads that ask one object at once may both
+    compute.
     """
 
     def __init__(self, compute: Callable[[Any], Value]) -> None:

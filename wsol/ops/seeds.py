@@ -1,4 +1,5 @@
-"""Pixels that a score map is sure of, drawn at random: some of the object, some of the background, the others left open."""
+"""Pixels that a score map is sure of, drawn at random: some of the object, some of the background, the others left
+open."""
 
 from __future__ import annotations
 
@@ -10,11 +11,14 @@ LEVELS = 256
 IGNORED = 255
 
 
-def draw_seeds(scores: Tensor, *, foreground: int, background: int, background_pool: float, erosion_size: int, seed_size: int) -> Tensor:
+def draw_seeds(
+    scores: Tensor, *, foreground: int, background: int, background_pool: float, erosion_size: int, seed_size: int
+) -> Tensor:
     """Labels of a few pixels, drawn anew in every call with torch's global generator.
 
-    Object seeds come from the pixels above the Otsu threshold of an image, without a border that erosion takes; background seeds from the
-    pixels with the lowest scores. Every seed becomes a square; where squares of both kinds meet, nothing is said.
+    Object seeds come from the pixels above the Otsu threshold of an image, without a border that erosion takes;
+    background seeds from the pixels with the lowest scores. Every seed becomes a square; where squares of both kinds
+    meet, nothing is said.
 
     Args:
         scores: (B, H, W) float32 in [0, 1].
@@ -37,7 +41,8 @@ def draw_seeds(scores: Tensor, *, foreground: int, background: int, background_p
 
 
 def otsu(levels: Tensor) -> Tensor:
-    """The level that splits an image best, into those up to it and those above: it has the largest variance between the classes.
+    """The level that splits an image best, into those up to it and those above: it has the largest variance between the
+    classes.
 
     Args:
         levels: (B, H, W) int64 in [0, 255].
@@ -50,25 +55,29 @@ def otsu(levels: Tensor) -> Tensor:
     counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float64))
     below, mass = counts.cumsum(1), (counts * torch.arange(LEVELS, device=flat.device)).cumsum(1)
     total, whole = below[:, -1:], mass[:, -1:]
-    variance = (whole * below - total * mass).square() / (below * (total - below)).clamp(min=1)  # an empty class: 0 over 1
+    variance = (whole * below - total * mass).square() / (below * (total - below)).clamp(
+        min=1
+    )  # an empty class: 0 over 1
     return variance.argmax(1)
 
 
 def erode(masks: Tensor, size: int) -> Tensor:
-    """Take a border off masks (B, H, W) bool: a pixel stays where the whole square around it is set. Outside of the image nothing is
-    missing, and a mask that would vanish stays as it is."""
+    """Take a border off masks (B, H, W) bool: a pixel stays where the whole square around it is set. Outside of the
+    image nothing is missing, and a mask that would vanish stays as it is."""
     eroded = ~dilate(~masks, size)
     return torch.where(eroded.any(2).any(1)[:, None, None], eroded, masks)
 
 
 def dilate(masks: Tensor, size: int) -> Tensor:
-    """Grow every pixel of masks (B, H, W) bool to a square of an odd side of `size` pixels, cut at the image's border."""
+    """Grow every pixel of masks (B, H, W) bool to a square of an odd side of `size` pixels, cut at the image's
+    border."""
     rows = F.max_pool2d(masks[:, None].float(), (size, 1), 1, (size // 2, 0))
     return F.max_pool2d(rows, (1, size), 1, (0, size // 2))[:, 0] > 0
 
 
 def draw(masks: Tensor, count: int) -> Tensor:
-    """`count` pixels of each mask (B, H, W) bool, all equally likely, none twice; all pixels of a mask that has fewer."""
+    """`count` pixels of each mask (B, H, W) bool, all equally likely, none twice; all pixels of a mask that has
+    fewer."""
     flat = masks.flatten(1)
     lots = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, -1)
     drawn = lots.topk(min(count, flat.shape[1]), dim=1)
@@ -76,8 +85,8 @@ def draw(masks: Tensor, count: int) -> Tensor:
 
 
 def lowest(scores: Tensor, share: float) -> Tensor:
-    """The `share` (in [0, 1]) of the pixels of scores (B, H, W) with the lowest values, as a mask (B, H, W) bool; of equal ones the first in
-    reading order."""
+    """The `share` (in [0, 1]) of the pixels of scores (B, H, W) with the lowest values, as a mask (B, H, W) bool; of
+    equal ones the first in reading order."""
     flat = scores.flatten(1)
     chosen = flat.argsort(dim=1, stable=True)[:, : int(share * flat.shape[1])]
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, chosen, True).view(scores.shape)
