@@ -29,7 +29,7 @@ from benchmarks.training import memory
 from wsol import build, plugins
 from wsol.config import TrainConfig
 from wsol.distributed import device
-from wsol.gradients import BlockExtractor, extract_together
+from wsol.extractor import BlockExtractor, extract_together
 from wsol.method import Method
 
 NAMES = tuple(reference_extractors.FORMULAS)

@@ -20,11 +20,11 @@ import numpy as np
 
 from benchmarks.report import photo
 from benchmarks.row import Row, tell
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import Split
-from wsol.images import ImageStore
-from wsol.metadata import Metadata
+from wsol.data import metadata
+from wsol.data.dataset import Split
+from wsol.data.images import ImageStore
+from wsol.data.metadata import Metadata
+from wsol.schema import DatasetConfig
 
 SIZE = (500, 375)
 ROUNDS = 3

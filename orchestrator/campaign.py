@@ -24,9 +24,10 @@ from orchestrator.experiment import Experiment, Loaded, ResourcesConfig, config_
 from orchestrator.figures import counted
 from orchestrator.overrides import COMMAND_LINE, SECTIONS
 from orchestrator.yaml_reader import Document, KeyPath, parse_scalar, read_yaml
-from wsol.config import Strict, TrainConfig
+from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.plugins import did_you_mean
+from wsol.schema import Strict
 
 FILE = "campaign.json"
 """Makes a folder a campaign."""

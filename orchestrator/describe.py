@@ -18,7 +18,7 @@ from orchestrator.published import tables
 from orchestrator.shipped import root
 from orchestrator.yaml_reader import Document, read_yaml
 from wsol import plugins
-from wsol.config import PluginConfig
+from wsol.schema import PluginConfig
 
 SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}

@@ -128,7 +128,7 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
     from wsol import build
     from wsol.baseline import center_gaussian, score_constant_map
     from wsol.config import EvaluationConfig
-    from wsol.metadata import read
+    from wsol.data.metadata import read
     from wsol.types import Annotation
 
     config = EvaluationConfig.model_validate({"metrics": [{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}]})

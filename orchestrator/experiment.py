@@ -25,8 +25,9 @@ from orchestrator.overrides import (
 from orchestrator.space import Distribution, Parameter, Space, get, replaced
 from orchestrator.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
 from wsol import plugins
-from wsol.config import Strict, TrainConfig
+from wsol.config import TrainConfig
 from wsol.errors import InputError
+from wsol.schema import Strict
 
 RESUMABLE = (
     "trials",

@@ -21,7 +21,7 @@ from orchestrator.rivals import RIVALS
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
-    from wsol.data import Sizes
+    from wsol.data.dataset import Sizes
     from wsol.method import Method
 
 LOG_BYTES = 100_000

@@ -23,8 +23,8 @@ from wsol.config import TrainConfig
 from wsol.files import write_text
 
 if TYPE_CHECKING:
-    from wsol.data import Dataset, Split
-    from wsol.images import ImageStore
+    from wsol.data.dataset import Dataset, Split
+    from wsol.data.images import ImageStore
     from wsol.method import Method
     from wsol.metric import Sample
 
@@ -93,7 +93,7 @@ def write_gallery(best: Path, views: Sequence[View], dataset: Dataset) -> None:
         views: the winner first; those without a threshold, and more than four, are left out.
         dataset: of the run.
     """
-    from wsol.images import ImageStore
+    from wsol.data.images import ImageStore
 
     views = [view for view in views if view.threshold is not None][:VIEWS]
     if not views:

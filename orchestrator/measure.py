@@ -20,7 +20,7 @@ from wsol.config import TrainConfig
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
-    from wsol.images import ImageStore
+    from wsol.data.images import ImageStore
 
 OTHER_SETTINGS = 2
 """Post-hoc settings that are shown among the pictures beside the chosen one."""

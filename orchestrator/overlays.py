@@ -12,7 +12,7 @@ from wsol.config import TrainConfig
 
 if TYPE_CHECKING:
     from wsol.checkpoint import Record
-    from wsol.images import ImageStore
+    from wsol.data.images import ImageStore
     from wsol.method import Method
 
 IMAGES = 8
@@ -53,7 +53,7 @@ class Overlays:
 
     def _open(self) -> ImageStore:
         from wsol import build
-        from wsol.images import ImageStore
+        from wsol.data.images import ImageStore
 
         data = self.config.data
         split = build.dataset(data).split("train_fullsup").subset(1, data.subset_seed)

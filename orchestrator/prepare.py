@@ -10,8 +10,8 @@ from rich.console import Console
 from orchestrator.checks import describe
 from orchestrator.yaml_reader import parse_scalar
 from wsol import plugins
-from wsol.config import DatasetConfig
 from wsol.errors import InputError
+from wsol.schema import DatasetConfig
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -41,7 +41,7 @@ def check_data(name: str, root: str, settings: list[str]) -> None:
         InputError: there is no such data set or setting, or something of it is missing or wrong.
     """
     from wsol import build
-    from wsol.tree import check_tree
+    from wsol.data.tree import check_tree
 
     check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
 

@@ -15,7 +15,7 @@ from wsol.config import TrainConfig
 
 if TYPE_CHECKING:
     from orchestrator.study import Study
-    from wsol.images import ImageStore
+    from wsol.data.images import ImageStore
     from wsol.method import Method
     from wsol.ops.boxes import Floats
     from wsol.scoring import Scores

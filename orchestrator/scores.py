@@ -14,7 +14,7 @@ from wsol.errors import InputError
 from wsol.files import sync_and_rename
 
 if TYPE_CHECKING:
-    from wsol.data import Split
+    from wsol.data.dataset import Split
     from wsol.ops.boxes import Floats
     from wsol.scoring import Scores
 

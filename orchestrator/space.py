@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from wsol.config import Strict
 from wsol.errors import InputError
 from wsol.plugins import did_you_mean
+from wsol.schema import Strict
 
 if TYPE_CHECKING:
     import optuna

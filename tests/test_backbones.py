@@ -39,8 +39,7 @@ def make(name: str, **fields: object) -> Backbone:
     return backbone.eval()
 
 
-# --- every backbone
-# ------------------------------------------------------------------------------------------------------------------
+# --- every backbone ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "stride"), [(name, stride) for name in NAMES for stride in strides(name)])
@@ -86,8 +85,7 @@ def test_weights_none_needs_no_file_and_is_seeded(name: str, monkeypatch: pytest
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-# --- published parameter groups (C = 200), and the ones of the others pinned
-# ------------------------------------------------------------
+# --- published parameter groups (C = 200), and the ones of the others pinned ------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -122,8 +120,7 @@ def test_tiny_does_not_shift_its_maps(stride: int) -> None:
     assert 0 < seen[0].sum() < 64
 
 
-# --- the numbers of the published networks
-# ----------------------------------------------------------------------------------------------
+# --- the numbers of the published networks ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("backbones"))
@@ -171,8 +168,7 @@ def test_resnet50_at_stride_32_is_torchvisions() -> None:
     torch.testing.assert_close(network(images).logits, theirs(images))
 
 
-# --- EfficientNet-Lite0 against a naive forward that reads the published state dict
-# -----------------------------------------------------
+# --- EfficientNet-Lite0 against a naive forward that reads the published state dict -----------------------------------
 
 LITE0_BLOCKS = (
     [(3, 1)]
@@ -257,8 +253,7 @@ def test_same_padding(size: int, kernel: int) -> None:
     assert covered[0, 0] == (kernel - low) ** 2
 
 
-# --- files
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def torchvision_state(name: str) -> dict[str, Tensor]:

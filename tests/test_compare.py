@@ -87,8 +87,7 @@ def terminal(folders: list[Path], metric: str = METRIC) -> str:
     return file.getvalue()
 
 
-# --- seeds
-# -----------------------------------------------------------------------------------------------------------------------------
+# --- seeds ------------------------------------------------------------------------------------------------------------
 
 
 def test_runs_that_differ_in_their_seed_only_are_one_row_with_both_intervals(tmp_path: Path) -> None:
@@ -140,8 +139,7 @@ def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: 
     assert turned.cells[METRIC].difference == pytest.approx(-1.0) and turned.seeds == (0, 1)
 
 
-# --- what can not be compared
-# -----------------------------------------------------------------------------------------------------------
+# --- what can not be compared -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,8 +196,7 @@ def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> Non
     assert [(row.name, row.cells[METRIC].value) for row in rows] == [("search", 64.0), ("train", 62.0)]
 
 
-# --- published numbers
-# ------------------------------------------------------------------------------------------------------------------
+# --- published numbers ------------------------------------------------------------------------------------------------
 
 
 def test_every_published_number_is_of_something_that_there_is() -> None:
@@ -279,8 +276,7 @@ def test_a_number_is_reproduced_where_ours_is_not_surely_lower(tmp_path: Path) -
     assert [row.cells[METRIC].is_reproduced for row in rows] == [True, True, False, True]
 
 
-# --- how it is written down
-# -------------------------------------------------------------------------------------------------------------
+# --- how it is written down -------------------------------------------------------------------------------------------
 
 
 def test_the_terminal_shows_all_of_it_in_80_columns(tmp_path: Path) -> None:

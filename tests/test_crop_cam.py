@@ -56,8 +56,7 @@ def seeded(method: Method, batch: Batch, progress: Progress = PROGRESS) -> dict[
     return method.losses(batch, progress)
 
 
-# --- recorded numbers
-# -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers -------------------------------------------------------------------------------------------------
 
 
 def recorded_method(vector: dict[str, np.ndarray]) -> Method:
@@ -153,8 +152,7 @@ def test_loss_by_hand(weights: tuple[float, float, float], contrast: float, whol
     assert total(terms).item() + 2 * share * 0.895495 == pytest.approx(whole, abs=2e-6)
 
 
-# --- boxes and pictures
-# -----------------------------------------------------------------------------------------------------------------
+# --- boxes and pictures -----------------------------------------------------------------------------------------------
 
 
 def rectangles(*boxes: tuple[int, int, int, int], side: int = 28) -> Tensor:
@@ -239,8 +237,7 @@ def test_boxes_of_cells_that_do_not_divide_the_image() -> None:
     assert crop.rescaled(boxes, (7, 7), (100, 50)).tolist() == [[0, 0, 21, 100], [42, 28, 8, 14]]
 
 
-# --- the loss
-# -----------------------------------------------------------------------------------------------------------------------------
+# --- the loss ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scope", ["batch", "worker", "sample"])
@@ -368,8 +365,7 @@ def test_every_normalizer_is_differentiable_inside(normalizer: str) -> None:
     assert all(torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-# --- maps
-# ---------------------------------------------------------------------------------------------------------------------------------
+# --- maps -------------------------------------------------------------------------------------------------------------
 
 
 def test_feature_mean_needs_no_class_and_class_mean_no_one_class() -> None:
@@ -435,8 +431,7 @@ def test_ranges(fields: dict[str, object]) -> None:
         crop_cam.Config(**fields)
 
 
-# --- two workers
-# --------------------------------------------------------------------------------------------------------------------------
+# --- two workers ------------------------------------------------------------------------------------------------------
 
 SHARES = (slice(0, 5), slice(5, 8))
 

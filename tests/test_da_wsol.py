@@ -91,8 +91,7 @@ def means(method: DomainAdaptation) -> Tensor:
     return method.anchor_sums / method.anchor_counts.clamp(min=1)[:, None]
 
 
-# --- recorded numbers
-# -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers -------------------------------------------------------------------------------------------------
 
 
 def assert_recorded(found: Tensor, recorded: np.ndarray) -> None:
@@ -151,8 +150,7 @@ def qualified(clusters: Tensor, samples: int) -> Tensor:
     return ((clusters == 1).sum(1) >= samples - 1) & ((clusters == 2).sum(1) >= samples)
 
 
-# --- discrepancies
-# ----------------------------------------------------------------------------------------------------------------------
+# --- discrepancies ----------------------------------------------------------------------------------------------------
 
 
 def test_discrepancies_by_hand() -> None:
@@ -211,8 +209,7 @@ def test_gradients_are_reversed() -> None:
     torch.testing.assert_close(gradient, -0.3 * torch.arange(5.0))
 
 
-# --- clusters
-# ---------------------------------------------------------------------------------------------------------------------------
+# --- clusters ---------------------------------------------------------------------------------------------------------
 
 
 def plain_k_means(cells: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -287,8 +284,7 @@ def test_cells_are_drawn_from_their_region_without_repetition() -> None:
     assert cells.grad.sum() == 12 and set(cells.grad.unique().tolist()) == {0, 1}
 
 
-# --- anchors
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- anchors ----------------------------------------------------------------------------------------------------------
 
 
 def test_anchors_after_the_first_images() -> None:
@@ -358,8 +354,7 @@ def test_anchors_are_part_of_a_checkpoint() -> None:
     assert not torch.equal(first["universum"], step(make(), make_features(seed=1), labels)["universum"])
 
 
-# --- the loss
-# -----------------------------------------------------------------------------------------------------------------------------
+# --- the loss ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("discrepancy", ["mmd", "full_mmd", "dann"])
@@ -461,8 +456,7 @@ def test_the_discriminator_learns_at_the_heads_rate() -> None:
     assert {id(p) for p in groups["discriminator"]["params"]}.isdisjoint(id(p) for p in groups["head"]["params"])
 
 
-# --- edges
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- edges ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("discrepancy", ["mmd", "full_mmd", "dann"])
@@ -512,8 +506,7 @@ def test_ranges(fields: dict[str, object]) -> None:
         da_wsol.Config(**fields)
 
 
-# --- with other methods
-# -------------------------------------------------------------------------------------------------------------------
+# --- with other methods -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -550,8 +543,7 @@ def test_around_crop_cam_it_is_refused() -> None:
         make_on_tiny(base={"name": "crop_cam"})
 
 
-# --- two workers
-# --------------------------------------------------------------------------------------------------------------------------
+# --- two workers ------------------------------------------------------------------------------------------------------
 
 
 LABELS = torch.tensor([1, 3, 1, 1, 0, 3, 2, 2])

@@ -16,14 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from wsol import data, metadata
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Split
+from wsol.data import dataset, metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Split
+from wsol.data.images import ImageStore
+from wsol.data.loading import EvalLoader, RawBatch, TrainLoader, to_batch
+from wsol.data.metadata import Metadata
+from wsol.data.tree import check_tree
 from wsol.errors import InputError
-from wsol.images import ImageStore
-from wsol.loading import EvalLoader, RawBatch, TrainLoader, to_batch
-from wsol.metadata import Metadata
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 COUNTS = {"train": 11, "val": 5, "test": 4}
 CLASSES = 3
@@ -148,7 +148,7 @@ def test_mask_is_picked_as_opencv_picks() -> None:
     for side in (1, 2, 36, 223, 224, 225, 300, 768, 1024, 1063, 1600):
         line = np.arange(side, dtype=np.float64)[None]
         picked = cv2.resize(line, (224, 1), interpolation=cv2.INTER_NEAREST)[0]
-        np.testing.assert_array_equal(data._nearest(side, 224), picked)
+        np.testing.assert_array_equal(dataset._nearest(side, 224), picked)
         differ += [side] if (picked != np.arange(224) * side // 224).any() else []
     assert differ == [36, 300, 1600], "sides where OpenCV rounds an integer index down by one"
 
@@ -211,7 +211,7 @@ def test_store_gives_pil_bilinear_pixels(tmp_path: Path, cache: str) -> None:
 def test_cache_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, config = make(tmp_path)
     ImageStore(dataset.split("test"), 9, config)
-    monkeypatch.setattr("wsol.images._decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("wsol.data.images._decode", lambda *_: pytest.fail("decoded again"))
     assert ImageStore(dataset.split("test"), 9, config).read([0])[0].shape == (9, 9, 3)
     assert len(files(tmp_path, "toy-test-9-*.uint8")) == 1 and not files(tmp_path, "*.tmp")
 
@@ -235,7 +235,7 @@ def test_changed_image_gives_a_new_cache_and_drops_the_old_one(tmp_path: Path) -
 def test_cache_too_large_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("wsol.images.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1900}))
+    monkeypatch.setattr("wsol.data.images.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1900}))
     dataset, config = make(tmp_path)
     store = ImageStore(dataset.split("test"), 9, config)  # 4 * 9 * 9 * 3 = 972 bytes are more than half of 1900
     assert not store.cached and not files(tmp_path, "*.uint8")

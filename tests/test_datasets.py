@@ -19,14 +19,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsol import metadata, plugins
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Sizes
+from wsol import plugins
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Sizes
+from wsol.data.metadata import Metadata
+from wsol.data.tree import check_tree
 from wsol.datasets import folder, synthetic, tiny_imagenet
 from wsol.datasets._download import download
 from wsol.errors import InputError
-from wsol.metadata import Metadata
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 LITTLE: dict[str, Any] = {"classes": 2, "train_images": 4, "fullsup_images": 3, "test_images": 3}
 

@@ -27,12 +27,12 @@ from wsol import build, plugins
 from wsol.config import EvaluationConfig
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, evaluate_settings
+from wsol.extractor import BlockConfig, Extractor, extract_together, find_block, guided
 from wsol.extractors.bag_cams import bag_cams
 from wsol.extractors.grad_cam import grad_cam
 from wsol.extractors.grad_cam_pp import grad_cam_pp
 from wsol.extractors.layer_cam import layer_cam
 from wsol.extractors.pcs import pcs
-from wsol.gradients import BlockConfig, Extractor, extract_together, find_block, guided
 from wsol.method import Method
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
 from wsol.types import Activations
@@ -79,8 +79,7 @@ def normalized(maps: Tensor, side: int) -> Tensor:
     return (maps - low) / (high - low).where(high > low, 1.0)
 
 
-# --- recorded maps
-# ----------------------------------------------------------------------------------------------------------------------
+# --- recorded maps ----------------------------------------------------------------------------------------------------
 
 
 def recorded_method(arrays: dict[str, np.ndarray]) -> Method:
@@ -113,8 +112,7 @@ def test_recorded_maps(path: Path, name: str, layer: str) -> None:
     np.testing.assert_allclose(found.logits.numpy(), arrays["logits"], rtol=0, atol=1e-4)
 
 
-# --- the contract
-# -----------------------------------------------------------------------------------------------------------------------
+# --- the contract -----------------------------------------------------------------------------------------------------
 
 
 @every_method
@@ -213,8 +211,7 @@ def test_every_published_backbone_at_several_blocks(backbone: str) -> None:
         assert torch.isfinite(scores.maps).all() and len(scores.maps) == 2
 
 
-# --- blocks
-# -----------------------------------------------------------------------------------------------------------------------------
+# --- blocks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -266,8 +263,7 @@ def test_a_method_without_a_gradient_at_the_block_is_refused(name: str, kind: Ca
         extractor(name, block="conv3")(built, images, labels)
 
 
-# --- formulas
-# ---------------------------------------------------------------------------------------------------------------------------
+# --- formulas ---------------------------------------------------------------------------------------------------------
 
 
 def test_formulas_by_hand() -> None:
@@ -378,8 +374,7 @@ def test_guidance_reaches_every_kind_of_relu_and_ends() -> None:
     assert torch.equal(plain, after) and not torch.allclose(plain, clamped)
 
 
-# --- one pass, several extractors
-# -------------------------------------------------------------------------------------------------------
+# --- one pass, several extractors -------------------------------------------------------------------------------------
 
 
 def grid(method: Method) -> list[dict[str, object]]:
@@ -445,8 +440,7 @@ def test_evaluating_a_grid_gives_what_each_setting_gives_alone(space_file: Path)
     assert all(p.grad is None for p in method.parameters()) and method.training
 
 
-# --- the command line
-# -------------------------------------------------------------------------------------------------------------------
+# --- the command line -------------------------------------------------------------------------------------------------
 
 
 def test_a_finished_run_is_scored_with_every_extractor(space_file: Path, launch: Launch) -> None:

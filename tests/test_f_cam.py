@@ -63,8 +63,7 @@ def assert_close(found: Tensor, recorded: np.ndarray, tolerance: float) -> None:
     torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=tolerance * expected.abs().max().item())
 
 
-# --- barrier
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- barrier ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", files("extended_log_barrier"))
@@ -110,8 +109,7 @@ def test_values_of_the_barrier(t: float, value: float, expected: float) -> None:
     assert found.item() == pytest.approx(expected, abs=1e-6) and torch.isfinite(values.grad).all()
 
 
-# --- CRF
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- CRF --------------------------------------------------------------------------------------------------------------
 
 FILTERS = {"exact": (exact_filter, 1e-4), "reference_lattice": (lattice_filter, 1e-6)}
 
@@ -212,8 +210,7 @@ def test_too_small_deviations_are_refused() -> None:
         lattice_filter(pixel_features(255 * torch.rand(1, 3, 16, 16), 0.01, 0.01), torch.rand(1, 256, 2))
 
 
-# --- seeds
-# --------------------------------------------------------------------------------------------------------------------------------
+# --- seeds ------------------------------------------------------------------------------------------------------------
 
 
 def slow_otsu(levels: np.ndarray) -> int:
@@ -350,8 +347,7 @@ def test_the_loss_of_seeds_is_a_mean_over_pixels() -> None:
     torch.testing.assert_close(f_cam.seed_loss(scores, labels), expected)
 
 
-# --- decoder
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- decoder ----------------------------------------------------------------------------------------------------------
 
 DECODERS = [
     ("resnet50", 9_012_928 + 290, [28, 28, 56, 112, 224]),
@@ -391,8 +387,7 @@ def test_other_decoders_read_the_last_block_of_every_size(
         assert blocks.info[later].stride > blocks.info[name].stride
 
 
-# --- method
-# -------------------------------------------------------------------------------------------------------------------------------
+# --- method -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_base_is_frozen_and_runs_once_a_step() -> None:
@@ -499,8 +494,7 @@ def test_settings_out_of_range_are_refused(fields: dict[str, object], message: s
         f_cam.Config(**fields)
 
 
-# --- training from a finished run
-# ------------------------------------------------------------------------------------------------------------
+# --- training from a finished run -------------------------------------------------------------------------------------
 
 
 def test_a_run_without_stage_one_is_refused_before_it_starts(space_file: Path) -> None:

@@ -23,13 +23,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsol import build, metadata
+from wsol import build
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
-from wsol.data import SPLIT_FOLDERS
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS
+from wsol.data.metadata import Metadata
 from wsol.datasets import _prepare, cub, imagenet, openimages
 from wsol.evaluation import evaluate
-from wsol.metadata import Metadata
 from wsol.training import train
 
 Launch = Callable[..., tuple[int, str, str]]

@@ -21,8 +21,9 @@ from orchestrator.journal import open_study
 from orchestrator.progress import Progress
 from orchestrator.study import Study
 from orchestrator.tuning import StudySearcher
-from wsol import build, checkpoint, evaluation, files, metadata, training
+from wsol import build, checkpoint, evaluation, files, training
 from wsol.checkpoint import Checkpoints
+from wsol.data import metadata
 from wsol.errors import InputError, RunFailed
 from wsol.metrics import max_box_acc_v2
 

@@ -20,9 +20,9 @@ from orchestrator.rivals import shares_of_first
 from orchestrator.study import Study
 from wsol import build
 from wsol.config import TrainConfig
-from wsol.data import Dataset, Split
-from wsol.images import ImageStore
-from wsol.metadata import Metadata
+from wsol.data.dataset import Dataset, Split
+from wsol.data.images import ImageStore
+from wsol.data.metadata import Metadata
 from wsol.training import train
 
 OBJECTIVE = "train_fullsup/max_box_acc_v2"

@@ -32,8 +32,7 @@ from wsol.network import CamHead, Classifier
 State = dict[str, Tensor]
 Change = Callable[[State], Any]
 
-# --- files
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------------------------------------------------------
 
 PLAIN = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 
@@ -126,8 +125,7 @@ def test_what_holds_no_state_dict_is_refused(content: object, message: str, tmp_
         layouts.read(tmp_path / "other.pth")
 
 
-# --- names
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def make(backbone: str, method: str = "cam", stride: int = 16, classes: int = 7) -> Method:
@@ -293,8 +291,7 @@ def test_weights_beside_the_network_are_missing() -> None:
         layouts.fill(method, "f_cam", state_of("vgg16_cam_large_False"), "file")
 
 
-# --- run folders
-# ----------------------------------------------------------------------------------------------------------------------------
+# --- run folders ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

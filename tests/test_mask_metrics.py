@@ -16,8 +16,8 @@ from vectors_support import files, load
 
 from wsol import plugins
 from wsol.baseline import center_gaussian
-from wsol.data import Split
-from wsol.metadata import Metadata
+from wsol.data.dataset import Split
+from wsol.data.metadata import Metadata
 from wsol.metric import Metric, Sample
 from wsol.metrics import pxap
 from wsol.types import Annotation

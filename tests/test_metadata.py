@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wsol import metadata
+from wsol.data import metadata
 from wsol.errors import InputError
 
 GOOD = {

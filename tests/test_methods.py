@@ -72,8 +72,7 @@ def mean_loss(method: Method, batch: Batch, progress: Progress) -> Tensor:
     return torch.stack(losses).mean()
 
 
-# --- the contract
-# ---------------------------------------------------------------------------------------------------------------------
+# --- the contract -----------------------------------------------------------------------------------------------------
 
 
 @every_stack
@@ -223,8 +222,7 @@ def test_checkpoint_round_trip(name: str, backbone: str, tmp_path: Path) -> None
     assert torch.equal(maps, restored)
 
 
-# --- two workers
-# ------------------------------------------------------------------------------------------------------------------------
+# --- two workers ------------------------------------------------------------------------------------------------------
 
 
 def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
@@ -283,8 +281,7 @@ def test_two_workers_end_with_the_same_network(name: str, backbone: str, two_wor
     assert any(not torch.equal(first[key], start[key]) for key in first)
 
 
-# --- Hide-and-Seek
-# ------------------------------------------------------------------------------------------------------------------------
+# --- Hide-and-Seek ----------------------------------------------------------------------------------------------------
 
 
 def test_has_hides_the_cells_of_the_reference() -> None:
@@ -313,8 +310,7 @@ def test_has_drop_rate(rate: float, low: float, high: float) -> None:
     assert rate in (0, 1) or not torch.equal(images[0], images[1])  # each image for itself
 
 
-# --- CutMix
-# -------------------------------------------------------------------------------------------------------------------------------
+# --- CutMix -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -365,8 +365,7 @@ def test_one_map_for_every_image_equals_scoring_each_image():
     assert expected.items() <= values.items()
 
 
-# --- thresholds chosen on other images
-# --------------------------------------------------------------------------------------------------
+# --- thresholds chosen on other images --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BOX_METRICS)

@@ -65,12 +65,11 @@ def test_docstring_names_its_paper_and_its_quirks(kind: str, name: str) -> None:
     )
 
 
-# --- files that are wrong
-# ---------------------------------------------------------------------------------------------------------------
+# --- files that are wrong ---------------------------------------------------------------------------------------------
 
 GOOD = '''"""A newcomer."""
 from typing import Literal
-from wsol.config import PluginConfig
+from wsol.schema import PluginConfig
 from wsol.method import Method
 
 class Config(PluginConfig):

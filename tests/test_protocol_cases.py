@@ -21,10 +21,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsol import baseline, build, layouts, metadata, plugins
-from wsol.config import BackboneConfig, OptimConfig
-from wsol.data import Split
-from wsol.metadata import Metadata
+from wsol import baseline, build, layouts, plugins
+from wsol.config import OptimConfig
+from wsol.data import metadata
+from wsol.data.dataset import Split
+from wsol.data.metadata import Metadata
 from wsol.method import Method
 from wsol.methods import adl, has, spg
 from wsol.metric import Sample
@@ -32,6 +33,7 @@ from wsol.metrics import max_box_acc, max_box_acc_v2, pxap
 from wsol.network import CamHead, Classifier
 from wsol.ops.boxes import boxes_by_level, iou, quantise
 from wsol.optim import decay
+from wsol.schema import BackboneConfig
 from wsol.types import Batch
 
 GRID = 224
@@ -61,8 +63,7 @@ def split_of(folder: str) -> Split:
     return Split("test" if path.name == "test" else "train_fullsup", read(path), path, path, folder)
 
 
-# --- evaluator on small inputs
-# ------------------------------------------------------------------------------------------------------------
+# --- evaluator on small inputs ----------------------------------------------------------------------------------------
 
 
 def test_overlap_of_equal_boxes_is_an_array_of_float64_ones() -> None:
@@ -75,8 +76,7 @@ def test_every_8_bit_value_survives_the_way_to_a_score_and_back() -> None:
     assert quantise((values / 255)[None]).tolist() == [values.tolist()]
 
 
-# --- published metadata
-# -------------------------------------------------------------------------------------------------------------------
+# --- published metadata -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,7 @@ def test_size_of_published_subsets(folder: str, per_class: int, images: int) -> 
     assert np.array_equal(np.bincount(subset.labels), np.minimum(np.bincount(split.labels), per_class))
 
 
-# --- published masks
-# ----------------------------------------------------------------------------------------------------------------------
+# --- published masks --------------------------------------------------------------------------------------------------
 
 MASKS = {
     "m0": "val/0bt_c3/1cd9ac0169ec7df0",
@@ -272,8 +271,7 @@ def test_published_masks_of_nothing_and_everything(constant: float) -> None:
     assert pxap_of(sample_on("everything", constant)) == 100.0
 
 
-# --- methods
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- methods ----------------------------------------------------------------------------------------------------------
 
 
 def test_has_hides_the_cells_of_the_published_draws(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,8 +320,7 @@ def test_learning_rate_of_every_epoch(epochs: int, every: int, last: tuple[int, 
     assert [decay(epoch, config) for epoch in range(1, epochs + 1)] == pytest.approx(expected, rel=1e-12)
 
 
-# --- networks
-# -----------------------------------------------------------------------------------------------------------------------------
+# --- networks ---------------------------------------------------------------------------------------------------------
 
 
 def around(network: Classifier, name: str) -> Method:
@@ -365,8 +362,7 @@ def test_spg_side_maps_and_attentions(backbone: str, stride: int) -> None:
     assert fused.shape == (2, 1, GRID, GRID)
 
 
-# --- ImageNet weights: every weight of a file is one number of its own, so a network shows where it went
-# ----------------------------------
+# --- ImageNet weights: every weight of a file is one number of its own, so a network shows where it went --------------
 
 MARK = 1000
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from wsol import plugins
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.methods import acol, adl, spg
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 PROGRESS = Progress(epoch=1, epochs=1, step=0, steps=1)
@@ -48,8 +48,7 @@ def assert_close(found: Tensor, recorded: np.ndarray) -> None:
     torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
-# --- recorded numbers
-# -------------------------------------------------------------------------------------------------------------------
+# --- recorded numbers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("acol"))
@@ -134,8 +133,7 @@ def test_adl_is_the_published_one(path: Path) -> None:
         assert torch.equal(dropped(features) == 0, (features == 0) | ~torch.from_numpy(kept))
 
 
-# --- ACoL, written cases
-# --------------------------------------------------------------------------------------------------------------
+# --- ACoL, written cases ----------------------------------------------------------------------------------------------
 
 
 def test_acol_rescales_each_map_and_a_constant_one_to_zero() -> None:
@@ -148,8 +146,7 @@ def test_acol_erases_from_the_threshold_on() -> None:
     assert torch.equal(erased, torch.tensor([[1.0, 1.0], [0.0, 0.0]]).expand(1, 2, 2, 2))
 
 
-# --- SPG, written cases
-# -----------------------------------------------------------------------------------------------------------------
+# --- SPG, written cases -----------------------------------------------------------------------------------------------
 
 RAMP = (torch.arange(224.0 * 224) / 50175).reshape(1, 1, 224, 224)
 
@@ -216,8 +213,7 @@ def test_spg_thresholds_are_ordered(source: str) -> None:
         spg.Config(**{f"{source}_high": 0.001})  # below the default of the other
 
 
-# --- ADL, written cases
-# -------------------------------------------------------------------------------------------------------------------
+# --- ADL, written cases -----------------------------------------------------------------------------------------------
 
 SMALL = torch.tensor([[[[0.0, 1.0], [2.0, 4.0]], [[0.0, 3.0], [2.0, 4.0]]]])
 
@@ -255,8 +251,7 @@ def test_adl_hides_at_its_rate_one_draw_for_the_batch() -> None:
     assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-# --- their networks
-# ---------------------------------------------------------------------------------------------------------------------
+# --- their networks ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stride", [8, 16])

@@ -17,9 +17,9 @@ from orchestrator.scores import read_scores
 from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
 from wsol.config import EvaluationConfig, TrainConfig
+from wsol.data.images import ImageStore
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, evaluate_settings, forward
-from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.metric import Metric, Sample
 from wsol.metrics import max_box_acc_by_size, max_box_acc_v2, piou, pxap
@@ -75,8 +75,7 @@ def counted(name: str, images: list[Sample], times: list[int]) -> dict[str, floa
     return metric.compute()
 
 
-# --- bootstrap
-# --------------------------------------------------------------------------------------------------------------------------
+# --- bootstrap --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["v2", "size", "pxap", "piou"])
@@ -137,8 +136,7 @@ def test_numbers_at_a_chosen_threshold(name: str) -> None:
     assert metric.compute_at({}) == {}
 
 
-# --- one pass, several maps
-# -------------------------------------------------------------------------------------------------------------
+# --- one pass, several maps -------------------------------------------------------------------------------------------
 
 
 def test_extractors_share_the_pass_of_the_network(
@@ -186,8 +184,7 @@ def test_negative_weights_are_clipped_for_one_map_only(scene: tuple[Method, Imag
     assert head(features).item() == pytest.approx(2 * 7 / 4 - 5 / 4 + head.linear.bias.item())
 
 
-# --- maps from files
-# --------------------------------------------------------------------------------------------------------------------
+# --- maps from files --------------------------------------------------------------------------------------------------
 
 
 def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
@@ -219,8 +216,7 @@ def test_maps_that_cannot_be_used_are_all_named(
     assert f"{first}: no such file" in text and "(2, 3, 3) float64" in text and "<U1" in text and "(0, 3)" in text
 
 
-# --- the command line
-# -------------------------------------------------------------------------------------------------------------------
+# --- the command line -------------------------------------------------------------------------------------------------
 
 
 def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., tuple[int, str, str]]) -> None:

@@ -20,11 +20,11 @@ from torch import distributed as dist
 
 from wsol import build, distributed
 from wsol.addresses import below, open_address
-from wsol.config import DatasetConfig
+from wsol.data.images import ImageStore
+from wsol.data.staging import local_copy, staged
 from wsol.datasets import folder
 from wsol.errors import InputError
-from wsol.images import ImageStore
-from wsol.staging import local_copy, staged
+from wsol.schema import DatasetConfig
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_an_unusable_stage_names_node_and_path(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(InputError, match=rf"{socket.gethostname()}: {tmp_path}/node.*data.stage can not be used"):
         ImageStore(dataset.split("test"), 9, config)
     (packed,) = copies(tmp_path / "shared")
-    monkeypatch.setattr("wsol.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr("wsol.data.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(InputError, match=r"0\.0 GB are free"):
         local_copy(packed, tmp_path / "other")
     assert not copies(tmp_path / "other")

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from wsol import plugins
-from wsol.config import OptimConfig, PluginConfig
+from wsol.config import OptimConfig
 from wsol.method import Method, Wrapper
 from wsol.methods import bridging_gap, tap
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
 from wsol.optim import build_optimizer, decay, set_learning_rates
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 LAST = Progress(epoch=10, epochs=10, step=9, steps=10)
@@ -77,8 +78,7 @@ def group_sizes(method: Method) -> list[int]:
     return [len(group["params"]) for group in method.parameter_groups()]
 
 
-# --- thresholded average pooling
-# --------------------------------------------------------------------------------------------------------
+# --- thresholded average pooling --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("thresholded_average_pooling"))
@@ -174,8 +174,7 @@ def test_tap_learns_as_with_a_scaled_gradient_of_the_body() -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
-# --- bridging the gap, recorded numbers
-# -------------------------------------------------------------------------------------------------
+# --- bridging the gap, recorded numbers -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", vectors_support.files("bridging_alignment"))
@@ -207,8 +206,7 @@ def test_bridging_gap_is_the_published_one(path: Path) -> None:
     assert torch.equal(erased, vector["attentive_drop_feature_probability_one"])
 
 
-# --- bridging the gap, alignment
-# --------------------------------------------------------------------------------------------------------
+# --- bridging the gap, alignment --------------------------------------------------------------------------------------
 
 VECTORS = torch.tensor([[3, 4], [2, 0], [0, 1], [0, 0]], dtype=torch.float32).T.reshape(1, 2, 2, 2)
 WEIGHT = torch.tensor([[1.0, -1.0], [-2.0, 0.0], [0.0, -1.0]])
@@ -280,8 +278,7 @@ def test_bridging_gap_aligns_in_float32_inside_autocast() -> None:
     assert all(torch.equal(inside[name], outside[name]) for name in ("similarity", "norm"))
 
 
-# --- bridging the gap, the erased pass
-# --------------------------------------------------------------------------------------------------
+# --- bridging the gap, the erased pass --------------------------------------------------------------------------------
 
 
 def test_bridging_gap_erases_strictly_above_the_threshold() -> None:
@@ -337,8 +334,7 @@ def test_bridging_gap_evaluates_as_cam() -> None:
     assert torch.equal(found.maps, expected.maps) and torch.equal(found.logits, expected.logits)
 
 
-# --- bridging the gap, the whole step
-# ---------------------------------------------------------------------------------------------------
+# --- bridging the gap, the whole step ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -418,8 +414,7 @@ def test_a_dead_network_has_a_finite_step(config: PluginConfig) -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in method.parameters())
 
 
-# --- their places in every network
-# ------------------------------------------------------------------------------------------------------
+# --- their places in every network ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

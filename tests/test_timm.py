@@ -122,8 +122,7 @@ def test_pixels_are_those_of_the_pretrained_weights(model: str, mean: tuple[floa
     assert make(model).pixel_mean == mean
 
 
-# --- weights
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- weights ----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -168,8 +167,7 @@ def test_pretrained_weights_are_timms(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backbone.imagenet_classifier is not None and backbone.imagenet_classifier[0].shape == (1000, 512)
 
 
-# --- errors
-# -------------------------------------------------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 def test_offline_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,8 +218,7 @@ def test_the_plugin_is_listed_without_the_library() -> None:
     )
 
 
-# --- methods
-# ------------------------------------------------------------------------------------------------------------------------------
+# --- methods ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL_METHODS)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsol.data import seeded_generator
+from wsol.data.dataset import seeded_generator
 from wsol.metric import Metric
 from wsol.ops.boxes import Floats
 

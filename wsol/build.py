@@ -18,15 +18,16 @@ from torch import Tensor
 
 from wsol import distributed, plugins
 from wsol.checkpoint import read_state
-from wsol.config import BackboneConfig, DatasetConfig, EvaluationConfig, PluginConfig, TrainConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Sizes, Split
+from wsol.config import EvaluationConfig, TrainConfig
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes, Split
+from wsol.data.images import ImageStore
+from wsol.data.staging import staged
 from wsol.errors import InputError
-from wsol.gradients import Extractor
-from wsol.images import ImageStore
+from wsol.extractor import Extractor
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier
-from wsol.staging import staged
+from wsol.schema import BackboneConfig, DatasetConfig, PluginConfig
 
 Normalizer = Callable[[Tensor], Tensor]
 

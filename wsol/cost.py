@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wsol import build, distributed, metadata, plugins
+from wsol import build, distributed, plugins
 from wsol.config import OptimConfig, TrainConfig
-from wsol.data import Sizes
+from wsol.data import metadata
+from wsol.data.dataset import Sizes
+from wsol.data.images import ImageStore
+from wsol.data.loading import TrainLoader
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, require_countable
-from wsol.images import ImageStore
-from wsol.loading import TrainLoader
 from wsol.method import Method
 from wsol.optim import build_optimizer
 from wsol.training import train_epoch

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from wsol import build, distributed
 from wsol.config import EvaluationConfig
-from wsol.data import Split
+from wsol.data.dataset import Split
+from wsol.data.images import ImageStore
+from wsol.data.loading import EvalLoader, to_batch
 from wsol.errors import InputError
-from wsol.gradients import extract_together, find_blocks
-from wsol.images import ImageStore
-from wsol.loading import EvalLoader, to_batch
+from wsol.extractor import extract_together, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
 from wsol.ops.resize import resize_maps

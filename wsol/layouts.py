@@ -131,8 +131,7 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
     method.network.load_state_dict(found, strict=False)  # strict but for the counts of batches, as checked above
 
 
-# --- names
-# ----------------------------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def _numbered(module: str, *indices: int) -> tuple[str, ...]:
@@ -231,8 +230,7 @@ def _places(ours: Iterable[str], table: Names) -> Names:
     return places
 
 
-# --- what does not fit
-# -----------------------------------------------------------------------------------------------------------------------
+# --- what does not fit ------------------------------------------------------------------------------------------------
 
 
 def _require_layout(layout: str, backbone: str) -> None:

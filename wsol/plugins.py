@@ -13,12 +13,10 @@ import traceback
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wsol import schema
 from wsol.errors import InputError
-
-if TYPE_CHECKING:
-    from wsol.config import PluginConfig
 
 FOLDERS = {
     "method": "methods",
@@ -32,7 +30,7 @@ FOLDERS = {
 ROOT = Path(__file__).parent
 
 CONFIGS = {"backbone": "BackboneConfig", "dataset": "DatasetConfig"}
-"""What the `Config` of a kind extends, of `wsol/config.py`; that of the others extends `PluginConfig`."""
+"""What the `Config` of a kind extends, of `wsol/schema.py`; that of the others extends `PluginConfig`."""
 
 FUNCTIONS = {
     "method": {"build": 2},
@@ -72,7 +70,7 @@ def load(kind: str, name: str) -> ModuleType:
     return plugin
 
 
-def build(kind: str, config: PluginConfig, *arguments: Any) -> Any:
+def build(kind: str, config: schema.PluginConfig, *arguments: Any) -> Any:
     """The object of a plugin's configuration, for `wsol/build.py` and for plugins that hold another one."""
     return load(kind, config.name).build(config, *arguments)
 
@@ -92,11 +90,9 @@ def _place(path: Path, error: Exception) -> str:
 
 def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
     """What a plugin does not export as it should."""
-    from wsol import config  # which imports this module
-
     found: Any = getattr(plugin, "Config", None)
     base = CONFIGS.get(kind, "PluginConfig")
-    is_config = isinstance(found, type) and issubclass(found, getattr(config, base))
+    is_config = isinstance(found, type) and issubclass(found, getattr(schema, base))
     if not is_config:
         wrong = [f"there is no `class Config({base})`, whose fields are the settings of this {kind}"]
     else:

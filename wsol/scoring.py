@@ -21,10 +21,10 @@ import torch
 from wsol.bootstrap import Bootstrap, interval
 from wsol.build import metrics as build_metrics
 from wsol.config import EvaluationConfig
-from wsol.data import Split
+from wsol.data.dataset import Split
+from wsol.data.images import ImageStore
 from wsol.errors import InputError
 from wsol.evaluation import Counts, RawScores, count, forward
-from wsol.images import ImageStore
 from wsol.method import Method
 from wsol.ops.boxes import Floats
 

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from wsol import build, distributed
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import TrainConfig
+from wsol.data.images import ImageStore
+from wsol.data.loading import TrainLoader, to_batch
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
-from wsol.images import ImageStore
-from wsol.loading import TrainLoader, to_batch
 from wsol.method import Method
 from wsol.optim import build_optimizer, set_learning_rates
 from wsol.types import Progress

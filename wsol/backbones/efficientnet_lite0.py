@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.errors import InputError
 from wsol.network import Backbone, BlockInfo
+from wsol.schema import BackboneConfig
 
 STAGES = (
     (3, 1, 16, 1, 1),

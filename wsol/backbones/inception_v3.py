@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, BlockInfo
+from wsol.schema import BackboneConfig
 
 EXTRA = ("extra_1", "extra_2")
 FEATURES = 1024

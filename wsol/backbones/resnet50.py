@@ -9,8 +9,8 @@ from typing import Literal
 from torch import nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.network import Backbone, BlockInfo
+from wsol.schema import BackboneConfig
 
 STAGES = ((1, 3, 64), (2, 4, 128), (3, 6, 256), (4, 3, 512))
 """Stage number, bottlenecks, inner channels (a fourth of the output's)."""

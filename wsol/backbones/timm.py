@@ -25,10 +25,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.errors import InputError, first_line
 from wsol.network import Backbone, BlockInfo
 from wsol.plugins import did_you_mean
+from wsol.schema import BackboneConfig
 
 SIDE = 256
 """Pixels of the image on which the cut is tested, for networks that take every size."""

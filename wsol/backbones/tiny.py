@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.network import Backbone, BlockInfo
+from wsol.schema import BackboneConfig
 
 
 class Config(BackboneConfig):

@@ -10,8 +10,8 @@ from typing import Literal
 from torch import nn
 
 from wsol.backbones import _weights
-from wsol.config import BackboneConfig
 from wsol.network import Backbone, BlockInfo
+from wsol.schema import BackboneConfig
 
 GROUPS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and channels between two pools."""

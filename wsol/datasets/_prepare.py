@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from wsol import files, metadata
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, prepare_command
+from wsol import files
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, prepare_command
 from wsol.datasets._download import download
 from wsol.errors import InputError
 from wsol.pace import Pace
+from wsol.schema import DatasetConfig
 
 Log = Callable[[str], None]
 Member = tuple[str, Callable[[Path], None]]

@@ -23,13 +23,13 @@ from typing import Literal
 
 import numpy as np
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import Dataset, Sizes, prepare_command
+from wsol.data import metadata
+from wsol.data.dataset import Dataset, Sizes, prepare_command
+from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 CUB = Archive(
     "CUB_200_2011.tgz",

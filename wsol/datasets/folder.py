@@ -1,4 +1,4 @@
-"""Your own images, annotated in the format of `wsol/metadata.py`.
+"""Your own images, annotated in the format of `wsol/data/metadata.py`.
 
 *Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a
 few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files. Mask paths are
@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset
+from wsol.data.tree import check_tree
 from wsol.errors import InputError
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 
 class Config(DatasetConfig):

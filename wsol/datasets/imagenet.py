@@ -27,15 +27,16 @@ from typing import Literal
 
 import numpy as np
 
-from wsol import files, metadata
-from wsol.config import DatasetConfig
-from wsol.data import Dataset, Sizes
+from wsol import files
+from wsol.data import metadata
+from wsol.data.dataset import Dataset, Sizes
+from wsol.data.metadata import Metadata
+from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._download import download
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.metadata import Metadata
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 CLASSES = 1000
 COUNTS = {

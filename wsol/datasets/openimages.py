@@ -18,13 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Sizes, prepare_command
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes, prepare_command
+from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 LINKED = f"linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}"
 IMAGES = Archive("OpenImages_images.zip", f"the images, {LINKED}", folders=("OpenImages_images",))

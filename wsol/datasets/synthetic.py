@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import SPLIT_FOLDERS, Dataset, Sizes
-from wsol.metadata import Metadata
-from wsol.tree import check_tree
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes
+from wsol.data.metadata import Metadata
+from wsol.data.tree import check_tree
+from wsol.schema import DatasetConfig
 
 FORMAT = 1
 """Raise it whenever a rendered pixel changes: the folder gets another name, and old results are not mixed with new

@@ -26,13 +26,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import Dataset, Sizes, prepare_command
+from wsol.data import metadata
+from wsol.data.dataset import Dataset, Sizes, prepare_command
+from wsol.data.metadata import Metadata
+from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.errors import InputError
-from wsol.metadata import Metadata
-from wsol.tree import check_tree
+from wsol.schema import DatasetConfig
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE_FOLDER = "tiny-imagenet-200"

@@ -28,7 +28,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from wsol.gradients import BlockConfig, BlockExtractor
+from wsol.extractor import BlockConfig, BlockExtractor
 
 Reduce = Literal["mean", "sum"]
 

@@ -16,10 +16,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.network import CamHead
+from wsol.schema import PluginConfig
 from wsol.types import ScoreMaps
 
 

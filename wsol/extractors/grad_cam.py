@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wsol.gradients import BlockConfig, BlockExtractor
+from wsol.extractor import BlockConfig, BlockExtractor
 
 
 class Config(BlockConfig):
@@ -39,6 +39,6 @@ def build(config: Config) -> BlockExtractor:
 
 
 def grad_cam(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.extractor.Formula`."""
     weights = gradient.mean(dim=(2, 3))
     return torch.einsum("bchw,bc->bhw", output, weights).relu()

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wsol.gradients import BlockConfig, BlockExtractor
+from wsol.extractor import BlockConfig, BlockExtractor
 
 SMALLEST_DIVISOR = 1e-7
 
@@ -45,7 +45,7 @@ def build(config: Config) -> BlockExtractor:
 
 
 def grad_cam_pp(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.extractor.Formula`."""
     squared = gradient.square()
     # The divisor can be nearly 0 with either sign, so its last digits show in the map: powers are taken as the released
     # code does.

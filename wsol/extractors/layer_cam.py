@@ -21,7 +21,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from wsol.gradients import BlockConfig, BlockExtractor
+from wsol.extractor import BlockConfig, BlockExtractor
 
 
 class Config(BlockConfig):
@@ -37,5 +37,5 @@ def build(config: Config) -> BlockExtractor:
 
 
 def layer_cam(output: Tensor, gradient: Tensor, score: Tensor) -> Tensor:
-    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.gradients.Formula`."""
+    """Maps (B, h, w) from the output and the gradient (B, C, h, w) of a block; see `wsol.extractor.Formula`."""
     return gradient.relu().mul_(output).sum(dim=1).relu()

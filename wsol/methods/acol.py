@@ -30,9 +30,9 @@ from typing import Literal, cast
 from pydantic import Field
 from torch import Tensor, maximum, nn
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Backbone, CamHead, Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 WIDTH = 1024

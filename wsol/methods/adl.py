@@ -25,9 +25,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Backbone, Classifier
+from wsol.schema import PluginConfig
 
 PLACES = {
     "vgg16": ("pool3", "conv4_3", "conv5_3"),

@@ -35,9 +35,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Backbone, CamHead, Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 PLACES = {"vgg16": "conv4_3", "resnet50": "layer4_0"}

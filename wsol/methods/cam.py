@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Classifier
+from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):

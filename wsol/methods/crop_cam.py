@@ -35,9 +35,10 @@ from pydantic import Field, SerializeAsAny
 from torch import Tensor
 
 from wsol import distributed, plugins
-from wsol.config import PluginConfig, any_plugin
+from wsol.config import any_plugin
 from wsol.method import Method, Wrapper
 from wsol.ops.crop import enclosing_boxes, enlarge, legacy_boxes, paste, rescaled, squared, zoom
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, LabelSet, Progress, ScoreMaps
 
 Scope = Literal["batch", "worker", "sample"]

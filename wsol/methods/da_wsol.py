@@ -38,12 +38,13 @@ from pydantic import Field, SerializeAsAny
 from torch import Tensor, nn
 
 from wsol import distributed
-from wsol.config import PluginConfig, any_plugin
+from wsol.config import any_plugin
 from wsol.errors import InputError
 from wsol.method import Method, ParameterGroup, Wrapper
 from wsol.ops import anchors
 from wsol.ops.assignment import draw, k_means
 from wsol.ops.discrepancy import full_mmd, linear_mmd, reverse_gradient
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, LabelSet, Progress
 
 UNIVERSUM, FAKE, REAL = range(3)

@@ -39,13 +39,14 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from torch import Tensor
 
 from wsol import plugins
-from wsol.config import PluginConfig, any_plugin
+from wsol.config import any_plugin
 from wsol.method import Method, ParameterGroup, Wrapper
 from wsol.methods._unet import Decoder, skips
 from wsol.normalizers.min_max import min_max
 from wsol.ops.barrier import sharpness_at, size_barrier
 from wsol.ops.crf import dense_crf_energy
 from wsol.ops.seeds import IGNORED, draw_seeds
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 SCORES = "decoder.scores"

@@ -27,9 +27,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Batch
 
 

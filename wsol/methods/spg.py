@@ -32,9 +32,9 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from wsol.config import PluginConfig
 from wsol.method import Method
 from wsol.network import Backbone, CamHead, Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 SOURCES = {"vgg16": ("pool4", "conv5_3"), "resnet50": ("layer3_0", "layer3_5"), "inception_v3": ("pool_3", "mixed_6d")}

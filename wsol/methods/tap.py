@@ -28,9 +28,9 @@ from typing import Literal, cast
 from pydantic import Field
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.method import Method, ParameterGroup
 from wsol.network import CamHead, Classifier
+from wsol.schema import PluginConfig
 
 FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
 """Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
-from wsol.config import PluginConfig
 from wsol.ops.boxes import Ints
+from wsol.schema import PluginConfig
 
 EDGES = (0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100)
 """In percent of the image's area; a bin is [lower, upper)."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wsol.config import PluginConfig
 from wsol.metric import BoxAccuracy
+from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from wsol.config import PluginConfig
 from wsol.metrics._pixels import OBJECT_ROW, PixelMetric, average_precision, predicted_pixels
 from wsol.ops.boxes import Floats, Ints
+from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):

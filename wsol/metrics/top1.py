@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from wsol.config import PluginConfig
 from wsol.metric import Sample, ThresholdCurves
 from wsol.ops.boxes import Contours
+from wsol.schema import PluginConfig
 
 MIN_IOU = 0.5
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.normalizers._shared import without_broken
+from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):

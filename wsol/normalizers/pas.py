@@ -24,8 +24,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.normalizers._shared import order_statistic, ratio, without_broken
+from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from wsol import metadata
-from wsol.data import SPLIT_FOLDERS, UNDECODABLE, Dataset, Split, SplitCounts
+from wsol.data import metadata
+from wsol.data.dataset import SPLIT_FOLDERS, UNDECODABLE, Dataset, Split, SplitCounts
 from wsol.errors import InputError
 from wsol.threads import map_ahead
 

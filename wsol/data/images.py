@@ -21,12 +21,12 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from wsol import metadata
-from wsol.config import DatasetConfig
-from wsol.data import UNDECODABLE, Pixels, Split
+from wsol.data import metadata
+from wsol.data.dataset import UNDECODABLE, Pixels, Split
+from wsol.data.staging import local_copy
 from wsol.errors import InputError
 from wsol.pace import Pace
-from wsol.staging import local_copy
+from wsol.schema import DatasetConfig
 from wsol.threads import map_ahead
 
 CACHE_FORMAT = 1

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsol.data import Pixels, Split, seeded_generator
+from wsol.data.dataset import Pixels, Split, seeded_generator
+from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.images import ImageStore
 from wsol.threads import map_ahead
 from wsol.types import Batch
 

@@ -23,11 +23,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wsol.config import PluginConfig
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.network import Backbone
 from wsol.plugins import did_you_mean
+from wsol.schema import PluginConfig
 from wsol.types import ScoreMaps
 
 Extractor = Callable[[Method, Tensor, Tensor], ScoreMaps]

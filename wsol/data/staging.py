@@ -1,9 +1,9 @@
 """What a node reads often, on its own disk: `data.stage`. Whichever process of the node comes first brings it there,
 the others wait and share it.
 
-A `root` that is a folder which all nodes see stays where it is; only the packed images (see `wsol/images.py`), read in
-every epoch, are copied. A `root` that is an archive, on such a folder or in an object store, is unpacked once: one long
-read instead of a million small ones.
+A `root` that is a folder which all nodes see stays where it is; only the packed images (see `wsol/data/images.py`),
+read in every epoch, are copied. A `root` that is an archive, on such a folder or in an object store, is unpacked once:
+one long read instead of a million small ones.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from wsol.addresses import last_name, open_address
-from wsol.config import DatasetConfig, is_archive
 from wsol.errors import InputError
 from wsol.files import sync_and_rename
+from wsol.schema import DatasetConfig, is_archive
 
 READ_BYTES = 16 * 2**20  # of one request to an object store
 

@@ -1,8 +1,8 @@
 """The seam of data sets: from a folder of images to names, labels, boxes and masks; no pixels.
 
 Dataset.split(name) -> Split      of `wsol/datasets`: one plugin per data set
-ImageStore(split, ...)            `wsol/images.py`: the pixels
-TrainLoader, EvalLoader           `wsol/loading.py`: the batches
+ImageStore(split, ...)            `wsol/data/images.py`: the pixels
+TrainLoader, EvalLoader           `wsol/data/loading.py`: the batches
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsol import metadata
-from wsol.config import DatasetConfig
+from wsol.data import metadata
+from wsol.data.metadata import Metadata
 from wsol.errors import InputError
-from wsol.metadata import Metadata
 from wsol.opencv import cv2
+from wsol.schema import DatasetConfig
 from wsol.types import Annotation
 
 SPLIT_FOLDERS = {"train_weaksup": "train", "train_fullsup": "val", "test": "test"}

@@ -1,0 +1,100 @@
+"""What every `Config` extends: strict models, and what all backbones and all data sets take. Knows no plugin."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+
+class Strict(BaseModel):
+    """Frozen, typed without guessing (`"3"` is no number, `true` is no number), closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class PluginConfig(Strict):
+    """Settings of one plugin; `name` is the plugin's file name.
+
+    Attributes:
+        needs_initial_run: a method that learns nothing about classes itself, and so trains on what another run learned.
+    """
+
+    needs_initial_run: ClassVar[bool] = False
+
+    name: str
+
+
+class BackboneConfig(PluginConfig):
+    """What every backbone takes.
+
+    Attributes:
+        weights: `imagenet` (the published ImageNet weights), `none` (random), or a file with a state dict.
+        stride: pixels of the image per cell of the feature map.
+    """
+
+    weights: str = "imagenet"
+    stride: Literal[8, 16, 32] = 16
+
+
+class DatasetConfig(PluginConfig):
+    """What every data set takes.
+
+    Attributes:
+        root: folder of data sets; relative paths start at the working directory. Or an archive with what such a folder
+            holds, a path or an address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB
+            metadata/CUB`), unpacked below `stage`.
+        image_size: side in pixels of the square that the network sees and of the evaluation grid.
+        resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
+        subset_per_class: train on this many images of each class of train_weaksup (the same ones in every trial); null:
+            all.
+        subset_list: train on the images that this file beside the metadata of train_weaksup lists instead, such as
+            `image_ids_proxy.txt`, if there is one; null: no list.
+        fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null:
+            all.
+        subset_seed: draws both subsets.
+        cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
+        workers: threads that read images.
+        stage: folder on each node's own disk, to which the packed images are copied once per node; needed where `root`
+            is an archive, which is unpacked there once per node; null: they are read where they are.
+    """
+
+    root: str = "data"
+    image_size: int = Field(default=224, ge=8, le=4096)
+    resize_size: int = Field(default=256, ge=8, le=4096)
+    subset_per_class: int | None = Field(default=None, ge=1)
+    subset_list: str | None = Field(default=None, min_length=1)
+    fullsup_per_class: int | None = Field(default=None, ge=1)
+    subset_seed: int = Field(default=0, ge=0)
+    cache: Literal["auto", "on", "off"] = "auto"
+    workers: int = Field(default=4, ge=1)
+    stage: str | None = Field(default=None, min_length=1, validate_default=True)
+
+    @field_validator("stage")
+    @classmethod
+    def _has_what_to_stage(cls, stage: str | None, info: ValidationInfo) -> str | None:
+        root = info.data.get("root", "")
+        if "://" in root and not is_archive(root):
+            raise ValueError(f"data.root {root} is an address and must be of an archive that ends in .tar")
+        if is_archive(root) and stage is None:
+            raise ValueError(
+                f"data.root {root} is an archive: set data.stage to a folder on each node's own disk, where it is"
+                " unpacked"
+            )
+        if not is_archive(root) and stage is not None and info.data.get("cache") == "off":
+            raise ValueError("what is copied are the packed images: data.cache must not be off")
+        return stage
+
+    @field_validator("resize_size")
+    @classmethod
+    def _holds_a_crop(cls, resize_size: int, info: ValidationInfo) -> int:
+        if resize_size < info.data.get("image_size", 0):
+            raise ValueError(
+                f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits"
+            )
+        return resize_size
+
+
+def is_archive(root: str) -> bool:
+    """Whether a root of data sets is a file to unpack."""
+    return root.partition("?")[0].endswith(".tar")
