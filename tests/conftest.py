@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,36 +12,11 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from orchestrator import cli
+from tests.support.tiny import TINY, Launch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-Launch = Callable[..., tuple[int, str, str]]
-
-STARTS_RAY = tuple(
-    f"tests/test_{name}.py" for name in ("search", "cluster_live", "campaign_live", "faults", "storage_live")
-)
-
-TINY = {
-    "trial": {
-        "method": {"name": "cam"},
-        "backbone": {"name": "tiny", "stride": 8, "width": 4},
-        "data": {
-            "name": "synthetic",
-            "classes": 2,
-            "train_images": 8,
-            "fullsup_images": 4,
-            "test_images": 3,
-            "side": 32,
-            "image_size": 32,
-            "resize_size": 36,
-        },
-        "optim": {"lr": 0.01},
-        "training": {"epochs": 2, "batch_size": 4},
-        "evaluation": {"threshold_step": 0.01},
-    },
-    "search": {"optim.lr": {"low": 0.001, "high": 0.1, "log": True}},
-    "study": {"trials": 3},
-}
+STARTS_RAY = tuple(f"tests/live/test_{name}.py" for name in ("search", "cluster", "campaign", "faults", "store"))
 
 
 class OneRay(LoadFileScheduling):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator import shipped, submit
+from tests.support.paths import ROOT
 from wsol.errors import InputError
 
 Launch = Callable[..., tuple[int, str, str]]
 
-ROOT = Path(__file__).parent.parent
+
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 
 

@@ -16,11 +16,12 @@ import yaml
 from orchestrator import cli
 from orchestrator.describe import pages
 from orchestrator.experiment import load_experiment
+from tests.support.paths import ROOT
 from wsol.plugins import FOLDERS
 
 Launch = Callable[..., tuple[int, str, str]]
 
-ROOT = Path(__file__).parent.parent
+
 PAGE = ROOT / "docs" / "commands.md"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", PAGE, *sorted((ROOT / "docs" / "methods").glob("*.md"))]
 PLACEHOLDERS = {

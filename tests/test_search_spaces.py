@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.experiment import Experiment, load_experiment, load_variants
 from orchestrator.points import published_points
+from tests.support.paths import ROOT
 from wsol import build
 
-ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 BY_NAME = {path.stem: path for path in SHIPPED}
 

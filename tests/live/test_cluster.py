@@ -1,0 +1,301 @@
+"""Clusters of several raylets on this machine, with token authentication: jobs, checks, differing versions, the
+rehearsal. Slow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.cluster import MAXIMUM
+from orchestrator.journal import open_study
+from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+RAY = str(Path(sys.executable).with_name("ray"))
+TOKEN, WRONG = "a1" * 32, "b2" * 32
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running cluster: addresses of its GCS and its job server, and the environment of who may use it."""
+
+    address: str
+    jobs: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def lose_a_node(self) -> None:
+        """The node that came last dies, without a word to the others."""
+        assert self.process.stdin
+        self.process.stdin.write(b"lose\n")
+        self.process.stdin.flush()
+
+    def launch(self, *words: str, **changes: str) -> tuple[int, str]:
+        """Run `launch.py`: exit code and everything it printed."""
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "launch.py"), *words],
+            capture_output=True,
+            text=True,
+            env={**self.environment, **changes},
+            cwd=ROOT,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# `ray start --head` would start a server for Ray Client as well, whose death on a slow machine ends the head.
+CLUSTER = """
+import json, sys
+from ray.cluster_utils import Cluster
+head, *others = json.loads(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args=head)
+for other in others:
+    cluster.add_node(**other)
+print("started", flush=True)
+for _ in sys.stdin:
+    cluster.remove_node(cluster.list_all_nodes()[-1], allow_graceful=False)
+cluster.shutdown()
+"""
+
+
+@contextlib.contextmanager
+def started(command: list[str], environment: dict[str, str], log: Path, sign: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that says when it has started and ends with its input; what remains of its group is killed by its
+    id."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=ROOT,
+        )
+    try:
+        end = time.monotonic() + 180
+        while sign not in log.read_text():
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        yield process
+    finally:
+        process.stdin.close()  # type: ignore[union-attr]
+        if sign != "started":
+            process.terminate()  # `ray start --block` does not read
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(40)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def running(folder: Path, *nodes: dict[str, object], port: int | None = None, **changes: str) -> Iterator[Head]:
+    """Nodes on this machine, the first one with head, under ports, a session folder and a token of their own."""
+    port, jobs = port or free_port(), free_port()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment["PATH"] = f"{Path(RAY).parent}:{environment['PATH']}"  # jobs run `python`
+    environment |= {
+        "PYTHONPATH": str(ROOT),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+        "HOME": str(folder),
+    }
+    ports = {"gcs_server_port": port, "dashboard_port": jobs, "dashboard_agent_listen_port": free_port()}
+    first = {**ports, "include_dashboard": True, "resources": {"head": 1000}, **nodes[0]}
+    with tempfile.TemporaryDirectory(
+        prefix="r", dir="/tmp", ignore_cleanup_errors=True
+    ) as sessions:  # sockets allow short paths only
+        environment["RAY_TMPDIR"] = sessions
+        command = [sys.executable, "-c", CLUSTER, json.dumps([first, *nodes[1:]])]
+        with started(command, {**environment, **changes}, folder / "head.log", "started") as process:
+            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{jobs}", environment, process)
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with running(tmp_path_factory.mktemp("two"), {"num_cpus": 1}, {"num_cpus": 1}) as found:
+        yield found
+
+
+def test_a_job_runs_and_its_output_streams(two_nodes: Head, tmp_path: Path) -> None:
+    code, out = two_nodes.launch(
+        "submit",
+        "--address",
+        two_nodes.jobs,
+        "--storage",
+        str(tmp_path),
+        "--",
+        "validate",
+        "search_spaces/synthetic.yaml",
+    )
+    assert code == 0, out
+    assert "ok, has on synthetic" in out and "ray job logs" in out
+    code, out = two_nodes.launch(
+        "submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--", "validate", "absent.yaml"
+    )
+    assert code == 1 and "absent.yaml" in out and "FAILED" in out
+
+
+def test_a_search_as_a_job_leaves_its_results_in_the_storage(two_nodes: Head, tmp_path: Path, space_file: Path) -> None:
+    words = ["submit", "--address", two_nodes.jobs, "--storage", str(tmp_path), "--"]
+    code, out = two_nodes.launch(*words, "search", str(space_file))
+    assert code == 2 and "lies outside of" in out
+    small = [
+        "study.trials=2",
+        "training.epochs=1",
+        "data.train_images=20",
+        "data.fullsup_images=10",
+        "data.test_images=10",
+    ]
+    code, out = two_nodes.launch(*words, "search", "search_spaces/synthetic.yaml", *small)
+    assert code == 0, out
+    header = json.loads((tmp_path / "runs" / "synthetic" / "study.json").read_text())
+    assert header["git"] and header["machine"]["cpus"] == 2
+    assert (tmp_path / "runs" / "synthetic" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"RAY_AUTH_TOKEN": WRONG}, "refuses the token"), ({"RAY_AUTH_MODE": "disabled"}, "refuses the token")],
+    ids=["wrong", "none"],
+)
+def test_another_token_is_refused(two_nodes: Head, changes: dict[str, str], said: str) -> None:
+    code, out = two_nodes.launch("submit", "--address", two_nodes.jobs, "--", "list", "methods", **changes)
+    assert code == 2 and said in out and "~/.ray/auth_token" in out and "Traceback" not in out
+
+
+def test_nobody_at_the_address(two_nodes: Head) -> None:
+    code, out = two_nodes.launch("submit", "--address", f"http://127.0.0.1:{free_port()}", "--", "list", "methods")
+    assert code == 2 and "ray dashboard" in out and "Traceback" not in out
+
+
+def test_check_looks_through_every_node(two_nodes: Head, tmp_path: Path) -> None:
+    code, out = two_nodes.launch("cluster", "check", two_nodes.address, "--storage", str(tmp_path), COLUMNS="200")
+    assert code == 0, out
+    assert "2 node(s); at most 2 CPU" in out and out.count("clock") == 2
+    assert "every node reads and writes it" in out and "2 nodes, 16 MiB" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_versions_on_a_node_are_refused(two_nodes: Head, tmp_path: Path) -> None:
+    """The third node believes that its Optuna is another."""
+    (tmp_path / "optuna-4.0.0.dist-info").mkdir()
+    (tmp_path / "optuna-4.0.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: optuna\nVersion: 4.0.0\n"
+    )
+    other = {**two_nodes.environment, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [RAY, "start", "--block", f"--address={two_nodes.address}", "--num-cpus=1"]
+    with started(command, other, tmp_path / "worker.log", "Ray runtime started"):
+        code, out = two_nodes.launch(
+            "search", "search_spaces/synthetic.yaml", "--run", str(tmp_path / "run"), "--address", two_nodes.address
+        )
+        assert code == 2 and "optuna 4.0.0 instead of" in out and "constraints.txt" in out
+        assert not (tmp_path / "run").exists()
+        code, out = two_nodes.launch("cluster", "check", two_nodes.address, COLUMNS="200")
+        assert code == 2 and "optuna 4.0.0 instead of" in out and "checks failed" in out
+
+
+def test_a_search_survives_the_loss_of_a_node(tmp_path: Path, space_file: Path) -> None:
+    """Twelve trials on two nodes; one dies in the middle: twelve finish, none is lost, none runs twice."""
+    with running(tmp_path, {"num_cpus": 1}, {"num_cpus": 1}) as head:
+        words = [
+            "search",
+            str(space_file),
+            "study.trials=12",
+            "training.epochs=4",
+            "--run",
+            str(tmp_path / "run"),
+            "--address",
+            head.address,
+        ]
+        with (tmp_path / "search.log").open("w") as log:
+            search = subprocess.Popen(
+                [sys.executable, str(ROOT / "launch.py"), *words],
+                env=head.environment,
+                cwd=tmp_path,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            wait_until(lambda: finished(tmp_path / "run") >= 3 or search.poll() is not None, 200)
+            head.lose_a_node()
+            assert search.wait(400) == 0, (tmp_path / "search.log").read_text()
+    trials = open_study(tmp_path / "run").get_trials(deepcopy=False)
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 12 and [trial.number for trial in trials] == list(
+        range(12)
+    )
+    assert all(sorted(trial.intermediate_values) == [1, 2, 3, 4] for trial in trials)
+    assert len({trial.user_attrs["config_hash"] for trial in trials}) == 12
+    assert sum(trial.user_attrs.get(name, 0) for trial in trials for name in ("restarts", "preemptions")) >= 1
+
+
+def finished(run: Path) -> int:
+    """How many trials of a run have ended."""
+    if not (run / "study.json").exists():
+        return 0
+    return sum(trial.state.is_finished() for trial in open_study(run).get_trials(deepcopy=False))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"did not happen in {seconds} s"
+        time.sleep(0.3)
+
+
+def test_the_rehearsal_starts_raylets_when_a_search_asks(tmp_path: Path) -> None:
+    """`clusters/local.yaml` as it is, but on a free port."""
+    from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+
+    config = yaml.safe_load((ROOT / "clusters" / "local.yaml").read_text())
+    port = free_port()
+    config["provider"]["gcs_address"] = f"{socket.gethostbyname(socket.gethostname())}:{port}"
+    (tmp_path / "local.yaml").write_text(yaml.safe_dump(config))
+    changes = {"RAY_FAKE_CLUSTER": "1", MAXIMUM: '{"CPU": 2}'}
+    small = [
+        "study.trials=2",
+        "training.epochs=1",
+        "data.train_images=20",
+        "data.fullsup_images=10",
+        "data.test_images=10",
+    ]
+    node = {
+        "num_cpus": 0,
+        "autoscaling_config": str(tmp_path / "local.yaml"),
+        "env_vars": {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID},
+    }
+    with running(tmp_path, node, port=port, **changes) as rehearsal:
+        words = [
+            "search",
+            "search_spaces/synthetic.yaml",
+            *small,
+            "--run",
+            str(tmp_path / "run"),
+            "--address",
+            rehearsal.address,
+        ]
+        code, out = rehearsal.launch(*words, **changes)
+        assert code == 0, out
+        assert "2 at a time" in out

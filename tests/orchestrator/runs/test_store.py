@@ -1,0 +1,282 @@
+"""Results in an object store, without Ray: what travels, what a trial finds on another node, who may begin a run
+there."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import storage, trial, workplace
+from orchestrator.cluster import Plan
+from orchestrator.experiment import Experiment, StudyConfig
+from orchestrator.storage import Mirror
+from orchestrator.study import Study, Task
+from orchestrator.workplace import Workplace
+from tests.support.object_store import object_store
+from tests.support.tiny import TINY, Launch
+from wsol.addresses import below
+from wsol.checkpoint import Checkpoints
+from wsol.errors import InputError
+
+PLAN = Plan(workers=1, cpus=1, gpus=0.0, concurrent=1, machine={})
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with object_store() as address:
+        yield address
+
+
+@pytest.fixture(params=["s3", "file"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place in an object store, and in another folder."""
+    name = tmp_path.name.replace("_", "-")
+    return (
+        below(request.getfixturevalue("bucket"), name)
+        if request.param == "s3"
+        else (tmp_path / "store" / name).as_uri()
+    )
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def write(folder: Path, **texts: str) -> None:
+    for name, text in texts.items():
+        path = folder / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_what_is_pushed_can_be_pulled_elsewhere(tmp_path: Path, address: str) -> None:
+    here = tmp_path / "here"
+    write(here, study_json="1", best__weights="2", trials__0000__manifest_json="3", study_lock="x", x_part="x")
+    (here / ".tune").mkdir()
+    (here / ".tune" / "state").write_text("x")
+    Mirror(address, here).push()
+    Mirror(address, tmp_path / "there").pull()
+    expected = {"study.json": "1", "best/weights": "2", "trials/0000/manifest.json": "3"}
+    assert files(tmp_path / "there") == expected
+    Mirror(address, tmp_path / "part").pull(lambda name: name.endswith(".json"), part="trials")
+    assert files(tmp_path / "part") == {"trials/0000/manifest.json": "3"}
+    assert not any(Mirror(address + "-other", tmp_path / "none").pull() or files(tmp_path / "none"))
+
+
+def test_only_changes_travel_and_checkpoints_that_are_gone_go_there_too(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, brought = tmp_path / "here", []
+    write(here, epoch_1="a", epoch_2="b", manifest_json="m", events="e")
+    for name in ("1", "2"):
+        (here / f"epoch.{name}").rename(here / f"epoch-{name}")
+    mirror, bring = Mirror(address, here), Mirror._bring
+    monkeypatch.setattr(Mirror, "_bring", lambda self, name: (brought.append(name), bring(self, name)))
+    mirror.push()
+    assert brought[-1] == "manifest.json" and len(brought) == 4
+    (here / "epoch-1").unlink()
+    (here / "events").write_text("more")
+    Workplace(here, mirror).save(
+        first=False
+    )  # of another worker: it neither brings nor deletes anything of the first one's
+    assert len(brought) == 4
+    Workplace(here, mirror).save(first=True)
+    assert brought[4:] == ["events"]
+    there = Mirror(address, tmp_path / "there")
+    there.pull()
+    assert files(tmp_path / "there") == {"epoch-2": "b", "manifest.json": "m", "events": "more"}
+    there.push_all()
+    assert len(brought) == 5, "what was just pulled is not brought back"
+
+
+def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, bucket: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for wrong in ("s3://nobody/x", "ftp://x/y", (tmp_path / "file" / "x").as_uri()):
+        with pytest.raises(InputError, match=f"{socket.gethostname()}: {wrong}"):
+            storage.require_free(wrong, "run")
+    with pytest.raises(InputError, match="holds no run"):
+        storage.restore(below(bucket, "no-such-run"), tmp_path / "run")
+
+
+def test_a_second_run_of_the_same_name_is_refused_and_a_run_can_be_restored(tmp_path: Path, address: str) -> None:
+    storage.require_free(address, "tiny")
+    write(
+        tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x"
+    )
+    (tmp_path / "tiny" / "trials" / "0000" / "epoch").rename(tmp_path / "tiny" / "trials" / "0000" / "epoch-0001.pt")
+    experiment = Experiment.model_validate({**TINY, "resources": {"storage": address}})
+    mirror = storage.of_run(tmp_path / "tiny", experiment)
+    assert mirror is not None and mirror.address == below(address, "tiny")
+    mirror.push()
+    with pytest.raises(InputError, match="holds a run already"):
+        storage.require_free(address, "tiny")
+    storage.require_free(address, "other")
+    storage.restore(mirror.address, tmp_path / "again")
+    assert sorted(files(tmp_path / "again")) == ["study.json", "trials/0000/log"]
+    with pytest.raises(InputError, match="holds a run already"):
+        storage.restore(mirror.address, tmp_path / "again")
+
+
+def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, launch: Launch) -> None:
+    store = space_file.parent / "store" / "tiny"
+    code, out, err = launch("train", str(space_file), f"resources.storage={store.parent.as_uri()}")
+    assert code == 0, out + err
+    own = files_of(Path("runs/tiny"))
+    assert files_of(store) == own and "best/weights.pt" in own
+    code, out, err = launch("resume", "runs/again", "--from", store.as_uri())
+    assert code == 0, out + err
+    assert "epoch" not in out.partition("winner")[0] and files_of(Path("runs/again")) == files_of(store)
+    request = {
+        "store": store.as_uri(),
+        "directory": "/no/such/folder",
+        "folder": "/no/such/run",
+        "split": "train_fullsup",
+    }
+    result = json.loads((store / "best" / "result.json").read_text())
+    assert workplace.measure_in_scratch(request)["metrics"] == result["train_fullsup"], (
+        "measured on a node that sees the store alone"
+    )
+    code, out, err = launch("evaluate", "runs/again", "--split", "test")
+    assert code == 0 and (store / "test.json").exists(), err
+    code, out, err = launch("resume", "runs/again", "resources.storage=s3://other")
+    assert code == 2 and "except storage" in err
+    code, out, err = launch("resume", "runs/again", "--from", store.as_uri())
+    assert code == 2 and "holds a run already" in err
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What travels of a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "study." not in path.name
+    }
+
+
+# ---------------------------------------------------------------- a trial on its node
+
+
+def wire(run: Path, number: int, stores: list[str], **training: int) -> dict[str, Any]:
+    values = copy.deepcopy(TINY["trial"])
+    values["training"] = {"epochs": 3, "batch_size": 4, **training}
+    values["data"]["root"] = str(run.parent / "data")
+    config = Experiment.model_validate({**TINY, "trial": values}).trial
+    task = Task(number, config, run / "trials" / f"{number:04d}", {}, "random", StudyConfig(max_failures=0), [number])
+    return trial.to_wire(task, PLAN, stores)
+
+
+class Lost(Exception):
+    """The machine is gone."""
+
+
+def run(sent: dict[str, Any], die_after: int = 99) -> list[dict[str, Any]]:
+    """Run a trial; its reports until its machine is lost after an epoch."""
+    reports: list[dict[str, Any]] = []
+
+    def report(values: dict[str, Any]) -> None:
+        reports.append(values)
+        if values.get("epoch") == die_after:
+            raise Lost
+
+    with contextlib.suppress(Lost):
+        trial.run(sent, report)
+    assert not list(Path(os.environ["TMPDIR"]).glob("wsol-scratch-*"))
+    return reports
+
+
+@pytest.fixture
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_a_trial_goes_on_where_another_node_left_it_and_a_retry_where_the_failed_one_did(
+    tmp_path: Path, bucket: str
+) -> None:
+    runs = tmp_path / "runs" / "tiny"
+    stores = [below(bucket, "goes-on", "trials", f"{number:04d}") for number in range(4)]
+    whole = run(wire(runs, 0, stores[:1]))
+    assert [report.get("epoch") for report in whole] == [1, 2, 3, None]
+    first = run(wire(runs, 1, stores[1:2]), die_after=1)
+    second = run(wire(runs, 1, stores[1:2]), die_after=2)
+    retried = run(wire(runs, 3, [stores[3], stores[1]]))
+    epochs = [report for report in (*first, *second, *retried) if "epoch" in report]
+    assert [report["epoch"] for report in epochs] == [1, 2, 3], "no epoch was trained twice"
+    assert [report["objective_now"] for report in epochs] == [report["objective_now"] for report in whole[:-1]]
+    assert not runs.exists(), "nothing is written into a folder that other nodes may not see"
+    Mirror(stores[3], tmp_path / "kept").pull()
+    kept = Checkpoints(tmp_path / "kept")
+    assert kept.best is not None and kept.load(kept.best) and len(kept.history) == 3
+    assert len(list((tmp_path / "kept").glob("epoch-*.pt"))) == 1 and list((tmp_path / "kept").glob("events.*"))
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_a_node_without_the_run_folder_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs" / "tiny"
+    (reported,) = run(wire(runs, 0, []))
+    assert reported["failure"].startswith(f"{socket.gethostname()}: {runs}: this node does not see this folder")
+    runs.mkdir(parents=True)
+    (runs / "study.json").write_text("{}")
+    assert [report.get("epoch") for report in run(wire(runs, 0, []))] == [1, 2, 3, None]
+    (reported,) = run({**wire(runs, 0, []), "directory": str(tmp_path / "elsewhere")})
+    assert f"{tmp_path}/elsewhere" in reported["failure"]
+    sent = wire(runs, 1, [])
+    sent["config"] = json.dumps({**json.loads(sent["config"]), "initial_run": "/no/such/run"})
+    monkeypatch.setattr(socket, "gethostname", lambda: "worker-2")
+    (reported,) = run(sent)
+    assert reported["failure"].startswith("worker-2: ") and "/no/such/run" in reported["failure"]
+
+
+def test_an_error_travels_with_its_traceback(tmp_path: Path, bucket: str) -> None:
+    address = below(bucket, "error", "trials", "0000")
+    sent = wire(tmp_path / "runs" / "tiny", 0, [address])
+    with pytest.raises(Lost):
+        trial.run(sent, lambda values: (_ for _ in ()).throw(Lost("cable")))
+    Mirror(address, tmp_path / "kept").pull()
+    assert "Lost: cable" in (tmp_path / "kept" / workplace.ERROR).read_text()
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_checkpoints_of_another_configuration_are_not_gone_on_from(tmp_path: Path, bucket: str) -> None:
+    stores = [below(bucket, "other", "trials", "0000")]
+    run(wire(tmp_path / "runs" / "tiny", 0, stores), die_after=2)
+    other = wire(tmp_path / "runs" / "tiny", 0, stores, batch_size=2)
+    assert [report.get("epoch") for report in run(other)] == [1, 2, 3, None]
+
+
+def test_scratch_folders_of_killed_processes_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed, living = (
+        tmp_path / "wsol-scratch-4194305-x",
+        tmp_path / "wsol-scratch-1-x",
+    )  # the first is beyond the highest process id
+    for folder in (killed, living):
+        folder.mkdir()
+    with workplace.scratch() as here:
+        assert here.exists() and not killed.exists() and living.exists()
+        (here / "file").write_text("of one trial")
+        with workplace.scratch() as other:
+            assert other != here and not list(other.iterdir())
+    assert not here.exists() and not other.exists()
+
+
+def test_failures_that_differ_in_the_node_are_alike(tmp_path: Path) -> None:
+    experiment = Experiment.model_validate({**TINY, "study": {"trials": 5, "sampler": "random"}})
+    study = Study.create(tmp_path, experiment, {"study_name": "tiny"})
+    for node in ("mill", "fell", "tarn"):
+        task = study.ask()
+        assert task is not None
+        study.fail(task.number, f"{node}: data/CUB: no such folder", 1.0, f"{node}:{task.number}")
+    assert "all failed alike" in str(study.stopped())
+    study.close()

@@ -1,0 +1,455 @@
+"""The study without Ray and without training: a made-up curve for every configuration stands for a trial."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from orchestrator.experiment import Experiment
+from orchestrator.final import drop_checkpoints
+from orchestrator.points import recorded_points
+from orchestrator.report import importance
+from orchestrator.space import PACKAGES, SAMPLERS, require_packages
+from orchestrator.study import Study, preview
+from orchestrator.summary import read_summary
+from tests.support.tiny import TINY
+from wsol.checkpoint import Checkpoints
+from wsol.config import TrainConfig
+from wsol.errors import InputError
+
+EPOCHS = 9
+Curve = Callable[[TrainConfig], list[float]]
+
+SEARCH = {
+    "optim.lr": {"low": 0.001, "high": 0.1, "log": True},
+    "optim.head_lr_scale": {"low": 1.0, "high": 10.0},
+    "optim.momentum": {"low": 0.0, "high": 0.9},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time would be spent on power cuts that no test makes."""
+    monkeypatch.setattr("os.fsync", lambda file: None)
+
+
+def experiment(**sections: Any) -> Experiment:
+    """The tiny experiment with other sections; `trial` is a mapping of dotted paths."""
+    values = {**copy.deepcopy(TINY), "search": SEARCH, **sections}
+    values["trial"] = {
+        **copy.deepcopy(TINY["trial"]),
+        "training": {"epochs": EPOCHS, "batch_size": 4},
+        **sections.get("trial", {}),
+    }
+    return Experiment.model_validate(values)
+
+
+def create(folder: Path, of: Experiment) -> Study:
+    return Study.create(folder, of, {"study_name": "tiny"})
+
+
+def rising(config: TrainConfig) -> list[float]:
+    """Higher near a learning rate of 0.02 and a momentum of 0.5; the best epoch is the last but one."""
+    height = 80 - 10 * abs(math.log10(config.optim.lr / 0.02)) - 20 * abs(config.optim.momentum - 0.5)
+    curve = [height * (1 - 0.5**epoch) for epoch in range(1, config.training.epochs + 1)]
+    return [*curve[:-1], curve[-2] - 1]
+
+
+def run(study: Study, curve: Curve = rising, limit: int = 1000, epochs: int | None = None) -> list[int]:
+    """Run trials one after the other; `epochs` cuts the last one off as a crash would. Returns how many epochs each
+    ran."""
+    ran: list[int] = []
+    while len(ran) < limit and (task := study.ask()) is not None:
+        history: list[dict[str, float]] = []
+        stopped = False
+        for epoch, value in enumerate(curve(task.config), start=1):
+            record = {
+                "epoch": epoch,
+                "objective_now": value,
+                "train_fullsup/max_box_acc_v2": value,
+                "train_fullsup/top1/top1_cls": 100 - value,
+            }
+            history.append(record)
+            stopped = study.report(task.number, record)
+            if stopped or (len(ran) == limit - 1 and epoch == epochs):
+                break
+        ran.append(len(history))
+        if stopped:
+            study.prune(task.number, 1.0, "here")
+        elif epochs is None or len(ran) < limit:
+            study.complete(task.number, history, 1.0, "here")
+    return ran
+
+
+def plain_optuna(folder: Path) -> optuna.Study:
+    """The journal as any program of Optuna's opens it."""
+    return optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(folder / "study.journal"))))
+
+
+def states(folder: Path) -> list[str]:
+    return [trial.state.name for trial in plain_optuna(folder).trials]
+
+
+def needs(sampler: str) -> Any:
+    missing = [package for package in PACKAGES.get(sampler, ()) if importlib.util.find_spec(package) is None]
+    return pytest.param(sampler, marks=pytest.mark.skipif(bool(missing), reason=f"{missing} not installed"))
+
+
+def test_a_plain_optuna_reads_what_became_of_every_trial(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 4}))
+    run(study, limit=1)
+    failed = study.ask()
+    assert failed is not None
+    study.report(failed.number, {"epoch": 1, "objective_now": 3.0})
+    study.fail(failed.number, "its process died", 1.0, "here")
+    run(study, lambda config: [math.nan] * EPOCHS, limit=1)
+    run(study, lambda config: [math.nan, 7.0, math.inf], limit=1)
+    study.close()
+    trials = plain_optuna(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "FAIL", "FAIL", "COMPLETE"]
+    best = max(rising(study.config_of(trials[0])))
+    assert trials[0].value == best and trials[0].user_attrs["best_epoch"] == EPOCHS - 1
+    assert trials[0].intermediate_values == dict(enumerate(rising(study.config_of(trials[0])), start=1))
+    assert trials[1].user_attrs["failure"] == "its process died" and trials[1].intermediate_values == {1: 3.0}
+    assert "not a finite number in any of 9 epochs" in trials[2].user_attrs["failure"]
+    assert trials[3].value == 7.0 and trials[3].intermediate_values == {2: 7.0}
+    assert trials[0].params["optim.lr"] == 0.01 and trials[0].user_attrs["origin"] == "published point"
+
+
+@pytest.mark.parametrize("sampler", [needs(name) for name in SAMPLERS])
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
+def test_an_interrupted_study_goes_on_like_a_whole_one(tmp_path: Path, sampler: str, scheduler: str) -> None:
+    search = dict(SEARCH)
+    if sampler == "grid":
+        search["optim.lr"] = {"choices": [0.001, 0.01, 0.1]}
+        search["optim.head_lr_scale"] = {"low": 1.0, "high": 10.0, "step": 3.0}
+        search["optim.momentum"] = {"choices": [0.0, 0.5, 0.9]}
+    of = experiment(search=search, study={"trials": 14, "sampler": sampler, "scheduler": scheduler})
+    run(create(tmp_path / "whole", of))
+    study = create(tmp_path / "cut", of)
+    for trials in (1, 4, 7, 1):
+        run(study, limit=trials, epochs=2)
+        study.close()
+        assert states(tmp_path / "cut")[-1] in ("RUNNING", "PRUNED")
+        study = Study(tmp_path / "cut", of)
+    run(study)
+    whole, cut = plain_optuna(tmp_path / "whole").trials, plain_optuna(tmp_path / "cut").trials
+    assert [(trial.params, trial.values, trial.state) for trial in cut] == [
+        (trial.params, trial.values, trial.state) for trial in whole
+    ]
+    assert len(whole) == 14 and len({json.dumps(trial.params) for trial in whole}) == 14
+    assert ("PRUNED" in states(tmp_path / "whole")) == (scheduler == "asha")
+    header = json.loads((tmp_path / "cut" / "study.json").read_text())
+    assert header["sampler_arguments"] == SAMPLERS[sampler]
+
+
+@pytest.mark.parametrize("sampler", [needs(name) for name in ("tpe", "gp", "cma_es")])
+def test_samplers_learn(tmp_path: Path, sampler: str) -> None:
+    trials = 70 if sampler == "cma_es" else 30
+    study = create(tmp_path, experiment(study={"trials": trials, "sampler": sampler, "seed": 3}))
+    run(study)
+    values = [trial.values[0] for trial in study.trials()]
+    assert sum(values[-10:]) / 10 > sum(values[1:11]) / 10 + 2
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=re.escape("cma_es needs cmaes; install it with: pip install 'wsol-search[samplers]'")
+    ):
+        require_packages("cma_es")
+    require_packages("tpe")
+
+
+def test_named_points_come_first_and_may_change_what_is_not_searched(tmp_path: Path) -> None:
+    points = [
+        {"name": "the same", "values": {"optim.lr": 0.01}},
+        {"name": "VGG script", "source": "scripts/vgg.sh", "values": {"optim.lr": 0.05, "optim.weight_decay": 5e-4}},
+        {"name": "other normalizer", "values": {"evaluation.normalizer.name": "ivr"}},
+    ]
+    of = experiment(points=points, study={"trials": 4})
+    study = create(tmp_path, of)
+    tasks = [study.ask() for _ in range(4)]
+    assert [task.origin for task in tasks if task] == ["published point", "VGG script", "other normalizer", "tpe"]
+    second, third, drawn = (task.config for task in tasks[1:] if task)
+    assert (second.optim.lr, second.optim.weight_decay, second.optim.momentum) == (0.05, 5e-4, 0.9)
+    assert third.evaluation.normalizer.model_dump() == {"name": "ivr", "lower_percentile": 0.45}
+    assert drawn.optim.weight_decay == 1e-4
+    assert study.trials()[1].user_attrs["source"] == "scripts/vgg.sh"
+    study.close()
+    again = Study(tmp_path, of)
+    assert [again.ask() for _ in range(4)] == tasks  # adopted, with the values that are not searched
+
+
+def test_a_configuration_is_trained_once(tmp_path: Path) -> None:
+    of = experiment(search={"optim.momentum": {"choices": [0.9, 0.5]}}, study={"trials": 6, "sampler": "random"})
+    study = create(tmp_path, of)
+    assert len(run(study)) == 2
+    repeats = [trial.user_attrs.get("repeats") for trial in study.trials()]
+    assert len(repeats) == 6 and repeats.count(None) == 2 and study.unfinished() == 0
+    by_momentum = {trial.params["optim.momentum"]: trial.values for trial in study.trials()}
+    assert all(trial.values == by_momentum[trial.params["optim.momentum"]] for trial in study.trials())
+
+
+def test_who_repeats_a_running_trial_waits_for_its_end(tmp_path: Path) -> None:
+    of = experiment(search={"optim.momentum": {"choices": [0.9]}}, study={"trials": 3, "sampler": "random"})
+    study = create(tmp_path, of)
+    first = study.ask()
+    assert first is not None and study.ask() is None
+    assert states(tmp_path) == ["RUNNING"] * 3
+    study.close()
+    study = Study(tmp_path, of)
+    assert study.unfinished() == 3
+    task = study.ask()
+    assert task == first and study.ask() is None
+    study.fail(0, "no", 1.0, "here")
+    assert states(tmp_path) == ["FAIL"] * 3 and study.unfinished() == 0
+
+
+def test_a_stopped_trial_is_pruned_with_its_last_value_and_never_wins(tmp_path: Path) -> None:
+    study = create(
+        tmp_path, experiment(study={"trials": 12, "sampler": "random", "scheduler": "asha", "grace_epochs": 2})
+    )
+    calls = iter(range(100))
+
+    def worse_and_worse(config: TrainConfig) -> list[float]:
+        """The first is best at the end, the others lose at the first look, after a better start than anyone's."""
+        height = 50 - next(calls)
+        return [99.0, *[float(height)] * (EPOCHS - 1)] if height < 50 else [50.0 + epoch for epoch in range(EPOCHS)]
+
+    assert run(study, worse_and_worse) == [EPOCHS] + [2] * 11
+    trials = plain_optuna(tmp_path).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] + ["PRUNED"] * 11
+    assert [trial.value for trial in trials[1:]] == [50.0 - number for number in range(1, 12)]
+    best = study.best()
+    assert best is not None and best.number == 0
+
+
+@pytest.mark.parametrize(("scheduler", "least"), [("asha", 4), ("median", 2), ("hyperband", 2)])
+def test_every_scheduler_stops_some_but_nobody_early(tmp_path: Path, scheduler: str, least: int) -> None:
+    of = experiment(study={"trials": 20, "sampler": "random", "scheduler": scheduler, "grace_epochs": 3})
+    study = create(tmp_path, of)
+    run(study)
+    ended = [max(trial.intermediate_values) for trial in study.trials() if trial.state.name == "PRUNED"]
+    assert least <= len(ended) < 20 and min(ended) >= 3 and max(ended) < EPOCHS
+    arguments = json.loads((tmp_path / "study.json").read_text())["scheduler_arguments"]
+    assert arguments["n_warmup_steps" if scheduler == "median" else "min_resource"] == 3
+
+
+@pytest.mark.parametrize(
+    ("trial", "search", "grace"),
+    [
+        ({}, {}, 1),
+        ({"optim": {"lr_decay_every": 4}}, {}, 4),
+        ({"optim": {"lr_decay_every": 10}}, {}, 1),  # never in nine epochs
+        ({"optim": {"lr_decay_every": 4, "lr_decay_epochs": [6, 8]}}, {}, 6),
+        ({"method": {"name": "crop_cam", "start_epoch": 5}}, {}, 5),
+        ({"method": {"name": "crop_cam", "start_epoch": 2}}, {"method.start_epoch": {"low": 1, "high": 6}}, 6),
+        ({"method": {"name": "bridging_gap", "warmup_fraction": 0.5}}, {}, 5),
+    ],
+)
+def test_grace_period(trial: dict[str, Any], search: dict[str, Any], grace: int) -> None:
+    of = experiment(trial={"optim": {"lr": 0.01}, **trial}, search=search)
+    assert of.grace_epochs() == grace
+    asked = of.model_copy(update={"study": of.study.model_copy(update={"grace_epochs": 8})})
+    assert asked.grace_epochs() == 8
+
+
+def test_several_objectives(tmp_path: Path) -> None:
+    objectives = ["train_fullsup/max_box_acc_v2", "train_fullsup/top1/top1_cls"]
+    study = create(tmp_path, experiment(study={"trials": 12, "objective": objectives}))
+    run(study)
+    trials = plain_optuna(tmp_path).trials
+    assert all(
+        len(trial.values) == 2 and sum(trial.values) == pytest.approx(100) and len(trial.intermediate_values) == EPOCHS
+        for trial in trials
+    )
+    assert study.pareto_front() == list(range(12))  # what one wins, the other loses
+    best = study.best()
+    assert best is not None and best.values[0] == max(trial.values[0] for trial in trials)
+    summary = read_summary(tmp_path)
+    assert summary.best is not None and summary.best.number == best.number and summary.notes == ()
+    assert set(importance(summary.study)) == set(SEARCH)
+
+
+def test_a_grid_is_tried_once_each(tmp_path: Path) -> None:
+    search = {"optim.lr": {"choices": [0.01, 0.1]}, "optim.momentum": {"low": 0.1, "high": 0.9, "step": 0.4}}
+    of = experiment(search=search, study={"trials": 30, "sampler": "grid"})
+    study = create(tmp_path, of)
+    assert study.unfinished() == 6
+    assert len(run(study)) == 6 and study.unfinished() == 0
+    tried = {(trial.params["optim.lr"], trial.params["optim.momentum"]) for trial in study.trials()}
+    assert tried == {(lr, momentum) for lr in (0.01, 0.1) for momentum in (0.1, 0.5, 0.9)}
+
+
+def test_failed_trials_are_put_back_once_with_their_values_and_files(tmp_path: Path) -> None:
+    of = experiment(study={"trials": 5})
+    study = create(tmp_path, of)
+    run(study, limit=2)
+    failed = study.ask()
+    assert failed is not None
+    (failed.folder / "manifest.json").write_text("{}")
+    study.fail(failed.number, "killed", 1.0, "here")
+    run(study)
+    assert study.planned == 5
+    with pytest.raises(InputError, match="trial 1 did not fail; failed are 2"):
+        study.retry([1])
+    assert study.retry() == [2] and study.retry() == [] and study.unfinished() == 1
+    again = study.ask()
+    assert again is not None and study.ask() is None
+    assert (again.config, again.number, study.planned) == (failed.config, 5, 6)
+    assert study.failed() == []
+    assert (again.folder / "manifest.json").exists() and not (failed.folder / "manifest.json").exists()
+    study.fail(5, "killed again", 1.0, "here")
+    assert study.retry([5]) == [5]
+    run(study)
+    assert states(tmp_path) == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+
+
+def test_what_a_retry_goes_on_from_outlives_the_search(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 2, "keep_checkpoints": 1}))
+    tasks = [task for task in (study.ask(), study.ask()) if task is not None]
+    for task in tasks:
+        Checkpoints(task.folder).save({"weight": 1.0}, {"epoch": 1, "objective": 1.0, "objective_now": 1.0}, best=True)
+        study.fail(task.number, "killed", 1.0, "here")
+    drop_checkpoints(study, tmp_path)
+    assert all(Checkpoints(task.folder).newest_intact() is not None for task in tasks)
+    study.retry([0])
+    assert [trial.number for trial in study.failed()] == [1]
+
+
+def test_more_trials_later_are_those_of_a_longer_study(tmp_path: Path) -> None:
+    run(create(tmp_path / "long", experiment(study={"trials": 14})))
+    study = create(tmp_path / "short", experiment(study={"trials": 11}))
+    run(study)
+    study.close()
+    run(Study(tmp_path / "short", experiment(study={"trials": 14})))
+    long, short = (plain_optuna(tmp_path / name).trials for name in ("long", "short"))
+    assert [trial.params for trial in long] == [trial.params for trial in short] and len(long) == 14
+
+
+def test_hours_are_counted_over_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("orchestrator.study.time.monotonic", lambda: clock[0])
+
+    def slow(config: TrainConfig) -> list[float]:
+        clock[0] += 3600 * 0.4
+        return rising(config)
+
+    of = experiment(study={"trials": 9, "hours": 1.0})
+    study = create(tmp_path, of)
+    run(study, slow, limit=2)
+    study.close()
+    clock[0] += 1e6  # a pause between the sessions is free
+    study = Study(tmp_path, of)
+    assert not study.out_of_time()
+    assert len(run(study, slow)) == 1 and study.out_of_time() and study.unfinished() == 0
+
+
+def test_a_study_stops_when_it_begins_with_the_same_failure(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 9}))
+    for number in range(3):
+        assert study.stopped() is None
+        task = study.ask()
+        assert task is not None
+        (task.folder / "error.txt").write_text("Traceback\n  line\nCudaError: 3")
+        study.fail(number, f"CudaError: {number}", 1.0, "here")
+    reason = study.stopped()
+    assert (
+        study.ask() is None
+        and reason is not None
+        and "the first 3 trials all failed alike:\nTraceback\n  line\nCudaError: 3" in reason
+    )
+    study.close()
+    study = Study(tmp_path, study.experiment)  # a new session gives it another chance
+    assert study.stopped() is None and study.unfinished() == 6
+
+
+def test_losses_that_became_infinite_or_nan_failed_alike(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 9}))
+    for number, value in enumerate(["nan", "inf", "nan"]):
+        assert study.ask() is not None
+        study.fail(number, f"the loss became {value}", 1.0, "here")
+    assert "all failed alike" in str(study.stopped())
+
+
+def test_epochs_whose_report_was_lost_with_a_machine_are_in_the_journal(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment())
+    assert study.ask() is not None
+    values = {epoch: 50.0 + epoch for epoch in (1, 2, 3)}
+    history = [
+        {"epoch": epoch, "objective_now": value, "train_fullsup/max_box_acc_v2": value}
+        for epoch, value in values.items()
+    ]
+    study.report(0, history[0])
+    study.report(0, history[2])
+    study.complete(0, history, 1.0, "here")
+    assert plain_optuna(tmp_path).trials[0].intermediate_values == values
+
+
+def test_different_failures_go_on_until_too_many(tmp_path: Path) -> None:
+    study = create(tmp_path, experiment(study={"trials": 9, "max_failed_trials": 4}))
+    for number, reason in enumerate(["a", "b", "a", "a"]):
+        assert study.ask() is not None
+        study.fail(number, reason, 1.0, "here")
+    assert study.ask() is None and "4 trials failed (study.max_failed_trials: 4), the last one with: a" in str(
+        study.stopped()
+    )
+    study.retry([0])
+    assert study.stopped() is None
+
+
+def test_recorded_points_are_tried_again_exactly(tmp_path: Path) -> None:
+    points = [{"name": "heavy", "values": {"optim.weight_decay": 5e-4}}]
+    of = experiment(points=points, study={"trials": 6, "max_failed_trials": 9})
+    study = create(tmp_path / "first", of)
+    run(study, limit=4)
+    assert study.ask() is not None
+    study.fail(4, "no", 1.0, "here")
+    run(study)
+    candidates = recorded_points(study.trials(), "first")
+    again = Study.create(
+        tmp_path / "again", experiment(study={"trials": len(candidates)}), {"study_name": "again"}, candidates
+    )
+    run(again)
+    assert [trial.user_attrs["replay_of"] for trial in again.trials()] == [0, 1, 2, 3, 5]
+    known = {trial.number: (study.config_of(trial), trial.values) for trial in study.trials()}
+    assert [(again.config_of(trial), trial.values) for trial in again.trials()] == [
+        known[number] for number in (0, 1, 2, 3, 5)
+    ]
+    assert [candidate.name for candidate in recorded_points(study.trials(), "first", [4])] == ["trial 4 of first"]
+    with pytest.raises(InputError, match="first: has no trial 9"):
+        recorded_points(study.trials(), "first", [9])
+
+
+def test_a_preview_is_what_a_study_asks_for(tmp_path: Path) -> None:
+    of = experiment(study={"trials": 5})
+    study = create(tmp_path, of)
+    assert [task.values for task in preview(of, 3)] == [task.values for _ in range(3) if (task := study.ask())]
+
+
+def test_a_journal_whose_writer_was_killed_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a line, with the lock in its hand; the run folder is a relative path, as on the command line."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/tiny")
+    study = create(folder, experiment(study={"trials": 3}))
+    run(study, limit=1)
+    study.close()
+    (folder / "study.journal.lock").symlink_to("runs/tiny/study.journal")
+    with (folder / "study.journal").open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":')
+    study = Study(folder, study.experiment)
+    run(study)
+    study.close()
+    assert states(folder) == ["COMPLETE"] * 3

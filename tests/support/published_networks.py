@@ -1,0 +1,46 @@
+"""The published networks as recorded: the names and shapes of their weights, and the procedural weights they were
+recorded with."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.support import vectors
+
+
+def shapes(network: str) -> dict[str, list[int]]:
+    """Name -> shape of every weight of a published network, such as `resnet50_cam_large_True`."""
+    recorded = "brid" if "_drop_" in network else "base"
+    names = json.loads((vectors.FOLDER / "backbones" / f"state_dict_keys_{recorded}.json").read_text())[network]
+    return dict(names)
+
+
+def state(network: str, salt: str = "") -> dict[str, Tensor]:
+    """The state dict of a published network under its published names."""
+    return procedural({key: torch.empty(shape) for key, shape in shapes(network).items()}, salt)
+
+
+def procedural(weights: Mapping[str, Tensor], salt: str) -> dict[str, Tensor]:
+    """Weights drawn from the key's name, as the recording did."""
+    drawn = {}
+    for key, value in weights.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        shape = tuple(value.shape)
+        noise = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
+        if key.endswith("running_var"):
+            noise = 1 + 0.1 * np.abs(noise)
+        elif key.endswith("running_mean"):
+            noise = 0.1 * noise
+        elif len(shape) == 1:
+            noise = 1 + 0.1 * noise if key.endswith("weight") else 0.05 * noise
+        else:
+            noise = noise * np.sqrt(2 / np.prod(shape[1:]))
+        drawn[key] = torch.from_numpy(noise.astype(np.float32))
+    return drawn

@@ -1,0 +1,306 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tests.support.vectors import files, load
+from wsol import plugins
+from wsol.metric import Sample
+from wsol.metrics import max_box_acc
+from wsol.normalizers.min_max import min_max
+from wsol.ops.boxes import boxes_by_level
+from wsol.ops.resize import resize_maps
+from wsol.types import Annotation
+
+
+def build(name, **values):
+    plugin = plugins.load("normalizer", name)
+    return plugin.build(plugin.Config(**values))
+
+
+VARIANTS = [*((name, {}) for name in plugins.names("normalizer")), ("pas", {"quantised": True})]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join([variant[0], *variant[1]]))
+def normalizer(request):
+    return build(request.param[0], **request.param[1])
+
+
+def test_maps_land_in_the_unit_range_and_the_input_is_left_alone(normalizer):
+    maps = torch.randn(4, 9, 7, dtype=torch.float64) * 50
+    kept = maps.clone()
+    scaled = normalizer(maps)
+    assert scaled.shape == maps.shape and scaled.dtype == maps.dtype
+    assert scaled.min() >= 0 and scaled.max() <= 1
+    assert torch.equal(maps, kept)
+
+
+def test_every_map_is_scaled_on_its_own(normalizer):
+    maps = torch.randn(3, 8, 8, dtype=torch.float64)
+    assert torch.equal(normalizer(maps), torch.cat([normalizer(one[None]) for one in maps]))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1e30, float("nan"), float("inf"), float("-inf")])
+def test_constant_and_broken_maps_become_zeros_and_harm_no_other(normalizer, value):
+    maps = torch.randn(2, 6, 6, dtype=torch.float64)
+    alone = normalizer(maps[1:])
+    maps[0] = value
+    assert not normalizer(maps)[0].any()
+    if not np.isfinite(value):
+        maps[0, 1:] = 0.5
+        assert not normalizer(maps)[0].any()
+    assert torch.equal(normalizer(maps)[1:], alone)
+
+
+def test_gradients_are_finite(normalizer):
+    maps = torch.randn(3, 6, 6, dtype=torch.float64)
+    maps[0], maps[1, 0, 0] = 0.7, float("nan")
+    maps.requires_grad_()
+    normalizer(maps).square().sum().backward()
+    assert torch.isfinite(maps.grad).all()
+    assert not maps.grad[:2].any() and maps.grad[2].any()
+
+
+def recorded_as(key):
+    """The normalizer whose results are recorded under a key."""
+    if key.startswith("ivr_"):
+        return build("ivr", lower_percentile=float(key.removeprefix("ivr_")))
+    return build({"minmax": "min_max"}.get(key, key))
+
+
+@pytest.mark.parametrize("path", files("score_map_normalization"))
+def test_normalizers_equal_the_recorded_ones(path):
+    case = load(path)
+    raw = torch.from_numpy(case.pop("raw")).double()
+    assert {"minmax", "max", "pas"} <= case.keys()
+    for key, recorded in case.items():
+        scaled = recorded_as(key)(raw).numpy()
+        broken = ~np.isfinite(recorded).all((1, 2))
+        assert np.abs(scaled[~broken] - recorded[~broken]).max() <= 1e-12, key
+        assert not scaled[broken].any()
+
+
+TEN = [-1, 0, 1, 3, 0.5, 2, -0.5, 1.5, 0.25, 2.5]
+MIN_MAX_OF_TEN = [0, 0.25, 0.5, 1, 0.375, 0.75, 0.125, 0.625, 0.3125, 0.875]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("min_max", {}, MIN_MAX_OF_TEN),
+        ("max", {}, [0, 0, 1 / 3, 1, 1 / 6, 2 / 3, 0, 1 / 2, 1 / 12, 5 / 6]),
+        ("pas", {}, MIN_MAX_OF_TEN),
+        ("pas", {"percentile": 70}, [0, 1 / 3, 2 / 3, 1, 1 / 2, 1, 1 / 6, 5 / 6, 5 / 12, 1]),
+        ("ivr", {"lower_percentile": 0.3}, [0, 0, 3 / 11, 1, 1 / 11, 7 / 11, 0, 5 / 11, 0, 9 / 11]),
+        ("none", {}, [0, 0, 1, 1, 0.5, 1, 0, 1, 0.25, 1]),
+    ],
+)
+def test_ten_values(name, values, expected):
+    scaled = build(name, **values)(torch.tensor(TEN, dtype=torch.float64).reshape(1, 2, 5))
+    assert scaled.flatten().tolist() == pytest.approx(expected, abs=1e-15)
+
+
+SCALING = [variant for variant in VARIANTS if variant[0] != "none"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(SCALING),
+    st.floats(5, 100),
+    st.floats(0, 0.95),
+    st.floats(1e-6, 1e6),
+    st.floats(-100, 100),
+)
+def test_only_the_shape_of_a_map_matters(seed, variant, percentile, lower_percentile, scale, shift):
+    name, values = variant
+    chosen = {"pas": {"percentile": percentile}, "ivr": {"lower_percentile": lower_percentile}}.get(name, {})
+    normalize = build(name, **values, **chosen)
+    maps = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, 7, 9)))
+    scaled = normalize(maps)
+    assert scaled.min() >= 0 and scaled.max() <= 1
+    order = maps.flatten(1).argsort(1)
+    assert (scaled.flatten(1).gather(1, order).diff(dim=1) >= 0).all()
+    if not values:
+        assert scaled.amax((1, 2)).tolist() == [1, 1]
+        assert torch.allclose(normalize(maps * scale), scaled, rtol=0, atol=1e-12)
+        if name != "max":
+            assert torch.allclose(normalize(maps + shift), scaled, rtol=0, atol=1e-10)
+
+
+def test_at_their_neutral_setting_pas_and_ivr_are_min_max():
+    maps = torch.randn(3, 11, 13, dtype=torch.float64)
+    for neutral in (
+        build("pas", percentile=100),
+        build("pas", percentile=100, quantised=True),
+        build("ivr", lower_percentile=0.0),
+    ):
+        assert torch.equal(neutral(maps), min_max(maps))
+
+
+def test_negative_values_are_background_for_max():
+    maps = torch.tensor([[[-4.0, 2.0]], [[-4.0, -2.0]], [[-4.0, 0.0]]])
+    assert build("max")(maps).tolist() == [[[0, 1]], [[0, 0]], [[0, 0]]]
+
+
+def test_a_percentile_at_the_other_end_of_the_map_gives_zeros():
+    peak = torch.zeros(2, 10, 10)
+    peak[0, 3, 4] = 1
+    peak[1] = 1 - peak[0]
+    assert not build("pas")(peak[:1]).any() and not build("ivr")(peak[1:]).any()
+    assert torch.equal(build("ivr")(peak[:1]), peak[:1]) and torch.equal(build("pas")(peak[1:]), peak[1:])
+
+
+def test_gradients_are_exact(normalizer):
+    maps = torch.from_numpy(np.random.default_rng(0).permutation(30).reshape(1, 5, 6) / 7.0 - 1.5).requires_grad_()
+    assert torch.autograd.gradcheck(normalizer, maps)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("pas", {"percentile": 0.0}),
+        ("pas", {"percentile": 100.5}),
+        ("ivr", {"lower_percentile": 1.0}),
+        ("ivr", {"percentile": 0.5}),
+    ],
+)
+def test_settings_out_of_range_are_refused(name, values):
+    with pytest.raises(ValidationError):
+        build(name, **values)
+
+
+def box_at(score_map, threshold):
+    """The box of the largest contour at a fraction of the map's maximum."""
+    boxes = boxes_by_level(score_map)
+    return boxes.largest[int(threshold * boxes.peak)]
+
+
+@pytest.mark.parametrize("path", files("percentile_thresholding"))
+def test_boxes_at_a_percentile_equal_the_recorded_ones(path):
+    case = load(path)
+    maps = resize_maps(torch.from_numpy(case.pop("cams")), (224, 224))
+    for key, recorded in case.items():
+        threshold, percentile = float(key.split("_")[2]), float(key.split("_")[4])
+        scaled = build("pas", percentile=percentile, quantised=True)(maps).numpy()
+        # Recorded corners may lie one pixel outside of the map.
+        assert np.array_equal([box_at(score_map, threshold) for score_map in scaled], np.minimum(recorded, 223)), key
+
+
+def steps(*counts):
+    """A 10 x 10 map with so many pixels at 1, 0.6, 0.3 and 0."""
+    return (
+        torch.tensor([1.0, 0.6, 0.3, 0.0], dtype=torch.float64)
+        .repeat_interleave(torch.tensor(counts))
+        .reshape(1, 10, 10)
+    )
+
+
+@pytest.mark.parametrize(
+    ("percentile", "peak", "sizes"),
+    [
+        (100, 255, {0.45: 20, 0.5: 20, 0.7: 5}),
+        (95, 158, {0.45: 50, 0.5: 20, 0.97: 5}),
+        (90, 153, {0.45: 50, 0.5: 20, 0.9: 20}),
+        (80, 91, {0.5: 50, 0.9: 20}),
+        (50, 38, {0.0: 50, 0.9: 50}),
+        (40, 1, {0.0: 50, 0.5: 50, 0.9: 50}),
+    ],
+)
+def test_percentile_levels_of_a_map_with_four_values(percentile, peak, sizes):
+    pixels = (build("pas", percentile=percentile, quantised=True)(steps(5, 15, 30, 50)).numpy() * 255).astype(np.uint8)
+    assert pixels.max() == peak
+    assert {threshold: (pixels > int(threshold * peak)).sum() for threshold in sizes} == sizes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1, 100), st.integers(2, 30))
+def test_the_8_bit_percentile_is_the_published_one(seed, percentile, values):
+    maps = torch.from_numpy(np.random.default_rng(seed).integers(0, values, (1, 9, 7)).astype(np.float64))
+    pixels = (min_max(maps).numpy() * 255).astype(np.uint8)
+    cut = (build("pas", percentile=percentile, quantised=True)(maps).numpy() * 255).astype(np.uint8)
+    assert np.array_equal(
+        cut, np.minimum(pixels, int(max(1, np.percentile(pixels, percentile)))) if maps.max() > maps.min() else pixels
+    )
+
+
+def test_box_metrics_see_the_percentile_as_the_maximum():
+    maps = min_max(resize_maps(torch.from_numpy(np.random.default_rng(1).standard_normal((1, 7, 7))), (56, 56)))
+    cut = build("pas", percentile=80, quantised=True)(maps).numpy()[0]
+    counter = max_box_acc.build(max_box_acc.Config(), 0.01)
+    counter.update(Sample(cut, Annotation((56, 56), np.array([(3, 3, 40, 40)])), 0, threshold_step=0.01))
+    pixels = (maps.numpy()[0] * 255).astype(np.uint8)
+    yardstick = int(np.percentile(pixels, 80))
+    whole = boxes_by_level(maps.numpy()[0])
+    assert all(np.array_equal(box_at(cut, t), whole.largest[int(t * yardstick)]) for t in np.arange(100) * 0.01)
+    assert counter.compute()["max_box_acc/threshold_30"] < 1
+
+
+RAW = [[0, 1], [2, 5]]
+RESIZED = [
+    [-0.2941589355, -0.0321655273, 0.3993530273, 0.6613464355],
+    [0.2998657227, 0.7823486328, 1.5770263672, 2.0595092773],
+    [1.2782592773, 2.1239013672, 3.5167236328, 4.3623657227],
+    [1.8722839355, 2.9384155273, 4.6943969727, 5.7605285645],
+]
+EIGHT_BIT = [[0, 11, 29, 40], [25, 45, 78, 99], [66, 101, 160, 196], [91, 136, 210, 255]]
+
+
+def test_resize_and_min_max_of_a_small_map():
+    resized = resize_maps(torch.tensor([RAW], dtype=torch.float32), (4, 4))
+    assert resized.dtype == torch.float64
+    assert np.allclose(resized[0], RESIZED, rtol=0, atol=1e-10)
+    assert (min_max(resized)[0] * 255).int().tolist() == EIGHT_BIT
+
+
+def test_resize_and_min_max_of_one_peak():
+    raw = torch.zeros(1, 14, 14)
+    raw[0, 5, 8] = 1
+    resized = resize_maps(raw, (224, 224))
+    assert resized.min().item() == pytest.approx(-0.1107908504, abs=1e-10) and resized.max().item() == pytest.approx(
+        0.9956864245, abs=1e-10
+    )
+    assert divmod(resized.argmax().item(), 224) == (87, 135)
+    assert resized.sum().item() == pytest.approx(256) and (resized == 0).sum() == 46080
+    pixels = (min_max(resized) * 255).int()
+    assert pixels[resized == 0].unique().tolist() == [25]
+    assert [(pixels > level).sum().item() for level in (0, 20, 37, 38, 51, 128, 254)] == [
+        50136,
+        49024,
+        816,
+        808,
+        692,
+        308,
+        4,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((7, 7), (224, 224)),
+        ((14, 14), (224, 224)),
+        ((28, 28), (224, 224)),
+        ((6, 10), (96, 160)),
+        ((1, 4), (8, 32)),
+        ((3, 3), (3, 3)),
+    ],
+)
+def test_resize_equals_opencv(shape, size):
+    raw = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    resized = resize_maps(torch.from_numpy(raw)[None], size)[0].numpy()
+    expected = cv2.resize(raw.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC)
+    assert np.abs(resized - expected).max() <= 1e-14
+    assert np.array_equal(quantised(resized), quantised(expected))
+
+
+def quantised(score_map):
+    return (min_max(torch.from_numpy(score_map)[None]) * 255).int().numpy()
+
+
+def test_resize_is_differentiable():
+    raw = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda maps: resize_maps(maps, (6, 5)), raw)
