@@ -32,8 +32,9 @@ from optuna.trial import FrozenTrial, TrialState
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from benchmarks.row import Row, tell
-from orchestrator.ground import INTERRUPTED
-from orchestrator.journal import open_study, trial_folder
+from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.journal import open_study
+from orchestrator.trials.interrupt import INTERRUPTED
 from wsol.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parent.parent

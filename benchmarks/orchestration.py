@@ -22,11 +22,14 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.row import Row, tell
-from orchestrator import cluster, runs
-from orchestrator.experiment import Experiment, Loaded, parse_experiment
-from orchestrator.progress import Progress
-from orchestrator.study import Study
-from orchestrator.trial import to_wire
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.plan import Plan, plan_trials
+from orchestrator.experiment.load import Loaded, parse_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.runs.folder import create_run
+from orchestrator.study.study import Study
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.wire import to_wire
 from wsol.config import TrainConfig
 from wsol.training import train
 
@@ -66,7 +69,7 @@ def measure(experiment: Experiment, place: Path) -> None:
     train(experiment.trial, place / "warm", experiment.study.objectives[0])  # renders the images, loads the packages
     loop = timed(lambda: run_loop(experiment, place / "loop"))
     begun = time.perf_counter()
-    with cluster.connected(None) as resources:
+    with connected(None) as resources:
         print(f"Ray starts in {time.perf_counter() - begun:.1f} s (once for a search)")
         cores = int(resources["CPU"])
         seconds = {
@@ -110,7 +113,7 @@ def timed(work: Callable[[], None]) -> float:
 def make_study(experiment: Experiment, folder: Path) -> Study:
     """A new study in a folder."""
     loaded = Loaded(experiment, "benchmark", folder.name)
-    return Study.create(folder, experiment, runs.create(folder, loaded, "search", {}))
+    return Study.create(folder, experiment, create_run(folder, loaded, "search", {}))
 
 
 def run_loop(experiment: Experiment, folder: Path) -> None:
@@ -122,12 +125,12 @@ def run_loop(experiment: Experiment, folder: Path) -> None:
 
 def run_search(experiment: Experiment, folder: Path, at_once: int, resources: dict[str, float]) -> None:
     """The trials through our search, as `launch.py search` runs them."""
-    from orchestrator.tuning import run_trials
+    from orchestrator.trials.tuner import run_trials
 
-    plan = cluster.plan(
+    plan = plan_trials(
         experiment.resources.model_copy(update={"concurrent_trials": at_once}), experiment.study.trials, resources
     )
-    quiet = Progress(experiment.study.trials, experiment.trial.training.epochs, console=Console(quiet=True))
+    quiet = SearchProgress(experiment.study.trials, experiment.trial.training.epochs, console=Console(quiet=True))
     run_trials(make_study(experiment, folder), plan, quiet, resources, lambda: False)
 
 
@@ -136,7 +139,7 @@ def run_plain(experiment: Experiment, folder: Path) -> None:
     from ray import tune
 
     study = make_study(experiment, folder)
-    alone = cluster.Plan(workers=1, cpus=1, gpus=0, concurrent=1, machine={})
+    alone = Plan(workers=1, cpus=1, gpus=0, concurrent=1, machine={})
     wires = [to_wire(task, alone) for task in iter(study.ask, None)]
     config = tune.TuneConfig(max_concurrent_trials=1, reuse_actors=False)
     run = tune.RunConfig(name="plain", storage_path=str(folder.absolute()), verbose=0)

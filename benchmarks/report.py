@@ -25,8 +25,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.row import Row, tell
-from orchestrator.journal import open_storage
-from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
+from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg
+from orchestrator.runs.journal import open_storage
 
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)
 OBJECTIVE = "train_fullsup/max_box_acc_v2"

@@ -25,11 +25,12 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.cluster import Plan
-from orchestrator.experiment import Experiment, load_experiment
-from orchestrator.progress import Progress
-from orchestrator.study import Study
-from orchestrator.tuning import StudySearcher
+from orchestrator.cluster.plan import Plan
+from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.study.study import Study
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.searcher import StudySearcher
 
 BLOCK = 100
 """Trials of which the medians are taken."""
@@ -74,7 +75,7 @@ def drive(folder: Path, of: Experiment, concurrent: int) -> tuple[Clock, list[fl
     epochs, draw, clock, memory = of.trial.training.epochs, random.Random(0), Clock(), []
     study = Study.create(folder, of, {"study_name": "scale"})
     plan = Plan(of.resources.workers, 1, 0.0, concurrent, {})
-    progress = Progress(of.study.trials, epochs, concurrent, console=Console(quiet=True))
+    progress = SearchProgress(of.study.trials, epochs, concurrent, console=Console(quiet=True))
     searcher = StudySearcher(study, plan, progress, lambda: False)
     running: deque[tuple[str, int, list[dict[str, Any]], float]] = deque()
     begun = ended = 0

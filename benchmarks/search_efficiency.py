@@ -28,10 +28,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.row import Row, tell
-from orchestrator import runs
-from orchestrator.experiment import Experiment, load_experiment
-from orchestrator.points import published_points
-from orchestrator.study import Study, Task
+from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.runs.folder import create_run
+from orchestrator.study.points import published_points
+from orchestrator.study.study import Study
+from orchestrator.study.task import Task
 from wsol.errors import Diverged
 
 SPACE = Path(__file__).with_name("tiny_imagenet_trials.yaml")
@@ -69,7 +71,7 @@ def record(folder: Path) -> None:
     study = (
         Study(folder, loaded.experiment)
         if known
-        else Study.create(folder, loaded.experiment, runs.create(folder, loaded, "search", {}))
+        else Study.create(folder, loaded.experiment, create_run(folder, loaded, "search", {}))
     )
     while (task := study.ask()) is not None:
         started = time.perf_counter()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import optuna
 
-    from orchestrator.compare import Row
-    from orchestrator.experiment import Experiment
-    from orchestrator.status import Status
-    from orchestrator.summary import Summary
+    from orchestrator.comparison.rows import Row
+    from orchestrator.experiment.model import Experiment
+    from orchestrator.report.status import Status
+    from orchestrator.runs.summary import Summary
 
 Place = str | Path
 
@@ -28,46 +28,46 @@ def search(file: Place, *overrides: str, run: Place | None = None, address: str 
         run: the run folder, `runs/<file name>` by default; must not hold a run.
         address: of a Ray cluster; None starts Ray on this machine.
     """
-    from orchestrator import workflow
+    from orchestrator.verbs.search import search
 
-    return workflow.search(Path(file), list(overrides), _path(run), address)
+    return search(Path(file), list(overrides), _path(run), address)
 
 
 def protocol(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
     """Run a campaign, methods x backbones x data sets, or go on with it; returns its folder, where each cell is a run.
     Arguments: see `search`."""
-    from orchestrator.campaign_run import protocol
+    from orchestrator.verbs.protocol import protocol
 
     return protocol(Path(file), list(overrides), _path(run), address)
 
 
 def train(file: Place, *overrides: str, run: Place | None = None) -> Path:
     """Train the file's published point only, without Ray; returns the run folder. Arguments: see `search`."""
-    from orchestrator import workflow
+    from orchestrator.verbs.train import train
 
-    return workflow.train(Path(file), list(overrides), _path(run))
+    return train(Path(file), list(overrides), _path(run))
 
 
 def resume(run: Place, *overrides: str, address: str | None = None) -> Path:
     """Go on with an interrupted run, or with a finished search that gets more trials; returns its folder."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import resume
 
-    return workflow.resume(Path(run), list(overrides), address)
+    return resume(Path(run), list(overrides), address)
 
 
 def retry(run: Place, *trials: int, address: str | None = None) -> Path:
     """Train failed trials again, all of them unless some are named; returns the run folder."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import retry
 
-    return workflow.retry(Path(run), list(trials) or None, address)
+    return retry(Path(run), list(trials) or None, address)
 
 
 def replay(run: Place, *trials: int, into: Place | None = None, address: str | None = None) -> Path:
     """Train recorded points again in a run of their own, all that completed unless some are named; returns its
     folder."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import replay
 
-    return workflow.replay(Path(run), list(trials) or None, _path(into), address)
+    return replay(Path(run), list(trials) or None, _path(into), address)
 
 
 def evaluate(
@@ -81,35 +81,35 @@ def evaluate(
         test_again: why test is evaluated again; recorded.
         save_maps: a folder for the raw maps, `<image_id>.npy`, (h, w).
     """
-    from orchestrator import evaluations
+    from orchestrator.verbs.evaluate import evaluate
 
-    return evaluations.evaluate(Path(run), split, test_again, _path(save_maps))
+    return evaluate(Path(run), split, test_again, _path(save_maps))
 
 
 def load_study(run: Place) -> optuna.Study:
     """The Optuna study of a run, with everything that Optuna offers; also while it runs."""
-    from orchestrator.journal import open_study
+    from orchestrator.runs.journal import open_study
 
     return open_study(Path(run))
 
 
 def load_experiment(file: Place, *overrides: str) -> Experiment:
     """A search-space file, checked, without running anything."""
-    from orchestrator.experiment import load_experiment
+    from orchestrator.experiment.load import load_experiment
 
     return load_experiment(Path(file), list(overrides)).experiment
 
 
 def read_summary(run: Place) -> Summary:
     """What a run folder says: its trials, the winner, its metrics and intervals."""
-    from orchestrator.summary import read_summary
+    from orchestrator.runs.summary import read_summary
 
     return read_summary(Path(run))
 
 
 def read_status(run: Place) -> Status:
     """How far a run is: when it will end, what waits and why, what failed."""
-    from orchestrator.status import read_status
+    from orchestrator.report.status import read_status
 
     return read_status(Path(run))
 
@@ -117,14 +117,14 @@ def read_status(run: Place) -> Status:
 def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
     """Finished runs side by side, with intervals, paired differences from the first, and published numbers; seeds of
     one configuration are one row."""
-    from orchestrator.compare import compare
+    from orchestrator.comparison.rows import comparison_rows
 
-    return compare([Path(run) for run in runs], metrics, split)
+    return comparison_rows([Path(run) for run in runs], metrics, split)
 
 
 def write_report(run: Place) -> Path:
     """Write `report.html` of a run in any state; returns its path."""
-    from orchestrator.report import write_report
+    from orchestrator.report.page import write_report
 
     return write_report(Path(run))
 

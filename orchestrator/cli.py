@@ -52,20 +52,21 @@ def search(
     ] = False,
 ) -> None:
     """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
-    from orchestrator import workflow
+    from orchestrator.preflight.dry_run import print_dry_run
+    from orchestrator.verbs.search import search
 
     if dry_run:
-        workflow.dry_run(file, overrides or [], run)
+        print_dry_run(file, overrides or [], run)
     else:
-        workflow.search(file, overrides or [], run, address)
+        search(file, overrides or [], run, address)
 
 
 @app.command()
 def train(file: File, overrides: Overrides = None, run: Run = None) -> None:
     """Train the file's published point only, without Ray; also under torchrun."""
-    from orchestrator import workflow
+    from orchestrator.verbs.train import train
 
-    workflow.train(file, overrides or [], run)
+    train(file, overrides or [], run)
 
 
 @app.command()
@@ -87,7 +88,7 @@ def protocol(
 ) -> None:
     """Search methods x backbones x data sets with the same budget, test each winner once, rank them; again, to go
     on."""
-    from orchestrator.campaign_run import protocol as run_protocol
+    from orchestrator.verbs.protocol import protocol as run_protocol
 
     run_protocol(file, overrides or [], run, address, dry_run=dry_run)
 
@@ -110,7 +111,7 @@ def resume(
     ] = None,
 ) -> None:
     """Go on with an interrupted search, training or campaign, or with a finished search that gets more trials."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import resume
 
     words = list(overrides or [])
     if folder is not None and run is not None:
@@ -118,7 +119,7 @@ def resume(
     chosen = folder or run
     if chosen is None:
         raise typer.BadParameter("give the run folder")
-    workflow.resume(chosen, words, address, store)
+    resume(chosen, words, address, store)
 
 
 @app.command()
@@ -129,11 +130,11 @@ def retry(
     address: Address = None,
 ) -> None:
     """Train failed trials again with the same values, from their last checkpoints."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import retry
 
     if failed and trial:
         raise typer.BadParameter("give --failed or --trial, not both")
-    workflow.retry(folder, trial or None, address)
+    retry(folder, trial or None, address)
 
 
 @app.command()
@@ -147,9 +148,9 @@ def replay(
     address: Address = None,
 ) -> None:
     """Train recorded points of a search again and compare with what was recorded."""
-    from orchestrator import workflow
+    from orchestrator.verbs.resume import replay
 
-    workflow.replay(folder, trial or None, run, address)
+    replay(folder, trial or None, run, address)
 
 
 @app.command()
@@ -190,7 +191,13 @@ def evaluate(
     image_size: Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")] = 224,
 ) -> None:
     """Score the winner of a run, anybody's maps, a released checkpoint, or a baseline on metadata alone."""
-    from orchestrator import evaluations
+    from orchestrator.verbs.evaluate import (
+        evaluate,
+        evaluate_baseline,
+        evaluate_import,
+        evaluate_maps,
+        evaluate_settings,
+    )
 
     words = [str(run), *(overrides or [])] if run is not None else []
     if split not in ("train_fullsup", "test"):
@@ -198,15 +205,15 @@ def evaluate(
     if baseline is not None:
         if baseline != "center_gaussian" or metadata is None or words:
             raise typer.BadParameter("use --baseline center_gaussian --metadata DIR, without a run")
-        evaluations.evaluate_baseline(metadata, image_size)
+        evaluate_baseline(metadata, image_size)
     elif maps is not None:
         if experiment is None or save_maps is not None or test_again is not None:
             raise typer.BadParameter("use --maps DIR --experiment FILE [KEY=VALUE]... [--split test]")
-        evaluations.evaluate_maps(maps, experiment, words, split)
+        evaluate_maps(maps, experiment, words, split)
     elif layout is not None:
         if run is None or experiment is None:
             raise typer.BadParameter("use --import LAYOUT CHECKPOINT --experiment FILE [KEY=VALUE]... [--run DIR]")
-        evaluations.evaluate_import(layout, run, experiment, overrides or [], into)
+        evaluate_import(layout, run, experiment, overrides or [], into)
     elif run is None:
         raise typer.BadParameter("give one run folder; or see --maps, --import and --baseline in `evaluate --help`")
     elif experiment is not None or overrides:
@@ -214,9 +221,9 @@ def evaluate(
             raise typer.BadParameter(
                 "post-hoc settings are chosen on train_fullsup: RUN [--experiment FILE] [post_hoc.PATH=[...]]"
             )
-        evaluations.evaluate_settings(run, experiment, overrides or [])
+        evaluate_settings(run, experiment, overrides or [])
     else:
-        evaluations.evaluate(run, split, test_again, save_maps)
+        evaluate(run, split, test_again, save_maps)
 
 
 @app.command()
@@ -236,9 +243,9 @@ def compare(
     ] = None,
 ) -> None:
     """Compare finished runs: 95 % intervals over images and seeds, the paired bootstrap, published numbers."""
-    from orchestrator import evaluations
+    from orchestrator.verbs.compare import print_comparison
 
-    evaluations.compare(folders, metric or ["max_box_acc_v2"], split, form)
+    print_comparison(folders, metric or ["max_box_acc_v2"], split, form)
 
 
 @app.command()
@@ -250,7 +257,7 @@ def report(
     ] = None,
 ) -> None:
     """Write report.html of a run, running or finished."""
-    from orchestrator.report import write_report
+    from orchestrator.report.page import write_report
 
     typer.echo(write_report(folder, beside or ()))
 
@@ -260,13 +267,15 @@ def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
     """Say how far a search or a campaign is: what runs, when it will end, what waits and why, what failed."""
     from rich.console import Console
 
-    from orchestrator.campaign import is_campaign_folder
-    from orchestrator.campaign_status import read_campaign_status, render_campaign
-    from orchestrator.status import read_status, render
+    from orchestrator.campaign.status import campaign_lines, read_campaign_status
+    from orchestrator.report.status import read_status, status_lines
+    from orchestrator.runs.folder import is_campaign_folder
 
     is_campaign = is_campaign_folder(folder)
     console = Console(highlight=False, soft_wrap=True)
-    for part in render_campaign(folder, read_campaign_status(folder)) if is_campaign else render(read_status(folder)):
+    for part in (
+        campaign_lines(folder, read_campaign_status(folder)) if is_campaign else status_lines(read_status(folder))
+    ):
         console.print(part, markup=False)
 
 
@@ -278,9 +287,10 @@ def validate(
     ],
 ) -> None:
     """Check search-space files, with all of their variants, and campaign files, without running anything."""
-    from orchestrator.campaign import described, is_campaign, load_campaign
-    from orchestrator.experiment import load_variants
-    from orchestrator.figures import counted
+    from orchestrator.campaign.load import is_campaign, load_campaign
+    from orchestrator.campaign.model import campaign_in_words
+    from orchestrator.experiment.load import load_variants
+    from orchestrator.formats import counted
     from wsol.errors import InputError
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
@@ -290,7 +300,7 @@ def validate(
     for file in files:
         try:
             if is_campaign(file):
-                typer.echo(f"{file}: ok, {described(load_campaign(file, overrides, Path('runs') / file.stem))}")
+                typer.echo(f"{file}: ok, {campaign_in_words(load_campaign(file, overrides, Path('runs') / file.stem))}")
                 continue
             own, variants = load_variants(file, overrides)
         except InputError as error:
@@ -322,7 +332,7 @@ def list_plugins(kind: Kind) -> None:
 @app.command()
 def describe(kind: Kind, name: Annotated[str, typer.Argument(metavar="NAME", help="see `list`")]) -> None:
     """Explain a plugin: idea, paper, symbols, what differs from the released code, settings, search spaces."""
-    from orchestrator.describe import page
+    from orchestrator.verbs.describe import page
 
     try:
         typer.echo(page(_kind_of_plugin(kind), name), nl=False)
@@ -358,7 +368,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay and print what the job prints")] = True,
 ) -> None:
     """Run a verb as a job on a Ray cluster, with the code of this checkout."""
-    from orchestrator.submit import submit as submit_job
+    from orchestrator.cluster.submit import submit as submit_job
 
     submit_job(words, address, storage, wait=wait)
 
@@ -379,9 +389,9 @@ def check_cluster(
     ] = None,
 ) -> None:
     """Check a cluster file offline, or a running cluster on every node."""
-    from orchestrator.cluster_check import check
+    from orchestrator.cluster.check import check_cluster
 
-    check(target, storage)
+    check_cluster(target, storage)
 
 
 @data.command("prepare")
@@ -394,17 +404,17 @@ def prepare_data(
     ] = None,
 ) -> None:
     """Download what can be, say what else to get, unpack or link, verify; again goes on."""
-    from orchestrator import prepare
+    from orchestrator.verbs.data import prepare_data
 
-    prepare.prepare_data(name, root, settings or [], source)
+    prepare_data(name, root, settings or [], source)
 
 
 @data.command("check")
 def check_data(name: Dataset, settings: Settings = None, root: Root = "data") -> None:
     """Verify names and sizes of every image of a prepared data set."""
-    from orchestrator import prepare
+    from orchestrator.verbs.data import check_data
 
-    prepare.check_data(name, root, settings or [])
+    check_data(name, root, settings or [])
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 FOLDERS = ("search_spaces", "clusters")
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+"""What holds the code: the checkout, or the folder of installed packages."""
 
 
-def root() -> Path:
+def shipped_root() -> Path:
     """The folder that holds `FOLDERS`."""
     return HERE if (HERE / FOLDERS[0]).is_dir() else HERE.parent
 
@@ -18,4 +20,4 @@ def shipped(path: Path) -> Path:
     folder."""
     if path.exists() or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
         return path
-    return root() / path if (root() / path).exists() else path
+    return shipped_root() / path if (shipped_root() / path).exists() else path

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import SETTINGS, table
 from benchmarks.row import ROWS, Row, tell
 from benchmarks.search_efficiency import SPACE, Table, replay
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment.load import load_experiment
 
 
 @pytest.mark.parametrize(

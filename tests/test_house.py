@@ -1,4 +1,4 @@
-"""Imports go down only: launch -> orchestrator -> wsol, plugins know no siblings."""
+"""Imports go down only: launch -> orchestrator, wing by wing -> wsol; plugins know no siblings."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from pathlib import Path
 
 import pytest
 
+import orchestrator
 from tests.support.paths import ROOT
 from wsol.plugins import FOLDERS
 
 WSOL = sorted((ROOT / "wsol").rglob("*.py"))
-ORCHESTRATOR = sorted((ROOT / "orchestrator").rglob("*.py"))
-RAY_FILES = {
-    "tuning.py",
-    "trial.py",
-    "loggers.py",
-    "cluster.py",
-    "cluster_check.py",
-    "cluster_file.py",
-    "submit.py",
-    "ground.py",
-    "network.py",
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in ("orchestrator", "wsol")
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
+WINGS = (
+    ("cli", "api"),
+    ("verbs",),
+    ("campaign",),
+    ("preflight", "winner", "trials"),
+    ("report", "comparison", "study", "cluster"),
+    ("runs",),
+    ("experiment",),
+    ("pictures", "formats", "console", "shipped"),
+)
+"""From the top floor down; wings on one floor ignore each other. `formats` and its neighbours are single files."""
+FLOOR = {name: floor for floor, names in enumerate(reversed(WINGS)) for name in names}
+RAY_WINGS = ("cluster", "trials")
 
 
 def imported(path: Path) -> set[str]:
@@ -41,10 +48,51 @@ def test_wsol_knows_neither_ray_nor_the_orchestrator(path: Path) -> None:
     assert not [name for name in imported(path) if name.split(".")[0] in ("ray", "optuna", "orchestrator")]
 
 
-@pytest.mark.parametrize("path", ORCHESTRATOR, ids=lambda path: path.name)
-def test_ray_is_called_in_few_files(path: Path) -> None:
-    if path.name not in RAY_FILES:
-        assert not [name for name in imported(path) if name.split(".")[0] == "ray"]
+def wing(name: str) -> str:
+    """The wing of a module of the orchestrator, such as `study` of `orchestrator.study.points`."""
+    return name.split(".")[1]
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Full names of the modules of this repository that a file imports, anywhere in it: lazily or for types as well."""
+    found = set()
+    for name in imported(path):
+        found |= {known for known in (name, name.rpartition(".")[0]) if known in MODULES}
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.count(".") and name.startswith("orchestrator.")])
+def test_wings_import_wings_below_only(name: str) -> None:
+    above = [
+        other
+        for other in modules_imported(MODULES[name])
+        if other.startswith("orchestrator.") and wing(other) != wing(name) and FLOOR[wing(other)] >= FLOOR[wing(name)]
+    ]
+    assert not above, f"{name} imports {', '.join(above)}: a wing imports only wings below it, see WINGS"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("orchestrator")])
+def test_ray_is_called_in_two_wings(name: str) -> None:
+    if name == "orchestrator" or wing(name) not in RAY_WINGS:
+        assert not [other for other in imported(MODULES[name]) if other.split(".")[0] == "ray"]
+
+
+def test_every_wing_has_its_place_and_an_empty_init() -> None:
+    assert {wing(name) for name in MODULES if name.startswith("orchestrator.")} == set(FLOOR)
+    inits = [path for path in (ROOT / "orchestrator").glob("*/__init__.py") if path.read_text()]
+    assert not inits, inits
+
+
+def test_no_wing_hides_a_verb_of_the_package() -> None:
+    assert not set(FLOOR) & set(orchestrator.__all__)
+
+
+def test_no_file_imports_in_a_circle() -> None:
+    left = {name: modules_imported(path) - {name} for name, path in MODULES.items()}
+    while free := [name for name, needed in left.items() if not needed & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left, f"these import each other, or what does: {', '.join(sorted(left))}"
 
 
 @pytest.mark.parametrize("folder", FOLDERS.values())

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import shipped, submit
+from orchestrator import shipped
+from orchestrator.cluster import submit
+from orchestrator.cluster.submit import runtime_environment
 from tests.support.paths import ROOT
 from wsol.errors import InputError
 
@@ -60,4 +62,4 @@ def test_an_installed_package_holds_its_files_itself(tmp_path: Path, monkeypatch
 def test_submit_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "ROOT", tmp_path)
     with pytest.raises(InputError, match="run it from a clone of the repository"):
-        submit.runtime_environment()
+        runtime_environment()

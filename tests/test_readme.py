@@ -14,8 +14,8 @@ import typer
 import yaml
 
 from orchestrator import cli
-from orchestrator.describe import pages
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment.load import load_experiment
+from orchestrator.verbs.describe import pages
 from tests.support.paths import ROOT
 from wsol.plugins import FOLDERS
 

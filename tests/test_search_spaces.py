@@ -15,8 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator import cli
-from orchestrator.experiment import Experiment, load_experiment, load_variants
-from orchestrator.points import published_points
+from orchestrator.experiment.load import load_experiment, load_variants
+from orchestrator.experiment.model import Experiment
+from orchestrator.study.points import published_points
 from tests.support.paths import ROOT
 from wsol import build
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.journal import open_study
+from orchestrator.runs.journal import open_study
 from tests.support.paths import ROOT
 from tests.support.tiny import TINY
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.cluster import MAXIMUM
-from orchestrator.journal import open_study
+from orchestrator.cluster.autoscaler import MAXIMUM
+from orchestrator.runs.journal import open_study
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_search import command, environment, launch, rows, wait_for
 
-from orchestrator import hang
-from orchestrator.experiment import load_experiment
-from orchestrator.journal import open_study, trial_folder
-from orchestrator.runs import write_experiment
-from orchestrator.study import Study
+from orchestrator.experiment.load import load_experiment
+from orchestrator.runs.folder import trial_folder, write_experiment
+from orchestrator.runs.journal import open_study
+from orchestrator.study.study import Study
+from orchestrator.study.watchdog import count_hangs
+from tests.support.launcher import command, environment, launch, rows, wait_for
 from wsol import build
 from wsol.checkpoint import Checkpoints
 
@@ -159,7 +159,7 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
     assert process.returncode == 0, out
     assert "hung (see hung.txt in its folder); goes on" in out
     (row,) = rows("runs/tiny")
-    assert row["state"] == "complete" and row["hung"] == row["restarts"] == str(hang.times(trial_folder(RUN, 0)))
+    assert row["state"] == "complete" and row["hung"] == row["restarts"] == str(count_hangs(trial_folder(RUN, 0)))
 
 
 def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Path) -> None:

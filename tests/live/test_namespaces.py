@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from test_search import rows
 
-from orchestrator.journal import open_study
+from orchestrator.runs.journal import open_study
+from tests.support.launcher import rows
 from tests.support.object_store import object_store
 from tests.support.paths import ROOT
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from orchestrator.journal import open_study
+from orchestrator.runs.journal import open_study
+from tests.support.launcher import command, environment, launch, rows, wait_for
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, str(ROOT / "launch.py"), *words]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-
-
-def launch(*words: str) -> tuple[int, str]:
-    """Run `launch.py` to its end: exit code and everything it printed."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=400, check=False)
-    return done.returncode, done.stdout + done.stderr
-
-
-def rows(folder: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((Path(folder) / "trials.csv").open()))
 
 
 def overlap(trials: list[dict[str, str]]) -> int:
@@ -45,15 +25,6 @@ def overlap(trials: list[dict[str, str]]) -> int:
         running += change
         highest = max(highest, running)
     return highest
-
-
-def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"did not happen in {seconds} s; exit code {process.poll()}")
 
 
 def without_clocks(trials: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_search import command, environment, launch, rows, wait_for
 
-from orchestrator.journal import open_study
-from orchestrator.storage import Mirror
+from orchestrator.runs.journal import open_study
+from orchestrator.runs.store import Mirror
+from tests.support.launcher import command, environment, launch, rows, wait_for
 from tests.support.object_store import object_store
 from wsol.addresses import below
 from wsol.checkpoint import Checkpoints

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.describe import SECTIONS, page
+from orchestrator.verbs.describe import SECTIONS, page
 from wsol import methods, plugins
 from wsol.errors import InputError
 

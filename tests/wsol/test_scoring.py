@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.compare import Cell, Row, compare
-from orchestrator.compare_tables import FORMATS
-from orchestrator.experiment import load_experiment
-from orchestrator.scores import read_scores
+from orchestrator.comparison.rows import Cell, Row, comparison_rows
+from orchestrator.comparison.tables import FORMATS
+from orchestrator.experiment.load import load_experiment
+from orchestrator.runs.scores import read_scores
 from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
 from wsol.config import EvaluationConfig, TrainConfig
@@ -240,15 +240,15 @@ def test_intervals_maps_and_comparison(space_file: Path, launch: Callable[..., t
     assert "normalizer max" in launch(*words, "evaluation.normalizer.name=max")[1]
     assert launch("evaluate", "--maps", "maps0")[0] == 2
 
-    (both,) = compare([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
-    (own,) = compare([Path("runs/seed0")], ["max_box_acc_v2"], "test")
+    (both,) = comparison_rows([Path("runs/seed0"), Path("runs/seed1")], ["max_box_acc_v2", "top1"], "test")
+    (own,) = comparison_rows([Path("runs/seed0")], ["max_box_acc_v2"], "test")
     assert (own.cells["max_box_acc_v2"].value, own.method, own.cells["max_box_acc_v2"].difference) == (
         value,
         "cam",
         None,
     )
     assert both.seeds == (0, 1) and "2 seeds" in launch("compare", "runs/seed0", "runs/seed1")[1]
-    same = compare([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells[
+    same = comparison_rows([Path("runs/seed0"), Path("runs/../runs/seed0")], ["max_box_acc_v2"], "test")[1].cells[
         "max_box_acc_v2"
     ]
     assert (same.difference, same.difference_interval, same.is_different) == (0, (0, 0), False)

@@ -9,8 +9,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from orchestrator import workflow
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment.load import load_experiment
+from orchestrator.verbs.train import train as train_alone
 from wsol import build
 from wsol.checkpoint import Checkpoints, Record, read_state
 from wsol.config import EvaluationConfig, TrainConfig
@@ -218,7 +218,7 @@ def test_settings_with_the_same_extractor_share_one_forward_pass(
 
 def test_a_run_starts_from_the_weights_of_another(space_file: Path, config: TrainConfig, tmp_path: Path) -> None:
     """As the published combinations do: CAM first, then a method around it."""
-    workflow.train(space_file, [], Path("runs/first"))
+    train_alone(space_file, [], Path("runs/first"))
     found = read_state(Path("runs/first/best/weights.pt"))["method"]
     wrapped = TrainConfig.model_validate(
         {**config.model_dump(), "method": {"name": "crop_cam"}, "initial_run": "runs/first"}

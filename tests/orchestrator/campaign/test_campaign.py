@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import campaign_run
-from orchestrator.campaign import load_campaign
-from orchestrator.experiment import Experiment
-from orchestrator.interleave import Interleaved
-from orchestrator.journal import open_study
-from orchestrator.reruns import winner
-from orchestrator.study import Study, Task
+from orchestrator.campaign import running
+from orchestrator.campaign.interleaved import Interleaved
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.reruns import winning_trial
+from orchestrator.experiment.model import Experiment
+from orchestrator.runs.journal import open_study
+from orchestrator.study.study import Study
+from orchestrator.study.task import Task
 from tests.support.paths import ROOT
 from tests.support.tiny import TINY, Launch
 from wsol import training
@@ -317,10 +318,10 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
         yield {"CPU": 1.0, "GPU": 0.0}
 
     here = Machines()
-    monkeypatch.setattr("orchestrator.tuning.run_trials", here.run_trials)
-    monkeypatch.setattr("orchestrator.cluster.connected", connected)
-    monkeypatch.setattr("orchestrator.cluster.nodes", lambda kind=None: [{"CPU": 1.0}])
-    monkeypatch.setattr(campaign_run, "on_ray", here.on_ray)
+    monkeypatch.setattr("orchestrator.trials.tuner.run_trials", here.run_trials)
+    monkeypatch.setattr("orchestrator.verbs.protocol.connected", connected)
+    monkeypatch.setattr("orchestrator.cluster.plan.node_resources", lambda kind=None: [{"CPU": 1.0}])
+    monkeypatch.setattr(running, "on_worker_node", here.on_ray)
     return here
 
 
@@ -408,7 +409,7 @@ def test_killed_between_two_tests_each_winner_is_tested_once(
     campaign_file: Path, launch: Launch, machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["protocol", "all.yaml", "trials=1", "backbones={narrow: {}}"]
-    finish, calls = campaign_run.final.finish, []
+    finish, calls = running.finish_search, []
 
     def killed_at_the_second(study: Study, *arguments: Any, **named: Any) -> Any:
         calls.append(study.folder.name)
@@ -417,7 +418,7 @@ def test_killed_between_two_tests_each_winner_is_tested_once(
         return finish(study, *arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(campaign_run.final, "finish", killed_at_the_second)
+        patch.setattr(running, "finish_search", killed_at_the_second)
         assert launch(*words)[0] != 0
     code, out, _ = launch(*words)
     assert code == 0, out
@@ -547,7 +548,7 @@ def test_the_winner_has_the_highest_mean_and_all_seeds() -> None:
 
     def chosen(*values: tuple[int, float | None]) -> int | None:
         pairs: Any = [(one, one) for one in (Trained(*value) for value in values)]
-        return winner(pairs)
+        return winning_trial(pairs)
 
     assert chosen((3, 60.0), (3, 50.0), (7, 54.0), (7, 57.0)) == 7
     assert chosen((3, 60.0), (3, None), (7, 54.0), (7, 50.0)) == 7

@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import cluster, provenance
-from orchestrator.cluster_file import check_file, prepare
-from orchestrator.submit import ROOT, entrypoint, runtime_environment
+from orchestrator.cluster.autoscaler import MAXIMUM, autoscaler_maximum, largest_amounts
+from orchestrator.cluster.check_file import check_file, fill_in_defaults
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.nodes import version_differences
+from orchestrator.cluster.submit import ROOT, entrypoint, runtime_environment
+from orchestrator.runs.provenance import COMMIT, changes, git
 from wsol.errors import InputError
 
 RAY_FILES = sorted((ROOT / "clusters").glob("*.yaml"))
@@ -57,7 +60,7 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "AWS_DEFAULT_REGION": "us-west-2",
     }.items():
         monkeypatch.setenv(name, value)
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "AWS_PROFILE", cluster.MAXIMUM):
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "AWS_PROFILE", MAXIMUM):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -155,7 +158,7 @@ def test_aws_bootstrap_against_a_simulated_cloud() -> None:
         ec2 = boto3.client("ec2", region_name="us-west-2")
         network = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
         group = ec2.create_security_group(GroupName="wsol", Description="ssh", VpcId=network)["GroupId"]
-        prepared, finding = prepare(yaml.safe_load(yaml.safe_dump(read("gpu")).replace("sg-REPLACE", group)))
+        prepared, finding = fill_in_defaults(yaml.safe_load(yaml.safe_dump(read("gpu")).replace("sg-REPLACE", group)))
         assert prepared is not None, finding
         config = _bootstrap_config(prepared, no_config_cache=True)
         roles = boto3.client("iam").list_roles()["Roles"]
@@ -174,7 +177,7 @@ def test_gcp_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     from googleapiclient.discovery_cache import get_static_doc
     from ray.autoscaler._private.gcp import config as gcp
 
-    prepared, finding = prepare(read("gcp"))
+    prepared, finding = fill_in_defaults(read("gcp"))
     assert prepared is not None, finding
     asked: list[str] = []
 
@@ -198,7 +201,7 @@ def test_gcp_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_azure_machines_hold_parameters_of_rays_template() -> None:
     import ray.autoscaler
 
-    prepared, finding = prepare(read("azure"))
+    prepared, finding = fill_in_defaults(read("azure"))
     assert prepared is not None, finding
     template = Path(ray.autoscaler.__file__).parent / "_private" / "_azure" / "azure-vm-template.json"
     known = set(json.loads(template.read_text())["parameters"]) | {"availability_zone"}
@@ -213,7 +216,7 @@ def test_azure_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> Non
         reason="Ray's Azure provider does not fit this SDK",
         exc_type=ImportError,
     )
-    prepared, _ = prepare(read("azure"))
+    prepared, _ = fill_in_defaults(read("azure"))
 
     def no_cloud() -> None:
         raise ConnectionError("no cloud here")
@@ -230,7 +233,7 @@ def test_azure_bootstrap_up_to_the_cloud(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_onprem_bootstrap() -> None:
     from ray.autoscaler._private.commands import _bootstrap_config
 
-    prepared, finding = prepare(read("onprem"))
+    prepared, finding = fill_in_defaults(read("onprem"))
     assert prepared is not None, finding
     config = _bootstrap_config(prepared, no_config_cache=True)
     assert config["max_workers"] == len(read("onprem")["provider"]["worker_ips"]) == 2
@@ -281,28 +284,28 @@ def test_the_largest_cluster_counts_workers_up_to_the_limit() -> None:
             "small": {"resources": {"CPU": 2}},
         },
     }
-    assert cluster.largest(config) == {"CPU": 18, "GPU": 8, "head": 0}
+    assert largest_amounts(config) == {"CPU": 18, "GPU": 8, "head": 0}
 
 
 def test_the_maximum_comes_from_the_head(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cluster.maximum() == {}
+    assert autoscaler_maximum() == {}
     (tmp_path / "ray_bootstrap_config.yaml").write_text(json.dumps(read("gpu")))  # as `ray up` leaves it
-    assert cluster.maximum() == {"CPU": 48, "GPU": 6, "head": 0}
-    monkeypatch.setenv(cluster.MAXIMUM, '{"CPU": 32, "GPU": 4}')
-    assert cluster.maximum() == {"CPU": 32, "GPU": 4}
+    assert autoscaler_maximum() == {"CPU": 48, "GPU": 6, "head": 0}
+    monkeypatch.setenv(MAXIMUM, '{"CPU": 32, "GPU": 4}')
+    assert autoscaler_maximum() == {"CPU": 32, "GPU": 4}
 
 
 def test_differing_versions_are_named_with_the_remedy() -> None:
     here = {"python": "3.11.7", "torch": "2.15.0", "ray": "2.60.0"}
-    assert cluster.differences("node", here, copy.copy(here)) is None
-    told = cluster.differences("node", here, {"python": "3.11.7", "torch": "2.14.0"})
+    assert version_differences("node", here, copy.copy(here)) is None
+    told = version_differences("node", here, {"python": "3.11.7", "torch": "2.14.0"})
     assert (
         told is not None
         and "torch 2.14.0 instead of 2.15.0, ray missing instead of 2.60.0" in told
         and "constraints.txt" in told
     )
     assert "No module named 'wsol'" in str(
-        cluster.differences("node", here, ImportError("...\nNo module named 'wsol'"))
+        version_differences("node", here, ImportError("...\nNo module named 'wsol'"))
     )
 
 
@@ -337,9 +340,9 @@ def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
     assert Path(environment["working_dir"]) == ROOT and {"/data", "/runs", "/.venv", "/.git"} <= set(
         environment["excludes"]
     )
-    assert json.loads(environment["env_vars"][provenance.COMMIT]) == {
-        "git": provenance.git(),
-        "changes": provenance.changes(),
+    assert json.loads(environment["env_vars"][COMMIT]) == {
+        "git": git(),
+        "changes": changes(),
     }
     outside = tmp_path / "mine.yaml"
     outside.write_text("")
@@ -349,10 +352,10 @@ def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
 
 
 def test_a_job_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(provenance.COMMIT, '{"git": {"commit": "abc", "dirty": true}, "changes": "+ x"}')
-    assert provenance.git() == {"commit": "abc", "dirty": True} and provenance.changes() == "+ x"
-    monkeypatch.setenv(provenance.COMMIT, '{"git": null, "changes": ""}')
-    assert provenance.git() is None and provenance.changes() == ""
+    monkeypatch.setenv(COMMIT, '{"git": {"commit": "abc", "dirty": true}, "changes": "+ x"}')
+    assert git() == {"commit": "abc", "dirty": True} and changes() == "+ x"
+    monkeypatch.setenv(COMMIT, '{"git": null, "changes": ""}')
+    assert git() is None and changes() == ""
 
 
 def test_the_verb_prints_a_table_and_exits_with_2(tmp_path: Path) -> None:
@@ -374,5 +377,5 @@ def test_a_job_that_starts_ray_uses_the_cluster(verb: str) -> None:
 def test_nobody_listens_is_said_at_once() -> None:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))  # taken, but nobody listens
-        with pytest.raises(InputError, match="no connection"), cluster.connected(f"127.0.0.1:{door.getsockname()[1]}"):
+        with pytest.raises(InputError, match="no connection"), connected(f"127.0.0.1:{door.getsockname()[1]}"):
             pass

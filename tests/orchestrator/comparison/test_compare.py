@@ -13,11 +13,11 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 from rich.console import Console
-from test_study import create, experiment
 
-from orchestrator.compare import compare, interval_of_mean
-from orchestrator.compare_tables import FORMATS, comparison_table, legend
-from orchestrator.published import FILE, published
+from orchestrator.comparison.published import FILE, published_row
+from orchestrator.comparison.rows import comparison_rows, interval_of_mean
+from orchestrator.comparison.tables import FORMATS, comparison_table, legend
+from tests.support.studies import create, experiment
 from tests.support.tiny import Launch
 from wsol import plugins
 from wsol.errors import InputError
@@ -79,7 +79,7 @@ def seeds(root: Path, name: str, values: tuple[float, ...], **changes: Any) -> l
 
 def terminal(folders: list[Path], metric: str = METRIC) -> str:
     """What a terminal of 80 columns shows."""
-    rows, file = compare(folders, [metric], "test"), StringIO()
+    rows, file = comparison_rows(folders, [metric], "test"), StringIO()
     console = Console(file=file, width=80, highlight=False, soft_wrap=True)
     console.print(comparison_table(rows, metric, "test"))
     for line in legend(rows):
@@ -92,7 +92,7 @@ def terminal(folders: list[Path], metric: str = METRIC) -> str:
 
 def test_runs_that_differ_in_their_seed_only_are_one_row_with_both_intervals(tmp_path: Path) -> None:
     values = (62.0, 63.5, 61.3)
-    (row,) = compare(seeds(tmp_path, "cam", values), [METRIC], "test")
+    (row,) = comparison_rows(seeds(tmp_path, "cam", values), [METRIC], "test")
     cell = row.cells[METRIC]
     assert (row.name, row.seeds, cell.value) == ("cam0", (0, 1, 2), pytest.approx(np.mean(values)))
     half = 4.303 * np.std(values, ddof=1) / 3**0.5
@@ -116,7 +116,11 @@ def test_where_data_lie_makes_no_other_configuration_but_a_learning_rate_does(tm
     moved = make_run(tmp_path / "moved", 61.0, seed=1, data={**config()["data"], "root": "/elsewhere", "workers": 9})
     other = make_run(tmp_path / "other", 62.0, seed=2, optim={"lr": 0.5})
     again = make_run(tmp_path / "again", 60.5)  # seed 0, which the first row has
-    assert [row.seeds for row in compare([first, moved, other, again], [METRIC], "test")] == [(0, 1), (2,), (0,)]
+    assert [row.seeds for row in comparison_rows([first, moved, other, again], [METRIC], "test")] == [
+        (0, 1),
+        (2,),
+        (0,),
+    ]
 
 
 def test_runs_that_start_from_seeds_of_one_configuration_are_one_row(tmp_path: Path) -> None:
@@ -124,18 +128,18 @@ def test_runs_that_start_from_seeds_of_one_configuration_are_one_row(tmp_path: P
     ends = [
         make_run(tmp_path / f"crop{seed}", 63.0, seed=seed, initial_run=str(start)) for seed, start in enumerate(starts)
     ]
-    assert [row.seeds for row in compare(ends, [METRIC], "test")] == [(0, 1), (2,)]
+    assert [row.seeds for row in comparison_rows(ends, [METRIC], "test")] == [(0, 1), (2,)]
 
 
 def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: Path) -> None:
     cam = seeds(tmp_path, "cam", (60.0, 61.0), spread=5.0)
     near = make_run(tmp_path / "adl", 61.5, spread=5.0, method={"name": "adl"})  # moves alike
     apart = make_run(tmp_path / "has", 61.5, spread=5.0, draws=1, method={"name": "has"})
-    first, second, third = compare([*cam, near, apart], [METRIC], "test")
+    first, second, third = comparison_rows([*cam, near, apart], [METRIC], "test")
     assert first.cells[METRIC].difference is None
     assert second.cells[METRIC].difference == third.cells[METRIC].difference == pytest.approx(1.0)
     assert second.cells[METRIC].is_different and not third.cells[METRIC].is_different
-    turned = compare([near, *cam], [METRIC], "test")[1]
+    turned = comparison_rows([near, *cam], [METRIC], "test")[1]
     assert turned.cells[METRIC].difference == pytest.approx(-1.0) and turned.seeds == (0, 1)
 
 
@@ -176,9 +180,9 @@ def test_what_was_scored_otherwise_is_refused(
 ) -> None:
     runs = [make_run(tmp_path / "first", 60.0), make_run(tmp_path / "other", 61.0, **changes)]
     with pytest.raises(InputError, match=message):
-        compare(runs, [metric], "test")
+        comparison_rows(runs, [metric], "test")
     if message == "settings of top1":
-        assert compare(runs, [METRIC], "test")
+        assert comparison_rows(runs, [METRIC], "test")
 
 
 def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> None:
@@ -192,7 +196,7 @@ def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> Non
     assert [trial.state for trial in study.trials()] == [TrialState.COMPLETE] * 2
     study.close()
     winner = make_run(tmp_path / "search", 64.0, optim={"lr": 0.3})
-    rows = compare([winner, make_run(tmp_path / "train", 62.0)], [METRIC], "test")
+    rows = comparison_rows([winner, make_run(tmp_path / "train", 62.0)], [METRIC], "test")
     assert [(row.name, row.cells[METRIC].value) for row in rows] == [("search", 64.0), ("train", 62.0)]
 
 
@@ -261,7 +265,7 @@ F_CAM = {"name": "f_cam", "base": {"name": "cam"}, "guide": {"name": "layer_cam"
     ],
 )
 def test_the_published_number_of_a_configuration(metric: str, changes: dict[str, Any], value: float | None) -> None:
-    found = published(config(**changes), metric)
+    found = published_row(config(**changes), metric)
     assert (found and found.value) == value
 
 
@@ -272,7 +276,7 @@ def test_a_number_is_reproduced_where_ours_is_not_surely_lower(tmp_path: Path) -
         make_run(tmp_path / "below", 60.0, optim={"lr": 3}),
         *seeds(tmp_path, "scattered", (58.0, 64.0), spread=0.1),  # the images alone say no, the seeds say perhaps
     ]
-    rows = compare(runs, [METRIC], "test")
+    rows = comparison_rows(runs, [METRIC], "test")
     assert [row.cells[METRIC].is_reproduced for row in rows] == [True, True, False, True]
 
 
@@ -303,7 +307,7 @@ def test_the_terminal_shows_all_of_it_in_80_columns(tmp_path: Path) -> None:
 
 
 def test_tables_for_elsewhere_have_seeds_published_numbers_and_the_rule(tmp_path: Path) -> None:
-    rows = compare(
+    rows = comparison_rows(
         [*seeds(tmp_path, "cam", (62.0, 64.0)), make_run(tmp_path / "has", 59.0, method={"name": "has"})],
         [METRIC, "top1/loc"],
         "test",

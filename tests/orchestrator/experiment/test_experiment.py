@@ -9,8 +9,9 @@ import optuna
 import pytest
 import yaml
 
-from orchestrator import runs
-from orchestrator.experiment import config_hash, load_experiment, load_variants
+from orchestrator.experiment.load import load_experiment, load_variants
+from orchestrator.experiment.model import config_hash
+from orchestrator.runs.folder import create_run, open_experiment
 from tests.support.tiny import TINY, Launch
 from wsol.errors import InputError
 from wsol.metrics import max_box_acc_v2
@@ -327,11 +328,11 @@ def test_variants_are_mappings(space_file: Path, text: str, message: str) -> Non
 def test_a_run_folder_needs_no_other_file(variants_file: Path, tmp_path: Path) -> None:
     """What is written there is resolved: no `extends`, no `variants`."""
     loaded = load_experiment(variants_file, ["variant=wide"])
-    runs.create(tmp_path / "elsewhere", loaded, "search", {})
+    create_run(tmp_path / "elsewhere", loaded, "search", {})
     (tmp_path / "elsewhere" / "study.json").write_text("{}")
     for path in tmp_path.glob("*.yaml"):
         path.unlink()
-    assert runs.open_experiment(tmp_path / "elsewhere") == loaded.experiment
+    assert open_experiment(tmp_path / "elsewhere") == loaded.experiment
 
 
 HAS = {

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.experiment import load_experiment, parse_experiment
-from orchestrator.runs import to_yaml
+from orchestrator.experiment.load import load_experiment, parse_experiment
+from orchestrator.formats import to_yaml
 from tests.support.paths import ROOT
 from wsol.errors import InputError
 

@@ -8,7 +8,9 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.space import PACKAGES, SAMPLERS, Distribution, Parameter, Space, get, make_sampler, replaced
+from orchestrator.experiment.paths import value_at_path, with_value_at
+from orchestrator.experiment.space import Distribution, Parameter, Space
+from orchestrator.study.samplers import PACKAGES, SAMPLERS, make_sampler
 from wsol.errors import InputError
 
 BASE = {"method": {"name": "has", "cell_size": 16}, "optim": {"lr": 0.01}, "metrics": [{"name": "a"}, {"name": "b"}]}
@@ -68,13 +70,13 @@ def test_conditions_look_at_drawn_values_first() -> None:
 
 
 def test_paths() -> None:
-    assert get(BASE, "metrics.1.name") == "b"
-    changed = replaced(BASE, "metrics.1.name", "c")
-    assert get(changed, "metrics.1.name") == "c"
-    assert get(BASE, "metrics.1.name") == "b"
+    assert value_at_path(BASE, "metrics.1.name") == "b"
+    changed = with_value_at(BASE, "metrics.1.name", "c")
+    assert value_at_path(changed, "metrics.1.name") == "c"
+    assert value_at_path(BASE, "metrics.1.name") == "b"
     for path in ("optim.lrr", "metrics.2.name", "optim.lr.x"):
         with pytest.raises(KeyError):
-            get(BASE, path)
+            value_at_path(BASE, path)
 
 
 SPG = Space(

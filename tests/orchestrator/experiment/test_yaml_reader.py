@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.yaml_reader import parse_scalar, parse_yaml, read_yaml
+from orchestrator.experiment.yaml_reader import parse_scalar, parse_yaml, read_yaml
 from wsol.errors import InputError
 
 

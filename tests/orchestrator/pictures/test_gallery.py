@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.experiment import Experiment
-from orchestrator.final import finish
-from orchestrator.gallery import PER_TAB, View, choose, in_turn, look_at, shrunk_region, write_gallery
-from orchestrator.journal import open_study
-from orchestrator.measure import measure, post_hoc_settings
-from orchestrator.report import write_report
-from orchestrator.rivals import shares_of_first
-from orchestrator.study import Study
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.pictures.gallery import shrunk_region, write_gallery
+from orchestrator.pictures.looks import PER_TAB, View, choose_images, look_at, take_in_turn
+from orchestrator.report.page import write_report
+from orchestrator.runs.journal import open_study
+from orchestrator.study.study import Study
+from orchestrator.winner.finish import finish_search
+from orchestrator.winner.measure import measure
+from orchestrator.winner.rivals import shares_of_first
 from tests.support.tiny import TINY
 from wsol import build
 from wsol.config import TrainConfig
@@ -30,19 +32,19 @@ OBJECTIVE = "train_fullsup/max_box_acc_v2"
 
 def test_tabs_hold_hits_misses_small_objects_and_disagreements() -> None:
     winner = [0.9, 0.5, 0.49, 0.0, 0.7]
-    tabs = choose([winner, [0.9, 0.1, 0.5, 0.0, 0.6]], sizes=[50, 1, 30, 2, 10])
+    tabs = choose_images([winner, [0.9, 0.1, 0.5, 0.0, 0.6]], sizes=[50, 1, 30, 2, 10])
     assert tabs == {"hits": [0, 4, 1], "misses": [2, 3], "small": [1, 3, 4, 2, 0], "disagreements": [1, 4, 2]}
-    assert "disagreements" not in choose([winner], [1] * 5) and "misses" not in choose([[1.0]], [1])
+    assert "disagreements" not in choose_images([winner], [1] * 5) and "misses" not in choose_images([[1.0]], [1])
 
 
 def test_long_tabs_go_evenly_from_the_best_to_the_worst() -> None:
     overlaps = np.linspace(1.0, 0.5, 100).tolist()
-    hits = choose([overlaps], [5.0] * 100)["hits"]
+    hits = choose_images([overlaps], [5.0] * 100)["hits"]
     assert len(hits) == PER_TAB and hits[0] == 0 and hits[-1] == 99 and set(np.diff(hits)) <= {9}
 
 
 def test_a_beginning_has_something_of_every_tab() -> None:
-    assert in_turn([[1, 2, 3], [4], [1, 5]]) == [1, 4, 2, 5, 3]
+    assert take_in_turn([[1, 2, 3], [4], [1, 5]]) == [1, 4, 2, 5, 3]
 
 
 def test_shares_of_first() -> None:
@@ -69,7 +71,7 @@ def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(
     study = Study.create(folder, of, {"study_name": "run", "objective": OBJECTIVE})
     while task := study.ask():
         study.complete(task.number, train(task.config, task.folder, task.objective), 1.0, "here:1")
-    result = finish(study, folder, measure, test=False)
+    result = finish_search(study, folder, measure, test=False)
     study.close()
     assert result is not None
     others = {str(trial.number) for trial in open_study(folder).trials} - {str(result["trial"])}
@@ -124,7 +126,7 @@ def _with_masks(split: Split) -> Split:
 
 
 def test_other_settings_are_the_best_of_each_further_extractor() -> None:
-    from orchestrator.measure import _other_settings
+    from orchestrator.winner.measure import _other_settings
 
     extractors = [
         {"name": "pcs", "block": "b"},

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.experiment import Experiment, load_experiment
-from orchestrator.forecast import disk_bytes, forecast, require_disk
+from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.preflight.forecast import disk_bytes, forecast_search, require_disk
 from tests.support.tiny import TINY
 from wsol import build, cost, plugins
 from wsol.config import TrainConfig
@@ -72,7 +73,7 @@ def test_wall_time_is_arithmetic_on_what_was_measured(space_file: Path) -> None:
     experiment = load_experiment(
         space_file, ["study.trials=5", "training.epochs=7", "training.batch_size=5"]
     ).experiment
-    made = forecast(experiment)
+    made = forecast_search(experiment)
     assert made.parameters == sum(
         parameter.numel() for parameter in build.bare_method(experiment.trial, 2).parameters()
     )
@@ -101,7 +102,7 @@ def test_workers_share_a_batch_and_the_images(space_file: Path, monkeypatch: pyt
     experiment = load_experiment(
         space_file, ["resources.workers=4", "training.batch_size=6", "resources.concurrent_trials=3"]
     ).experiment
-    made = forecast(experiment)
+    made = forecast_search(experiment)
     assert shares == [2] and made.concurrent == min(3, 3)
     assert made.seconds_per_trial == 2 * (3 * 1.0 + 2 * 0.5)
     assert made.hours_of_devices == pytest.approx(3 * made.seconds_per_trial * 4 / 3600)
@@ -117,7 +118,7 @@ def test_the_last_epoch_is_measured(space_file: Path, monkeypatch: pytest.Monkey
         return forward(self, batch, progress)
 
     monkeypatch.setattr(Method, "forward", spy)
-    forecast(load_experiment(space_file, ["training.epochs=9"]).experiment)
+    forecast_search(load_experiment(space_file, ["training.epochs=9"]).experiment)
     assert {(progress.epoch, progress.epochs) for progress in seen} == {(9, 9)}
 
 
@@ -127,12 +128,12 @@ def test_boxes_or_masks_as_the_metrics_ask(metrics: list[dict[str, str]]) -> Non
         data={"name": "openimages", "image_size": 32, "resize_size": 36},
         evaluation={"metrics": metrics, "threshold_step": 0.01},
     )
-    assert forecast(experiment).seconds_per_image > 0
+    assert forecast_search(experiment).seconds_per_image > 0
 
 
 @pytest.mark.parametrize("method", ["crop_cam", "da_wsol", "f_cam"])
 def test_every_kind_of_method_can_be_measured(method: str) -> None:
-    made = forecast(changed(method={"name": method}, initial_run="runs/not-there"))
+    made = forecast_search(changed(method={"name": method}, initial_run="runs/not-there"))
     optimizer = build_optimizer(
         build.bare_method(changed(method={"name": method}, initial_run="x").trial, 2), changed().trial.optim
     )
@@ -146,7 +147,7 @@ def test_a_step_that_does_not_fit_the_device_is_said(space_file: Path, monkeypat
 
     monkeypatch.setattr(cost, "_seconds_of_step", full)
     with pytest.raises(InputError, match=r"trial.training.batch_size: a step of 4 images does not fit the memory of"):
-        forecast(load_experiment(space_file).experiment)
+        forecast_search(load_experiment(space_file).experiment)
 
 
 def test_the_disk_holds_running_trials_too() -> None:
@@ -159,7 +160,8 @@ def test_a_search_that_does_not_fit_the_disk_is_refused(
 ) -> None:
     usage = shutil.disk_usage
     monkeypatch.setattr(
-        "orchestrator.forecast.shutil.disk_usage", lambda place: SimpleNamespace(free=10**7, total=usage(place).total)
+        "orchestrator.preflight.forecast.shutil.disk_usage",
+        lambda place: SimpleNamespace(free=10**7, total=usage(place).total),
     )
     for words in (["--dry-run"], []):
         code, _, err = launch("search", str(space_file), "study.trials=100", *words)

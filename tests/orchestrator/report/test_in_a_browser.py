@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.report import make_run
-from orchestrator.report import write_report
+from orchestrator.report.page import write_report
 from tests.support import browser
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium: apt install chromium")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,87 +18,27 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 from filelock import FileLock
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from benchmarks import report as large
-from orchestrator import figures, figures_space, report_winner
-from orchestrator.pictures import map_overlay, photo_with_boxes, save_jpeg
-from orchestrator.report import importance, write_report
-from orchestrator.summary import TrialRow, read_summary
+from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg
+from orchestrator.report.figure import short_names
+from orchestrator.report.figures_space import contour_figure, fronts_figure
+from orchestrator.report.figures_trials import Search, busy_share, effort_figure, history_figure
+from orchestrator.report.importance import importance
+from orchestrator.report.page import write_report
+from orchestrator.report.winner import setting_rows, size_bars, stability
+from orchestrator.runs.summary import TrialRow, read_summary
 from tests.support.paths import ROOT
+from tests.support.recorded_runs import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
 from wsol.errors import InputError
 
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
 SHA = "c0ffee00" * 8
 MEGABYTE = 1_000_000
-REASON = 'ValueError: <script>alert("map & box")</script>'
 LOADING_ATTRIBUTE = re.compile(
     r"""<[a-z][^<>]*\s(?:src|href|srcset|data|action|poster)\s*=\s*["']?\s*([^"'\s>]+)""", re.IGNORECASE
 )
 LOADING_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?([^"')\s]+)""")
-
-
-def make_run(folder: Path, **header: Any) -> optuna.Study:
-    """A run folder with a study and no trial."""
-    folder.mkdir(parents=True)
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
-    info = {
-        "study_name": "crop",
-        "name": "crop",
-        "objective": OBJECTIVE,
-        "started": "2026-01-05T10:00:00+00:00",
-        "ended": None,
-        "trials": 20,
-    }
-    machine = {"host": "node-7", "cpus": 8, "gpus": 1, "memory_gb": 64.0}
-    told = {
-        "command": "python launch.py search crop.yaml",
-        "git": {"commit": "3f2b1c9e7a5d4c3b", "dirty": True},
-        "machine": machine,
-    }
-    (folder / "study.json").write_text(
-        json.dumps({**info, **told, "versions": {"torch": "2.15.0"}, "seed": 3, "sampler": "tpe", **header})
-    )
-    return optuna.create_study(
-        study_name="crop", storage=storage, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0)
-    )
-
-
-def start_trial(study: optuna.Study, values: tuple[float, ...] = ()) -> optuna.Trial:
-    """A trial with four parameters, one of them conditional, that is still running."""
-    trial = study.ask()
-    trial.suggest_float("optim.lr", 1e-5, 1e-1, log=True)
-    trial.suggest_int("method.cell_size", 8, 64)
-    if trial.suggest_categorical("evaluation.normalizer.name", ["min_max", "pas"]) == "pas":
-        trial.suggest_float("evaluation.normalizer.percentile", 50, 100)
-    trial.set_user_attr("started", "2026-01-05T10:00:00+00:00")
-    for epoch, value in enumerate(values, 1):
-        trial.report(value, epoch)
-    return trial
-
-
-def complete_trial(study: optuna.Study, value: float) -> None:
-    """A trial that reached `value` in the second of three epochs."""
-    trial = start_trial(study, (value - 5, value, value - 1))
-    metrics = {OBJECTIVE: value, "train_fullsup/top1/cls": 77.125, "train/loss": 0.5, "epoch": 2}
-    for name, content in {
-        "seconds": 61.5,
-        "epochs": 3,
-        "best_epoch": 2,
-        "metrics": metrics,
-        "ended": "2026-01-05T10:01:00+00:00",
-    }.items():
-        trial.set_user_attr(name, content)
-    study.tell(trial, value)
-
-
-def fail_trial(study: optuna.Study, reason: str = REASON) -> None:
-    """A trial that failed."""
-    trial = start_trial(study)
-    trial.set_user_attr("failure", reason)
-    study.tell(trial, state=TrialState.FAIL)
 
 
 def add_winner(folder: Path, number: int, test_value: float = 61.37) -> None:
@@ -482,7 +421,7 @@ def _plateau(near: float, far: float) -> float:
 
 
 def test_rank_stability_from_the_epochs(finished: Path) -> None:
-    found = report_winner.stability(read_summary(finished))
+    found = stability(read_summary(finished))
     assert found is not None
     assert (found.shares, found.leads, found.epochs) == ({}, 3, 3)
     assert found.level is None  # no interval was recorded
@@ -496,7 +435,7 @@ def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
         {"values": {"evaluation.normalizer": {"name": "pas", "percentile": 90}}, "value": 64.25},
     ]
     path.write_text(json.dumps({**json.loads(path.read_text()), "post_hoc": grid}))
-    assert report_winner.setting_rows(read_summary(finished)) == (
+    assert setting_rows(read_summary(finished)) == (
         ["max_box_acc_v2"],
         [("pas percentile=90", True, [64.25]), ("as it is", False, [61.5])],
     )
@@ -506,7 +445,7 @@ def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
 def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> None:
     rows = ["image_id,class,size_percent,iou", "a,x,3.9,0.2", "b,x,4.0,0.5", "c,x,35.9,0.49", "d,x,36,1.0"]
     (finished / "best" / "images.csv").write_text("\n".join(rows))
-    bars, caption = report_winner.size_bars(read_summary(finished))
+    bars, caption = size_bars(read_summary(finished))
     assert [(bar.value, bar.images) for bar in bars["train_fullsup"]] == [(0.0, 1), (50.0, 2), (100.0, 1)]
     assert "of those looked at" in caption
     low, high = bars["train_fullsup"][1].interval or (0, 0)
@@ -515,7 +454,7 @@ def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> N
     result = json.loads(path.read_text())
     result["train_fullsup"]["max_box_acc_by_size/small"] = 33.0
     path.write_text(json.dumps(result))
-    bars, caption = report_winner.size_bars(read_summary(finished))
+    bars, caption = size_bars(read_summary(finished))
     assert [(bar.size, bar.value) for bar in bars["train_fullsup"]] == [
         ("small<br>below 4 %", 33.0)
     ] and "MaxBoxAcc by size" in caption
@@ -529,13 +468,13 @@ def test_trials_that_ran_together_on_a_host_have_rows_of_their_own() -> None:
         for n, (b, e, w) in enumerate(spans)
     ]
     rows.sort(key=lambda trial: trial.started or at[0])
-    assert figures.places(rows, at[5]) == {0: "a #1", 1: "a #2", 3: "b #1", 2: "a #1", 4: "a #1"}
+    assert busy_share(rows, at[5]) == {0: "a #1", 1: "a #2", 3: "b #1", 2: "a #1", 4: "a #1"}
 
 
 def test_the_front_of_several_objectives() -> None:
     pairs = [(1.0, 9.0), (5.0, 5.0), (4.0, 4.0), (9.0, 1.0), (5.0, 4.0)]
     rows = [TrialRow(number, "complete", pair[0], pair) for number, pair in enumerate(pairs)]
-    (figure,) = figures_space.fronts(rows, ["a", "b"], ["A", "B"])
+    (figure,) = fronts_figure(rows, ["a", "b"], ["A", "B"])
     assert figure.spec["data"][1]["y"] == [9.0, 5.0, 1.0]
     assert "of 3 trials no other is better in all 2 objectives" in figure.caption
 
@@ -550,10 +489,10 @@ def test_the_contour_takes_parameters_that_vary_together() -> None:
         if name == "y":
             trial.suggest_float("only_y", 0, 1)
         study.tell(trial, value)
-    figure = figures_space.contour(study, ["name", "only_y", "fixed", "lr"], "value")
+    figure = contour_figure(study, ["name", "only_y", "fixed", "lr"], "value")
     assert figure is not None and figure.title == "lr and name" and figure.caption.startswith("6 complete trials")
     assert len(figure.spec["data"][1]["x"]) == 6
-    assert figures_space.contour(study, ["name", "fixed"], "value") is None
+    assert contour_figure(study, ["name", "fixed"], "value") is None
 
 
 def test_importance_needs_four_trials(tmp_path: Path) -> None:
@@ -567,7 +506,7 @@ def test_importance_needs_four_trials(tmp_path: Path) -> None:
 
 def test_short_names_are_the_shortest_that_differ() -> None:
     paths = ["optim.lr", "method.name", "evaluation.normalizer.name", "a.weight", "b.weight", "seed"]
-    assert list(figures.short_names(paths).values()) == [
+    assert list(short_names(paths).values()) == [
         "lr",
         "method.name",
         "normalizer.name",
@@ -580,7 +519,7 @@ def test_short_names_are_the_shortest_that_differ() -> None:
 def test_best_so_far_follows_the_direction() -> None:
     rows = [TrialRow(number, "complete", value) for number, value in enumerate((3.0, 1.0, 2.0))]
     for maximize, expected in ((True, [3.0, 3.0, 3.0]), (False, [3.0, 1.0, 1.0])):
-        figure = figures.history(rows, "loss", maximize)
+        figure = history_figure(rows, "loss", maximize)
         assert figure is not None
         assert figure.spec["data"][0]["y"] == expected
 
@@ -592,17 +531,17 @@ def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> Non
             number, state, value, curve=dict.fromkeys(range(1, epochs + 1), value or 0.0), epochs=epochs, ended=ended
         )
 
-    one = figures.Search(
+    one = Search(
         "a",
         "tpe + asha",
         [row(0, "complete", 5.0, 4), row(1, "pruned", 9.0, 1), row(2, "complete", 3.0, 4), row(3, "failed", None, 2)],
     )
-    two = figures.Search("b", "random", [row(0, "complete", 4.0, 4)])
-    figure = figures.effort([one, two], "loss", True)
+    two = Search("b", "random", [row(0, "complete", 4.0, 4)])
+    figure = effort_figure([one, two], "loss", True)
     assert figure is not None
     lines = {line["name"]: (line["x"], line["y"]) for line in figure.spec["data"]}
     assert lines == {"a (tpe + asha)": ([6, 7, 11], [3.0, 3.0, 5.0]), "b (random)": ([4], [4.0])}
-    assert figures.effort([one], "loss", True) is not None and figures.effort([two], "loss", True) is None
+    assert effort_figure([one], "loss", True) is not None and effort_figure([two], "loss", True) is None
 
 
 def test_searches_beside_are_drawn_and_others_are_refused(finished: Path, tmp_path: Path) -> None:

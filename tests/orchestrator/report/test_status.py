@@ -19,12 +19,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from rich.console import Console
-from test_report import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
 
 import orchestrator
-from orchestrator.journal import trial_folder
-from orchestrator.status import read_status, render
+from orchestrator.report.status import read_status, status_lines
+from orchestrator.runs.folder import trial_folder
 from tests.support.paths import ROOT
+from tests.support.recorded_runs import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
 from wsol.errors import InputError
 
 TOLD = {"concurrent_trials": 2, "scheduler": "asha", "machine": {"host": "node-7", "cpus": 4.0, "gpus": 1.0}}
@@ -32,7 +32,7 @@ TOLD = {"concurrent_trials": 2, "scheduler": "asha", "machine": {"host": "node-7
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     console = Console(width=100, highlight=False, soft_wrap=True)
-    for part in render(read_status(folder)):
+    for part in status_lines(read_status(folder)):
         console.print(part, markup=False)
     return capsys.readouterr().out
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import provenance
+from orchestrator.runs import provenance
+from orchestrator.runs.provenance import COMMIT, LARGEST, changes, for_a_job, git, write_provenance
 
 
 @pytest.fixture
@@ -24,15 +25,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
     monkeypatch.setattr(provenance, "ROOT", folder)
-    monkeypatch.delenv(provenance.COMMIT, raising=False)
+    monkeypatch.delenv(COMMIT, raising=False)
     (tmp_path / "run").mkdir()
     return folder
 
 
 def test_a_clean_checkout_has_a_commit_and_no_patch(checkout: Path, tmp_path: Path) -> None:
-    found = provenance.git()
+    found = git()
     assert found is not None and len(found["commit"]) == 40 and not found["dirty"]
-    provenance.write_provenance(tmp_path / "run")
+    write_provenance(tmp_path / "run")
     assert not (tmp_path / "run" / "code.diff").exists()
     installed = (tmp_path / "run" / "packages.txt").read_text().splitlines()
     assert any(line.startswith("torch==") for line in installed) and installed == sorted(installed, key=str.lower)
@@ -43,9 +44,9 @@ def test_the_patch_makes_the_code_that_ran(checkout: Path, tmp_path: Path) -> No
     (checkout / "orchestrator" / "mine.py").write_text('"""Mine."""\n')  # a plugin that was never added
     (checkout / "runs").mkdir()
     (checkout / "runs" / "trials.csv").write_text("ignored\n")
-    (checkout / "large.bin").write_bytes(b"x" * (provenance.LARGEST + 1))
-    provenance.write_provenance(tmp_path / "run")
-    found = provenance.git()
+    (checkout / "large.bin").write_bytes(b"x" * (LARGEST + 1))
+    write_provenance(tmp_path / "run")
+    found = git()
     assert found is not None and found["dirty"]
     again = tmp_path / "again"
     subprocess.run(["git", "clone", "-q", str(checkout), str(again)], check=True)
@@ -60,13 +61,13 @@ def test_outside_a_checkout_of_its_own_there_is_no_commit(checkout: Path, monkey
     monkeypatch.setattr(
         provenance, "ROOT", checkout / "orchestrator"
     )  # as an environment inside of somebody's checkout
-    assert provenance.git() is None and provenance.changes() == ""
+    assert git() is None and changes() == ""
 
 
 def test_a_job_knows_what_was_submitted(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (checkout / "orchestrator" / "a.py").write_text("a = 2\n" * 40_000)
-    here, variables = provenance.git(), provenance.for_a_job()
+    here, variables = git(), for_a_job()
     assert all(len(value) < 128 * 1024 for value in variables.values())
-    monkeypatch.setenv(provenance.COMMIT, variables[provenance.COMMIT])
-    assert provenance.git() == here
-    assert provenance.changes().startswith("diff --git a/orchestrator/a.py") and "cut here" in provenance.changes()
+    monkeypatch.setenv(COMMIT, variables[COMMIT])
+    assert git() == here
+    assert changes().startswith("diff --git a/orchestrator/a.py") and "cut here" in changes()

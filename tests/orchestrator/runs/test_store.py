@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator import storage, trial, workplace
-from orchestrator.cluster import Plan
-from orchestrator.experiment import Experiment, StudyConfig
-from orchestrator.storage import Mirror
-from orchestrator.study import Study, Task
-from orchestrator.workplace import Workplace
+from orchestrator.cluster.plan import Plan
+from orchestrator.experiment.model import Experiment, StudyConfig
+from orchestrator.runs.folder import ERROR_FILE
+from orchestrator.runs.scratch import scratch
+from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run
+from orchestrator.study.study import Study
+from orchestrator.study.task import Task
+from orchestrator.trials.wire import to_wire
+from orchestrator.trials.worker import run_trial
+from orchestrator.trials.workplace import Workplace
+from orchestrator.winner.in_store import measure_in_scratch
 from tests.support.object_store import object_store
 from tests.support.tiny import TINY, Launch
 from wsol.addresses import below
@@ -101,28 +106,28 @@ def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, buck
     (tmp_path / "file").write_text("in the way")
     for wrong in ("s3://nobody/x", "ftp://x/y", (tmp_path / "file" / "x").as_uri()):
         with pytest.raises(InputError, match=f"{socket.gethostname()}: {wrong}"):
-            storage.require_free(wrong, "run")
+            require_free_store(wrong, "run")
     with pytest.raises(InputError, match="holds no run"):
-        storage.restore(below(bucket, "no-such-run"), tmp_path / "run")
+        restore_run(below(bucket, "no-such-run"), tmp_path / "run")
 
 
 def test_a_second_run_of_the_same_name_is_refused_and_a_run_can_be_restored(tmp_path: Path, address: str) -> None:
-    storage.require_free(address, "tiny")
+    require_free_store(address, "tiny")
     write(
         tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x"
     )
     (tmp_path / "tiny" / "trials" / "0000" / "epoch").rename(tmp_path / "tiny" / "trials" / "0000" / "epoch-0001.pt")
     experiment = Experiment.model_validate({**TINY, "resources": {"storage": address}})
-    mirror = storage.of_run(tmp_path / "tiny", experiment)
+    mirror = store_of_run(tmp_path / "tiny", experiment)
     assert mirror is not None and mirror.address == below(address, "tiny")
     mirror.push()
     with pytest.raises(InputError, match="holds a run already"):
-        storage.require_free(address, "tiny")
-    storage.require_free(address, "other")
-    storage.restore(mirror.address, tmp_path / "again")
+        require_free_store(address, "tiny")
+    require_free_store(address, "other")
+    restore_run(mirror.address, tmp_path / "again")
     assert sorted(files(tmp_path / "again")) == ["study.json", "trials/0000/log"]
     with pytest.raises(InputError, match="holds a run already"):
-        storage.restore(mirror.address, tmp_path / "again")
+        restore_run(mirror.address, tmp_path / "again")
 
 
 def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, launch: Launch) -> None:
@@ -141,7 +146,7 @@ def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, 
         "split": "train_fullsup",
     }
     result = json.loads((store / "best" / "result.json").read_text())
-    assert workplace.measure_in_scratch(request)["metrics"] == result["train_fullsup"], (
+    assert measure_in_scratch(request)["metrics"] == result["train_fullsup"], (
         "measured on a node that sees the store alone"
     )
     code, out, err = launch("evaluate", "runs/again", "--split", "test")
@@ -170,7 +175,7 @@ def wire(run: Path, number: int, stores: list[str], **training: int) -> dict[str
     values["data"]["root"] = str(run.parent / "data")
     config = Experiment.model_validate({**TINY, "trial": values}).trial
     task = Task(number, config, run / "trials" / f"{number:04d}", {}, "random", StudyConfig(max_failures=0), [number])
-    return trial.to_wire(task, PLAN, stores)
+    return to_wire(task, PLAN, stores)
 
 
 class Lost(Exception):
@@ -187,7 +192,7 @@ def run(sent: dict[str, Any], die_after: int = 99) -> list[dict[str, Any]]:
             raise Lost
 
     with contextlib.suppress(Lost):
-        trial.run(sent, report)
+        run_trial(sent, report)
     assert not list(Path(os.environ["TMPDIR"]).glob("wsol-scratch-*"))
     return reports
 
@@ -242,9 +247,9 @@ def test_an_error_travels_with_its_traceback(tmp_path: Path, bucket: str) -> Non
     address = below(bucket, "error", "trials", "0000")
     sent = wire(tmp_path / "runs" / "tiny", 0, [address])
     with pytest.raises(Lost):
-        trial.run(sent, lambda values: (_ for _ in ()).throw(Lost("cable")))
+        run_trial(sent, lambda values: (_ for _ in ()).throw(Lost("cable")))
     Mirror(address, tmp_path / "kept").pull()
-    assert "Lost: cable" in (tmp_path / "kept" / workplace.ERROR).read_text()
+    assert "Lost: cable" in (tmp_path / "kept" / ERROR_FILE).read_text()
 
 
 @pytest.mark.usefixtures("_own_temporary_folder")
@@ -263,10 +268,10 @@ def test_scratch_folders_of_killed_processes_are_removed(tmp_path: Path, monkeyp
     )  # the first is beyond the highest process id
     for folder in (killed, living):
         folder.mkdir()
-    with workplace.scratch() as here:
+    with scratch() as here:
         assert here.exists() and not killed.exists() and living.exists()
         (here / "file").write_text("of one trial")
-        with workplace.scratch() as other:
+        with scratch() as other:
             assert other != here and not list(other.iterdir())
     assert not here.exists() and not other.exists()
 

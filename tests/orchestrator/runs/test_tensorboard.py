@@ -15,11 +15,11 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
 from tensorboard.util.tensor_util import make_ndarray
-from test_study import create, experiment, rising
 
 from orchestrator import load_study
-from orchestrator.events import write_pixel_curve
-from orchestrator.trial import EpochLog
+from orchestrator.runs.tensorboard import write_pixel_curve
+from orchestrator.trials.epoch_log import EpochLog
+from tests.support.studies import create, experiment, rising
 from tests.support.tiny import Launch
 from wsol import training
 

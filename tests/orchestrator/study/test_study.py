@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import math
@@ -16,54 +15,24 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.experiment import Experiment
-from orchestrator.final import drop_checkpoints
-from orchestrator.points import recorded_points
-from orchestrator.report import importance
-from orchestrator.space import PACKAGES, SAMPLERS, require_packages
-from orchestrator.study import Study, preview
-from orchestrator.summary import read_summary
-from tests.support.tiny import TINY
+from orchestrator.report.importance import importance
+from orchestrator.runs.summary import read_summary
+from orchestrator.study.checkpoints import drop_checkpoints
+from orchestrator.study.points import recorded_points
+from orchestrator.study.samplers import PACKAGES, SAMPLERS, require_sampler_packages
+from orchestrator.study.study import Study, preview
+from tests.support.studies import EPOCHS, SEARCH, create, experiment, rising
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 
-EPOCHS = 9
 Curve = Callable[[TrainConfig], list[float]]
-
-SEARCH = {
-    "optim.lr": {"low": 0.001, "high": 0.1, "log": True},
-    "optim.head_lr_scale": {"low": 1.0, "high": 10.0},
-    "optim.momentum": {"low": 0.0, "high": 0.9},
-}
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of the time would be spent on power cuts that no test makes."""
     monkeypatch.setattr("os.fsync", lambda file: None)
-
-
-def experiment(**sections: Any) -> Experiment:
-    """The tiny experiment with other sections; `trial` is a mapping of dotted paths."""
-    values = {**copy.deepcopy(TINY), "search": SEARCH, **sections}
-    values["trial"] = {
-        **copy.deepcopy(TINY["trial"]),
-        "training": {"epochs": EPOCHS, "batch_size": 4},
-        **sections.get("trial", {}),
-    }
-    return Experiment.model_validate(values)
-
-
-def create(folder: Path, of: Experiment) -> Study:
-    return Study.create(folder, of, {"study_name": "tiny"})
-
-
-def rising(config: TrainConfig) -> list[float]:
-    """Higher near a learning rate of 0.02 and a momentum of 0.5; the best epoch is the last but one."""
-    height = 80 - 10 * abs(math.log10(config.optim.lr / 0.02)) - 20 * abs(config.optim.momentum - 0.5)
-    curve = [height * (1 - 0.5**epoch) for epoch in range(1, config.training.epochs + 1)]
-    return [*curve[:-1], curve[-2] - 1]
 
 
 def run(study: Study, curve: Curve = rising, limit: int = 1000, epochs: int | None = None) -> list[int]:
@@ -168,8 +137,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         InputError, match=re.escape("cma_es needs cmaes; install it with: pip install 'wsol-search[samplers]'")
     ):
-        require_packages("cma_es")
-    require_packages("tpe")
+        require_sampler_packages("cma_es")
+    require_sampler_packages("tpe")
 
 
 def test_named_points_come_first_and_may_change_what_is_not_searched(tmp_path: Path) -> None:
@@ -341,7 +310,7 @@ def test_more_trials_later_are_those_of_a_longer_study(tmp_path: Path) -> None:
 
 def test_hours_are_counted_over_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("orchestrator.study.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("orchestrator.study.study.time.monotonic", lambda: clock[0])
 
     def slow(config: TrainConfig) -> list[float]:
         clock[0] += 3600 * 0.4

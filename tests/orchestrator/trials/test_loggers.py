@@ -12,11 +12,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from test_study import create, experiment
 
-from orchestrator.cluster import Plan
-from orchestrator.loggers import make_loggers, metrics
-from orchestrator.trial import to_wire
+from orchestrator.cluster.plan import Plan
+from orchestrator.trials.loggers import logged_metrics, make_loggers
+from orchestrator.trials.wire import to_wire
+from tests.support.studies import create, experiment
 from tests.support.tiny import Launch
 
 RECORD = {
@@ -160,7 +160,7 @@ def test_weights_and_biases_are_told_the_same(monkeypatch: pytest.MonkeyPatch, t
     logger._trial_logging_actors[own], logger._trial_queues[own] = None, SimpleNamespace(put=sent.append)
     logger.log_trial_result(5, own, {**FROM_TUNE, **RECORD})
     logger.log_trial_result(6, own, OUTCOME)
-    assert [content for _, content in sent] == [metrics(RECORD)]
+    assert [content for _, content in sent] == [logged_metrics(RECORD)]
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])

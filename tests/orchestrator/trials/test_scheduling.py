@@ -13,13 +13,14 @@ import ray
 import ray.autoscaler.sdk
 from rich.console import Console
 
-from orchestrator import cluster, trial
-from orchestrator.cluster import Plan
-from orchestrator.experiment import Experiment, ResourcesConfig
-from orchestrator.network import RaysNetwork, interface_with
-from orchestrator.progress import Progress
-from orchestrator.study import Study
-from orchestrator.tuning import StudySearcher
+from orchestrator.cluster.autoscaler import MAXIMUM
+from orchestrator.cluster.network import RaysNetwork, interface_with
+from orchestrator.cluster.plan import Plan, plan_trials, request_room, totals_of_kind
+from orchestrator.experiment.model import Experiment, ResourcesConfig
+from orchestrator.study.study import Study
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.searcher import StudySearcher
+from orchestrator.trials.worker import run_as_train_job
 from tests.support.tiny import TINY
 from wsol.errors import InputError
 
@@ -27,7 +28,7 @@ EPOCH = {"epoch": 1, "objective": 1.0, "objective_now": 1.0, "train_fullsup/max_
 
 
 def planned(available: dict[str, float], **resources: Any) -> Plan:
-    return cluster.plan(ResourcesConfig.model_validate(resources), 10, available)
+    return plan_trials(ResourcesConfig.model_validate(resources), 10, available)
 
 
 def test_a_worker_asks_for_its_kind_of_gpu() -> None:
@@ -43,18 +44,18 @@ def test_only_gpus_of_the_kind_count_and_an_absent_kind_is_refused(monkeypatch: 
 
     monkeypatch.setattr(ray, "nodes", lambda: [node("T4", 4), node("A100", 2), node("A100", 8, alive=False)])
     totals = {"CPU": 16.0, "GPU": 6.0, "accelerator_type:T4": 1.0, "accelerator_type:A100": 1.0}
-    assert cluster.of_kind(ResourcesConfig(), totals) == totals
-    assert cluster.of_kind(ResourcesConfig(accelerator_type="A100"), totals)["GPU"] == 2.0
+    assert totals_of_kind(ResourcesConfig(), totals) == totals
+    assert totals_of_kind(ResourcesConfig(accelerator_type="A100"), totals)["GPU"] == 2.0
     with pytest.raises(InputError, match=r"'H100'; there are T4, A100"):
-        cluster.of_kind(ResourcesConfig(accelerator_type="H100"), totals)
-    monkeypatch.setenv(cluster.MAXIMUM, '{"GPU": 64}')  # its autoscaler may start what is not there yet
-    assert cluster.of_kind(ResourcesConfig(accelerator_type="H100"), totals) == totals
+        totals_of_kind(ResourcesConfig(accelerator_type="H100"), totals)
+    monkeypatch.setenv(MAXIMUM, '{"GPU": 64}')  # its autoscaler may start what is not there yet
+    assert totals_of_kind(ResourcesConfig(accelerator_type="H100"), totals) == totals
 
 
 def searcher(folder: Path, plan: Plan, trials: int) -> StudySearcher:
     experiment = Experiment.model_validate({**copy.deepcopy(TINY), "study": {"trials": trials, "sampler": "random"}})
     study = Study.create(folder, experiment, {"study_name": "tiny"})
-    return StudySearcher(study, plan, Progress(trials, 2, console=Console(quiet=True)), lambda: False)
+    return StudySearcher(study, plan, SearchProgress(trials, 2, console=Console(quiet=True)), lambda: False)
 
 
 def run_in_turn(of: StudySearcher, concurrent: int) -> None:
@@ -80,7 +81,7 @@ def test_a_cluster_grows_to_what_the_search_can_use_and_shrinks_at_its_tail(
     tmp_path: Path, wanted: list[list[dict[str, float]]]
 ) -> None:
     plan = Plan(1, 2, 1.0, 3, {})
-    cluster.want(plan, 5)
+    request_room(plan, 5)
     assert wanted == [[{"CPU": 2, "GPU": 1.0}] * 3], "no more than run at a time"
     run_in_turn(searcher(tmp_path, plan, 5), 3)
     assert [len(bundles) for bundles in wanted] == [3, 2, 1, 0]
@@ -110,7 +111,7 @@ def test_workers_of_a_train_job_are_placed_as_asked(
     study = searcher(tmp_path, plan, 1)
     wire = study.suggest("t0")
     assert isinstance(wire, dict)
-    trial.run_as_train_job(wire)
+    run_as_train_job(wire)
     scaling = seen["scaling_config"]
     assert scaling.num_workers == 2 and scaling.placement_strategy == placement.upper() and scaling.use_gpu
     assert scaling.resources_per_worker == {"CPU": 1, "GPU": 1.0, "accelerator_type:T4": 0.001}

@@ -15,14 +15,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator import cluster, hang, tuning
-from orchestrator.cluster import Plan, plan, shortage
-from orchestrator.experiment import Experiment, ResourcesConfig, load_experiment
-from orchestrator.journal import open_study, trial_folder
-from orchestrator.patience import Patience
-from orchestrator.progress import Progress
-from orchestrator.study import Study
-from orchestrator.tuning import Attendant, StudySearcher, last_words
+from orchestrator.cluster.autoscaler import MAXIMUM
+from orchestrator.cluster.nodes import node_resources, shortage
+from orchestrator.cluster.plan import Plan, plan_trials
+from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.model import Experiment, ResourcesConfig
+from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.journal import open_study
+from orchestrator.study.study import Study
+from orchestrator.study.watchdog import Watchdog, count_hangs, seconds_allowed
+from orchestrator.trials import searcher as searchers
+from orchestrator.trials import tuner
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.reminders import Reminder
+from orchestrator.trials.searcher import StudySearcher, last_words
+from orchestrator.trials.tuner import Attendant
 from tests.support.tiny import TINY
 from wsol.errors import InputError
 
@@ -50,20 +57,20 @@ def test_a_process_that_hangs_ends_itself_and_leaves_its_stack(tmp_path: Path) -
         assert (
             done.returncode == 1 and time.monotonic() - started > 2.2
         )  # 0.6 seconds for epochs, 1 of rest, 0.6 without an epoch
-        assert hang.times(tmp_path) == times
+        assert count_hangs(tmp_path) == times
     assert "stands_still" in (tmp_path / "hung.txt").read_text()
     assert re.match(
         r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", last_words(tmp_path)
     )
     subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "1"], timeout=50, check=False)
-    assert (tmp_path / "hung-1.txt").exists() and hang.times(tmp_path) == 2  # all that train together hang together
+    assert (tmp_path / "hung-1.txt").exists() and count_hangs(tmp_path) == 2  # all that train together hang together
 
 
 def test_a_process_that_does_not_hang_leaves_nothing(tmp_path: Path) -> None:
-    with hang.Watchdog(tmp_path / "trial", 0.01, None) as watchdog, watchdog.resting(1.0):
+    with Watchdog(tmp_path / "trial", 0.01, None) as watchdog, watchdog.resting(1.0):
         time.sleep(0.7)
     time.sleep(0.7)
-    assert not list((tmp_path / "trial").iterdir()) and hang.times(tmp_path / "trial") == 0
+    assert not list((tmp_path / "trial").iterdir()) and count_hangs(tmp_path / "trial") == 0
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_a_process_that_does_not_hang_leaves_nothing(tmp_path: Path) -> None:
     ids=str,
 )
 def test_the_limit_is_generous(minutes: float | None, longest: float | None, seconds: float | None) -> None:
-    assert hang.limit(minutes, longest) == seconds
+    assert seconds_allowed(minutes, longest) == seconds
 
 
 def test_the_last_words_are_those_of_the_last_death(tmp_path: Path) -> None:
@@ -90,7 +97,7 @@ def experiment(**study: Any) -> Experiment:
 def searcher(folder: Path, of: Experiment, stopped: list[bool]) -> tuple[Study, StudySearcher]:
     study = Study.create(folder, of, {"study_name": "tiny"})
     return study, StudySearcher(
-        study, Plan(1, 1, 0.0, 2, {}), Progress(3, 2, console=Console(quiet=True)), lambda: bool(stopped)
+        study, Plan(1, 1, 0.0, 2, {}), SearchProgress(3, 2, console=Console(quiet=True)), lambda: bool(stopped)
     )
 
 
@@ -161,7 +168,7 @@ def test_after_the_first_signal_every_trial_ends_its_epoch(tmp_path: Path) -> No
     tune.between_steps(["a", "b"])
     stopped.append(True)
     tune.between_steps(["a", "b"])
-    assert tune.suggest("c") == tuning.Searcher.FINISHED
+    assert tune.suggest("c") == searchers.Searcher.FINISHED
     assert tune.after_epoch("b", epoch(1)) == "NOOP"  # waits in its report
     tune.between_steps(["a", "b"])
     assert tune.after_epoch("a", epoch(2)) == "CONTINUE"  # was its last epoch: it may as well end
@@ -184,8 +191,8 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     study, tune = searcher(tmp_path, experiment(), [])
     attendant = Attendant(tune)
     alive = [{"NodeID": "here", "Alive": True}, {"NodeID": "there", "Alive": True}]
-    monkeypatch.setattr(tuning.ray, "nodes", lambda: alive)
-    monkeypatch.setattr(tuning, "scarce", lambda: None)
+    monkeypatch.setattr(tuner.ray, "nodes", lambda: alive)
+    monkeypatch.setattr(searchers, "what_waits_for_room", lambda: None)
     trials = {
         name: tune_trial(name, failures, node)
         for name, failures, node in [("a", 1, "there"), ("b", 1, "here"), ("c", 0, "here")]
@@ -210,7 +217,7 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_patience_ends_ever_later() -> None:
-    patience, said = Patience(), []
+    patience, said = Reminder(), []
     for second in range(400):
         if line := patience.line(float(second), True, lambda: "no GPU"):
             said.append((second, line))
@@ -252,7 +259,7 @@ def test_what_is_scarce_is_said_in_numbers() -> None:
 def test_how_many_trials_fit(
     wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], concurrent: int
 ) -> None:
-    assert plan(ResourcesConfig(**wanted), 100, available, nodes).concurrent == concurrent
+    assert plan_trials(ResourcesConfig(**wanted), 100, available, nodes).concurrent == concurrent
 
 
 @pytest.mark.parametrize(
@@ -280,7 +287,7 @@ def test_what_does_not_fit_is_refused_with_numbers(
     with pytest.raises(
         InputError, match=re.escape(said) if ".*" not in said else said.replace("(", r"\(").replace(")", r"\)")
     ):
-        plan(ResourcesConfig(**wanted), 100, available, nodes)
+        plan_trials(ResourcesConfig(**wanted), 100, available, nodes)
 
 
 @pytest.mark.parametrize(
@@ -306,5 +313,5 @@ def test_parts_of_a_gpu_that_can_not_be_placed_are_refused(space_file: Path, wor
 
 
 def test_nodes_of_a_cluster_that_may_grow_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(cluster.MAXIMUM, '{"CPU": 32}')
-    assert cluster.nodes() == []
+    monkeypatch.setenv(MAXIMUM, '{"CPU": 32}')
+    assert node_resources() == []

@@ -15,9 +15,9 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orchestrator import cli
-from orchestrator.experiment import load_experiment
-from orchestrator.journal import open_study
-from orchestrator.study import Study
+from orchestrator.experiment.load import load_experiment
+from orchestrator.runs.journal import open_study
+from orchestrator.study.study import Study
 from wsol import training
 
 Launch = Callable[..., tuple[int, str, str]]

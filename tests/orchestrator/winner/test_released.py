@@ -16,10 +16,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from orchestrator import evaluations, runs, workflow
-from orchestrator.experiment import Loaded, load_experiment
-from orchestrator.importing import import_checkpoint
-from orchestrator.report import write_report
+from orchestrator.experiment.load import Loaded, load_experiment
+from orchestrator.report.page import write_report
+from orchestrator.runs.folder import read_header
+from orchestrator.runs.tested import recorded_tests
+from orchestrator.verbs.evaluate import evaluate, evaluate_import
+from orchestrator.verbs.resume import resume
+from orchestrator.winner.released import import_checkpoint
 from tests.support import published_networks
 from tests.support.tiny import TINY
 from wsol import layouts, plugins
@@ -315,9 +318,9 @@ def save_checkpoint(change: Change = lambda state: None) -> Path:
 
 def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     file, folder = save_checkpoint(), Path("runs/imported")
-    evaluations.evaluate_import("wsolevaluation", file, Path("vgg.yaml"), [], folder)
+    evaluate_import("wsolevaluation", file, Path("vgg.yaml"), [], folder)
 
-    header, result = runs.read_header(folder), json.loads((folder / "best" / "result.json").read_text())
+    header, result = read_header(folder), json.loads((folder / "best" / "result.json").read_text())
     source = {"layout": "wsolevaluation", "file": str(file), "sha256": sha256(file)}
     assert header["kind"] == "import" and header["imported"] == result["imported"] == source and header["ended"]
     assert result["checkpoint_sha256"] == sha256(folder / "best" / "weights.pt")
@@ -330,18 +333,18 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
     assert not load_experiment(folder / "best.yaml").experiment.search
     assert load_experiment(folder / "best.yaml").experiment.trial.backbone.weights == "imagenet"
 
-    again = evaluations.evaluate(folder, "train_fullsup", None)
+    again = evaluate(folder, "train_fullsup", None)
     assert again == result["train_fullsup"] and again["max_box_acc_v2"] == max(
         entry["value"] for entry in result["post_hoc"]
     )
-    evaluations.evaluate(folder, "test", None)
-    assert runs.tested(folder)[0]["checkpoint_sha256"] == result["checkpoint_sha256"]
+    evaluate(folder, "test", None)
+    assert recorded_tests(folder)[0]["checkpoint_sha256"] == result["checkpoint_sha256"]
     with pytest.raises(InputError, match="already evaluated"):
-        evaluations.evaluate(folder, "test", None)
+        evaluate(folder, "test", None)
     page = write_report(folder).read_text()
     assert 'class="badge finished"' in page and f"{result['value']:.2f}" in page and "Imported model" in page
     with pytest.raises(InputError, match="nothing to resume"):
-        workflow.resume(folder, [])
+        resume(folder, [])
     with pytest.raises(InputError, match="holds a run already"):
         import_checkpoint("wsolevaluation", file, loaded, folder)
 
@@ -366,7 +369,7 @@ def test_an_interrupted_import_writes_nothing(loaded: Loaded, monkeypatch: pytes
     def stop(request: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.importing.measure", stop)
+    monkeypatch.setattr("orchestrator.winner.released.measure", stop)
     with pytest.raises(KeyboardInterrupt):
         import_checkpoint("wsolevaluation", save_checkpoint(), loaded, Path("runs/imported"))
     assert not Path("runs").exists()

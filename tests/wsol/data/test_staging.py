@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from test_data import make
 from torch import distributed as dist
 
+from tests.support.folders import make
 from tests.support.object_store import object_store
 from wsol import build, distributed
 from wsol.addresses import below, open_address

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment.load import load_experiment
 from tests.support import small_networks, vectors
 from tests.support.small_networks import CLASSES, random_network
 from wsol import build, plugins

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
-from orchestrator import evaluations, workflow
-from orchestrator.experiment import load_experiment
+from orchestrator.experiment.load import load_experiment
+from orchestrator.verbs.evaluate import evaluate
+from orchestrator.verbs.train import train as train_alone
 from tests.support.vectors import files, load
 from wsol import build, plugins
 from wsol.checkpoint import read_state
@@ -510,13 +511,13 @@ def test_a_run_without_stage_one_is_refused_before_it_starts(space_file: Path) -
 
 
 def test_a_decoder_learns_on_a_finished_run(space_file: Path) -> None:
-    workflow.train(space_file, [], Path("runs/first"))
+    train_alone(space_file, [], Path("runs/first"))
     settings = ["method={name: f_cam, erosion_size: 3}", "initial_run=runs/first", "evaluation.normalizer={name: none}"]
-    workflow.train(space_file, settings, Path("runs/second"))
+    train_alone(space_file, settings, Path("runs/second"))
     first, second = (read_state(Path(f"runs/{name}/best/weights.pt"))["method"] for name in ("first", "second"))
     assert all(torch.equal(second[f"base.{key}"], value) for key, value in first.items())
     assert {key.split(".")[0] for key in second} == {"base", "decoder"}
-    evaluations.evaluate(Path("runs/second"), "test", None, None)
+    evaluate(Path("runs/second"), "test", None, None)
 
     config: TrainConfig = load_experiment(Path("runs/second/experiment.yaml")).experiment.trial
     method = build.bare_method(config, 2)

@@ -1,0 +1,172 @@
+"""The leaderboard of a campaign: the methods of each data set and backbone side by side on test, for the terminal,
+`leaderboard.md` and `.html`."""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from orchestrator.comparison.rows import Row, comparison_rows, interval_of_mean
+from orchestrator.comparison.tables import FORMATS, comparison_table
+from orchestrator.runs.tested import recorded_tests
+from orchestrator.winner.result import read_result
+from wsol.errors import InputError
+from wsol.files import write_text
+
+if TYPE_CHECKING:
+    from orchestrator.campaign.model import CampaignCell, Planned
+
+
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em"
+    " .8em;text-align:left;border-bottom:1px solid}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a cell stands.
+
+    Attributes:
+        cell: of the campaign.
+        folders: of its runs that were tested: of its search, or of its winner's seeds; empty while there is none.
+        failure: why there will be none; else empty.
+    """
+
+    cell: CampaignCell
+    folders: list[Path]
+    failure: str = ""
+
+    @property
+    def metric(self) -> str:
+        """By which it was selected."""
+        return self.cell.experiment.study.objectives[0].partition("/")[2]
+
+    def values(self) -> list[float]:
+        """Of that metric on test, one for each run."""
+        return [float(recorded_tests(folder)[0]["metrics"][self.metric]) for folder in self.folders]
+
+
+def group_table(standings: Sequence[Standing], of: CampaignCell) -> Table | str:
+    """The methods with the backbone and data set of a cell that are tested so far, for the terminal."""
+    group = _group(standings, of)
+    rows = _rows(group)
+    return rows if isinstance(rows, str) else comparison_table(rows, group[0].metric, "test")
+
+
+def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standing]) -> None:
+    """`leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, as far as they
+    are tested."""
+    tested = sum(bool(standing.folders) for standing in standings)
+    title = f"Leaderboard of {planned.name}"
+    about = [f"{tested} of {len(standings)} cells are tested. {_rules(planned)}", *_remarks(standings)]
+    overview = [
+        (data, _overview([one for one in standings if one.cell.dataset == data]))
+        for data in _axis(standings, "dataset")
+    ]
+    groups = [
+        (f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}", _rows(group))
+        for group in _groups(standings)
+    ]
+    markdown = [f"# {title}", *about]
+    page = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in about)]
+    for data, lines in overview:
+        markdown += [
+            f"## {data}",
+            "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])),
+        ]
+        page += [f"<h2>{html.escape(data)}</h2>", _html(lines)]
+    for heading, rows in groups:
+        markdown += [f"### {heading}", rows if isinstance(rows, str) else FORMATS["markdown"](rows)]
+        page += [
+            f"<h3>{html.escape(heading)}</h3>",
+            html.escape(rows) if isinstance(rows, str) else FORMATS["html"](rows),
+        ]
+    write_text(folder / "leaderboard.md", "\n\n".join(markdown) + "\n")
+    head = (
+        '<!doctype html><html lang="en"><meta'
+        f' charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    )
+    write_text(folder / "leaderboard.html", "\n".join([head, *page, "</html>\n"]))
+
+
+def _rules(planned: Planned) -> str:
+    study, training = planned.cells[0].experiment.study, planned.cells[0].experiment.trial.training
+    text = (
+        f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch,"
+        " tested once."
+    )
+    if planned.reruns is None:
+        return text
+    seeds = f"with seeds {', '.join(map(str, planned.reruns.seeds))}"
+    return (
+        f"{text} The best {planned.reruns.top} of each cell were trained again {seeds}; the highest mean on"
+        " train_fullsup was tested."
+    )
+
+
+def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
+    """What is to be known about the numbers: short lists of training images, and what failed."""
+    parts: dict[str, list[str]] = {}
+    for standing in standings:
+        for part in {str(read_result(folder).get("training_images", "all")) for folder in standing.folders}:
+            parts.setdefault(part, []).append(standing.cell.name)
+    yield from (
+        f"Trained on a part of train_weaksup, {part}: {', '.join(names)}."
+        for part, names in parts.items()
+        if part != "all"
+    )
+    yield from (f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure)
+
+
+def _overview(standings: Sequence[Standing]) -> list[list[str]]:
+    """Methods x backbones, means with their 95 % interval over seeds where there are several."""
+    backbones, cells = _axis(standings, "backbone"), {(one.cell.method, one.cell.backbone): one for one in standings}
+    lines = [["method", *backbones]]
+    for method in _axis(standings, "method"):
+        lines.append([method, *(_in_words(cells[method, backbone]) for backbone in backbones)])
+    return lines
+
+
+def _in_words(standing: Standing) -> str:
+    values = standing.values()
+    if not values:
+        return "failed" if standing.failure else ""
+    mean, bounds = statistics.fmean(values), interval_of_mean(values)
+    seeds = f" ± {bounds[1] - mean:.1f} ({len(values)} seeds)" if bounds else ""
+    return f"{mean:.1f}{seeds}"
+
+
+def _axis(standings: Sequence[Standing], name: str) -> list[str]:
+    return list(dict.fromkeys(getattr(standing.cell, name) for standing in standings))
+
+
+def _groups(standings: Sequence[Standing]) -> list[list[Standing]]:
+    groups = [_group(standings, one.cell) for one in standings]
+    return [group for index, group in enumerate(groups) if group and group not in groups[:index]]
+
+
+def _group(standings: Sequence[Standing], of: CampaignCell) -> list[Standing]:
+    return [
+        one for one in standings if (one.cell.dataset, one.cell.backbone) == (of.dataset, of.backbone) and one.folders
+    ]
+
+
+def _rows(group: Sequence[Standing]) -> list[Row] | str:
+    """As `compare` has them; why not, where the runs cannot be compared."""
+    try:
+        return comparison_rows([folder for standing in group for folder in standing.folders], [group[0].metric], "test")
+    except InputError as error:
+        return f"not comparable: {error}"
+
+
+def _html(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = ([html.escape(word) for word in line] for line in lines)
+    rows = "\n".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body)
+    return f"<table>\n<tr><th>{'</th><th>'.join(head)}</th></tr>\n{rows}\n</table>"

@@ -1,0 +1,192 @@
+"""A campaign file: methods x backbones x data sets by one protocol. Every combination is a cell: one of the
+search-space files, changed.
+
+methods:                                    # name -> its file; {dataset} stands for the name of a data set
+  cam: {file: ../cam_{dataset}.yaml}
+backbones:                                  # name -> what it changes in the file: a `variant`, or values with `set`
+  resnet50: {}
+  vgg16: {variant: vgg16}
+datasets: [cub]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from orchestrator.experiment.load import Loaded
+from orchestrator.experiment.model import Experiment, ResourcesConfig, config_hash
+from orchestrator.formats import counted
+from wsol.schema import Strict
+
+AXES = {"method": "method", "backbone": "backbone", "dataset": "data set"}
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len({*values}) < len(values):
+        raise ValueError("should differ from each other")
+    return values
+
+
+class Change(Strict):
+    """What is changed in a search-space file.
+
+    Attributes:
+        variant: one of the file's.
+        set: dotted path -> value, as `KEY=VALUE` on the command line; a searched value is fixed and no longer searched.
+    """
+
+    variant: str | None = None
+    set: dict[str, Any] = {}
+
+
+class MethodChange(Change):
+    """A method of a campaign.
+
+    Attributes:
+        file: its search-space file, relative to the campaign file; `{dataset}` stands for the name of the data set.
+        after: a method above this one: its winner, with the same backbone and data set, is where this one's trials
+            start (`initial_run`).
+    """
+
+    file: str
+    after: str | None = None
+
+
+class Reruns(Strict):
+    """The best trials of a search, trained again.
+
+    Attributes:
+        top: so many of each cell.
+        seeds: that each is trained with. The search itself used `trial.seed` and chose by it, so others are more
+            honest.
+        set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
+    """
+
+    top: int = Field(default=1, ge=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct)] = Field(
+        default=[1, 2, 3], min_length=1, max_length=20
+    )
+    set: dict[str, Any] = {}
+
+
+class Campaign(Strict):
+    """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for everybody,
+    the last epoch counts, the winner on train_fullsup is tested once.
+
+    Attributes:
+        methods: name -> search-space file.
+        backbones: name -> what it changes there.
+        datasets: names of the data sets.
+        trials: of each cell.
+        sampler: see `StudyConfig`.
+        seed: of the sampler.
+        published_points: try the published settings of the files first; they count as trials.
+        checkpoint: see `TrainingConfig`.
+        reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
+            train_fullsup wins, and each of the winner's seeds is tested; null: the search's own winner is.
+        set: dotted path -> value, changed in every cell; what no other key names on the command line stands here too.
+        resources: of each trial of every cell, those of the files do not count.
+    """
+
+    methods: dict[Name, MethodChange] = Field(min_length=1)
+    backbones: dict[Name, Change] = Field(min_length=1)
+    datasets: Annotated[list[Name], AfterValidator(_distinct)] = Field(min_length=1)
+    trials: int = Field(default=30, ge=1)
+    sampler: Literal["random", "tpe", "gp", "cma_es", "qmc"] = "random"
+    seed: int = Field(default=0, ge=0)
+    published_points: bool = False
+    checkpoint: Literal["best", "last"] = "last"
+    reruns: Reruns | None = None
+    set: dict[str, Any] = {}
+    resources: ResourcesConfig = ResourcesConfig()
+
+    @field_validator("methods")
+    @classmethod
+    def _start_from_earlier_ones(cls, methods: dict[str, MethodChange]) -> dict[str, MethodChange]:
+        names = list(methods)
+        for index, (name, method) in enumerate(methods.items()):
+            if method.after is not None and method.after not in names[:index]:
+                raise ValueError(f"{name} is after {method.after!r}, which must stand above it")
+        return methods
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignCell:
+    """One search of a campaign.
+
+    Attributes:
+        name: of its folder.
+        method, backbone, dataset: names in the campaign file.
+        after: the cell whose winner it starts from; None for most.
+        loaded: its checked experiment.
+    """
+
+    name: str
+    method: str
+    backbone: str
+    dataset: str
+    after: str | None
+    loaded: Loaded
+
+    @property
+    def experiment(self) -> Experiment:
+        """What is searched."""
+        return self.loaded.experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A checked campaign: its cells, those that others start from first.
+
+    Attributes:
+        name: of the file.
+        source: the file.
+        cells: one for each method, backbone and data set.
+        reruns: of each cell's best trials.
+        published_points: whether they are tried first.
+    """
+
+    name: str
+    source: str
+    cells: list[CampaignCell]
+    reruns: Reruns | None
+    published_points: bool
+
+    def trials(self) -> int:
+        """Of all cells, with those that are trained again."""
+        return sum(cell.experiment.study.trials for cell in self.cells) + len(self.cells) * self.reruns_of_a_cell()
+
+    def reruns_of_a_cell(self) -> int:
+        """How many there are at most."""
+        return 0 if self.reruns is None else self.reruns.top * len(self.reruns.seeds)
+
+    def stages(self) -> list[list[CampaignCell]]:
+        """The cells in groups; a cell starts from one of an earlier group, or from none."""
+        depth: dict[str, int] = {}
+        for cell in self.cells:
+            depth[cell.name] = 0 if cell.after is None else depth[cell.after] + 1
+        return [[cell for cell in self.cells if depth[cell.name] == stage] for stage in range(max(depth.values()) + 1)]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two campaigns to be one: everything but the resources."""
+        alike = {
+            cell.name: config_hash(cell.experiment.model_copy(update={"resources": ResourcesConfig()}))
+            for cell in self.cells
+        }
+        return {
+            "hashes": alike,
+            "reruns": self.reruns and self.reruns.model_dump(),
+            "published_points": self.published_points,
+        }
+
+
+def campaign_in_words(planned: Planned) -> str:
+    """What it is, in words."""
+    axes = [counted(len({getattr(cell, axis) for cell in planned.cells}), what) for axis, what in AXES.items()]
+    return f"{' x '.join(axes)}, {counted(planned.trials(), 'trial')}"

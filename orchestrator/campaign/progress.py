@@ -1,0 +1,62 @@
+"""What a user sees while a campaign runs: a line for every trial that ends, and on a terminal a bar."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.formats import compact_duration
+from orchestrator.trials.progress import SearchProgress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.campaign.interleaved import Interleaved
+
+
+class CampaignProgress(SearchProgress):
+    """Counts trials over all cells and forecasts the end from the mean time of a trial; all cells go on together, so
+    that is a fair mean.
+
+    Args:
+        queue: knows which cell a trial is of.
+        concurrent: trials at the same time.
+        console: where to print.
+    """
+
+    def __init__(self, queue: Interleaved, concurrent: int, console: Console) -> None:
+        self._queue, self._started, self._best = queue, dict[int, float](), dict[str, float]()
+        super().__init__(queue.planned, 1, concurrent, None, console)
+
+    def start(self, number: int, of: int) -> None:
+        """A trial begins."""
+        self._started[number] = time.perf_counter()
+
+    def epoch(self, number: int, record: dict[str, Any]) -> None:
+        """Nothing: a campaign has too many epochs to show them all."""
+
+    def complete(self, number: int, value: float) -> None:
+        """A trial has ended well."""
+        cell = self._queue.place(number)[0]
+        leads = cell in self._best and value > self._best[cell]
+        self._best[cell] = max(value, self._best.get(cell, value))
+        self._tell(number, f"{value:6.2f}{'  leads' if leads else ''}", "green" if leads else "")
+
+    def prune(self, number: int, value: float) -> None:
+        """A trial was stopped because it fell behind."""
+        self._tell(number, f"{value:6.2f}  stopped early")
+
+    def fail(self, number: int, reason: str) -> None:
+        """A trial has ended badly."""
+        self._tell(number, f"failed: {reason}", "red")
+
+    def _tell(self, number: int, text: str, style: str = "") -> None:
+        self._end(number)
+        self._seconds.append(time.perf_counter() - self._started.pop(number))
+        cell, own = self._queue.place(number)
+        self._say(f"{cell} #{own}  {text}  ({self.finished}/{self.trials}, {self._left()})", style)
+
+    def _left(self) -> str:
+        if not self._seconds:
+            return ""
+        return f"ETA {compact_duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"

@@ -1,0 +1,66 @@
+"""The best trials of a search, trained again with several seeds: each an ordinary run; the trial with the highest mean
+wins."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.experiment.load import Loaded
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from orchestrator.campaign.model import Reruns
+    from orchestrator.study.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A trial that is trained again with one seed.
+
+    Attributes:
+        name: of its run.
+        trial: its number in the search.
+        seed: that it is trained with now.
+        folder: of its run.
+        loaded: its experiment, without a search.
+    """
+
+    name: str
+    trial: int
+    seed: int
+    folder: Path
+    loaded: Loaded
+
+
+def planned_reruns(study: Study, wanted: Reruns) -> list[Rerun]:
+    """The best trials of a search with each seed; their runs are below it, in `seeds/`."""
+    return [_rerun(study, trial, seed, wanted) for trial in study.ranked()[: wanted.top] for seed in wanted.seeds]
+
+
+def winning_trial(studies: Sequence[tuple[Rerun, Study]]) -> int | None:
+    """The trial with the highest mean objective over its seeds; one of which a seed failed comes behind those without.
+    None where all failed."""
+    values: dict[int, list[float]] = {}
+    for rerun, study in studies:
+        best = study.best()
+        values.setdefault(rerun.trial, []).extend([] if best is None else [best.values[0]])
+    finished = {trial: reached for trial, reached in values.items() if reached}
+    return max(finished, key=lambda trial: (len(finished[trial]), statistics.fmean(finished[trial])), default=None)
+
+
+def _rerun(study: Study, trial: FrozenTrial, seed: int, wanted: Reruns) -> Rerun:
+    name = f"{study.folder.name}-t{trial.number}-s{seed}"
+    config = study.experiment.alone(study.config_of(trial)).configure({**wanted.set, "seed": seed})
+    experiment = study.experiment.alone(config)
+    return Rerun(
+        name,
+        trial.number,
+        seed,
+        study.folder / "seeds" / name,
+        Loaded(experiment, f"trial {trial.number} of {study.folder}", name),
+    )

@@ -1,0 +1,123 @@
+"""`status` of a campaign: how far each cell is. It only reads the folder, from any terminal."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from orchestrator.experiment.load import load_experiment
+from orchestrator.formats import compact_duration
+from orchestrator.report.status import ENDED
+from orchestrator.runs.folder import CAMPAIGN_FILE
+from orchestrator.runs.summary import Summary, read_summary
+from orchestrator.runs.tested import recorded_tests
+
+COLUMNS = ("cell", "state", "trials", "failed", "best", "again", "tested")
+
+
+@dataclass(frozen=True, slots=True)
+class CellStatus:
+    """How far a cell is.
+
+    Attributes:
+        name: of the cell.
+        search: what its run folder says; None before it begins.
+        trials: of its search.
+        again: of its best trials with several seeds, those that have begun.
+        reruns: how many of them there will be.
+        tested: runs that were evaluated on test.
+    """
+
+    name: str
+    search: Summary | None
+    trials: int
+    again: list[Summary]
+    reruns: int
+    tested: int
+
+    @property
+    def runs(self) -> list[Summary]:
+        """All that have begun."""
+        return [*([] if self.search is None else [self.search]), *self.again]
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return max(
+            self.trials + self.reruns - sum(trial.state in ENDED for run in self.runs for trial in run.trials), 0
+        )
+
+
+def read_campaign_status(folder: Path) -> list[CellStatus]:
+    """How far all cells of a campaign are, in its order."""
+    header = _header(folder)
+    again = header["reruns"]
+    reruns = again["top"] * len(again["seeds"]) if again else 0
+    return [_cell(folder / cell["name"], reruns) for cell in header["cells"]]
+
+
+def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | str]:
+    """What a terminal shows of it."""
+    header, summaries = _header(folder), [run for cell in cells for run in cell.runs]
+    is_running = any(run.state == "running" for run in summaries)
+    state = "finished" if header["ended"] else "running" if is_running else "interrupted"
+    planned, left = sum(cell.trials + cell.reruns for cell in cells), sum(cell.left for cell in cells)
+    tested = sum(bool(cell.tested) for cell in cells)
+    yield f"{folder}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
+    seconds = [trial.seconds for run in summaries for trial in run.trials if trial.state in ENDED and trial.seconds]
+    if seconds and left and is_running:
+        at_once = max(int(run.info.get("concurrent_trials") or 1) for run in summaries)
+        pace = statistics.fmean(seconds)
+        yield (
+            f"a trial takes {compact_duration(pace)} on average; ETA {compact_duration(pace * left / at_once)}, {at_once} at a time,"
+            " then winners are measured"
+        )
+    yield _table(cells)
+    if state == "interrupted":
+        yield f"nothing runs; go on with: python launch.py resume {folder}"
+    yield f"a cell alone: python launch.py status {folder}/CELL"
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads((folder / CAMPAIGN_FILE).read_text())
+    return header
+
+
+def _cell(folder: Path, reruns: int) -> CellStatus:
+    seeds = sorted(header.parent for header in folder.glob("seeds/*/study.json"))
+    search = read_summary(folder) if (folder / "study.json").exists() else None
+    asked = search.info.get("trials") if search else load_experiment(folder / "experiment.yaml").experiment.study.trials
+    tested = sum(bool(recorded_tests(run)) for run in (folder, *seeds))
+    return CellStatus(folder.name, search, int(asked or 0), [read_summary(run) for run in seeds], reruns, tested)
+
+
+def _table(cells: list[CellStatus]) -> Table:
+    shown = [name for name in COLUMNS if name != "again" or any(cell.reruns for cell in cells)]
+    table = Table(box=None, pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("cell", "state") else "right", overflow="fold")
+    for cell in cells:
+        words = _words(cell)
+        table.add_row(*(words[name] for name in shown))
+    return table
+
+
+def _words(cell: CellStatus) -> dict[str, str]:
+    trials = cell.search.trials if cell.search else ()
+    best = cell.search.value if cell.search else None
+    again = sum(trial.state in ENDED for run in cell.again for trial in run.trials)
+    return {
+        "cell": cell.name,
+        "state": cell.search.state if cell.search else "not begun",
+        "trials": f"{sum(trial.state in ENDED for trial in trials)}/{cell.trials}",
+        "failed": str(sum(trial.state == "failed" for run in cell.runs for trial in run.trials) or ""),
+        "best": "" if best is None else f"{best:.2f}",
+        "again": f"{again}/{cell.reruns}",
+        "tested": str(cell.tested or ""),
+    }

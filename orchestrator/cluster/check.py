@@ -1,0 +1,255 @@
+"""The verb `cluster check`. A running cluster is looked at through the eyes of every node: versions, GPUs, disk, clock,
+storage, all-reduce."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from orchestrator.cluster.check_file import check_file
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.findings import Finding, show
+from orchestrator.cluster.nodes import last_line, on_every_node, version_differences
+from orchestrator.runs.provenance import versions
+from orchestrator.runs.store import probe_store
+
+FREE_GB = 20  # of disk: a checkpoint of a search and the object store want room
+
+
+CLOCK_SECONDS = 2.0  # apart: trials record when they started and ended
+
+
+NUMBERS = 2**22  # of the all-reduced tensor, float32: 16 MiB
+
+
+SECONDS_TO_MEET = 60  # seconds for an all-reduce
+
+
+def check_cluster(target: str, storage: str | None) -> None:
+    """Print what is right and wrong with a cluster file or a running cluster.
+
+    Args:
+        target: a file, or the address of a cluster.
+        storage: of a running cluster: folder that every node should see, or address of an object store.
+
+    Raises:
+        InputError: something is wrong.
+    """
+    is_file = Path(target).suffix in (".yaml", ".yml") or Path(target).is_file()
+    findings = check_file(Path(target)) if is_file else check_address(target, storage)
+    show(target, findings, Console(highlight=False))
+
+
+def check_address(address: str, storage: str | None) -> list[Finding]:
+    """Check a running cluster.
+
+    Args:
+        address: of the cluster, or `auto` on one of its nodes.
+        storage: folder that every node should see, or address of an object store; None: not checked.
+
+    Raises:
+        InputError: nothing answers.
+    """
+    with connected(address, same_versions=False) as totals:
+        facts = on_every_node(node_facts, storage)
+        sizes = ", ".join(f"{totals.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+        findings = [Finding("cluster", "ok", f"{len(facts)} node(s); at most {sizes}")]
+        for node, fact in facts.items():
+            findings += _node_findings(node, fact)
+        findings += _clock_findings()
+        if storage:
+            findings.append(_store_finding(storage) if "://" in storage else _storage_finding(storage))
+        return [*findings, *_all_reduce_findings()]
+
+
+def node_facts(storage: str | None) -> dict[str, Any]:
+    """What a node says of itself."""
+    import torch
+
+    places = [place for place in (tempfile.gettempdir(), storage) if place and Path(place).is_dir()]
+    return {
+        "versions": versions(),
+        "cpus": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "free_gb": {place: round(shutil.disk_usage(place).free / 1e9, 1) for place in places},
+    }
+
+
+def node_clock() -> float:
+    """Seconds since the epoch, as the node believes."""
+    return time.time()
+
+
+def _node_findings(node: str, fact: Any) -> Iterator[Finding]:
+    if isinstance(fact, Exception):
+        yield Finding(node, "wrong", str(version_differences(node, versions(), fact)))
+        return
+    there = fact["versions"]
+    problem = version_differences(node, versions(), there)
+    cards = ", ".join(fact["gpus"]) or "no GPU"
+    names = " ".join(f"{name} {there[name]}" for name in ("python", "ray", "torch"))
+    yield Finding(node, "wrong" if problem else "ok", problem or f"{fact['cpus']} CPUs, {cards}; {names}")
+    for place, free in fact["free_gb"].items():
+        yield Finding(f"{node}: disk", "ok" if free >= FREE_GB else "note", f"{free:g} GB free in {place}")
+
+
+def _clock_findings() -> Iterator[Finding]:
+    """How far each clock is from the driver's. The round trip bounds the error, so the fastest of a few counts."""
+    best: dict[str, tuple[float, float]] = {}
+    for _ in range(3):
+        started = time.time()
+        answers = on_every_node(node_clock)
+        trip = time.time() - started
+        for node, clock in answers.items():
+            if isinstance(clock, float):
+                best[node] = min(best.get(node, (trip, 1e9)), (trip, clock - started - trip / 2))
+    for node, (trip, offset) in best.items():
+        late = abs(offset) > CLOCK_SECONDS + trip / 2
+        yield Finding(
+            f"{node}: clock",
+            "wrong" if late else "ok",
+            f"{offset:+.2f} s from here, +/- {trip / 2:.2f}" + ("; run an NTP client" * late),
+        )
+
+
+def _storage_finding(storage: str) -> Finding:
+    """Every node reads a word that this process wrote, and this process reads every node's."""
+    folder = Path(storage) / f".wsol-check-{uuid4().hex[:8]}"
+    try:
+        folder.mkdir()
+        (folder / "word").write_text(folder.name)
+        answers = on_every_node(leave_signature, str(folder))
+        blind = [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
+        signed = sum(
+            (folder / str(answer)).exists() for answer in answers.values() if not isinstance(answer, Exception)
+        )
+    except OSError as error:
+        return Finding("storage", "wrong", f"{storage}: this process can not write there ({error})")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if blind or signed < len(answers):
+        return Finding(
+            "storage",
+            "wrong",
+            f"{storage}: mount the same folder on every node; {'; '.join(blind) or 'some write elsewhere'}",
+        )
+    return Finding("storage", "ok", f"{storage}: every node reads and writes it")
+
+
+def _store_finding(address: str) -> Finding:
+    """Every node writes to an object store and reads what it wrote."""
+    answers = on_every_node(probe_store, address)
+    blind = [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
+    return Finding(
+        "storage", "wrong" if blind else "ok", "; ".join(blind) or f"{address}: every node reads and writes it"
+    )
+
+
+def leave_signature(folder: str) -> str:
+    """Leave a file in a folder that holds the right word; returns its name."""
+    place = Path(folder)
+    if (place / "word").read_text() != place.name:
+        raise OSError(f"{folder}: holds something else")
+    name = uuid4().hex
+    (place / name).write_text(socket.gethostname())
+    return name
+
+
+def _all_reduce_findings() -> Iterator[Finding]:
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+    if len(nodes) < 2:
+        yield Finding("all-reduce", "note", f"{len(nodes)} node(s) with CPUs are up: there is nothing to reduce across")
+        return
+    yield _all_reduce("gloo", nodes)
+    with_gpus = [node for node in nodes if node["Resources"].get("GPU", 0) > 0]
+    if len(with_gpus) > 1:
+        yield _all_reduce("nccl", with_gpus)
+
+
+def _all_reduce(backend: str, nodes: list[dict[str, Any]]) -> Finding:
+    """One process per node; they take no CPU and no GPU of Ray's, so that a busy cluster can be checked."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    kind: Any = ray.remote(num_cpus=0)(Rank)
+    ranks = [
+        kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
+        for node in nodes
+    ]
+    try:
+        master = ray.get(ranks[0].free_address.remote(), timeout=SECONDS_TO_MEET)
+        seconds = ray.get(
+            [rank.all_reduce.remote(index, len(ranks), master, backend) for index, rank in enumerate(ranks)],
+            timeout=2 * SECONDS_TO_MEET,
+        )
+    except Exception as error:
+        hint = (
+            f"is {master if 'master' in locals() else 'every port'} open between the nodes? With several networks set"
+            f" {backend.upper()}_SOCKET_IFNAME"
+        )
+        return Finding(f"all-reduce, {backend}", "wrong", f"{last_line(error)}; {hint}")
+    finally:
+        for rank in ranks:
+            ray.kill(rank)
+    return Finding(
+        f"all-reduce, {backend}",
+        "ok",
+        f"{len(ranks)} nodes, {NUMBERS * 4 / 2**20:g} MiB in {max(seconds) * 1000:.0f} ms",
+    )
+
+
+class Rank:
+    """One process of an all-reduce."""
+
+    def free_address(self) -> str:
+        """Where the others can meet this one."""
+        import ray
+
+        with socket.socket() as door:
+            door.bind(("", 0))
+            return f"{ray.util.get_node_ip_address()}:{door.getsockname()[1]}"
+
+    def all_reduce(self, rank: int, world: int, master: str, backend: str) -> float:
+        """Seconds of one all-reduce, after a first one that opens connections.
+
+        Raises:
+            RuntimeError: the sum is wrong, or nobody came.
+        """
+        from datetime import timedelta
+
+        import torch
+        from torch import distributed
+
+        from orchestrator.cluster.network import use_rays_interface
+
+        use_rays_interface()
+        distributed.init_process_group(
+            backend,
+            init_method=f"tcp://{master}",
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(seconds=SECONDS_TO_MEET),
+        )
+        try:
+            for _ in range(2):
+                tensor = torch.full((NUMBERS,), float(rank + 1), device="cuda:0" if backend == "nccl" else "cpu")
+                started = time.perf_counter()
+                distributed.all_reduce(tensor)
+                total = float(tensor[-1])  # waits for the GPU
+                seconds = time.perf_counter() - started
+        finally:
+            distributed.destroy_process_group()
+        if total != world * (world + 1) / 2:
+            raise RuntimeError(f"{backend} summed to {total}")
+        return seconds

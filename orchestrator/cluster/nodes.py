@@ -1,0 +1,104 @@
+"""The nodes of a cluster: what they have, what waits for them, what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from orchestrator.cluster.autoscaler import autoscaler_maximum
+
+REINSTALL = (
+    "run the setup commands of clusters/*.yaml again (`ray up`), or install with the same constraints.txt on every node"
+)
+
+
+def node_resources(accelerator_type: str | None = None) -> list[dict[str, float]]:
+    """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU;
+    none where an autoscaler may add other ones."""
+    import ray
+
+    if autoscaler_maximum():
+        return []
+    found = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [node for node in found if accelerator_type is None or f"{KIND}{accelerator_type}" in node]
+
+
+def what_waits_for_room() -> str | None:
+    """What Ray was asked for and can not give at this moment, and what is free; None where nothing waits."""
+    import ray
+
+    waiting = [
+        group["bundles"].values() for group in ray.util.placement_group_table().values() if group["state"] == "PENDING"
+    ]
+    return shortage(waiting, ray.available_resources(), ray.cluster_resources()) if waiting else None
+
+
+def shortage(waiting: Sequence[Iterable[dict[str, float]]], free: dict[str, float], totals: dict[str, float]) -> str:
+    """One line: the bundles that the first of those who wait asks for, and what is free of each resource in them."""
+    bundles = [{name: amount for name, amount in bundle.items() if amount} for bundle in waiting[0]]
+    names = list(dict.fromkeys(name for bundle in bundles for name in bundle))
+    asked = ", ".join(f"{sum(bundle.get(name, 0.0) for bundle in bundles):g} {name}" for name in names)
+    has = ", ".join(f"{free.get(name, 0.0):g} of {totals.get(name, 0.0):g} {name}" for name in names)
+    return f"{len(waiting)} x {asked} in {len(bundles)} bundle(s) asked for; free: {has}"
+
+
+def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float = 120) -> dict[str, Any]:
+    """Call a function once on each node, whether or not it is busy.
+
+    Args:
+        function: of an importable module.
+        arguments: of it.
+        seconds: to wait for the answers.
+
+    Returns:
+        node, as name and address -> what the function returned, or the exception.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    remote: Any = ray.remote(num_cpus=0, max_retries=0)(function)
+    nodes = {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    calls = {
+        name: (
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(identity, soft=False)).remote(*arguments)
+        )
+        for name, identity in nodes.items()
+    }
+    ray.wait(list(calls.values()), num_returns=len(calls), timeout=seconds)
+    return {name: _answer(call) for name, call in calls.items()}
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
+
+
+def version_differences(node: str, here: dict[str, str], there: dict[str, str] | Exception) -> str | None:
+    """What a node has in other versions than this process, or None."""
+    if isinstance(there, Exception):
+        return (
+            f"{node}: can not run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that"
+            " every node sees"
+        )
+    differ = [
+        f"{name} {there.get(name, 'missing')} instead of {version}"
+        for name, version in here.items()
+        if there.get(name) != version
+    ]
+    return f"{node}: {', '.join(differ)}; {REINSTALL}" if differ else None
+
+
+def last_line(error: Exception) -> str:
+    """The end of a message that holds a whole traceback of another process."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _answer(call: Any) -> Any:
+    import ray
+
+    try:
+        return ray.get(call, timeout=0)
+    except Exception as error:
+        return error
+
+
+KIND = "accelerator_type:"  # custom resource of every node with such GPUs, one unit each

@@ -1,0 +1,166 @@
+"""`launch.py submit`: the code of this checkout runs as a job on a cluster, in the folder that all its nodes see."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.connection import use_token
+from orchestrator.runs.provenance import for_a_job
+from orchestrator.shipped import ROOT
+from wsol.errors import InputError, RunFailed
+
+JOB_SERVER = "http://127.0.0.1:8265"
+
+
+NOT_READY, STARTS_SECONDS = "No available agent", 90
+
+
+EXCLUDES = [
+    "/.git",
+    "/.venv",
+    "/data",
+    "/runs",
+    "/tests",
+    "/benchmarks",
+    "*_cache",
+    "__pycache__",
+]  # .gitignore counts as well
+
+
+CONNECTS = (
+    "search",
+    "protocol",
+    "resume",
+    "retry",
+    "replay",
+)  # verbs that would start a Ray of their own without --address
+
+
+def submit(words: list[str], address: str | None, storage: str, *, wait: bool = True) -> None:
+    """Run `launch.py WORDS` on a cluster and print what it prints.
+
+    Args:
+        words: a verb and its arguments. Files of this checkout are found in the job's copy; other relative paths start
+            in `storage`.
+        address: of the job server; None: `RAY_API_SERVER_ADDRESS`, or a tunnel on this machine.
+        storage: folder that all nodes see; the job works there, with `data/` and `runs/` below.
+        wait: stay until the job ends.
+
+    Raises:
+        InputError: nothing answers, or the token is refused.
+        RunFailed: the job ended badly.
+        KeyboardInterrupt: the user stopped watching; the job goes on.
+    """
+    server = address or os.environ.get("RAY_API_SERVER_ADDRESS", JOB_SERVER)
+    command = entrypoint(words, storage)
+    client = _client(server)
+    job = _begin(client, server, command)
+    follow = f"ray job logs --address {server} --follow {job}"
+    print(
+        f"job {job}: {shlex.join(words)}\nfollow it with: {follow}\nend it with:    ray job stop --address {server}"
+        f" {job}",
+        flush=True,
+    )
+    if not wait:
+        return
+    try:
+        asyncio.run(_print_logs(client, job))
+    except KeyboardInterrupt:
+        print(f"\nthe job goes on; follow it with: {follow}")
+        raise
+    details = client.get_job_info(job)
+    if str(details.status) != "SUCCEEDED":
+        reason = (details.message or "").partition(", last available logs")[0]  # they were printed
+        raise RunFailed(f"job {job} ended as {details.status!s}: {reason}")
+
+
+def _begin(client: Any, server: str, command: str) -> str:
+    """The job's name. A cluster that has just started has no agent for jobs yet: it is asked again for a while."""
+    end = time.monotonic() + STARTS_SECONDS
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=command, runtime_env=runtime_environment()))
+        except RuntimeError as error:
+            if NOT_READY not in str(error):
+                raise
+            if time.monotonic() > end:
+                raise InputError(
+                    f"{server}: the cluster takes no jobs yet; try again when its head is up (ray status)"
+                ) from None
+        time.sleep(1)
+
+
+def entrypoint(words: list[str], storage: str) -> str:
+    """The shell line of the job. It starts in the job's copy of the checkout, which `$OLDPWD` names once it has gone to
+    the storage.
+
+    Raises:
+        InputError: there is no verb, or a file lies outside of the checkout.
+    """
+    if not words:
+        raise InputError("submit: say what to run, such as `launch.py submit -- search search_spaces/synthetic.yaml`")
+    if words[0] in CONNECTS and not any(word.split("=")[0] == "--address" for word in words):
+        words = [*words, "--address", "auto"]
+    return f'cd {shlex.quote(storage)} && python "$OLDPWD/launch.py" {" ".join(_in_copy(word) for word in words)}'
+
+
+def runtime_environment() -> dict[str, Any]:
+    """What travels with the job: this checkout without data and results, and which commit it is.
+
+    Raises:
+        InputError: this code is an installed package, not a checkout.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        raise InputError(
+            f"submit: the code of a checkout travels with the job, and {ROOT} is none; run it from a clone of the"
+            " repository"
+        )
+    variables = {"PYTHONUNBUFFERED": "1", **for_a_job()}
+    return {"working_dir": str(ROOT), "excludes": EXCLUDES, "env_vars": variables}
+
+
+def _in_copy(word: str) -> str:
+    """A word of the command line; a file of the checkout by its place in the job's copy."""
+    path = Path(word)
+    if not path.is_file():
+        return shlex.quote(word)
+    try:
+        inside = path.resolve().relative_to(ROOT)
+    except ValueError:
+        raise InputError(
+            f"submit: {word} lies outside of {ROOT}, which is all that travels with the job; copy it there"
+        ) from None
+    return '"$OLDPWD"/' + shlex.quote(str(inside))
+
+
+def _client(server: str) -> Any:
+    use_token()
+    import ray.exceptions
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it names every file that it packs
+    try:
+        client = JobSubmissionClient(server)
+        client.get_version()
+        client.list_jobs()  # the version needs no token, this does
+    except ConnectionError:
+        raise InputError(
+            f"{server}: no job server answers; open the tunnel with `ray dashboard FILE`, or name it with --address"
+        ) from None
+    except ray.exceptions.AuthenticationError:
+        where = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token, in this order"
+        raise InputError(
+            f"{server}: the cluster refuses the token; it must be the one the cluster was started with, in {where}"
+        ) from None
+    return client
+
+
+async def _print_logs(client: Any, job: str) -> None:
+    async for lines in client.tail_job_logs(job):
+        print(lines, end="", flush=True)

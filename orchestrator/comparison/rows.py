@@ -1,0 +1,245 @@
+"""`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the
+first row, and what was published. How it is written down is in `compare_tables.py`."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.comparison.published import Published, published_row
+from orchestrator.formats import method_label
+from orchestrator.runs.scores import Stored, read_scores
+from orchestrator.runs.summary import Summary, read_summary
+from wsol.errors import InputError
+
+Interval = tuple[float, float]
+
+
+Run = tuple[Summary, Stored]
+
+
+CHANGES_NO_NUMBER = ("root", "cache", "workers")
+"""Settings of a data set in which two seeds of one configuration may differ."""
+
+
+STUDENT = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row on one metric, in percent.
+
+    Attributes:
+        value: of the metric; of several seeds, their mean.
+        interval: 95 % interval of the value over images; None where it is not defined.
+        difference: points above the first row; None for the first row itself.
+        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
+            it is not defined.
+        baseline: the centre Gaussian on the same images; None where unknown.
+        seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
+        published: what a paper reports; None where nothing is known, and on train_fullsup.
+    """
+
+    value: float
+    interval: Interval | None
+    difference: float | None
+    difference_interval: Interval | None
+    baseline: float | None
+    seed_interval: Interval | None = None
+    published: Published | None = None
+
+    @property
+    def is_different(self) -> bool:
+        """Whether the interval of the difference leaves out zero."""
+        return (
+            self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
+        )
+
+    @property
+    def is_reproduced(self) -> bool | None:
+        """Whether the published number lies inside one of the intervals, or below them; None without one."""
+        highest = max([self.value, *(bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)])
+        return None if self.published is None else self.published.value <= highest
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run, or several that differ in their seed only.
+
+    Attributes:
+        name: of the run; of several, of the first.
+        method, backbone, dataset: plugin names; the method with that of its base.
+        cells: metric -> number.
+        seeds: that the runs trained with.
+    """
+
+    name: str
+    method: str
+    backbone: str
+    dataset: str
+    cells: dict[str, Cell]
+    seeds: tuple[int, ...] = (0,)
+
+
+def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
+    """Compare finished runs, searches (their winners) or single trainings. Those of equal configuration with different
+    seeds form one row.
+
+    Args:
+        folders: of the runs; the row of the first is what the others are compared with.
+        metrics: keys of their metrics, such as `max_box_acc_v2` or `max_box_acc_by_size/small`.
+        split: `test` or `train_fullsup`.
+
+    Raises:
+        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or
+            by other settings of a metric.
+    """
+    runs = [(read_summary(folder), read_scores(folder / "best", split)) for folder in folders]
+    for run in runs:
+        _require_comparable(run, runs[0], metrics, split)
+    groups = _by_configuration(runs)
+    return [_row(group, groups[0], metrics, split) for group in groups]
+
+
+def _row(group: list[Run], first: list[Run], metrics: Sequence[str], split: str) -> Row:
+    summary = group[0][0]
+    backbone = _config(summary, "backbone")
+    return Row(
+        name=summary.folder.resolve().name,
+        method=method_label(_config(summary, "method")),
+        backbone=str(backbone.get("model") or backbone.get("name", "")),
+        dataset=str(_config(summary, "data").get("name", "")),
+        cells={metric: _cell(group, first, metric, split) for metric in metrics},
+        seeds=tuple(_seed(run) for run in group),
+    )
+
+
+def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
+    from wsol.bootstrap import interval
+
+    values = [summary.metrics(split)[metric] for summary, _ in group]
+    reference = [summary.metrics(split)[metric] for summary, _ in first]
+    replicates, summary = _replicates(group, metric), group[0][0]
+    return Cell(
+        value=statistics.fmean(values),
+        interval=interval(replicates),
+        difference=None if group is first else statistics.fmean(values) - statistics.fmean(reference),
+        difference_interval=None if group is first else interval(replicates - _replicates(first, metric)),
+        baseline=summary.metrics(split, baseline=True).get(metric),
+        seed_interval=interval_of_mean(values),
+        published=published_row(summary.result["config"], metric) if split == "test" else None,
+    )
+
+
+def _replicates(group: list[Run], metric: str) -> np.ndarray:
+    """Of the mean over seeds (R,): the draws of an image are the same in all runs."""
+    return np.asarray(np.mean([stored.replicates[metric] for _, stored in group], axis=0))
+
+
+def interval_of_mean(values: Sequence[float]) -> Interval | None:
+    """95 % interval of the mean that some values were drawn around (Student's t); None with fewer than two."""
+    if len(values) < 2:
+        return None
+    quantile = STUDENT[min(len(values) - 1, len(STUDENT)) - 1]
+    half, mean = quantile * statistics.stdev(values) / len(values) ** 0.5, statistics.fmean(values)
+    return mean - half, mean + half
+
+
+def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs with the same configuration but the seed together, in the order of their first; a seed that came already
+    begins another group."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        recipe = _recipe(run[0].result["config"])
+        alike = (
+            group
+            for group in groups
+            if _recipe(group[0][0].result["config"]) == recipe and _seed(run) not in map(_seed, group)
+        )
+        group = next(alike, None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return groups
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without its seed, and with that of the run it starts from in place of its folder."""
+    data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
+    start = Path(str(config.get("initial_run"))) / "best" / "result.json"
+    initial = _recipe(json.loads(start.read_text())["config"]) if start.is_file() else config.get("initial_run")
+    return {**config, "seed": None, "data": data, "initial_run": initial}
+
+
+def _seed(run: Run) -> int:
+    return int(run[0].result["config"]["seed"])
+
+
+def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str) -> None:
+    summary, stored = run
+    for what, own, wanted in zip(
+        ("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True
+    ):
+        if own != wanted:
+            raise InputError(
+                f"{summary.folder}: was scored on other {what} of {split} than {first[0].folder}; only runs on the same"
+                " images, at the same size and thresholds, can be compared"
+            )
+    values = summary.metrics(split)
+    for metric in metrics:
+        if metric not in values or metric not in stored.replicates:
+            raise InputError(
+                f"{summary.folder}: has no {metric!r} on {split}; it has {', '.join(sorted(values)) or 'nothing yet'}"
+            )
+        if other := _other_settings(_metrics(summary), _metrics(first[0]), metric):
+            raise InputError(
+                f"{summary.folder}: {metric} was counted with other settings of {other} than in {first[0].folder}"
+            )
+
+
+def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:
+    return stored.images, _config(summary, "data").get("image_size"), stored.threshold_step
+
+
+def _other_settings(own: dict[str, Any], wanted: dict[str, Any], metric: str) -> str:
+    """The plugin that makes a metric, where its settings differ; a key that does not say which plugin may be of any."""
+    name = metric.partition("/")[0]
+    makers = [name] if name in own else list(own)
+    return next((maker for maker in makers if maker in wanted and own[maker] != wanted[maker]), "")
+
+
+def _metrics(summary: Summary) -> dict[str, Any]:
+    return {metric["name"]: metric for metric in _config(summary, "evaluation").get("metrics", [])}
+
+
+def _config(summary: Summary, section: str) -> dict[str, Any]:
+    config: dict[str, Any] = (summary.result.get("config") or {}).get(section) or {}
+    return config

@@ -1,0 +1,196 @@
+"""How a comparison is written down: a table for each metric in the terminal, one for all of them in Markdown, LaTeX,
+HTML and CSV."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from orchestrator.comparison.rows import Cell, Interval, Row
+
+NAMES = 4
+"""Columns that say what a row is."""
+
+
+def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
+    """One metric in 80 columns: a line of numbers for each row; below it what was trained, the interval over seeds, and
+    whether what a paper has was reproduced. Columns without any content are left out."""
+    table = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=f"{split}, {metric}",
+        title_justify="left",
+        title_style="bold",
+    )
+    cells = [row.cells[metric] for row in rows]
+    has_seeds, has_published = any(cell.seed_interval for cell in cells), any(cell.published for cell in cells)
+    table.add_column("run\n method", overflow="fold", max_width=23)
+    table.add_column("value\nseeds" if has_seeds else "value", justify="right", no_wrap=True)
+    table.add_column("95 %, images\nseeds" if has_seeds else "95 %, images", justify="right", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
+    table.add_column("95 %, paired", justify="right", no_wrap=True)
+    if has_published:
+        table.add_column("published\nreproduced", justify="right", no_wrap=True)
+    for row, cell in zip(rows, cells, strict=True):
+        seeds = f"\n{len(row.seeds)} seeds" if cell.seed_interval else ""
+        gain = "" if cell.difference is None else f"{cell.difference:+.2f}{'*' if cell.is_different else ' '}"
+        intervals = f"{_range(cell.interval)}\n{_range(cell.seed_interval)}"
+        paper = [f"{cell.published.value:.2f}\n{_mark(cell)}" if cell.published else ""] if has_published else []
+        table.add_row(
+            f"{row.name}\n {row.method}",
+            f"{cell.value:.2f}{seeds}",
+            intervals,
+            gain,
+            _range(cell.difference_interval, "+"),
+            *paper,
+        )
+    if cells[0].baseline is not None:
+        table.add_row("centre Gaussian", f"{cells[0].baseline:.2f}")
+    return table
+
+
+def legend(rows: Sequence[Row]) -> list[str]:
+    """What the words and marks of a table mean, one sentence each, and where published numbers are from."""
+    cells = [cell for row in rows for cell in row.cells.values()]
+    lines = [
+        "95 %: interval over images, by the bootstrap; *: the paired interval of the gain over the first row leaves"
+        " out 0"
+    ]
+    if any(cell.seed_interval for cell in cells):
+        lines.append(
+            "seeds: the mean of runs that differ in their seed only, and its 95 % interval over seeds (Student's t)"
+        )
+    if any(cell.published for cell in cells):
+        lines.append(
+            "published: what a paper has; reproduced (yes): it lies inside one of our 95 % intervals, or below them"
+        )
+    sources = dict.fromkeys(cell.published.source for cell in cells if cell.published)
+    return [*lines, *(f"source: {source}" for source in sources)]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table with one column for each metric, `value (interval)`, and its legend."""
+    head, *body = _wide(rows)
+    lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * NAMES + ["---:"] * (len(head) - NAMES), *body)]
+    return "\n".join([*lines, "", *(f"{line}  " for line in legend(rows))])
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """The same as a `tabular`, with rules of the package booktabs; the legend as comments."""
+    head, *body = ([_tex(word) for word in line] for line in _wide(rows))
+    lines = [" & ".join(line) + r" \\" for line in body]
+    begin = [*(f"% {line}" for line in legend(rows)), rf"\begin{{tabular}}{{{'l' * NAMES}{'r' * (len(head) - NAMES)}}}"]
+    return "\n".join(
+        [*begin, r"\toprule", " & ".join(head) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
+    )
+
+
+def html_table(rows: Sequence[Row]) -> str:
+    """The same as an HTML table and a paragraph."""
+    head, *body = ([html.escape(word) for word in line] for line in _wide(rows))
+    lines = [
+        f"<tr><th>{'</th><th>'.join(head)}</th></tr>",
+        *(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body),
+    ]
+    return "<table>\n" + "\n".join(lines) + "\n</table>\n<p>" + "<br>\n".join(map(html.escape, legend(rows))) + "</p>"
+
+
+COLUMNS = [
+    "run",
+    "method",
+    "backbone",
+    "dataset",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "center_gaussian",
+]
+
+
+MORE_COLUMNS = ["seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"]
+
+
+def comma_separated(rows: Sequence[Row]) -> str:
+    """Everything that is known, one line for each row and metric."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS + MORE_COLUMNS)
+    for row in rows:
+        for metric, cell in row.cells.items():
+            nothing = (None, None)
+            numbers = [
+                cell.value,
+                *(cell.interval or nothing),
+                cell.difference,
+                *(cell.difference_interval or nothing),
+                cell.baseline,
+            ]
+            paper = [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None, None, None]
+            seeds = [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
+            writer.writerow([row.name, row.method, row.backbone, row.dataset, metric, *numbers, *seeds, *paper])
+    return file.getvalue().rstrip("\n")
+
+
+FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "html": html_table,
+    "csv": comma_separated,
+}
+
+
+def _wide(rows: Sequence[Row]) -> list[list[str]]:
+    """Head, rows and the centre Gaussian as words; beside a metric with published numbers, those with `yes` where they
+    were reproduced."""
+    printed = [metric for metric in rows[0].cells if any(row.cells[metric].published for row in rows)]
+
+    def beside(words: dict[str, tuple[str, str]]) -> list[str]:
+        return [
+            word
+            for metric, (number, paper) in words.items()
+            for word in ((number, paper) if metric in printed else (number,))
+        ]
+
+    lines = [
+        ["run", "method", "backbone", "data", *beside({metric: (metric, "published") for metric in rows[0].cells})]
+    ]
+    for row in rows:
+        words = {metric: (_in_words(cell, len(row.seeds)), _paper(cell)) for metric, cell in row.cells.items()}
+        lines.append([row.name, row.method, row.backbone, row.dataset, *beside(words)])
+    baseline = {metric: cell.baseline for metric, cell in rows[0].cells.items()}
+    if any(value is not None for value in baseline.values()):
+        words = {metric: ("" if value is None else f"{value:.1f}", "") for metric, value in baseline.items()}
+        lines.append(["centre Gaussian", "", "", rows[0].dataset, *beside(words)])
+    return lines
+
+
+def _in_words(cell: Cell, seeds: int) -> str:
+    words = [_range(cell.interval, digits=1)] if cell.interval else []
+    words += [f"{seeds} seeds: {_range(cell.seed_interval, digits=1)}"] if cell.seed_interval else []
+    brackets = f" ({'; '.join(words)})" if words else ""
+    return f"{cell.value:.1f}{brackets}{'*' if cell.is_different else ''}"
+
+
+def _paper(cell: Cell) -> str:
+    return f"{cell.published.value:.1f} ({_mark(cell)})" if cell.published else ""
+
+
+def _mark(cell: Cell) -> str:
+    return "yes" if cell.is_reproduced else "no"
+
+
+def _range(bounds: Interval | None, sign: str = "", digits: int = 2) -> str:
+    return "" if bounds is None else f"{bounds[0]:{sign}.{digits}f} to {bounds[1]:{sign}.{digits}f}"
+
+
+def _tex(word: str) -> str:
+    return word.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")

@@ -1,0 +1,125 @@
+"""A search-space file is read, changed by overrides and checked; every mistake is reported with file, line and path."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.console import console
+from orchestrator.experiment.checks import problems
+from orchestrator.experiment.messages import at, describe
+from orchestrator.experiment.model import Experiment, Point
+from orchestrator.experiment.overrides import apply_overrides, chosen_variant, plugin_kind, variant_names, with_variant
+from orchestrator.experiment.space import Distribution
+from orchestrator.experiment.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
+from wsol import plugins
+from wsol.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked experiment, the name of its file and variant, and what the user should be told."""
+
+    experiment: Experiment
+    source: str
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+
+def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_search: bool = False) -> Loaded:
+    """Read, override and check a file.
+
+    Args:
+        path: a YAML file.
+        overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section
+            (`trial`, `search`, `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it
+            is no longer searched. Another plugin, as in `method=cam`, starts from its own defaults.
+        ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not
+            refused.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
+    variant, others = chosen_variant(overrides or [])
+    document = with_variant(read_yaml(path), variant)
+    notes = apply_overrides(document, others, ignores_search=ignores_search)
+    return Loaded(_check(document), str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
+
+
+def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
+    """Read and check a file as it is, and with each of its variants, by name; overrides as for `load_experiment`,
+    without `variant`.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
+    document = read_yaml(path)
+    found: dict[str | None, Experiment] = {}
+    wrong: list[str] = []
+    for name in (None, *variant_names(document)):
+        try:
+            own = with_variant(document, name)
+            if overrides:
+                own = deepcopy(own)  # variants share what they do not change
+                apply_overrides(own, overrides, ignores_search=False)
+            found[name] = _check(own)
+        except InputError as error:
+            wrong += str(error).splitlines()
+    if wrong:
+        raise InputError("\n".join(dict.fromkeys(wrong)))
+    return found[None], {name: experiment for name, experiment in found.items() if name is not None}
+
+
+def parse_experiment(text: str, source: str) -> Experiment:
+    """Check a text, such as the copy of the experiment in a run folder; `source` is its name in messages.
+
+    Raises:
+        InputError: everything that is wrong, one line each.
+    """
+    return _check(parse_yaml(text, source))
+
+
+def _check(document: Document) -> Experiment:
+    try:
+        experiment = Experiment.model_validate(document.values)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
+    if found := problems(document, experiment):
+        raise InputError("\n".join(found))
+    return experiment
+
+
+def _explain(document: Document, error: dict[str, Any]) -> str:
+    path: KeyPath = tuple(error["loc"])
+    return at(document, path, describe(error, lambda: _allowed_keys(document.values, path[:-1])))
+
+
+def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
+    """The keys of the model at a path, found by walking down the annotations; plugins are known by their name."""
+    model: type[BaseModel] = Experiment
+    if path[:1] == ("points",):
+        return list(Point.model_fields)
+    for key in path:
+        values = values[key]
+        kind = plugin_kind(str(key))
+        if kind and isinstance(values, dict):
+            model = plugins.load(kind, values["name"]).Config
+        elif (
+            isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type)
+        ):
+            model = model.model_fields[key].annotation  # type: ignore[assignment]
+        elif model is Experiment or not isinstance(values, (dict, list)):
+            model = Distribution
+    return list(model.model_fields)
+
+
+def load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
+    """`load_experiment`, whose notes the user is told."""
+    loaded = load_experiment(path, overrides, ignores_search=ignores_search)
+    for note in loaded.notes:
+        console.print(f"note: {note}")
+    return loaded

@@ -1,0 +1,31 @@
+"""How a mistake in a file is told: place, dotted path, what is wrong, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.experiment.yaml_reader import Document, KeyPath
+from wsol import plugins
+
+
+def at(document: Document, path: KeyPath, text: str) -> str:
+    """`file:line: dotted.path: text`."""
+    return f"{document.place(path)}: {'.'.join(str(key) for key in path)}: {text}"
+
+
+def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
+    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is
+    unknown."""
+    if error["type"] == "missing":
+        return "this key is missing"
+    if error["type"] == "extra_forbidden":
+        allowed = allowed_keys()
+        return f"unknown key{plugins.did_you_mean(str(error['loc'][-1]), allowed)}; allowed are {', '.join(allowed)}"
+    text: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if error["type"] in ("plugin", "value_error"):
+        return text
+    if error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        text = "a mapping of keys to values"
+    got = error.get("input")
+    return f"should be {text}, got {got!r}" if not isinstance(got, (dict, list)) else f"should be {text}"

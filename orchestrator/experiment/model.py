@@ -1,0 +1,292 @@
+"""What a search-space file becomes: an `Experiment` of typed sections."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from orchestrator.experiment.overrides import plugin_kind, shared_fields
+from orchestrator.experiment.paths import value_at_path, with_value_at
+from orchestrator.experiment.space import Distribution, Parameter, Space
+from wsol import plugins
+from wsol.config import TrainConfig
+from wsol.schema import Strict
+
+RESUMABLE = (
+    "trials",
+    "hours",
+    "max_failures",
+    "hang_minutes",
+    "max_failed_trials",
+    "keep_checkpoints",
+)  # what a resumed study may change
+
+
+class StudyConfig(Strict):
+    """What is searched for and how.
+
+    Attributes:
+        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not
+            be named. With a list, the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for
+            the best compromises between all of them.
+        trials: how many configurations are trained; the first is the published point, then the named ones.
+        sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol),
+            `gp`, `cma_es`, `qmc` (these three draw conditional values, and those with the bounds of others, at random),
+            or `grid` (all combinations, shuffled).
+        seed: of the sampler. One trial at a time, the same seed gives the same trials.
+        scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median` or `hyperband`.
+        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the
+            first decay of its learning rate.
+        reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the
+            first epoch they may stop at.
+        hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
+        max_failures: how often a trial whose process dies is started again from its last checkpoint.
+        hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and
+            counts as one of its `max_failures`; null: ten times the longest epoch of the study so far, at least 30
+            minutes, and no limit before its first one.
+        max_failed_trials: the study stops when so many trials have failed; null: never.
+        keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
+        loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/loggers.py`.
+    """
+
+    objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
+    trials: int = Field(default=30, ge=1)
+    sampler: Literal["tpe", "random", "gp", "cma_es", "qmc", "grid"] = "tpe"
+    seed: int = Field(default=0, ge=0)
+    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    grace_epochs: int = Field(default=1, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+    hours: float | None = Field(default=None, gt=0)
+    max_failures: int = Field(default=3, ge=0)
+    hang_minutes: float | None = Field(default=None, gt=0)
+    max_failed_trials: int | None = Field(default=None, ge=1)
+    keep_checkpoints: int = Field(default=5, ge=1)
+    loggers: list[Literal["mlflow", "wandb"]] = []
+
+    @field_validator("objective")
+    @classmethod
+    def _selects_on_train_fullsup(cls, objective: str | list[str]) -> str | list[str]:
+        for one in [objective] if isinstance(objective, str) else objective:
+            if not one.startswith("train_fullsup/"):
+                raise ValueError(
+                    f"should be train_fullsup/<metric>, got {one!r}: configurations are selected on that split only"
+                )
+        return objective
+
+    @property
+    def objectives(self) -> list[str]:
+        """All objectives, the one that chooses epoch and winner first."""
+        return [self.objective] if isinstance(self.objective, str) else self.objective
+
+
+class ResourcesConfig(Strict):
+    """What a trial gets.
+
+    Attributes:
+        workers: processes that train one trial together, each on its share of the global batch.
+        cpus_per_worker: CPU cores (and torch threads) of each.
+        gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its
+            memory; only for `workers: 1`.
+        concurrent_trials: trials at the same time; null: as many as fit.
+        placement: of the workers of one trial: `pack` on few nodes or `spread` over many, as far as it goes;
+            `strict_pack`, `strict_spread`: on one node, or each on its own, or not at all.
+        accelerator_type: kind of GPU that a trial needs, as Ray names it (`T4`, `A100`, ...; `ray status` lists them);
+            null: any.
+        storage: address of an object store or another folder, such as `s3://bucket/prefix`, that keeps the results of
+            all nodes below the name of the run; null: the run folder, which every node must see.
+    """
+
+    workers: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    concurrent_trials: int | None = Field(default=None, ge=1)
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
+    accelerator_type: str | None = Field(default=None, min_length=1)
+    storage: str | None = Field(default=None, min_length=1)
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _can_be_placed(cls, gpus: float | None, info: ValidationInfo) -> float | None:
+        if gpus is None or gpus.is_integer():
+            return gpus
+        if gpus > 1:
+            raise ValueError(
+                f"should be a whole number above 1, got {gpus:g}: a worker has whole GPUs or a part of one"
+            )
+        if info.data.get("workers", 1) > 1:
+            raise ValueError(
+                f"should be a whole number with several workers, got {gpus:g}: the workers of a trial can not share"
+                " a GPU"
+            )
+        return gpus
+
+
+class Point(Strict):
+    """A configuration that is trained before anything is drawn.
+
+    Attributes:
+        name: how it is called in tables.
+        source: where it was published.
+        values: dotted path in `trial` -> value; searched values lie inside their ranges, others may be changed as well.
+    """
+
+    name: str
+    source: str = ""
+    values: dict[str, Any] = Field(min_length=1)
+
+
+class Experiment(Strict):
+    """A search-space file, without its `extends` (see `yaml_reader.read_yaml`) and with one of its `variants` or none
+    merged in.
+
+    Attributes:
+        trial: one complete training configuration, the published point.
+        search: dotted path in `trial` -> distribution. The name of a plugin can be searched as well: another plugin
+            starts from its own defaults.
+        points: further named points, tried after `trial` and before anything is drawn.
+        post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again:
+            every combination is scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
+        study: objective, number of trials, sampler.
+        resources: of each trial.
+    """
+
+    trial: TrainConfig
+    search: dict[str, Distribution] = {}
+    points: list[Point] = []
+    post_hoc: dict[str, list[Any]] = {}
+    study: StudyConfig = StudyConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+
+    def base(self) -> dict[str, Any]:
+        """The published configuration as plain values."""
+        return self.trial.model_dump()
+
+    def space(self) -> Space:
+        """The search space; a range over a field that holds an integer draws integers."""
+        return Space(tuple(self.parameter(path) for path in self.search))
+
+    def parameter(self, path: str) -> Parameter:
+        """One of the space."""
+        return Parameter(path, self.search[path], _draws_integers(self.search[path], self.published(path)))
+
+    def plain(self, values: dict[str, Any]) -> dict[str, Any]:
+        """`trial` as plain values with some replaced, outer ones first: another plugin name changes what there is below
+        it.
+
+        Raises:
+            KeyError: a path does not exist; the message says where it breaks off.
+            ValueError: there is no such plugin, or its other settings do not fit.
+        """
+        plain = self.base()
+        for path in sorted(values, key=lambda path: (path.count("."), not path.endswith(".name"))):
+            plain = _replaced(plain, path, values[path])
+        return plain
+
+    def configure(self, values: dict[str, Any]) -> TrainConfig:
+        """The configuration of a trial: `trial` with some values replaced."""
+        return TrainConfig.model_validate(self.plain(values))
+
+    def conditions(self, path: str) -> dict[str, Any]:
+        """Values with which a searched value is searched."""
+        return {
+            other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in self.search[path].when.items()
+        }
+
+    def published(self, path: str) -> Any:
+        """The value at a searched path where its conditions hold: of `trial`, or the default of another plugin."""
+        return value_at_path(self.plain(self.conditions(path)), path)
+
+    def extent(self, end: Any) -> tuple[float, float]:
+        """The smallest and the largest number that can stand at a path; of a number, itself."""
+        if not isinstance(end, str):
+            return float(end), float(end)
+        if end not in self.search:
+            return self.extent(_number(value_at_path(self.base(), end)))
+        ends = self.search[end].options or (self.search[end].low, self.search[end].high)
+        extents = [
+            self.extent(one) for one in [*ends, *([_number(self.published(end))] if self.search[end].when else [])]
+        ]
+        return min(low for low, _ in extents), max(high for _, high in extents)
+
+    def alone(self, trial: TrainConfig) -> Experiment:
+        """One training with these settings instead of a search."""
+        study = self.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"})
+        return self.model_copy(update={"trial": trial, "search": {}, "points": [], "study": study})
+
+    def grace_epochs(self) -> int:
+        """The first epoch after which a trial of this experiment may be stopped."""
+        latest = {
+            path: max(d.ends(), key=_or_zero)
+            for path, d in self.search.items()
+            if path.rpartition(".")[2] in _SETTLE and d.ends()
+        }
+        variants = [point.values for point in self.points] + [
+            {**self.conditions(path), path: end} for path, end in latest.items()
+        ]
+        plains = [self.base(), *(self.plain(values) for values in variants)]
+        return max([self.study.grace_epochs, *(_settled_from(plain) for plain in plains)])
+
+
+_SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for it in every configuration
+
+
+def _settled_from(plain: dict[str, Any]) -> int:
+    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate
+    has decayed once."""
+    epochs: int = plain["training"]["epochs"]
+    if decays := plain["optim"]["lr_decay_epochs"]:
+        plain = with_value_at(plain, "optim.lr_decay_every", min(decays))
+    begins: list[int] = [
+        round(value * epochs) + 1 if name == "warmup_fraction" else value
+        for name, value in _leaves(plain)
+        if name in _SETTLE
+    ]
+    return max([1, *(begin for begin in begins if begin <= epochs)])
+
+
+def _leaves(plain: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield name, value
+
+
+def _replaced(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of
+    the kind take."""
+    place, _, key = path.rpartition(".")
+    kind = plugin_kind(place.rpartition(".")[2])
+    if key != "name" or kind is None or value_at_path(plain, path) == value:
+        return dict(with_value_at(plain, path, value))
+    former, config = value_at_path(plain, place), plugins.load(kind, value).Config
+    shared = shared_fields(kind, former["name"], value)
+    kept = {field: setting for field, setting in former.items() if field in shared}
+    return dict(with_value_at(plain, place, config.model_validate({**kept, "name": value}).model_dump()))
+
+
+def config_hash(config: BaseModel) -> str:
+    """Identifies a resolved configuration: SHA-256 of its canonical JSON, 16 digits."""
+    return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _draws_integers(distribution: Distribution, published: Any) -> bool:
+    if distribution.options is not None:
+        return False
+    if isinstance(published, (int, float)):
+        return isinstance(published, int)
+    return isinstance(distribution.low, int) and isinstance(distribution.high, int)
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
+def _or_zero(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0

@@ -1,0 +1,246 @@
+"""What is put into a parsed search-space file before it is checked: a variant of its own, and `KEY=VALUE` of the
+command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.experiment.yaml_reader import Document, merged, parse_scalar
+from wsol import plugins
+from wsol.errors import InputError
+from wsol.plugins import did_you_mean
+
+SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
+
+
+VARIANTS = "variants"
+
+
+COMMAND_LINE = "command line"
+
+
+KINDS = {
+    "data": "dataset",
+    "metrics": "metric",
+    "base": "method",
+}  # keys that hold a plugin and are not called like its kind
+
+
+def variant_names(document: Document) -> list[str]:
+    """The variants of a file.
+
+    Raises:
+        InputError: they are not mappings of sections.
+    """
+    variants = document.values.get(VARIANTS, {})
+    if not isinstance(variants, dict):
+        raise InputError(f"{document.place((VARIANTS,))}: {VARIANTS}: should be a mapping of names to what they change")
+    for name, changes in variants.items():
+        if not isinstance(changes, dict):
+            raise InputError(
+                f"{document.place((VARIANTS, name))}: {VARIANTS}.{name}: should be a mapping with {', '.join(SECTIONS)}"
+            )
+    return list(variants)
+
+
+def with_variant(document: Document, name: str | None) -> Document:
+    """The document as it is, or with a variant merged over it; the variants themselves are taken out.
+
+    Raises:
+        InputError: the file has no such variant.
+    """
+    names = variant_names(document)
+    own = Document(
+        document.file, {key: value for key, value in document.values.items() if key != VARIANTS}, document.places
+    )
+    if name is None:
+        return own
+    if name not in names:
+        there = f"there are {', '.join(names)}" if names else "it has none"
+        raise InputError(
+            f"{COMMAND_LINE}: variant={name}: {document.file} has no such variant{did_you_mean(name, names)}; {there}"
+        )
+    return merged(own, document.part((VARIANTS, name)))
+
+
+def chosen_variant(overrides: list[str]) -> tuple[str | None, list[str]]:
+    """The variant that `variant=NAME` chooses, the last one of several, and the other overrides."""
+    others = [override for override in overrides if not override.startswith("variant=")]
+    chosen = [override.removeprefix("variant=") for override in overrides if override not in others]
+    return (chosen[-1] if chosen else None), others
+
+
+def apply_overrides(document: Document, overrides: list[str], *, ignores_search: bool) -> list[str]:
+    """Put every `KEY=VALUE` into the document; those that choose a plugin come first, so that the others are meant for
+    it.
+
+    Args:
+        document: is changed.
+        overrides: of the command line.
+        ignores_search: whether it does not matter what the file searches: of what belongs to a plugin that was
+            replaced, it is then left out.
+
+    Returns:
+        What the user should be told.
+
+    Raises:
+        InputError: a key or value can not be used, or the file searches settings of a plugin that was replaced.
+    """
+    notes = (_apply(document, override, ignores_search) for override in sorted(overrides, key=_order))
+    return [note for note in notes if note]
+
+
+def plugin_kind(key: str) -> str | None:
+    """The kind of plugin that stands under a key of a configuration, None for other keys."""
+    kind = "metric" if key.isdigit() else KINDS.get(key, key)
+    return kind if kind in plugins.FOLDERS else None
+
+
+def shared_fields(kind: str, name: str, other: str) -> set[str]:
+    """What two plugins of a kind both take because all of the kind do, such as a backbone's stride; no name.
+
+    Raises:
+        ValueError: there is no such plugin.
+    """
+    first, second = (plugins.load(kind, one).Config for one in (name, other))
+    return set(next(base for base in first.__mro__ if issubclass(second, base)).model_fields) - {"name"}
+
+
+def _order(override: str) -> tuple[bool, int]:
+    place = _plugin_place(override.partition("=")[0])
+    return place is None, 0 if place is None else place.count(".")
+
+
+def _plugin_place(key: str) -> str | None:
+    """Where in `trial` the plugin stands that a key chooses: `method`, of `method=NAME` and `method.name=NAME`; None
+    for other keys."""
+    place = key.removeprefix("trial.").removesuffix(".name")
+    return place if place.partition(".")[0] not in SECTIONS and plugin_kind(place.rpartition(".")[2]) else None
+
+
+def _apply(document: Document, override: str, ignores_search: bool) -> str | None:
+    """Put one override into the document; a note where that changes what is searched."""
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise InputError(f"command line: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
+    place, value = _plugin_place(key), parse_scalar(text)
+    if place is not None and isinstance(value.get("name") if isinstance(value, dict) else value, str):
+        return _choose(document, place, value, override, ignores_search)
+    section, _, rest = key.partition(".")
+    if section not in SECTIONS or not rest:
+        section, rest = "trial", key
+    values = document.values.setdefault(section, {})
+    _put_at(
+        document,
+        section,
+        _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split("."),
+        value,
+        key,
+    )
+    return _fixed(document, rest, text) if section == "trial" else None
+
+
+def _choose(
+    document: Document, place: str, value: str | dict[str, Any], override: str, ignores_search: bool
+) -> str | None:
+    """Put another plugin into `trial`, by its name or with its settings; what the file says about settings of the
+    former one goes."""
+    own, (key, _, text) = _plugin_at(document, place), override.partition("=")
+    name = value if isinstance(value, str) else value["name"]
+    former = own["name"] if isinstance(own.get("name"), str) else name
+    shared = None if former == name else _shared(place, former, name)
+    kept = {field: setting for field, setting in own.items() if shared is None or field in shared}
+    _put_at(document, "trial", place.split("."), {**kept, "name": name} if isinstance(value, str) else value, key)
+    stale = [] if shared is None else list(_about(document, place, shared))
+    if not stale:
+        return _fixed(document, f"{place}.name", text)
+    what = ", ".join(".".join(map(str, path)) for path in stale)
+    if not ignores_search:
+        remedy = f"search a file of {name}, or `train` this one, which leaves that out"
+        raise InputError(f"{COMMAND_LINE}: {override}: {document.file} searches {former}: {what}; {remedy}")
+    for section, entry in reversed(stale):
+        del document.values[section][entry]
+    return f"{place} is {name}; left out of {document.file}: {what}"
+
+
+def _plugin_at(document: Document, place: str) -> dict[str, Any]:
+    """What stands at a place in `trial`; empty where there is no mapping."""
+    values = document.values.get("trial")
+    for part in place.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def _shared(place: str, name: str, other: str) -> set[str] | None:
+    """See `shared_fields`; None where there is no such plugin, which whoever checks the configuration will say."""
+    try:
+        return shared_fields(str(plugin_kind(place.rpartition(".")[2])), name, other)
+    except ValueError:
+        return None
+
+
+def _about(document: Document, place: str, shared: set[str]) -> Iterator[tuple[str, Any]]:
+    """Section and key of everything outside of `trial` that is about settings of the plugin at a place, whichever
+    stands there."""
+    inside, name = f"{place}.", f"{place}.name"
+
+    def own(path: str) -> bool:
+        return path.startswith(inside) and path != name and path.removeprefix(inside).partition(".")[0] not in shared
+
+    for section in ("search", "post_hoc"):
+        entries = document.values.get(section)
+        for path, entry in entries.items() if isinstance(entries, dict) else ():
+            conditions = entry.get("when") if isinstance(entry, dict) else None
+            if own(path) and name not in (conditions or {}):
+                yield section, path
+    points = document.values.get("points")
+    for index, point in enumerate(points if isinstance(points, list) else ()):
+        values = point.get("values") if isinstance(point, dict) else None
+        if isinstance(values, dict) and name not in values and any(map(own, values)):
+            yield "points", index
+
+
+def _fixed(document: Document, path: str, text: str) -> str | None:
+    """End the search of a value that was given; a note if it was searched."""
+    searched = document.values.get("search")
+    if isinstance(searched, dict) and searched.pop(path, None) is not None:
+        return f"{path} is fixed at {text} and no longer searched"
+    return None
+
+
+def _put_at(document: Document, section: str, path: list[str], value: Any, key: str) -> None:
+    values, place = document.values.setdefault(section, {}), tuple[str | int, ...]((section,))
+    for part in path[:-1]:
+        place = (*place, int(part) if part.isdigit() else part)
+        if isinstance(values, dict) and part not in values:
+            document.places[place] = COMMAND_LINE
+        values = _below(values, part, key)
+    _put(values, path[-1], value, key)
+    document.places[(*place, path[-1])] = COMMAND_LINE
+
+
+def _searched_path(values: Any, path: str) -> list[str]:
+    """Keys of `search` and `post_hoc` hold dots themselves: the longest one that is there counts as one key."""
+    parts = path.split(".")
+    for end in range(len(parts), 0, -1):
+        if isinstance(values, dict) and ".".join(parts[:end]) in values:
+            return [".".join(parts[:end]), *parts[end:]]
+    return [path]
+
+
+def _below(values: Any, part: str, key: str) -> Any:
+    if isinstance(values, dict):
+        return values.setdefault(part, {})
+    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        return values[int(part)]
+    raise InputError(f"command line: {key}: there is nothing below {part!r}")
+
+
+def _put(values: Any, part: str, value: Any, key: str) -> None:
+    if isinstance(values, dict):
+        values[part] = value
+    elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        values[int(part)] = value
+    else:
+        raise InputError(f"command line: {key}: {part!r} can not be set, what holds it is {values!r}")

@@ -1,0 +1,232 @@
+"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function, and
+who draws from it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from orchestrator.experiment.paths import value_at_path
+from wsol.errors import InputError
+from wsol.schema import Strict
+
+if TYPE_CHECKING:
+    import optuna
+
+
+Scalar = bool | int | float | str | None
+
+
+Number = int | float
+
+
+LARGEST_GRID = 100_000
+
+
+class Distribution(Strict):
+    """How one value is drawn: from a range, from a list of choices, or not at all.
+
+    Attributes:
+        low: smallest value of a range: a number, or the dotted path of another value, below which this one never lies.
+        high: largest value of a range, included: a number, or the dotted path of another value.
+        log: draw the logarithm uniformly.
+        step: draw multiples of this, from `low` on.
+        choices: draw one of these instead of a range.
+        fixed: always this value.
+        when: dotted path -> value or list of values: searched only where the configuration has one of them there.
+    """
+
+    low: int | float | str | None = None
+    high: int | float | str | None = None
+    log: bool = False
+    step: int | float | None = Field(default=None, gt=0)
+    choices: list[Scalar] | None = Field(default=None, min_length=1)
+    fixed: Scalar = None
+    when: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Distribution:
+        if self.options is not None:
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False) or None not in (
+                self.choices,
+                self.fixed,
+            ):
+                raise ValueError("give a range with low and high, or choices, or fixed, not several of them")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give low and high, or choices, or fixed")
+        for name, end in (("low", self.low), ("high", self.high)):
+            if isinstance(end, str) and "." not in end:
+                raise ValueError(f"{name} should be a number or the dotted path of another value, got {end!r}")
+        if not self.bounds and self.low >= self.high:  # type: ignore[operator]
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        if self.log and (self.step is not None or (not isinstance(self.low, str) and self.low <= 0)):
+            raise ValueError("a log range needs low > 0 and takes no step")
+        return self
+
+    @property
+    def options(self) -> list[Scalar] | None:
+        """What can be drawn where it is a list; None for a range."""
+        return self.choices if self.fixed is None else [self.fixed]
+
+    @property
+    def bounds(self) -> dict[str, str]:
+        """`low` and `high` where they are paths of other values."""
+        return {name: end for name, end in (("low", self.low), ("high", self.high)) if isinstance(end, str)}
+
+    def ends(self) -> list[Scalar]:
+        """The values at which a range could leave what the configuration allows: its ends that are numbers, or every
+        choice."""
+        return (
+            list(self.options)
+            if self.options is not None
+            else [end for end in (self.low, self.high) if not isinstance(end, str)]
+        )
+
+    def within(self, values: dict[str, Any]) -> Distribution:
+        """The same with numbers for `low` and `high`: `values` has them by path."""
+        return (
+            self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
+        )
+
+    def contains(self, value: Any) -> bool:
+        """Whether a distribution without open bounds can draw a value (steps aside)."""
+        if self.options is not None:
+            return value in self.options
+        assert isinstance(self.low, Number) and isinstance(self.high, Number)
+        return isinstance(value, Number) and not isinstance(value, bool) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One searched value: its dotted path, how it is drawn, and whether the configuration holds an integer there."""
+
+    path: str
+    distribution: Distribution
+    integer: bool
+
+    def suggest(self, trial: optuna.Trial, known: dict[str, Any] | None = None) -> Scalar:
+        """Draw a value through Optuna; `known` has the values by path that bounds name."""
+        d = self.distribution.within(known or {})
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Fixed parameter"
+            )  # of a point between two steps; it is used as it is
+            if d.options is not None:
+                choice: Scalar = trial.suggest_categorical(self.path, d.options)
+                return choice
+            low, high = self._range(d)
+            if self.integer:
+                return trial.suggest_int(self.path, int(low), int(high), step=int(d.step or 1), log=d.log)
+            value = trial.suggest_float(self.path, float(low), float(high), step=d.step, log=d.log)
+        return _without_noise(value, low, d.step)
+
+    def grid(self, known: dict[str, Any]) -> list[Scalar]:
+        """Every value that can be drawn; `known` as in `suggest`.
+
+        Raises:
+            InputError: it is a range without steps.
+        """
+        d = self.distribution.within(known)
+        if d.options is not None:
+            return d.options
+        step = d.step or (1 if self.integer and not d.log else None)
+        if step is None:
+            raise InputError(f"search.{self.path}: a grid needs choices or a step, this is a continuous range")
+        low, high = self._range(d)
+        return [_without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1)]
+
+    def _range(self, d: Distribution) -> tuple[Number, Number]:
+        """Both ends; integers lie inside, and with steps the upper one is reached."""
+        assert isinstance(d.low, Number) and isinstance(d.high, Number)
+        low, high = (math.ceil(d.low), math.floor(d.high)) if self.integer else (d.low, d.high)
+        return low, (
+            _without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """All searched parameters, in the order of the file."""
+
+    parameters: tuple[Parameter, ...]
+
+    def suggest(self, trial: optuna.Trial, base: dict[str, Any]) -> dict[str, Scalar]:
+        """Draw every parameter whose condition holds, given the values drawn before it and the configuration `base`."""
+        drawn: dict[str, Scalar] = {}
+        for parameter in self.parameters:
+            if conditions_hold(parameter.distribution, drawn, base):
+                drawn[parameter.path] = parameter.suggest(trial, _known(parameter.distribution, drawn, base))
+        return drawn
+
+    def point(self, base: dict[str, Any]) -> dict[str, Scalar]:
+        """The searched values as they stand in the configuration `base`, those whose condition holds there."""
+        return {
+            p.path: value_at_path(base, p.path) for p in self.parameters if conditions_hold(p.distribution, {}, base)
+        }
+
+    def grid(self, base: dict[str, Any]) -> Iterator[dict[str, Scalar]]:
+        """Every combination of values, with conditions and bounds; the last parameter changes fastest.
+
+        Raises:
+            InputError: a range has no steps, or there are more than `LARGEST_GRID` combinations.
+        """
+        points: list[dict[str, Scalar]] = [{}]
+        for parameter in self.parameters:
+            points = list(itertools.islice(_extended(points, parameter, base), LARGEST_GRID + 1))
+            if len(points) > LARGEST_GRID:
+                raise InputError(
+                    f"study.sampler: a grid of more than {LARGEST_GRID:,} points; use fewer or wider steps, or another"
+                    " sampler"
+                )
+        return iter(points)
+
+
+def conditions_hold(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> bool:
+    """Whether a value is searched, given what was drawn and the configuration around it."""
+    return all(_matches(known_value(path, drawn, base), wanted) for path, wanted in distribution.when.items())
+
+
+def known_value(path: str, drawn: dict[str, Scalar], base: dict[str, Any]) -> Any:
+    """The drawn value at a path, else the one of the configuration; None where neither has one."""
+    try:
+        return drawn[path] if path in drawn else value_at_path(base, path)
+    except KeyError:
+        return None
+
+
+def _extended(
+    points: list[dict[str, Scalar]], parameter: Parameter, base: dict[str, Any]
+) -> Iterator[dict[str, Scalar]]:
+    for point in points:
+        if conditions_hold(parameter.distribution, point, base):
+            yield from (
+                {**point, parameter.path: value}
+                for value in parameter.grid(_known(parameter.distribution, point, base))
+            )
+        else:
+            yield point
+
+
+def _known(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> dict[str, Any]:
+    """The values that the bounds of a distribution name, by path."""
+    return {path: known_value(path, drawn, base) for path in distribution.bounds.values()}
+
+
+def _matches(value: Any, wanted: Any) -> bool:
+    return value in wanted if isinstance(wanted, list) else value == wanted
+
+
+def _without_noise(value: Number, low: Number, step: Number | None) -> Number:
+    """0.7 instead of 0.7000000000000001: as many decimals as the step and the lower end have."""
+    if step is None or isinstance(value, int):
+        return value
+    decimals = max(-int(Decimal(str(number)).as_tuple().exponent) for number in (step, low))
+    return round(value, max(decimals, 0))

@@ -1,0 +1,65 @@
+"""Score maps of a few fixed images of train_fullsup after every epoch, for TensorBoard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.pictures.drawing import encoded, map_overlay, shrunk
+from orchestrator.pictures.gallery import shrunk_region
+from orchestrator.pictures.looks import View, look_at
+from wsol.config import TrainConfig
+
+if TYPE_CHECKING:
+    from wsol.checkpoint import Record
+    from wsol.data.images import ImageStore
+    from wsol.method import Method
+
+
+IMAGES = 8
+
+
+SIDE = 192
+
+
+class Overlays:
+    """The same images in every epoch, of as many classes as there are images. They are read when they are first asked
+    for.
+
+    Args:
+        config: of the trial.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self._images: ImageStore | None = None
+
+    def __call__(self, method: Method, record: Record) -> list[tuple[str, bytes, int]]:
+        """Image name, JPEG and its side in pixels of each, with true and predicted region where the metrics choose a
+        threshold.
+
+        Args:
+            method: after the epoch of the record.
+            record: of the epoch.
+        """
+        self._images = self._images or self._open()
+        metrics = {name.removeprefix("train_fullsup/"): value for name, value in record.items()}
+        view = View("", method, self.config, metrics)
+        pictures = []
+        for position, look in enumerate(look_at(view, self._images)):
+            image = np.asarray(self._images.read([position])[0])
+            region = None if view.threshold is None else shrunk_region(look.region, len(image), SIDE)
+            truth = shrunk_region(look.truth, len(image), SIDE)
+            picture = map_overlay(shrunk(image, SIDE), shrunk(look.score_map, SIDE) / 255, region, truth)
+            pictures.append((self._images.split.image_ids[position], encoded(picture), len(picture)))
+        return pictures
+
+    def _open(self) -> ImageStore:
+        from wsol import build
+        from wsol.data.images import ImageStore
+
+        data = self.config.data
+        split = build.dataset(data).split("train_fullsup").subset(1, data.subset_seed)
+        evenly = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).round().astype(int)
+        return ImageStore(split.only(evenly.tolist()), data.image_size, data.model_copy(update={"cache": "off"}))

@@ -1,0 +1,44 @@
+"""What a search would do, without doing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.console import console
+from orchestrator.experiment.load import load
+from orchestrator.formats import plain_text, to_yaml
+from orchestrator.preflight.forecast import forecast_lines, forecast_search, require_disk, trials_at_once
+from orchestrator.study.samplers import require_sampler_packages
+from orchestrator.study.study import preview
+
+
+def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
+    """Print what a search would do: the resolved configuration, the space, the first points, what it takes. Nothing is
+    written or started.
+
+    Args:
+        path: a search-space file.
+        overrides: `KEY=VALUE`.
+        run: where the run folder would be.
+
+    Raises:
+        InputError: something the user can mend, such as a disk that is too full.
+    """
+    loaded = load(path, overrides)
+    require_sampler_packages(loaded.experiment.study.sampler)
+    experiment = loaded.experiment
+    console.print(to_yaml(experiment.model_dump(mode="json")), end="")
+    concurrent, misfit = trials_at_once(experiment)
+    if misfit:
+        console.print(f"\nnote: not on this machine: {misfit}", markup=False)
+    console.print(
+        f"\n{experiment.study.trials} trials, {concurrent} at a time, {experiment.resources.workers} worker(s) each;"
+        " the first points:"
+    )
+    for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
+        values = (f"{name}={plain_text(value)}" for name, value in task.values.items())
+        console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
+    folder, made = run or Path("runs") / loaded.name, forecast_search(experiment)
+    for line in forecast_lines(made, concurrent, folder):
+        console.print(line, markup=False)
+    require_disk(made.disk_bytes, folder)

@@ -1,0 +1,212 @@
+"""What a search will take, before it starts: one training step and a few evaluated images are measured on random
+images, the rest is arithmetic.
+
+The data set itself is not needed, only its sizes. What is searched may change the cost; the published point is what is
+measured.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cluster.plan import gpus_of_a_worker, local_resources, plan_trials
+from orchestrator.experiment.model import Experiment
+from orchestrator.formats import duration, megabytes
+from orchestrator.study.checkpoints import RIVALS
+from orchestrator.study.points import shuffled_grid
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    from wsol.data.dataset import Sizes
+    from wsol.method import Method
+
+
+LOG_BYTES = 100_000
+"""TensorBoard's maps and numbers of one epoch."""
+
+
+RUN_BYTES = 5_000_000
+"""Report, pictures and scores of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What was measured, and what follows from it.
+
+    Attributes:
+        device: on which it was measured.
+        parameters: of the method, its network included.
+        weights_bytes: of what is exported.
+        checkpoint_bytes: of one checkpoint: weights, buffers and momentum.
+        seconds_per_step: of one worker's share of a global batch, at the last epoch.
+        seconds_per_image: of one worker for one evaluated image: forward pass, map, boxes.
+        sizes: images of the data set, cut as configured.
+        batch_size: images of a global batch.
+        epochs: of a trial.
+        trials: of the search.
+        workers: of a trial.
+        cpus: of a worker.
+        gpus: of a worker.
+        concurrent: trials at the same time on this machine; 1 where not even one fits.
+    """
+
+    device: str
+    parameters: int
+    weights_bytes: int
+    checkpoint_bytes: int
+    seconds_per_step: float
+    seconds_per_image: float
+    sizes: Sizes
+    batch_size: int
+    epochs: int
+    trials: int
+    workers: int
+    cpus: int
+    gpus: float
+    concurrent: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Global batches of train_weaksup."""
+        return math.ceil(self.sizes.train_weaksup / self.batch_size)
+
+    @property
+    def seconds_per_trial(self) -> float:
+        """All epochs with their evaluations; no start-up, no waiting for a disk, no exchange of gradients."""
+        evaluation = math.ceil(self.sizes.train_fullsup / self.workers) * self.seconds_per_image
+        return self.epochs * (self.steps_per_epoch * self.seconds_per_step + evaluation)
+
+    @property
+    def seconds_at_the_end(self) -> float:
+        """The winner and its rivals once more on train_fullsup, and the winner on test, by one worker."""
+        return ((1 + RIVALS) * self.sizes.train_fullsup + self.sizes.test) * self.seconds_per_image
+
+    def total_seconds(self, concurrent: int) -> float:
+        """Wall time of the search with so many trials at the same time; schedulers make it shorter."""
+        return math.ceil(self.trials / concurrent) * self.seconds_per_trial + self.seconds_at_the_end
+
+    @property
+    def hours_of_devices(self) -> float:
+        """GPU hours of all trials, or CPU hours where a trial takes no GPU."""
+        return self.trials * self.seconds_per_trial * self.workers * (self.gpus or self.cpus) / 3600
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the run folder grows to."""
+        return disk_bytes(self.checkpoint_bytes, self.trials, self.epochs, self.concurrent) + self.weights_bytes
+
+
+def forecast_search(experiment: Experiment) -> Forecast:
+    """Measure a step and an evaluation of the published point on the device of this process, on random images; nothing
+    is left behind.
+
+    Raises:
+        InputError: the sizes of the data set are not known, or a step does not fit the device's memory.
+    """
+    from wsol import build, cost
+
+    config, resources = experiment.trial, experiment.resources
+    sizes = build.sizes(config.data)
+    method = build.bare_method(config, sizes.classes)
+    step, image = cost.seconds(method, config, sizes, resources.workers, resources.cpus_per_worker)
+    return Forecast(
+        device=cost.device_name(resources.cpus_per_worker),
+        parameters=sum(parameter.numel() for parameter in method.parameters()),
+        weights_bytes=cost.weights_bytes(method),
+        checkpoint_bytes=cost.checkpoint_bytes(method, config.optim),
+        seconds_per_step=step,
+        seconds_per_image=image,
+        sizes=sizes,
+        batch_size=config.training.batch_size,
+        epochs=config.training.epochs,
+        trials=_trials(experiment),
+        workers=resources.workers,
+        cpus=resources.cpus_per_worker,
+        gpus=gpus_of_a_worker(resources, local_resources()),
+        concurrent=trials_at_once(experiment)[0],
+    )
+
+
+def trials_at_once(experiment: Experiment) -> tuple[int, str | None]:
+    """How many trials this machine runs at the same time; where not even one fits, how many are wanted elsewhere, and
+    why not here."""
+    try:
+        return plan_trials(experiment.resources, experiment.study.trials, local_resources()).concurrent, None
+    except InputError as error:
+        return experiment.resources.concurrent_trials or 1, str(error)
+
+
+def disk_bytes(checkpoint: int, trials: int, epochs: int, concurrent: int) -> int:
+    """The most that a run folder holds: a checkpoint of each trial, of a running one the latest and a half-written one
+    as well, and all curves."""
+    return (trials + 2 * min(concurrent, trials)) * checkpoint + trials * epochs * LOG_BYTES + RUN_BYTES
+
+
+def require_disk(needed: int, folder: Path) -> None:
+    """Raises InputError where a run folder would not fit the free disk."""
+    if needed > (free := free_bytes(folder)):
+        raise InputError(
+            f"{folder}: the run needs up to {needed / 1e9:.2f} GB (checkpoints of all trials, TensorBoard), "
+            f"{free / 1e9:.2f} GB are free there; make room, choose another disk with --run, or lower study.trials"
+        )
+
+
+def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> None:
+    """`require_disk` of a search that is about to start.
+
+    Args:
+        experiment: of the run.
+        method: its published point.
+        folder: the run folder, which need not exist.
+
+    Raises:
+        InputError: it would not fit the free disk.
+    """
+    from wsol import cost
+
+    concurrent, _ = trials_at_once(experiment)
+    checkpoint = cost.checkpoint_bytes(method, experiment.trial.optim)
+    require_disk(disk_bytes(checkpoint, _trials(experiment), experiment.trial.training.epochs, concurrent), folder)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free disk where a folder is or would be."""
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return int(shutil.disk_usage(existing).free)
+
+
+def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[str]:
+    """The forecast in lines of at most 80 columns.
+
+    Args:
+        made: the forecast.
+        concurrent: trials at the same time.
+        folder: the run folder, for its free disk.
+    """
+    kind = "GPU" if made.gpus else "CPU"
+    yield f"forecast, measured on random images on {made.device}:"
+    yield (
+        f"  model    {made.parameters / 1e6:.2f} M parameters, {megabytes(made.weights_bytes)}; a checkpoint"
+        f" {megabytes(made.checkpoint_bytes)}"
+    )
+    share = math.ceil(made.batch_size / made.workers)
+    yield (
+        f"  step     {made.seconds_per_step:.3g} s for {share} images; evaluation {made.seconds_per_image:.3g} s an"
+        " image"
+    )
+    trial = f"{made.epochs} epochs of {made.steps_per_epoch} steps and {made.sizes.train_fullsup} images"
+    yield f"  trial    {duration(made.seconds_per_trial)} ({trial})"
+    hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"
+    total = duration(made.total_seconds(concurrent))
+    yield f"  search   {total} for {made.trials} trials, {concurrent} at a time; {hours} {kind} hours"
+    yield f"  disk     {megabytes(made.disk_bytes)} for the run folder; {megabytes(free_bytes(folder))} are free there"
+
+
+def _trials(experiment: Experiment) -> int:
+    study = experiment.study
+    return min(study.trials, len(shuffled_grid(experiment))) if study.sampler == "grid" else study.trials

@@ -1,0 +1,106 @@
+"""What all figures of the report share: the figure, its colours, labels and groups of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.formats import plain_text
+from orchestrator.runs.summary import TrialRow
+
+Spec = dict[str, Any]
+
+
+COLORS = {
+    "complete": "var(--complete)",
+    "pruned": "var(--pruned)",
+    "failed": "var(--failed)",
+    "running": "var(--running)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the page.
+
+    Attributes:
+        key: its id in the page.
+        title: what it shows.
+        caption: which trials it uses.
+        spec: Plotly `data` and `layout`.
+        min_width: pixels below which the figure scrolls sideways; 0: it always fits.
+    """
+
+    key: str
+    title: str
+    caption: str
+    spec: Spec
+    min_width: int = 0
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Search path -> its shortest ending that no other path shares; `name` alone would say nothing."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = (".".join(parts[-length:]) for length in range(2 if parts[-1] == "name" else 1, len(parts) + 1))
+        names[path] = next(
+            (end for end in endings if sum(other == end or other.endswith("." + end) for other in paths) == 1), path
+        )
+    return names
+
+
+def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """Those that ended well, with a value."""
+    return [trial for trial in trials if trial.state == "complete" and trial.value is not None]
+
+
+def states(trials: Sequence[TrialRow]) -> str:
+    """`12 complete and 2 pruned trials`."""
+    states = list(dict.fromkeys(trial.state for trial in trials))
+    parts = [f"{sum(trial.state == state for trial in trials)} {state}" for state in states]
+    text = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f"{text} {'trial' if len(trials) == 1 else 'trials'}" if trials else "No trial"
+
+
+def label(trial: TrialRow) -> str:
+    """Text of a hover box, which reads `<` as markup."""
+    value = "no value" if trial.value is None else f"{trial.value:.2f}"
+    lines = [
+        f"trial {trial.number}, {trial.state}: {value}",
+        *(f"{name} = {plain_text(value)}" for name, value in trial.params.items()),
+    ]
+    return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines[:16])
+
+
+def point_traces(state: str, trials: Sequence[TrialRow], values: Sequence[float | None]) -> Spec:
+    marker = {
+        "color": COLORS[state],
+        "size": 8,
+        "symbol": {"complete": "circle", "failed": "x"}.get(state, "circle-open"),
+    }
+    numbers, labels = [trial.number for trial in trials], [label(trial) for trial in trials]
+    spec = {"type": "scatter", "mode": "markers", "name": state, "x": numbers, "y": list(values)}
+    return {**spec, "text": labels, "hoverinfo": "text", "marker": marker}
+
+
+def line_traces(state: str, trials: Sequence[TrialRow]) -> Spec:
+    """One trace for all trials of a state: a gap separates two trials."""
+    epochs: list[int | None] = []
+    values: list[float | None] = []
+    labels: list[str] = []
+    for trial in trials:
+        epochs += [*trial.curve, None]
+        values += [*trial.curve.values(), None]
+        labels += [*(f"trial {trial.number}, epoch {epoch}: {value:.2f}" for epoch, value in trial.curve.items()), ""]
+    spec: Spec = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": state,
+        "x": epochs,
+        "y": values,
+        "text": labels,
+        "hoverinfo": "text",
+    }
+    return {**spec, "opacity": 0.45, "line": {"color": COLORS[state], "width": 1.25}, "marker": {"size": 3}}

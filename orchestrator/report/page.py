@@ -1,0 +1,204 @@
+"""`report`: one HTML file about one search, for every state a search can be in. It opens from disk and asks the network
+for nothing."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.formats import as_yaml, clock_text, duration, first_line, metric_label, plain_text, score_text
+from orchestrator.report.figure import Figure, short_names
+from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
+from orchestrator.report.figures_trials import Search, curves_figure, effort_figure, history_figure, timeline_figure
+from orchestrator.report.figures_winner import precision_recall_figure, sizes_figure, thresholds_figure
+from orchestrator.report.importance import importance
+from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
+from orchestrator.runs.summary import Summary, read_summary
+from wsol.errors import InputError
+from wsol.files import write_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+PICTURE_BYTES = 3_500_000
+
+
+TABS = {"hits": "Hits", "misses": "Misses", "small": "Small objects", "disagreements": "Largest disagreements"}
+
+
+def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
+    """Write `report.html` into a run folder, in one step: whoever reads meanwhile sees the old page or the new one.
+
+    Args:
+        folder: of a running, interrupted or finished search, also a copy of one.
+        beside: run folders of other searches for the same objective, drawn into the figure of the best value by epochs
+            trained.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: a folder holds no search, or one for another objective.
+        OSError: the page cannot be written.
+    """
+    path = folder / "report.html"
+    summary, others = read_summary(folder), [read_summary(other) for other in beside]
+    for other in others:
+        if other.objective != summary.objective:
+            raise InputError(
+                f"{other.folder}: searched for {other.objective}, {folder} for {summary.objective}; only one objective"
+                " can be compared"
+            )
+    write_text(path, _render(summary, others))
+    return path
+
+
+def _render(summary: Summary, others: Sequence[Summary]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    words = {
+        "score": score_text,
+        "plain": plain_text,
+        "duration": duration,
+        "clock": clock_text,
+        "metric": metric_label,
+    }
+    environment.filters.update(words, yaml=as_yaml, first_line=first_line)
+    shares = importance(summary.study)
+    order = [
+        *(path for path in shares if path in summary.params),
+        *(path for path in summary.params if path not in shares),
+    ]
+    drawn = _figures(summary, others, order)
+    examples = _pictures(summary)
+    reasons = Counter(first_line(trial.failure) for trial in summary.trials if trial.state == "failed")
+    columns, settings = setting_rows(summary)
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        counts=Counter(trial.state for trial in summary.trials),
+        failures=reasons.most_common(3),
+        splits=[split for split in (split_lines(summary, name) for name in ("train_fullsup", "test")) if split.lines],
+        stability=stability(summary),
+        setting_columns=columns,
+        settings=settings,
+        shares=shares,
+        names=short_names(summary.params),
+        slices=[figure for figure in drawn if figure.key.startswith("slice-")],
+        fronts=[figure for figure in drawn if figure.key.startswith("front-")],
+        figures={figure.key: figure for figure in drawn},
+        specs={figure.key: figure.spec for figure in drawn},
+        plotly=_plotly() if drawn else "",
+        examples=examples,
+        tabs=[
+            (tab, title) for tab, title in TABS.items() if any(tab in example.get("tabs", ()) for example in examples)
+        ],
+        hosts=sorted({trial.worker.rpartition(":")[0] for trial in summary.trials} - {"", "unknown"}),
+        seeds=_seeds(summary),
+        used=_used(summary),
+        commands=_commands(summary),
+        now=datetime.now(UTC),
+    )
+
+
+def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) -> list[Figure]:
+    trials, objective, winner = (
+        summary.trials,
+        metric_label(summary.objective),
+        summary.best.number if summary.best else None,
+    )
+    names = [metric_label(name) for name in summary.objectives]
+    of_many = [
+        history_figure(trials, objective, summary.maximize),
+        effort_figure([_search(of) for of in (summary, *others)], objective, summary.maximize),
+        timeline_figure(trials, datetime.now(UTC) if summary.state == "running" else summary.updated),
+    ]
+    drawn = [
+        *(of_many if not summary.is_single else ()),
+        curves_figure(trials, winner, objective, str(summary.info.get("scheduler") or "")),
+        *fronts_figure(trials, summary.objectives, names),
+        thresholds_figure(threshold_curves(summary), lambda curve: metric_label(curve).rpartition(", ")[2]),
+        sizes_figure(*size_bars(summary)),
+        precision_recall_figure(pixel_curves(summary)),
+        parallel_figure(trials, order, summary.log_params, objective),
+        contour_figure(summary.study, order, objective),
+        *slices_figure(trials, order, summary.log_params, winner, objective),
+    ]
+    return [figure for figure in drawn if figure is not None]
+
+
+def _search(summary: Summary) -> Search:
+    scheduler = str(summary.info.get("scheduler") or "none")
+    way = str(summary.info.get("sampler") or "") + (f" + {scheduler}" if scheduler != "none" else "")
+    return Search(summary.folder.resolve().name, way, summary.trials)
+
+
+def _pictures(summary: Summary) -> list[dict[str, Any]]:
+    """The examples with their pictures inside, as many as fit; one whose files are missing is left out."""
+    home, left, shown = (summary.folder / "best").resolve(), PICTURE_BYTES, []
+    for example in summary.examples:
+        columns = [example, *(example.get("others") or ())]
+        files = [
+            (home / str(name)).resolve() for name in (example.get("photo"), *(column.get("map") for column in columns))
+        ]
+        if not all(file.is_file() and file.is_relative_to(home) for file in files):
+            continue
+        left -= sum(file.stat().st_size for file in files)
+        if left < 0:
+            break
+        photo, *maps = (f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" for file in files)
+        views = [{**column, "map": picture} for column, picture in zip(columns, maps, strict=True)]
+        shown.append({**example, "photo": photo, "views": views})
+    return shown
+
+
+def _seeds(summary: Summary) -> list[int]:
+    """The seeds that trials trained with: of the experiment, unless it was searched."""
+    tried = sorted({int(trial.params["seed"]) for trial in summary.trials if "seed" in trial.params})
+    own = (summary.result.get("config") or {}).get("seed")
+    return tried or ([] if own is None else [int(own)])
+
+
+def _used(summary: Summary) -> float | None:
+    """Which share of the time of all places trials ran: the rest is starting, waiting, and measuring the winner. None
+    where it is not known."""
+    trained = sum(trial.seconds or 0.0 for trial in summary.trials)
+    offered = (summary.seconds or 0.0) * int(summary.info.get("concurrent_trials") or 1)
+    return trained / offered if 0 < trained <= offered else None
+
+
+@functools.cache
+def _plotly() -> str:
+    """Plotly's script, compressed: a third of its size in the page, which unpacks it itself."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)).decode()
+
+
+def _commands(summary: Summary) -> list[tuple[str, str]]:
+    """Shell commands with what they do, for the state the search is in."""
+    home = summary.folder.resolve()
+    run, commit = shlex.quote(f"{home.parent.name}/{home.name}"), (summary.info.get("git") or {}).get("commit")
+    steps = [("python launch.py resume " + run, "continue it")] if summary.state == "interrupted" else []
+    if commit:
+        steps.append((f"git checkout {commit}", "the code that ran"))
+        if (home / "code.diff").is_file():
+            steps.append((f"git apply {run}/code.diff", "with what was changed since that commit"))
+    if summary.info.get("command"):
+        steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
+    if (home / "best.yaml").is_file() and not summary.is_single:
+        steps.append((f"python launch.py train {run}/best.yaml", "only the winner"))
+    return (
+        [*steps, (f"python launch.py evaluate {run}", "score the winner's checkpoint again")]
+        if summary.result
+        else steps
+    )

@@ -1,0 +1,189 @@
+"""`status`: how far a search is, when it will end, what waits and why. It only reads the run folder, from any
+terminal."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from orchestrator.formats import compact_duration, counted, first_line, plain_text
+from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.summary import Summary, TrialRow, read_summary
+
+ENDED = ("complete", "pruned", "failed")
+
+
+RECENT = 5
+"""Ended trials in the table; the report has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        summary: what the run folder says.
+        epochs: that a trial trains; None where that is not known.
+        epoch_seconds: median over the epochs that were measured; None before the first.
+        left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make
+            it shorter.
+        waiting: why trials that are left do not run yet, one sentence each.
+        failures: reason -> trials that failed for it and were not put back.
+    """
+
+    summary: Summary
+    epochs: int | None
+    epoch_seconds: float | None
+    left: float | None
+    waiting: list[str]
+    failures: dict[str, list[int]]
+
+
+def read_status(folder: Path) -> Status:
+    """Gather how far a run is.
+
+    Raises:
+        InputError: the folder holds no search.
+    """
+    summary = read_summary(folder)
+    experiment = _experiment(summary)
+    epochs = ((experiment.get("trial") or {}).get("training") or {}).get("epochs")
+    seconds = [second for trial in summary.trials for second in _epoch_seconds(folder, trial)]
+    pace = statistics.median(seconds) if seconds else None
+    failures: dict[str, list[int]] = {}
+    put_back = {trial.retry_of for trial in summary.trials}
+    for trial in summary.trials:
+        if trial.state == "failed" and trial.number not in put_back:
+            failures.setdefault(first_line(trial.failure), []).append(trial.number)
+    left = (
+        _epochs_left(summary, epochs) * pace / _at_once(summary)
+        if epochs and pace and summary.state == "running"
+        else None
+    )
+    return Status(summary, epochs, pace, left, list(_waiting(summary, experiment)), failures)
+
+
+def status_lines(status: Status) -> Iterator[Table | str]:
+    """What a terminal shows of it."""
+    summary = status.summary
+    states = {
+        state: sum(trial.state == state for trial in summary.trials)
+        for state in (*ENDED, "running", "interrupted", "waiting")
+    }
+    so_many = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.info.get('trials', '?')}"
+    if summary.best and summary.best.value is not None:
+        yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
+    if status.epoch_seconds is not None:
+        pace = f"an epoch takes {compact_duration(status.epoch_seconds)}"
+        most = "at most " if summary.info.get("scheduler", "none") != "none" else ""
+        yield (
+            f"{pace}; ETA {most}{compact_duration(status.left)}, then the winner is measured"
+            if status.left is not None
+            else pace
+        )
+    shown = [trial for trial in summary.trials if trial.state not in ENDED] + [
+        trial for trial in summary.trials if trial.state in ENDED
+    ][-RECENT:]
+    if shown:
+        yield _table(shown, status.epochs)
+    yield from (f"waits: {reason}" for reason in status.waiting)
+    for reason, numbers in status.failures.items():
+        yield f"failed: trial {', '.join(map(str, numbers))}: {reason}"
+    if status.failures:
+        yield f"        try again: python launch.py retry {summary.folder}"
+
+
+def _table(trials: list[TrialRow], epochs: int | None) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("trial", "state", "epoch", "best", "time", "on"):
+        table.add_column(
+            title, justify="right" if title in ("trial", "epoch", "best", "time") else "left", no_wrap=True
+        )
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        done = max(trial.curve, default=trial.epochs or 0)
+        running = (
+            (datetime.now(UTC) - trial.started).total_seconds()
+            if trial.state == "running" and trial.started
+            else trial.seconds
+        )
+        value = "" if trial.value is None else f"{trial.value:.2f}"
+        cells = [f"{done}/{epochs or '?'}", value, "" if running is None else compact_duration(running), trial.worker]
+        table.add_row(str(trial.number), trial.state, *cells)
+    return table
+
+
+def _experiment(summary: Summary) -> dict[str, Any]:
+    """`experiment.yaml` as plain values; empty where it cannot be read."""
+    try:
+        return dict(yaml.safe_load(summary.experiment) or {})
+    except (yaml.YAMLError, ValueError):
+        return {}
+
+
+def _epoch_seconds(folder: Path, trial: TrialRow) -> list[float]:
+    """Seconds of each epoch that a trial's folder has a record of; else their mean over the trial."""
+    try:
+        history = json.loads((trial_folder(folder, trial.number) / "manifest.json").read_text())["history"]
+        measured = [float(record["seconds"]) for record in history]
+    except (OSError, ValueError, KeyError, TypeError):
+        measured = []
+    return measured or ([trial.seconds / trial.epochs] if trial.seconds and trial.epochs else [])
+
+
+def _epochs_left(summary: Summary, epochs: int) -> int:
+    """Epochs that running trials and those to come still train if none is stopped."""
+    running = [max(epochs - max(trial.curve, default=0), 0) for trial in summary.trials if trial.state == "running"]
+    return sum(running) + epochs * _to_come(summary)
+
+
+def _to_come(summary: Summary) -> int:
+    """Trials that were not started yet. Failed ones that were put back wait as other trials."""
+    started = sum(trial.state != "waiting" for trial in summary.trials)
+    return max(
+        int(summary.info.get("trials") or 0) - started, sum(trial.state == "waiting" for trial in summary.trials)
+    )
+
+
+def _at_once(summary: Summary) -> int:
+    """How many trials run at the same time."""
+    return max(int(summary.info.get("concurrent_trials") or 1), 1)
+
+
+def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
+    to_come, run = _to_come(summary), f"python launch.py resume {summary.folder}"
+    interrupted = sum(trial.state == "interrupted" for trial in summary.trials)
+    if summary.state == "interrupted":
+        if interrupted:
+            yield f"{counted(interrupted, 'trial')} interrupted, each goes on from its last checkpoint with: {run}"
+        if to_come:
+            yield f"{counted(to_come, 'trial')} not started; nothing runs: {run}"
+    elif summary.state == "running" and to_come:
+        running, machine = sum(trial.state == "running" for trial in summary.trials), summary.info.get("machine") or {}
+        resources = experiment.get("resources") or {}
+        gpus = f" and {resources['gpus_per_worker']:g} GPU(s)" if resources.get("gpus_per_worker") else ""
+        needs = f"{resources.get('workers', 1)} worker(s) with {resources.get('cpus_per_worker', 1)} CPU(s){gpus} each"
+        if running < _at_once(summary):
+            yield (
+                f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about"
+                " to start"
+            )
+        else:
+            has = f"{plain_text(machine.get('cpus', '?'))} CPUs and {plain_text(machine.get('gpus', '?'))} GPUs"
+            yield (
+                f"{counted(to_come, 'trial')} for a free place: {_at_once(summary)} at a time, a trial takes {needs},"
+                f" there are {has}"
+            )
+    elif summary.state == "finished" and to_come:
+        yield (
+            f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with:"
+            f" {run}"
+        )

@@ -1,0 +1,190 @@
+"""The run folder: what is written where, so that a search can be resumed, reported and repeated from the folder alone.
+
+experiment.yaml  study.json  study.journal    what was asked for, with what; the trials
+packages.txt     code.diff                    what was installed; what was changed since the commit, if anything
+trials/0000/     config.yaml, checkpoints, TensorBoard events
+trials.csv       best.yaml                    the trials as a table; the winner as a file for `train`
+best/            config.yaml, weights.pt, result.json, pictures
+test.json        every evaluation on the test split that ever was
+report.html
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.experiment.load import Loaded, parse_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.formats import timestamp, to_yaml
+from orchestrator.runs.provenance import git, versions, write_provenance
+from wsol.errors import InputError
+from wsol.files import write_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+FORMAT = 1
+"""Of run folders; raise it when an older program can not go on with a newer folder, or the other way round."""
+
+
+def create_run(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Make a run folder and write the experiment into it; returns the header of the study.
+
+    Args:
+        folder: must not hold a run.
+        loaded: the experiment, after overrides.
+        kind: `search`, `train`, `import` or `replay`, which `resume` reads.
+        facts: added to the header.
+
+    Raises:
+        InputError: the folder holds a run already.
+    """
+    require_no_run(folder)
+    experiment = loaded.experiment
+    folder.mkdir(parents=True, exist_ok=True)
+    write_experiment(folder, experiment, f"The experiment of this run, complete. From {loaded.source}.")
+    write_provenance(folder)
+    return {
+        "format": FORMAT,
+        "study_name": folder.resolve().name,
+        "name": loaded.name,
+        "kind": kind,
+        "source": loaded.source,
+        "objective": experiment.study.objectives[0],
+        "objectives": experiment.study.objectives,
+        "trials": experiment.study.trials,
+        "sampler": experiment.study.sampler,
+        "scheduler": experiment.study.scheduler,
+        "seed": experiment.study.seed,
+        "workers": experiment.resources.workers,
+        "started": timestamp(),
+        "ended": None,
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git": git(),
+        "versions": versions(),
+        **facts,
+    }
+
+
+def change_study(folder: Path, experiment: Experiment) -> None:
+    """Write down the bounds of a study that were changed on resume; its resources stay as they were asked for first."""
+    study = {"study": experiment.study}
+    title = f"The experiment of this run, complete. Its study was changed on resume, {timestamp()}."
+    write_experiment(folder, open_experiment(folder).model_copy(update=study), title)
+    update_header(folder, trials=experiment.study.trials, ended=None)
+
+
+def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
+    """`experiment.yaml`."""
+    write_text(
+        folder / "experiment.yaml", f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
+    )
+
+
+def require_no_run(folder: Path) -> None:
+    """Raises InputError if a folder holds a run."""
+    if (folder / "study.json").exists():
+        raise InputError(
+            f"{folder}: holds a run already; go on with `python launch.py resume {folder}` or choose another folder"
+            " with --run"
+        )
+
+
+def open_experiment(folder: Path) -> Experiment:
+    """The experiment of a run folder.
+
+    Raises:
+        InputError: the folder holds no run, or one of another version.
+    """
+    path = folder / "experiment.yaml"
+    if not path.exists() or not (folder / "study.json").exists():
+        raise InputError(f"{folder}: holds no run (no experiment.yaml and study.json)")
+    header = read_header(folder)
+    made = f"{folder} was made by commit {(header.get('git') or {}).get('commit', 'unknown')}"
+    if (found := header.get("format", FORMAT)) != FORMAT:
+        raise InputError(
+            f"{made}, its format is {found}, this program reads {FORMAT}: go on with the version that made it, or start"
+            " a new run"
+        )
+    try:
+        return parse_experiment(path.read_text(), str(path))
+    except InputError as error:
+        raise InputError(f"{error}\n{made}: go on with the version that made it, or mend the file") from None
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """`study.json`.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        header: dict[str, Any] = json.loads((folder / "study.json").read_text())
+    except ValueError as error:
+        raise InputError(
+            f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run"
+        ) from None
+    return header
+
+
+def update_header(folder: Path, **changes: Any) -> None:
+    """Change entries of `study.json`."""
+    write_text(folder / "study.json", json.dumps({**read_header(folder), **changes}, indent=1))
+
+
+def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
+    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where
+    its point comes from."""
+    parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
+    facts = [
+        "best_epoch",
+        "epochs",
+        "seconds",
+        "started",
+        "ended",
+        "config_hash",
+        "failure",
+        "hung",
+        "restarts",
+        "preemptions",
+    ]
+    facts += ["origin", "repeats", "retry_of"]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])
+    for trial in trials:
+        row = [
+            trial.number,
+            trial.state.name.lower(),
+            (trial.values or [None])[0],
+            *(trial.params.get(name) for name in parameters),
+        ]
+        measured = trial.user_attrs.get("metrics", {})
+        writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
+    write_text(folder / "trials.csv", table.getvalue())
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where the files of a trial are."""
+    return folder / "trials" / f"{number:04d}"
+
+
+ERROR_FILE = "error.txt"
+"""The traceback of a trial that died, in its folder."""
+
+
+CAMPAIGN_FILE = "campaign.json"
+"""Makes a folder a campaign."""
+
+
+def is_campaign_folder(folder: Path) -> bool:
+    """Whether a folder holds a campaign, and no run."""
+    return (folder / CAMPAIGN_FILE).exists()

@@ -1,0 +1,107 @@
+"""Which code and packages made a run: the commit, what was changed since, versions. All of it lies in the run
+folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from orchestrator.shipped import ROOT
+from wsol.files import write_text
+
+COMMIT = "WSOL_COMMIT"  # what `git()` returned where the job was submitted, and the changes
+
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-headless", "opencv-python", "pydantic")
+
+
+OF_A_JOB = 60_000  # characters; an environment variable has at most 128 KiB, and quoting takes some
+
+
+LARGEST = 200_000
+"""Bytes of a new file that still belongs to the changes: a plugin, no data."""
+
+
+def write_provenance(folder: Path) -> None:
+    """`packages.txt`: everything that is installed. `code.diff`: what was changed since the commit, new files too; none
+    without a change."""
+    write_text(folder / "packages.txt", packages())
+    if text := changes():
+        write_text(folder / "code.diff", text)
+
+
+def git() -> dict[str, Any] | None:
+    """Commit of this code and whether it was changed since, or None outside a checkout; a job's environment holds
+    it."""
+    if COMMIT in os.environ:
+        recorded: dict[str, Any] = json.loads(os.environ[COMMIT])
+        return recorded["git"]  # type: ignore[no-any-return]
+    commit = _git("rev-parse", "HEAD") if _is_checkout() else None
+    return None if commit is None else {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+
+
+def changes() -> str:
+    """A patch from the commit to the code as it is, with new text files that git does not ignore; empty outside a
+    checkout."""
+    if COMMIT in os.environ:
+        return str(json.loads(os.environ[COMMIT])["changes"])
+    if not _is_checkout():
+        return ""
+    new = [
+        path
+        for path in (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+        if (ROOT / path).stat().st_size <= LARGEST
+    ]
+    parts = [_git("diff", "HEAD"), *(_git("diff", "--no-index", "--", os.devnull, path) for path in new)]
+    return "".join(f"{part}\n" for part in parts if part)
+
+
+def for_a_job() -> dict[str, str]:
+    """Environment variables by which a job, which has no checkout, knows its commit and changes; of large ones the
+    beginning only."""
+    text = changes()
+    cut = text if len(text) <= OF_A_JOB else f"{text[:OF_A_JOB]}\n... cut here: more than a job can be told\n"
+    return {COMMIT: json.dumps({"git": git(), "changes": cut})}
+
+
+def packages() -> str:
+    """`name==version` of all that is installed, sorted, a line each."""
+    found = {
+        f"{package.metadata['Name']}=={package.version}"
+        for package in metadata.distributions()
+        if package.metadata["Name"]
+    }
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that numbers depend on, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _is_checkout() -> bool:
+    """Whether the code lies in a checkout of its own, not in an environment inside of somebody's."""
+    return _git("rev-parse", "--show-toplevel") == str(ROOT)
+
+
+def _git(*words: str) -> str | None:
+    """What git prints; None where there is no git or no checkout. A difference is no failure."""
+    try:
+        command = ["git", "-c", "color.ui=false", "-c", "core.quotepath=off", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 or (words[0] == "diff" and done.returncode == 1) else None

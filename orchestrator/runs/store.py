@@ -1,0 +1,234 @@
+"""Results in an object store, `resources.storage`: for clusters whose nodes share no folder.
+
+`<storage>/<run>/` has what the run folder has. A trial works in a scratch folder of its node; its files are there
+before an epoch is reported, and come from there when it goes on, on whichever node. The study's journal stays in the
+run folder of the driver; the store has a copy of after every trial. The driver fetches what it shows (no checkpoints)
+when a trial ends, and the checkpoints that are kept when the search ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from orchestrator.runs.folder import read_header, require_no_run
+from orchestrator.runs.tensorboard import BEGIN, END
+from wsol.addresses import below, open_address, unreachable
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    from orchestrator.experiment.model import Experiment
+
+
+THREADS = 8
+
+
+PIECE = 16 * 2**20
+
+
+OURS_ALONE = (".lock", ".owner", ".part", ".tune")
+"""Ends of the names of files and folders that stay where they are."""
+
+
+Filter = Callable[[str], bool]
+
+
+def anything(name: str) -> bool:
+    """Wants every file."""
+    return True
+
+
+class Mirror:
+    """A folder here and its copy in a store. Only what changed travels, and `manifest.json` last, so that what it names
+    is there.
+
+    Args:
+        address: of the copy.
+        folder: here.
+
+    Raises:
+        InputError: the address can not be used. Later, the store's own errors (OSError) come through: they may pass.
+    """
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self._filesystem, self._base = open_address(address)
+        self._alike: dict[str, tuple[int, int]] = {}  # name -> size and time here of what is the same there
+
+    def pull(self, wanted: Filter = anything, part: str = "") -> None:
+        """Fetch files.
+
+        Args:
+            wanted: which, by their names relative to the folder.
+            part: look into this folder only.
+        """
+        self._each(self._fetch, [name for name in self._there(part) if wanted(name)])
+
+    def push(self, wanted: Filter = anything) -> None:
+        """Bring the files that changed.
+
+        Args:
+            wanted: which, by their names relative to the folder.
+        """
+        self._each(
+            self._bring, [name for name in self._here() if wanted(name) and self._alike.get(name) != self._stamp(name)]
+        )
+
+    def push_all(self) -> None:
+        """Bring all that changed; checkpoints that are gone here go there, too."""
+        self.push()
+        here = set(self._here())
+        for name in self._there(""):
+            if is_checkpoint(name) and name not in here:
+                self._filesystem.delete_file(f"{self._base}/{name}")
+
+    def _each(self, function: Callable[[str], None], names: list[str]) -> None:
+        for last in (False, True):
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(function, [name for name in names if name.endswith("manifest.json") == last]))
+
+    def _here(self) -> Iterator[str]:
+        for place, folders, files in os.walk(self.folder):  # folders may vanish meanwhile
+            folders[:] = [name for name in folders if not name.endswith(OURS_ALONE)]
+            yield from (
+                Path(place, name).relative_to(self.folder).as_posix() for name in files if not name.endswith(OURS_ALONE)
+            )
+
+    def _there(self, part: str) -> list[str]:
+        from pyarrow.fs import FileSelector
+
+        found = self._filesystem.get_file_info(
+            FileSelector(f"{self._base}/{part}".rstrip("/"), recursive=True, allow_not_found=True)
+        )
+        return [
+            info.path.removeprefix(f"{self._base}/")
+            for info in found
+            if info.is_file and not info.path.endswith(OURS_ALONE)
+        ]
+
+    def _fetch(self, name: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.part")
+        with (
+            self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source,
+            temporary.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, PIECE)
+        temporary.replace(path)
+        self._alike[name] = self._stamp(name)
+
+    def _bring(self, name: str) -> None:
+        stamp, there = self._stamp(name), f"{self._base}/{name}"
+        local = (
+            self._filesystem.type_name == "local"
+        )  # a store shows an object when it is whole; a file grows before everybody's eyes
+        if local:
+            self._filesystem.create_dir(str(PurePosixPath(there).parent))
+        with (
+            (self.folder / name).open("rb") as source,
+            self._filesystem.open_output_stream(there + ".part" * local, compression=None) as target,
+        ):
+            shutil.copyfileobj(source, target, PIECE)
+        if local:
+            self._filesystem.move(f"{there}.part", there)
+        self._alike[name] = stamp
+
+    def _stamp(self, name: str) -> tuple[int, int]:
+        status = (self.folder / name).stat()
+        return status.st_size, status.st_mtime_ns
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a file is one of the large ones."""
+    return PurePosixPath(name).name.startswith("epoch-")
+
+
+def is_of_worker(name: str) -> bool:
+    """Whether a trial's file is from the process that trains; the others are the driver's remarks on how it began and
+    ended."""
+    return not name.endswith((BEGIN, END))
+
+
+def store_of_run(folder: Path, experiment: Experiment) -> Mirror | None:
+    """The store of a run, where it has one.
+
+    Args:
+        folder: of the run, with its header.
+        experiment: of the run.
+    """
+    storage = experiment.resources.storage
+    return Mirror(below(storage, read_header(folder)["study_name"]), folder) if storage else None
+
+
+def require_free_store(storage: str | None, name: str) -> None:
+    """Try a store before anything starts.
+
+    Args:
+        storage: address; None: there is nothing to try.
+        name: of the run.
+
+    Raises:
+        InputError: it can not be written, or holds a run of that name.
+    """
+    if storage is None:
+        return
+    probe_store(storage)
+    address = below(storage, name)
+    filesystem, path = open_address(address)
+    if filesystem.get_file_info(f"{path}/study.json").is_file:
+        raise InputError(
+            f"{address}: holds a run already; go on with `python launch.py resume DIR --from {address}`, or choose"
+            " another --run"
+        )
+
+
+def probe_store(storage: str) -> str:
+    """Write and read a word in a store; returns this node's name.
+
+    Raises:
+        InputError: it can not be done; names the node.
+    """
+    filesystem, base = open_address(storage)
+    path, word = f"{base}/.wsol-check-{uuid4().hex[:8]}", socket.gethostname()
+    try:
+        if filesystem.type_name == "local":
+            filesystem.create_dir(base)
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(word.encode())
+        with filesystem.open_input_stream(path) as stream:
+            found = stream.read().decode()
+        filesystem.delete_file(path)
+    except OSError as error:
+        raise unreachable(storage, error) from None
+    if found != word:
+        raise InputError(f"{word}: {storage}: gave back something else than was written")
+    return word
+
+
+def restore_run(address: str, folder: Path) -> None:
+    """Make a run folder from a store; checkpoints stay there until they are needed.
+
+    Args:
+        address: of the run: `<storage>/<run>`.
+        folder: must not hold a run.
+
+    Raises:
+        InputError: there is no run at the address, or one in the folder.
+    """
+    require_no_run(folder)
+    try:
+        Mirror(address, folder).pull(lambda name: not is_checkpoint(name))
+    except OSError as error:
+        raise unreachable(address, error) from None
+    if not (folder / "study.json").exists():
+        raise InputError(
+            f"{address}: holds no run (no study.json); it should end in the name of one, as in"
+            " s3://bucket/prefix/cam_cub"
+        )

@@ -1,0 +1,313 @@
+"""What a run folder says about its search, for every state a search can be in. It only reads, also while the search is
+writing."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.formats import parse_time
+from orchestrator.runs.lock import is_held
+from wsol.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
+
+
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+
+
+SILENT_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One trial, as every figure and table sees it.
+
+    Attributes:
+        number: of the trial in the study, from 0.
+        state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or
+            `waiting`.
+        value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was
+            reported.
+        values: all objectives of a complete trial, the first one first; empty for others.
+        params: search path -> value that was tried.
+        curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
+        metrics: name -> value at the best epoch.
+        best_epoch, epochs: the epoch of `value`, and how many ran; None where unknown.
+        seconds: wall time; None where unknown.
+        failure: why it failed, in full; empty for others.
+        retry_of: the failed trial that it tries again.
+        started, ended: None where unknown.
+        worker: where it ran; empty where unknown.
+    """
+
+    number: int
+    state: str
+    value: float | None = None
+    values: tuple[float, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_epoch: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    failure: str = ""
+    retry_of: int | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything a run folder says about its search.
+
+    Attributes:
+        folder: the run folder.
+        state: `running`, `interrupted` or `finished`.
+        info: `study.json`; empty where missing.
+        objective: name of the objective, such as `train_fullsup/max_box_acc_v2`; of several, the one that chooses.
+        maximize: whether a higher objective is better.
+        trials: by number.
+        log_params: search paths with a logarithmic distribution.
+        result: `best/result.json`; empty while there is none.
+        evaluations: of `test.json`, oldest first.
+        examples: of `best/examples.json`.
+        experiment: text of `experiment.yaml`.
+        updated: last sign of life, in UTC.
+        notes: what could not be read, one sentence each.
+        study: the Optuna study, for further questions; None where it could not be read.
+    """
+
+    folder: Path
+    state: str
+    info: Mapping[str, Any]
+    objective: str
+    maximize: bool
+    trials: tuple[TrialRow, ...]
+    log_params: frozenset[str]
+    result: Mapping[str, Any]
+    evaluations: tuple[Mapping[str, Any], ...]
+    examples: tuple[Mapping[str, Any], ...]
+    experiment: str
+    updated: datetime
+    notes: tuple[str, ...] = ()
+    study: optuna.Study | None = None
+
+    @property
+    def name(self) -> str:
+        """What the search is called: its own name, else the folder's."""
+        return str(self.info.get("name") or self.info.get("study_name") or self.folder.resolve().name)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it holds one training, or an imported model, and no search."""
+        return self.info.get("kind") in ("train", "import")
+
+    @property
+    def objectives(self) -> list[str]:
+        """All objectives, the one that chooses first."""
+        return [str(name) for name in self.info.get("objectives") or [self.objective]]
+
+    @property
+    def params(self) -> list[str]:
+        """All search paths that a trial has tried, in order of appearance."""
+        return list(dict.fromkeys(path for trial in self.trials for path in trial.params))
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The winner; before it is chosen, the best complete trial; None without one."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        chosen = [trial for trial in self.trials if trial.number == self.result.get("trial")]
+        sign = 1 if self.maximize else -1
+        return next(iter(chosen), max(complete, key=lambda trial: sign * (trial.value or 0.0), default=None))
+
+    @property
+    def value(self) -> float | None:
+        """The winner's objective, as it was trained."""
+        value = _number(self.result.get("value"))
+        return value if value is not None or self.best is None else self.best.value
+
+    @property
+    def test(self) -> Mapping[str, Any]:
+        """The first evaluation of the winner's checkpoint on test, the one that nothing was chosen by; empty without
+        one."""
+        checkpoint = self.result.get("checkpoint_sha256")
+        return next(
+            (entry for entry in self.evaluations if checkpoint and entry.get("checkpoint_sha256") == checkpoint), {}
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time from the start to the end, or to the last sign of life; None where the start is unknown."""
+        start = parse_time(self.info.get("started"))
+        return (
+            None
+            if start is None
+            else max(((parse_time(self.info.get("ended")) or self.updated) - start).total_seconds(), 0.0)
+        )
+
+    def intervals(self, split: str) -> dict[str, tuple[float, float]]:
+        """Metric -> 95 % interval over images of the winner on `train_fullsup` or `test`."""
+        source = self.test.get("intervals") if split == "test" else (self.result.get("intervals") or {}).get(split)
+        pairs = {key: (_number(low), _number(high)) for key, (low, high) in (source or {}).items()}
+        return {key: (low, high) for key, (low, high) in pairs.items() if low is not None and high is not None}
+
+    def metrics(self, split: str, baseline: bool = False) -> dict[str, float]:
+        """Metric -> value of the winner, or of the centre-Gaussian baseline, on `train_fullsup` or `test`; names
+        without the split."""
+        if baseline:
+            source = self.test.get("baseline") if split == "test" else (self.result.get("baseline") or {}).get(split)
+        elif split == "test":
+            source = self.test.get("metrics")
+        else:
+            source = self.result.get(split) or (self.best.metrics if self.best else {})
+        mixed = any(key.startswith(f"{split}/") for key in source or {})
+        kept = {
+            key.removeprefix(f"{split}/"): _number(value)
+            for key, value in (source or {}).items()
+            if not mixed or key.startswith(f"{split}/")
+        }
+        return {key: value for key, value in kept.items() if value is not None}
+
+
+def read_summary(folder: Path) -> Summary:
+    """Gather what a run folder says. Reads only, also while the search is writing.
+
+    Raises:
+        InputError: the folder holds neither `study.json` nor `study.journal`, or it holds a campaign.
+    """
+    journal, notes = folder / "study.journal", list[str]()
+    if (folder / "campaign.json").is_file():
+        cell = min(path.parent for path in folder.glob("*/experiment.yaml"))
+        raise InputError(
+            f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in leaderboard.html"
+        )
+    if not journal.is_file() and not (folder / "study.json").is_file():
+        raise InputError(
+            f"{folder}: no search here: neither study.json nor study.journal exists. Give the folder of one run, such"
+            " as runs/NAME."
+        )
+    info = _read_json(folder / "study.json", dict, notes)
+    study = _load_study(folder, str(info.get("study_name", "")), notes)
+    frozen = [] if study is None else study.get_trials(deepcopy=False)
+    maximize = study is None or study.directions[0].name != "MINIMIZE"
+    updated = datetime.fromtimestamp(
+        max(file.stat().st_mtime for file in (journal, folder / "study.json") if file.is_file()), UTC
+    )
+    rows = [_row(trial, maximize) for trial in frozen]
+    state = _state(folder, info, rows, updated)
+    return Summary(
+        folder=folder,
+        state=state,
+        info=info,
+        objective=str(info.get("objective") or "objective"),
+        maximize=maximize,
+        trials=tuple(
+            row if state == "running" or row.state != "running" else replace(row, state="interrupted") for row in rows
+        ),
+        log_params=frozenset(
+            path for trial in frozen for path, space in trial.distributions.items() if getattr(space, "log", False)
+        ),
+        result=_read_json(folder / "best" / "result.json", dict, notes),
+        evaluations=tuple(_read_json(folder / "test.json", dict, notes).get("evaluations", ())),
+        examples=tuple(_read_json(folder / "best" / "examples.json", list, notes)),
+        experiment=_read_text(folder / "experiment.yaml"),
+        updated=updated,
+        notes=tuple(notes),
+        study=study,
+    )
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
+    """The content, or an empty `kind` where the file is missing or not what it should be; the latter is noted."""
+    if not path.is_file():
+        return kind()
+    try:
+        content = json.loads(_read_text(path))
+    except ValueError as error:
+        content = error
+    if isinstance(content, kind):
+        return content
+    notes.append(f"{path.name} could not be read and is left out.")
+    return kind()
+
+
+def _load_study(folder: Path, name: str, notes: list[str]) -> optuna.Study | None:
+    """Open the study without writing to it; any study of the file will do where the name is not known."""
+    if not (folder / "study.journal").is_file():
+        return None
+    import optuna
+
+    from orchestrator.runs.journal import open_storage
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = open_storage(folder)
+            names = [study.study_name for study in storage.get_all_studies()]
+            return optuna.load_study(study_name=name if name in names else names[0], storage=storage) if names else None
+    except Exception as error:  # a damaged journal raises whatever its damage happens to trip
+        notes.append(f"study.journal could not be read: {error}. Trials are left out.")
+        return None
+
+
+def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
+    attributes = trial.user_attrs
+    state = STATES[trial.state.name]
+    curve = {epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)}
+    reached = (max if maximize else min)(curve.values(), default=None)
+    value = _number(trial.values[0]) if trial.values and state == "complete" else reached
+    metrics = {
+        key: number
+        for key, value in (attributes.get("metrics") or {}).items()
+        if (number := _number(value)) is not None
+    }
+    return TrialRow(
+        number=trial.number,
+        state=state,
+        value=None if state == "failed" else value,
+        values=tuple(trial.values or ()) if state == "complete" else (),
+        params=dict(trial.params),
+        curve=curve,
+        metrics=metrics,
+        best_epoch=attributes.get("best_epoch"),
+        epochs=attributes.get("epochs"),
+        seconds=_number(attributes.get("seconds")),
+        failure=str(attributes.get("failure") or ("no reason was recorded" if state == "failed" else "")),
+        retry_of=attributes.get("retry_of"),
+        started=parse_time(attributes.get("started")) or parse_time(trial.datetime_start),
+        ended=parse_time(attributes.get("ended")) or parse_time(trial.datetime_complete),
+        worker=str(attributes.get("worker") or ""),
+    )
+
+
+def _state(folder: Path, info: Mapping[str, Any], rows: Sequence[TrialRow], updated: datetime) -> str:
+    """Ended; else as the study's lock says, where it can be asked; else running until it has been silent for long."""
+    if info.get("ended"):
+        return "finished"
+    held = is_held(folder)
+    epoch = max((row.seconds / row.epochs for row in rows if row.seconds and row.epochs), default=0.0)
+    silence = (datetime.now(UTC) - updated).total_seconds()
+    alive = silence < max(SILENT_SECONDS, 3 * epoch) if held is None else held
+    return "running" if alive else "interrupted"
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    return (
+        float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )

@@ -1,0 +1,103 @@
+"""The trials of a study as its journal has them: what can be read of them, whoever asks and tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.experiment.model import Experiment
+from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.journal import open_study
+from wsol.config import TrainConfig
+
+
+class Recorded:
+    """The trials of one run folder.
+
+    Args:
+        folder: the run folder, with `study.json`.
+        experiment: what is searched.
+
+    Raises:
+        InputError: the folder holds no study, or Optuna can not read it.
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        self.folder, self.experiment = folder, experiment
+        self._study = open_study(folder)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in the order of their numbers; only of some states if given."""
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def lineage(self, number: int) -> list[int]:
+        """A trial and the failed ones that it tries again, the latest first."""
+        found = [number]
+        while (failed := self.trials()[found[-1]].user_attrs.get("retry_of")) is not None:
+            found.append(failed)
+        return found
+
+    def ranked(self) -> list[FrozenTrial]:
+        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without
+        those that repeat another."""
+        complete = (trial for trial in self.trials(TrialState.COMPLETE) if "repeats" not in trial.user_attrs)
+        return sorted(complete, key=lambda trial: -trial.values[0])
+
+    def best(self) -> FrozenTrial | None:
+        """The first of the ranked trials."""
+        return next(iter(self.ranked()), None)
+
+    def pareto_front(self) -> list[int]:
+        """With several objectives: the trials that no other is better than in all of them."""
+        return [trial.number for trial in self._study.best_trials] if len(self.experiment.study.objectives) > 1 else []
+
+    def value(self, number: int) -> float:
+        """Of a complete trial."""
+        return float(self.trials()[number].values[0])
+
+    def config_of(self, trial: FrozenTrial) -> TrainConfig:
+        """The configuration that a recorded trial trained."""
+        return self.experiment.configure({**trial.user_attrs.get("values", {}), **trial.params})
+
+    def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
+        """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
+        alike = (
+            trial
+            for trial in self.trials()[:number]
+            if trial.user_attrs.get("config_hash") == digest and trial.state != TrialState.FAIL
+        )
+        return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
+
+    def _takes_last(self, number: int) -> bool:
+        """Whether the value of a trial is that of its last epoch."""
+        return self.config_of(self.trials()[number]).training.checkpoint == "last"
+
+    def failed(self) -> list[FrozenTrial]:
+        """The failed trials that were not put back."""
+        put_back = {trial.user_attrs.get("retry_of") for trial in self.trials()}
+        return [trial for trial in self.trials(TrialState.FAIL) if trial.number not in put_back]
+
+    def _count_started(self) -> int:
+        """All trials but those that wait; one that was put back counts once."""
+        return (
+            sum(trial.state != TrialState.WAITING for trial in self.trials())
+            - len(self.trials(TrialState.FAIL))
+            + len(self.failed())
+        )
+
+    def _waiting(self) -> list[FrozenTrial]:
+        return self.trials(TrialState.WAITING)
+
+    def _untried(self, grid: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The points of a grid that no trial has."""
+        plain = [trial for trial in self.trials() if not trial.user_attrs.get("values")]
+        tried = {frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items()) for trial in plain}
+        return [point for point in grid if frozenset(point.items()) not in tried]
+
+    def _full_failure(self) -> str:
+        """The traceback of the last failure where there is one, else its reason."""
+        trial = self.trials(TrialState.FAIL)[-1]
+        error = trial_folder(self.folder, trial.number) / "error.txt"
+        return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])

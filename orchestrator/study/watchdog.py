@@ -1,0 +1,81 @@
+"""A trial of which no epoch ends for too long ends itself: the stacks of its threads go to `hung.txt` in its folder,
+then its process exits.
+
+To whoever placed it that is a process that died: it is started again from its newest checkpoint. The clock is a thread
+of the interpreter that needs no lock of it, so it also ends a process whose native code never returns. A machine that
+stands still is for Ray's heartbeats.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FACTOR = 10
+
+
+FLOOR = 30 * 60.0
+
+
+SIGN = "Timeout ("
+"""How every entry of the file begins."""
+
+
+class Watchdog:
+    """Ends this process when it is not fed.
+
+    Args:
+        folder: of the trial.
+        minutes: without an epoch that end it; None: `limit` of the longest epoch.
+        longest: seconds of the longest epoch known.
+        rank: of this process among those that train together; each has its file.
+    """
+
+    def __init__(self, folder: Path, minutes: float | None, longest: float | None, rank: int = 0) -> None:
+        self.path = folder / ("hung.txt" if rank == 0 else f"hung-{rank}.txt")
+        self.minutes, self.longest = minutes, longest
+
+    def __enter__(self) -> Watchdog:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a")
+        self._arm()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+        self._file.close()
+        if not self.path.stat().st_size:
+            self.path.unlink()
+
+    @contextmanager
+    def resting(self, seconds: float) -> Iterator[None]:
+        """An epoch of so many seconds has ended: whoever waits for the search, not for itself, may wait as long as it
+        takes."""
+        self.longest = max(self.longest or 0.0, seconds)
+        faulthandler.cancel_dump_traceback_later()
+        yield
+        self._arm()
+
+    def _arm(self) -> None:
+        seconds = seconds_allowed(self.minutes, self.longest)
+        if seconds is not None:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=self._file)
+
+
+def seconds_allowed(minutes: float | None, longest: float | None) -> float | None:
+    """Seconds without an epoch after which a trial hangs; None: not known yet."""
+    if minutes is not None:
+        return minutes * 60
+    return None if longest is None else max(FLOOR, FACTOR * longest)
+
+
+def longest_epoch(records: Iterable[dict[str, float]]) -> float | None:
+    """Seconds of the longest of some epochs; None where none is known."""
+    return max((record["seconds"] for record in records if "seconds" in record), default=None)
+
+
+def count_hangs(folder: Path) -> int:
+    """How often the trial of a folder was ended because it hung."""
+    return max((path.read_text(errors="replace").count(SIGN) for path in folder.glob("hung*.txt")), default=0)

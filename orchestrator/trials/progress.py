@@ -1,0 +1,106 @@
+"""What a user sees while a run goes on: a line per epoch and per finished trial in 80 columns, and on a terminal a bar
+below them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from orchestrator.formats import compact_duration
+
+
+class SearchProgress:
+    """Counts epochs over all trials and forecasts the end. Plain lines without colour codes when not on a terminal.
+
+    Args:
+        trials: how many will run now.
+        epochs: of each.
+        concurrent: trials at the same time.
+        best: value of the best finished trial so far, on resume.
+        console: where to print.
+    """
+
+    def __init__(
+        self, trials: int, epochs: int, concurrent: int = 1, best: float | None = None, console: Console | None = None
+    ) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.trials, self.epochs, self.concurrent, self.best = trials, epochs, concurrent, best
+        self.finished = 0
+        self._epochs_of: dict[int, int] = {}
+        self._seconds: list[float] = []
+        self._columns = TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[left]}")
+        self._bar = Bar(*self._columns, console=self.console, disable=not self.console.is_terminal, transient=True)
+        self._task = self._bar.add_task(self._title(), total=trials * epochs, left="")
+
+    def __enter__(self) -> SearchProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def start(self, number: int, of: int) -> None:
+        """A trial begins."""
+        self._say(f"trial {number:>3}  starts ({number + 1} of {of})")
+
+    def epoch(self, number: int, record: dict[str, Any]) -> None:
+        """A trial has finished an epoch."""
+        self._epochs_of[number] = int(record["epoch"])
+        self._seconds.append(float(record["seconds"]))
+        self._say(
+            f"trial {number:>3}  epoch {int(record['epoch']):>3}/{self.epochs}  loss {record['train/loss']:.3f}  "
+            f"objective {record['objective_now']:6.2f}  {self._left()}"
+        )
+
+    def complete(self, number: int, value: float) -> None:
+        """A trial has ended well."""
+        self._end(number)
+        leads = self.best is None or value > self.best
+        self.best = value if self.best is None else max(value, self.best)
+        text = (
+            f"trial {number:>3}  done  best {value:6.2f}{'  leads' if leads else ''}  ({self.finished} of {self.trials}"
+            " trials)"
+        )
+        self._say(text, "green" if leads else "")
+
+    def prune(self, number: int, value: float) -> None:
+        """A trial was stopped because it fell behind."""
+        self._end(number)
+        self._say(f"trial {number:>3}  stopped early at {value:6.2f}  ({self.finished} of {self.trials} trials)")
+
+    def fail(self, number: int, reason: str) -> None:
+        """A trial has ended badly."""
+        self._end(number)
+        self._say(f"trial {number:>3}  failed: {reason}", "red")
+
+    def note(self, text: str) -> None:
+        """Something about the search as a whole, or between two epochs."""
+        self._say(text, "yellow")
+
+    def _end(self, number: int) -> None:
+        self.finished += 1
+        self._epochs_of[number] = self.epochs
+
+    def _title(self) -> str:
+        return f"{self.finished}/{self.trials} trials"
+
+    def _left(self) -> str:
+        """Time to the end, from the mean time of an epoch: what starts and stops around the trials is not in it."""
+        epochs = self.trials * self.epochs - sum(self._epochs_of.values())
+        return (
+            f"ETA {compact_duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}"
+            if self._seconds
+            else ""
+        )
+
+    def _say(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style or None, markup=False)
+        self._bar.update(
+            self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left()
+        )

@@ -1,0 +1,162 @@
+"""The search: our study asks, Ray Tune places and runs, our study is told. Ray's own state is thrown away: the journal
+is enough to go on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+
+from orchestrator.cluster.plan import HEAD, Plan, request_room
+from orchestrator.runs.store import Mirror
+from orchestrator.study.task import Queue
+from orchestrator.trials.loggers import make_loggers
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.searcher import StudySearcher
+from orchestrator.trials.worker import run_as_train_job, run_in_actor
+from wsol.errors import RunFailed
+
+SECONDS_TO_NOTICE = 60.0
+"""Ray notices the death of a node later than that of the processes on it."""
+
+
+def run_trials(
+    study: Queue,
+    plan: Plan,
+    progress: SearchProgress,
+    resources: dict[str, float],
+    stopped: Callable[[], bool],
+    mirror: Mirror | None = None,
+) -> None:
+    """Run all trials that the study still asks for.
+
+    Args:
+        study: asks and is told; or several in turn.
+        plan: what a trial takes.
+        progress: shows it.
+        resources: Ray's resource totals.
+        stopped: whether the user wants it to stop.
+        mirror: the run's store, where it has one.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; what was running stays resumable.
+        RunFailed: Ray gave up, or too many trials failed.
+    """
+    waiting = study.unfinished()
+    if not waiting:
+        return
+    state = study.folder / ".tune"
+    shutil.rmtree(state, ignore_errors=True)
+    searcher = StudySearcher(study, plan, progress, stopped, mirror)
+    tuner = tune.Tuner(
+        _trainable(plan, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=StudyScheduler(searcher),
+            num_samples=-1,
+            max_concurrent_trials=plan.concurrent,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(state.absolute()),
+            verbose=0,
+            callbacks=[Attendant(searcher), *make_loggers(study.loggers, study.folder.resolve().name)],
+            failure_config=tune.FailureConfig(max_failures=study.max_failures if plan.workers == 1 else 0),
+        ),
+    )
+    remedy = f"continue with: python launch.py resume {study.folder}"
+    try:
+        request_room(plan, waiting)
+        tuner.fit()
+    except Exception as error:
+        raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
+    finally:
+        request_room(plan, 0)
+    if stopped():
+        raise KeyboardInterrupt
+    if reason := study.stopped():
+        mend = f"mend the cause, then: python launch.py retry {study.folder}"
+        raise RunFailed(f"the search was stopped: {reason}\n{mend} (or resume with a higher study.max_failed_trials)")
+    if study.unfinished():
+        raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")
+    shutil.rmtree(state, ignore_errors=True)
+
+
+class Attendant(tune.Callback):  # type: ignore[misc]
+    """What Tune says between results: that a step is over, and that a trial is started again.
+
+    A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is
+    taken back. (Of nodes that are drained with notice Tune does not count it to begin with.)
+    """
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+        self._failures: dict[str, int] = {}
+        self._suspects: list[tuple[Any, str, float]] = []
+        self._looked = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Nothing may have been reported for long."""
+        self._searcher.between_steps(trial.trial_id for trial in trials if trial.status == "RUNNING")
+        if self._suspects and time.monotonic() - self._looked > 1:
+            self._looked = time.monotonic()
+            self._look_for_dead_nodes({node["NodeID"] for node in ray.nodes() if node["Alive"]})
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its process died; it may go on elsewhere."""
+        failures = trial.run_metadata.num_failures
+        counted = failures > self._failures.get(trial.trial_id, 0)
+        self._failures[trial.trial_id] = failures
+        self._searcher.restarted(trial.trial_id, lost_node=not counted)
+        if counted and (node := (trial.last_result or {}).get("node")):
+            self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tune's running means of every metric of every trial are never asked for: over hundreds of trials they were
+        most of what grew."""
+        trial.run_metadata.metric_analysis.clear()
+        trial.run_metadata.metric_n_steps.clear()
+
+    def _look_for_dead_nodes(self, alive: set[str]) -> None:
+        for trial, node, _ in self._suspects:
+            if node not in alive:
+                trial.run_metadata.num_failures -= 1
+                self._failures[trial.trial_id] -= 1
+                self._searcher.forgiven(trial.trial_id)
+        self._suspects = [
+            suspect for suspect in self._suspects if suspect[1] in alive and time.monotonic() < suspect[2]
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks into a state that we never read back."""
+        return {}
+
+
+class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Tune asks a scheduler after every epoch whether a trial goes on. Ours passes the question to the study, whose
+    journal has all epochs."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """STOP, CONTINUE or NOOP."""
+        return self._searcher.after_epoch(trial.trial_id, result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its scheduler into a state that we never read back."""
+        return {}
+
+
+def _trainable(plan: Plan, resources: dict[str, float]) -> Any:
+    if plan.workers == 1:
+        return tune.with_resources(run_in_actor, plan.needs())
+    # Every trial driver takes one unit of the head's resource; a cluster without it gives a sliver of a CPU instead.
+    return tune.with_resources(run_as_train_job, {HEAD: 1} if HEAD in resources else {"CPU": 0.01})

@@ -1,0 +1,74 @@
+"""Where a trial, or a measurement, works on its node: in the run folder where the node sees it, else in a scratch
+folder with a store behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.cluster.remote import enter_directory, folder_not_seen
+from orchestrator.runs.folder import ERROR_FILE
+from orchestrator.runs.scratch import scratch
+from orchestrator.runs.store import Mirror, is_of_worker
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a trial leaves its files on this node.
+
+    Attributes:
+        folder: of its files, with what is known of it already.
+        mirror: to where they outlive the node; None: the folder is one that all nodes see.
+    """
+
+    folder: Path
+    mirror: Mirror | None
+
+    def save(self, *, first: bool) -> None:
+        """Bring to safety what the first worker of a trial left, or the last words of another one."""
+        if self.mirror is not None and first:
+            self.mirror.push_all()
+        elif self.mirror is not None:
+            self.mirror.push(lambda name: name == ERROR_FILE)
+
+
+@contextmanager
+def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
+    """Make a trial at home on this node.
+
+    Args:
+        wire: the trial, see `trial.to_wire`.
+
+    Raises:
+        InputError: this node does not see what it should; names node and path.
+    """
+    folder, stores = Path(wire["folder"]), wire["stores"]
+    enter_directory(wire["directory"], required=not stores)
+    if not stores:
+        if not (folder.parent.parent / "study.json").exists():
+            raise folder_not_seen(folder.parent.parent)
+        yield Workplace(folder, None)
+        return
+    with scratch() as here:
+        mirror = Mirror(stores[0], here)
+        mirror.pull(is_of_worker)
+        for failed in stores[1:]:  # what a trial that is tried again had reached
+            if not (here / "manifest.json").exists():
+                Mirror(failed, here).pull(is_of_worker)
+        _require_own(here, wire["config"])
+        yield Workplace(here, mirror)
+
+
+def _require_own(folder: Path, config: str) -> None:
+    """Start from nothing where the results are of another configuration: the store's copy of the journal is older than
+    they are."""
+    trained = folder / "config.yaml"
+    if trained.exists() and yaml.safe_load(trained.read_text()) != json.loads(config):
+        for path in folder.iterdir():
+            path.unlink()

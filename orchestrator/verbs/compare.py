@@ -1,0 +1,23 @@
+"""`compare`: finished runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.console import console
+
+
+def print_comparison(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
+    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a
+    form for elsewhere."""
+    from orchestrator.comparison.rows import comparison_rows
+    from orchestrator.comparison.tables import FORMATS, comparison_table, legend
+
+    rows = comparison_rows(folders, metrics, split)
+    if form is not None:
+        print(FORMATS[form](rows))
+        return
+    for metric in metrics:
+        console.print(comparison_table(rows, metric, split))
+    for line in legend(rows):
+        console.print(line, style="dim", soft_wrap=False)

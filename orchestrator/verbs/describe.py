@@ -1,0 +1,206 @@
+"""What a plugin is, as Markdown: its file's text, its settings, and the search spaces that use it. The pages in
+`docs/methods/` are made of it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from orchestrator.comparison.published import published_tables
+from orchestrator.experiment.overrides import variant_names, with_variant
+from orchestrator.experiment.yaml_reader import Document, read_yaml
+from orchestrator.shipped import shipped_root
+from wsol import plugins
+from wsol.schema import PluginConfig
+
+SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
+
+
+BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}
+
+
+def page(kind: str, name: str, *, level: int = 1) -> str:
+    """A plugin as Markdown.
+
+    Args:
+        kind: a key of `plugins.FOLDERS`.
+        name: of the plugin.
+        level: of its heading.
+
+    Raises:
+        ValueError: there is no such plugin.
+    """
+    plugin = plugins.load(kind, name)
+    title, _, text = inspect.cleandoc(plugin.__doc__ or "").partition("\n")
+    parts = [
+        f"{'#' * level} `{name}`: {title.rstrip('.')}",
+        _with_bold_sections(text.strip()),
+        _settings(plugin.Config),
+    ]
+    if kind == "method":
+        parts += [_published(name), _search_spaces(name)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """File name in `docs/methods/` -> text: one page for each method, and one for all extractors."""
+    made = "<!-- Made by `make docs` from {}. -->\n\n"
+    found = {
+        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) + _measured(name)
+        for name in plugins.names("method")
+    }
+    extractors = "\n".join(page("extractor", name, level=2) for name in plugins.names("extractor"))
+    return {**found, "extractors.md": f"{made.format('wsol/extractors/')}# Extractors\n\n{extractors}"}
+
+
+def write_pages(folder: Path) -> None:
+    """Write all pages into a folder, which is made if absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _with_bold_sections(text: str) -> str:
+    """Every section a paragraph of its own, with its name in bold."""
+    return re.sub(rf"\n*^({'|'.join(SECTIONS)})( \(.*?\))?:", r"\n\n**\1**\2:", text, flags=re.MULTILINE).strip()
+
+
+def _settings(config: type[PluginConfig]) -> str:
+    fields = {name: field for name, field in config.model_fields.items() if name != "name"}
+    if not fields:
+        return "No settings."
+    meanings = _meanings(config)
+    rows = [
+        f"| `{name}` | `{_default(field)}` | {_allowed(field)} | {meanings.get(name, '')} |"
+        for name, field in fields.items()
+    ]
+    return "\n".join(["| setting | default | allowed | meaning |", "|---|---|---|---|", *rows])
+
+
+def _meanings(config: type[PluginConfig]) -> dict[str, str]:
+    """Name -> text of the `Attributes` in the docstrings of the class and its bases."""
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[2]
+        entries = (entry.strip().partition(": ") for entry in re.split(r"\n    (?=\w+: )", attributes))
+        found.update({name: " ".join(text.split()) for name, _, text in entries if name})
+    return found
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.get_default(call_default_factory=True)
+    if field.is_required():
+        return "required"
+    if isinstance(value, PluginConfig):
+        value = {"name": value.name}
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value).replace("'", "")
+
+
+def _allowed(field: FieldInfo) -> str:
+    bounds = [
+        text.format(getattr(mark, key))
+        for mark in field.metadata
+        for key, text in BOUNDS.items()
+        if getattr(mark, key, None) is not None
+    ]
+    return " ".join(bounds) or ", ".join(_choices(field.annotation))
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from (f"`{choice}`" for choice in get_args(annotation))
+    elif get_args(annotation):
+        for part in get_args(annotation):
+            yield from _choices(part)
+    elif annotation is bool:
+        yield from ("`true`", "`false`")
+    elif isinstance(annotation, type) and annotation is not NoneType:
+        yield "a plugin" if issubclass(annotation, PluginConfig) else annotation.__name__
+
+
+def _published(method: str) -> str:
+    """What papers report for it, alone or around another one; a row of their tables is one line."""
+    rows = []
+    for table in published_tables():
+        for row in (row for row in table["rows"] if row["method"].partition("(")[0] == method):
+            setting = ", ".join(
+                [row["method"], *(f"{key} {row[key]}" for key in ("normalizer", "extractor", "guide") if key in row)]
+            )
+            numbers = ", ".join(
+                f"{name} {value}"
+                for name, value in zip(table["backbones"], row["values"], strict=True)
+                if value is not None
+            )
+            rows.append(f"| {table['dataset']} | {table['metric']} | {setting} | {numbers} | {table['source']} |")
+    return (
+        "\n".join(["| data set | metric | setting | published, % on test | source |", "|---|---|---|---|---|", *rows])
+        if rows
+        else ""
+    )
+
+
+def _measured(method: str) -> str:
+    """Our own numbers: the lines about a method in the table of the README, which says how they were made."""
+    lines = [
+        line
+        for line in (shipped_root() / "README.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]
+    head = next(line for line in lines if line.startswith("| method | MaxBoxAccV2"))
+    rows = [
+        line
+        for line in lines[lines.index(head) + 1 :]
+        if re.match(rf"\| {method}\b", line) and line.count("|") == head.count("|")
+    ]
+    text = (
+        "Our own numbers, % on test of 20 classes of Tiny ImageNet after 4 epochs; the"
+        " [README](../../README.md#real-images) says how they were made:"
+    )
+    return "\n".join(["", text, "", head, "|---" * (head.count("|") - 1) + "|", *rows, ""]) if rows else ""
+
+
+def _search_spaces(method: str) -> str:
+    """The shipped files that train the method; of those where only variants do, the first of them."""
+    rows = []
+    for file, title, methods in _shipped_files():
+        using = next((variant for variant, names in methods.items() if method in names), None)
+        if using is not None:
+            rows.append(f"- `search_spaces/{file}{using}`: {title}")
+    return (
+        "\n".join(
+            ["Search spaces, for `python launch.py search FILE`; the head of each says what else to run:", "", *rows]
+        )
+        if rows
+        else ""
+    )
+
+
+@cache
+def _shipped_files() -> list[tuple[str, str, dict[str, list[str]]]]:
+    """File name, title, and what is added to the command line (nothing, or a variant) -> names of the methods."""
+    found = []
+    for path in sorted((shipped_root() / "search_spaces").glob("*.yaml")):
+        document = read_yaml(path)
+        methods = {
+            f" variant={name}" if name else "": _methods(with_variant(document, name))
+            for name in (None, *variant_names(document))
+        }
+        found.append((path.name, path.read_text(encoding="utf-8").splitlines()[0].strip("# :"), methods))
+    return found
+
+
+def _methods(document: Document) -> list[str]:
+    """The method that a file names, and those inside of it."""
+    names: list[str] = []
+    inside = document.values.get("trial", {}).get("method")
+    while inside is not None:
+        names.append(inside.get("name"))
+        inside = inside.get("base")
+    return names

@@ -1,0 +1,145 @@
+"""The verbs that score what exists: a finished run, anybody's maps, a released checkpoint, a baseline; and runs side by
+side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.console import console
+from orchestrator.experiment.load import load
+from orchestrator.report.page import write_report
+from orchestrator.report.tables import score_table, settings_table
+from orchestrator.runs.tested import recorded_tests
+from orchestrator.winner.finish import evaluate_test
+from orchestrator.winner.in_store import push_evaluation
+from orchestrator.winner.measure import measure
+from orchestrator.winner.post_hoc import POST_HOC_FILE, adopt_best, score_settings, selection_metric
+from orchestrator.winner.result import read_result
+from wsol.errors import InputError
+
+
+def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
+    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps
+    can be saved on the way."""
+    if split == "test":
+        measured = evaluate_test(folder, measure, read_result(folder)["train_fullsup"], test_again, save_maps)
+        write_report(folder)
+        push_evaluation(folder)
+    else:
+        measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
+    console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
+    if save_maps:
+        console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
+    return dict(measured["metrics"])
+
+
+def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> Path:
+    """Score the winner of a run on train_fullsup under many post-hoc settings; returns the file with all their metrics.
+
+    Args:
+        folder: of the run.
+        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    settings = score_settings(folder, load(path, []).experiment if path else None, overrides)
+    console.print(settings_table(f"train_fullsup, {folder}", settings, selection_metric(folder)))
+    if recorded_tests(folder):
+        console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
+    else:
+        console.print(f"used from now on: {adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
+        write_report(folder)
+    push_evaluation(folder)
+    console.print(f"all metrics: {folder / POST_HOC_FILE}")
+    return folder / POST_HOC_FILE
+
+
+def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:
+    """Score anybody's maps against a data set.
+
+    Args:
+        maps: a folder with `<image_id>.npy`, (h, w) of any size, for every image of the split.
+        path: a search-space file; of its `trial`, the data set and the evaluation count.
+        overrides: `KEY=VALUE`.
+        split: `train_fullsup` or `test`.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    from wsol import build
+    from wsol.scoring import map_sizes, score_files
+
+    config = load(path, overrides, ignores_search=True).experiment.trial
+    part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
+    sizes = map_sizes(maps, part)
+    console.print(
+        f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}"
+    )
+    for (height, width), number in sorted(sizes.items()):
+        resized = "as they are" if (height, width) == (side, side) else f"resized to {side} x {side} (bicubic)"
+        console.print(f"  {number} of {height} x {width}, {resized}")
+    scores = score_files(maps, part, side, config.evaluation)
+    console.print(score_table(split, scores.metrics, {}, scores.intervals()))
+    return scores.metrics
+
+
+def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], run: Path | None) -> Path:
+    """Make a run folder of a released checkpoint and score it on train_fullsup; returns the folder.
+
+    Args:
+        layout: whose names the weights have: a repository in `wsol/layouts.py`.
+        file: the checkpoint.
+        path: a search-space file, whose `trial` says method, backbone and data set.
+        overrides: `KEY=VALUE`.
+        run: the run folder, `runs/<name of the checkpoint>` by default; must not hold a run.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    from orchestrator.winner.released import import_checkpoint
+
+    folder = run or Path("runs") / file.name.partition(".")[0]
+    import_checkpoint(layout, file, load(path, overrides, ignores_search=True), folder)
+    result = read_result(folder)
+    split = "train_fullsup"
+    console.print(f"imported {file} ({layout}) into {folder}")
+    console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
+    console.print(f"report:      {write_report(folder)}")
+    console.print(
+        f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"
+    )
+    return folder
+
+
+def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
+    """The centre Gaussian on metadata alone: no images, no network.
+
+    Args:
+        metadata: folder with the four text files of a split.
+        grid: side in pixels of the evaluation grid.
+
+    Returns:
+        metric name -> percent.
+
+    Raises:
+        InputError: the metadata can not be read, or has masks instead of boxes.
+    """
+    from wsol import build
+    from wsol.baseline import center_gaussian, score_constant_map
+    from wsol.config import EvaluationConfig
+    from wsol.data.metadata import read
+    from wsol.types import Annotation
+
+    config = EvaluationConfig.model_validate({"metrics": [{"name": "max_box_acc_v2"}, {"name": "max_box_acc"}]})
+    data = read(metadata, annotated=True)
+    if data.boxes is None or data.sizes is None:
+        raise InputError(f"{metadata}: has masks, not boxes; the box metrics cannot be computed")
+    annotations = (Annotation((int(w), int(h)), boxes) for (w, h), boxes in zip(data.sizes, data.boxes, strict=True))
+    scores = score_constant_map(
+        center_gaussian((grid, grid), grid / 4), annotations, build.metrics(config), config.threshold_step
+    )
+    console.print(f"centre Gaussian on {len(data.image_ids)} images of {metadata}, grid {grid}")
+    console.print(score_table("centre Gaussian", scores, {}))
+    return scores

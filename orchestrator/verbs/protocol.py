@@ -1,0 +1,110 @@
+"""The official protocol as one command: all cells of a campaign are searched together, their winners tested once, and
+ranked.
+
+    for every stage (cells that start from others' winners come after those):
+        all searches at once       `Interleaved`: each of them goes on, and so does each machine; then the best trials
+        with several seeds winners                    measured on train_fullsup, the one that counts tested; leaderboard
+        after each
+
+Nothing is remembered but in the cells' run folders: whoever starts it again goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchestrator.campaign.folder import begin_campaign, plan_here, read_campaign, require_same_campaign
+from orchestrator.campaign.forecast import measure_cost, say_forecast
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.model import Planned, campaign_in_words
+from orchestrator.campaign.running import opened_campaign
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.plan import plan_on_cluster
+from orchestrator.console import console
+from orchestrator.formats import timestamp
+from orchestrator.runs.folder import CAMPAIGN_FILE, is_campaign_folder
+from orchestrator.study.samplers import require_sampler_packages
+from orchestrator.trials.interrupt import interruptible
+from wsol.errors import InputError, RunFailed
+from wsol.files import write_text
+
+
+def protocol(
+    path: Path, overrides: list[str], run: Path | None = None, address: str | None = None, *, dry_run: bool = False
+) -> Path:
+    """Run a campaign from its beginning or from where it was left; returns its folder.
+
+    Args:
+        path: a campaign file.
+        overrides: `KEY=VALUE`; of a campaign that has begun, only the resources may change.
+        run: the folder, `runs/<file name>` by default.
+        address: of a Ray cluster; None starts Ray on this machine.
+        dry_run: only say what it would take; nothing is written or started.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+        RunFailed: a cell has no winner; all others are done.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    folder = run or Path("runs") / path.stem
+    planned = load_campaign(path, overrides, folder)
+    require_sampler_packages(planned.cells[0].experiment.study.sampler)
+    for note in dict.fromkeys(f"{cell.method}: {note}" for cell in planned.cells for note in cell.loaded.notes):
+        console.print(f"note: {note}", markup=False)
+    if dry_run:
+        _dry_run(folder, planned)
+        return folder
+    if is_campaign_folder(folder):
+        require_same_campaign(folder, planned)
+    else:
+        begin_campaign(folder, planned, address)
+    return _run(folder, planned, address)
+
+
+def resume_campaign(folder: Path, overrides: list[str], address: str | None = None) -> Path:
+    """Go on with a campaign; `overrides` may change its resources.
+
+    Raises:
+        InputError: they change something else, or something the user can mend.
+        RunFailed: a cell has no winner; all others are done.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    for override in overrides:
+        if not override.startswith("resources."):
+            raise InputError(
+                f"command line: {override}: a resumed campaign can only change resources.*; for other settings start a"
+                " new one"
+            )
+    return _run(folder, read_campaign(folder, overrides), address)
+
+
+def _dry_run(folder: Path, planned: Planned) -> None:
+    plan = plan_here(planned)
+    console.print(f"{planned.source}: {campaign_in_words(planned)}\nwould go to {folder}")
+    left = [(cell, cell.experiment.study.trials + planned.reruns_of_a_cell()) for cell in planned.cells]
+    say_forecast(left, measure_cost, folder, plan)
+
+
+def _run(folder: Path, planned: Planned, address: str | None) -> Path:
+    with connected(address) as resources:
+        plan = plan_on_cluster(planned.cells[0].experiment.resources, planned.trials(), resources)
+        with opened_campaign(folder, planned, plan) as running:
+            with interruptible(folder):
+                running.foretell()
+            for stage in planned.stages():
+                running.search(stage, resources)
+                with interruptible(folder):
+                    running.finish(stage)
+            standings = running.standings()
+    failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
+    write_text(
+        folder / CAMPAIGN_FILE,
+        json.dumps(
+            {**json.loads((folder / CAMPAIGN_FILE).read_text()), "ended": None if failed else timestamp()}, indent=1
+        ),
+    )
+    console.print(f"\nleaderboard: {folder / 'leaderboard.html'}\ntensorboard: tensorboard --logdir {folder}")
+    if failed:
+        raise RunFailed("\n".join([f"{len(failed)} of {len(planned.cells)} cells have no winner", *failed]))
+    return folder

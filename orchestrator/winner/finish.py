@@ -1,0 +1,133 @@
+"""After the search: export the winner, measure it again on train_fullsup, and evaluate the test split once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cluster.remote import Measure
+from orchestrator.formats import timestamp
+from orchestrator.runs.tested import record_test, recorded_tests, require_untested, test_of_checkpoint
+from orchestrator.study.checkpoints import drop_checkpoints, find_rivals
+from orchestrator.study.study import Study
+from orchestrator.winner.result import export_winner, write_config
+from wsol.errors import InputError
+from wsol.files import sha256, write_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from orchestrator.experiment.model import Experiment
+
+
+def finish_search(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> dict[str, Any] | None:
+    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was
+    done before, for whichever winner. Then drop the checkpoints that nobody asks for any more.
+
+    Returns:
+        `best/result.json`; None where no trial succeeded.
+
+    Raises:
+        InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
+    """
+    trial = study.best()
+    if trial is None:
+        return None
+    result = _adopted(folder, trial.number) or _measured_winner(study, trial, folder, measure_at)
+    if test and not recorded_tests(folder):
+        evaluate_test(folder, measure_at, result["train_fullsup"], None)
+    if entry := test_of_checkpoint(folder, result["checkpoint_sha256"]):
+        result["baseline"]["test"], result["intervals"]["test"] = entry["baseline"], entry["intervals"]
+    write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
+    drop_checkpoints(study, folder)
+    return result
+
+
+def _adopted(folder: Path, number: int) -> dict[str, Any] | None:
+    """The result of a trial that won before, if its post-hoc settings were chosen by the user since: they stay."""
+    path = folder / "best" / "result.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return result if result.get("adopted") and result["trial"] == number else None
+
+
+def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure) -> dict[str, Any]:
+    """Export a trial, measure it and choose its post-hoc settings."""
+    objective = study.experiment.study.objectives[0]
+    result = {
+        "trial": trial.number,
+        "objective": objective,
+        "value": trial.values[0],
+        **export_winner(study, trial, folder),
+    }
+    result.update(choose_settings(study.experiment, folder, measure_at, find_rivals(study, folder)))
+    _require_same(result)
+    write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
+    return result
+
+
+def choose_settings(
+    experiment: Experiment, folder: Path, measure_at: Measure, others: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of
+    `best/result.json`.
+
+    Args:
+        experiment: of the run.
+        folder: of the run.
+        measure_at: where to measure.
+        others: the trials that it is compared with, see `orchestrator.rivals.requests`.
+    """
+    metric = experiment.study.objectives[0].partition("/")[2]
+    request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
+    measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True, "rivals": list(others)})
+    return {
+        "value_measured_again": measured["own"][metric],
+        "config": measured["config"],
+        "training_images": measured["training_images"],
+        "post_hoc": measured["grid"],
+        "train_fullsup": measured["metrics"],
+        "intervals": {"train_fullsup": measured["intervals"]},
+        "baseline": {"train_fullsup": measured["baseline"]},
+        **({"first": measured["first"]} if measured["first"] else {}),
+    }
+
+
+def evaluate_test(
+    folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None, save_maps: Path | None = None
+) -> dict[str, Any]:
+    """Evaluate the winner on the test split and record it.
+
+    Args:
+        folder: of the run.
+        measure_at: where to evaluate.
+        chosen: the winner's metrics on train_fullsup, whose score thresholds give the numbers under `fixed`.
+        reason: why again, if it was evaluated before.
+        save_maps: a folder for the raw maps.
+
+    Raises:
+        InputError: it was evaluated before and no reason is given.
+    """
+    require_untested(folder, reason)
+    measured = measure_at(
+        {"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)}
+    )
+    entry = {"time": timestamp(), "checkpoint_sha256": sha256(folder / "best" / "weights.pt"), "reason": reason}
+    record_test(
+        folder,
+        {
+            **entry,
+            **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")},
+        },
+    )
+    return measured
+
+
+def _require_same(result: dict[str, Any]) -> None:
+    """The exported checkpoint must be the one that won."""
+    if abs(result["value_measured_again"] - result["value"]) > 1.0:
+        raise InputError(
+            f"the winner's checkpoint scores {result['value_measured_again']:.2f} on train_fullsup, but its trial"
+            f" reported {result['value']:.2f}: the data or the checkpoint changed since; nothing was evaluated on test"
+        )

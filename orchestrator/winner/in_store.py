@@ -1,0 +1,82 @@
+"""The winner where the run's results lie in a store: fetched for the measurement, brought back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.remote import enter_directory
+from orchestrator.runs.folder import open_experiment, trial_folder
+from orchestrator.runs.scratch import scratch
+from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker, store_of_run
+from orchestrator.study.checkpoints import RIVALS, kept_trials
+from orchestrator.study.study import Study
+from wsol.addresses import below
+from wsol.errors import RunFailed
+
+
+@contextlib.contextmanager
+def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
+    """What the trials left in the run's store is here for the time of the block; what came of it is there afterwards.
+
+    Raises:
+        RunFailed: the store does not answer.
+    """
+    mirror = store_of_run(folder, study.experiment)
+    if mirror is None:
+        yield
+        return
+    with store_errors_explained(mirror):
+        mirror.pull(lambda name: is_of_worker(name) and not is_checkpoint(name), part="trials")
+        for number in kept_trials(study) | {trial.number for trial in study.ranked()[: RIVALS + 1]}:
+            mirror.pull(is_checkpoint, part=trial_folder(Path(), number).as_posix())
+    yield
+    with store_errors_explained(mirror):
+        mirror.push_all()
+
+
+@contextlib.contextmanager
+def store_errors_explained(mirror: Mirror) -> Iterator[None]:
+    """An error of a store inside of the block, in words.
+
+    Raises:
+        RunFailed: the store does not answer.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = f"nothing is lost here; when it answers again: python launch.py resume {mirror.folder}"
+        raise RunFailed(f"{mirror.address}: the store does not answer ({error}); {remedy}") from error
+
+
+def push_evaluation(folder: Path) -> None:
+    """A later evaluation goes to the store of the run as well. Raises RunFailed where that does not answer."""
+    if mirror := store_of_run(folder, open_experiment(folder)):
+        with store_errors_explained(mirror):
+            mirror.push(lambda name: not name.startswith("trials/"))
+
+
+def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
+    """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through
+    the store.
+
+    Args:
+        request: see `orchestrator.measure.measure`; and `store`, the address of the run.
+    """
+    from orchestrator.winner.measure import measure
+
+    address = request["store"]
+    enter_directory(request["directory"], required=False)
+    with scratch() as folder:
+        best = Mirror(below(address, "best"), folder / "best")
+        best.pull()
+        rivals = []
+        for rival in request.get("rivals", []):
+            place = trial_folder(Path(), rival["number"])
+            Mirror(below(address, place.as_posix()), folder / place).pull()
+            rivals.append({**rival, "folder": str(folder / place)})
+        measured = measure({**request, "folder": str(folder), "directory": ".", "rivals": rivals})
+        best.push()
+    return measured

@@ -1,0 +1,80 @@
+"""From a released checkpoint of the field to a run folder, as if it had been trained here: it is scored by the same
+verbs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.formats import timestamp, to_yaml
+from orchestrator.runs.folder import create_run, require_no_run
+from orchestrator.winner.finish import choose_settings
+from orchestrator.winner.measure import measure
+from orchestrator.winner.result import write_config
+from wsol.files import sha256, write_text
+
+if TYPE_CHECKING:
+    from orchestrator.experiment.load import Loaded
+    from wsol.config import TrainConfig
+
+
+def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> None:
+    """Make a run folder of a checkpoint and measure it on train_fullsup, where its post-hoc settings are chosen; test
+    stays untouched.
+
+    Args:
+        layout: whose names the weights have, a key of `wsol.layouts.LAYOUTS`.
+        file: the checkpoint.
+        loaded: the experiment whose `trial` says method, backbone and data set; its `search` is ignored.
+        folder: of the run; must not hold one.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    require_no_run(folder)
+    experiment = loaded.experiment.model_copy(
+        update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
+    )
+    weights = _weights(layout, file, experiment.trial)
+    source = {"layout": layout, "file": str(file), "sha256": sha256(file)}
+    with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
+        digest = _export(weights, experiment.trial, Path(staging))
+        chosen = choose_settings(experiment, Path(staging), measure)
+        header = create_run(
+            folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0}
+        )
+        shutil.copytree(Path(staging) / "best", folder / "best", dirs_exist_ok=True)
+    write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
+    value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
+    result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
+    write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
+    write_text(
+        folder / "study.json", json.dumps({**header, "ended": timestamp()}, indent=1)
+    )  # last: it makes the folder a run
+
+
+def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:
+    """The state of the configured method with the weights of the file; the data set is checked as well."""
+    from wsol import build, layouts
+    from wsol.evaluation import require_countable
+
+    state = layouts.read(file)
+    dataset = build.dataset(config.data)
+    method = build.bare_method(config, dataset.num_classes)
+    layouts.fill(method, layout, state, str(file))
+    for split in ("train_fullsup", "test"):
+        require_countable(build.images(dataset, split, config.data), config.evaluation)
+    return method.state_dict()
+
+
+def _export(weights: dict[str, Any], config: TrainConfig, folder: Path) -> str:
+    """What `measure` reads of a run; returns the SHA-256 of the weights."""
+    from wsol.checkpoint import write_state
+
+    (folder / "best").mkdir()
+    write_text(folder / "best" / "config.yaml", to_yaml(config.model_dump(mode="json")))
+    return write_state(folder / "best" / "weights.pt", {"method": weights})

@@ -1,0 +1,57 @@
+"""`best/`: the exported winner and what was measured of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.formats import to_yaml
+from orchestrator.runs.folder import trial_folder
+from orchestrator.study.study import Study
+from wsol.checkpoint import Checkpoints, write_state
+from wsol.errors import InputError
+from wsol.files import write_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from orchestrator.experiment.model import Experiment
+
+
+def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, Any]:
+    """Copy the best checkpoint of the best trial to `best/`: its epoch and the SHA-256 of the weights.
+
+    Raises:
+        InputError: the checkpoint is missing.
+    """
+    checkpoints = Checkpoints(trial_folder(folder, trial.number))
+    if checkpoints.best is None:
+        raise InputError(f"{checkpoints.folder}: the winner's checkpoint is missing")
+    (folder / "best").mkdir(exist_ok=True)
+    digest = write_state(folder / "best" / "weights.pt", {"method": checkpoints.load(checkpoints.best)["method"]})
+    write_config(study.experiment, folder, f"Trial {trial.number}", study.config_of(trial).model_dump(mode="json"))
+    return {"epoch": checkpoints.best.epoch, "checkpoint_sha256": digest}
+
+
+def write_config(experiment: Experiment, folder: Path, what: str, config: dict[str, Any]) -> None:
+    """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
+    write_text(folder / "best" / "config.yaml", to_yaml(config))
+    whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
+    write_text(
+        folder / "best.yaml",
+        f"# {what} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{to_yaml(whole)}",
+    )
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """`best/result.json`.
+
+    Raises:
+        InputError: the run has none yet.
+    """
+    path = folder / "best" / "result.json"
+    if not path.exists():
+        raise InputError(f"{folder}: has no finished model yet ({path} is missing)")
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result

@@ -1,0 +1,64 @@
+"""Other trials beside the winner: how surely it comes first, and their maps beside its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsol.checkpoint import Checkpoints
+from wsol.config import TrainConfig
+
+if TYPE_CHECKING:
+    from wsol.data.images import ImageStore
+    from wsol.method import Method
+    from wsol.ops.boxes import Floats
+    from wsol.scoring import Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A trial that did not win, with the weights of its best epoch and its scores on train_fullsup."""
+
+    number: int
+    config: TrainConfig
+    method: Method
+    scores: Scores
+
+
+def score_rivals(requested: Sequence[dict[str, Any]], images: ImageStore, num_classes: int) -> list[Rival]:
+    """Score trials on the images that the winner is scored on."""
+    from wsol import build
+    from wsol.scoring import score
+
+    found = []
+    for request in requested:
+        config, checkpoints = TrainConfig.model_validate(request["config"]), Checkpoints(Path(request["folder"]))
+        assert checkpoints.best is not None
+        method = build.trained_method(config, checkpoints.load(checkpoints.best)["method"], num_classes)
+        found.append(Rival(request["number"], config, method, score(method, images, config.evaluation)))
+    return found
+
+
+def first_places(winner: Scores, rivals: Sequence[Rival], objective: str) -> dict[str, float]:
+    """In which share of the bootstrap draws the `winner` and each rival, by its number, come first."""
+    shares = shares_of_first([one.replicates[objective] for one in (winner, *(rival.scores for rival in rivals))])
+    return dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
+
+
+def shares_of_first(replicates: Sequence[Floats]) -> list[float]:
+    """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a
+    draw.
+
+    Args:
+        replicates: of each trial (R,), of the same draws; draws that are not defined (NaN) for one of them count for
+            none.
+    """
+    values = np.stack(replicates)
+    values = values[:, np.isfinite(values).all(0)]
+    first = values == values.max(0)
+    shares: list[float] = (first / first.sum(0)).mean(1).tolist() if values.size else [0.0] * len(values)
+    return shares

@@ -1,0 +1,39 @@
+"""`launch.py` in a process of its own, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, str(ROOT / "launch.py"), *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+def launch(*words: str) -> tuple[int, str]:
+    """Run `launch.py` to its end: exit code and everything it printed."""
+    done = subprocess.run(command(*words), capture_output=True, text=True, env=environment(), timeout=400, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def rows(folder: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((Path(folder) / "trials.csv").open()))
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"did not happen in {seconds} s; exit code {process.poll()}")
