@@ -605,8 +605,9 @@ def test_the_report_does_not_load_scikit_learn_and_leaves_optuna_whole(tmp_path:
     code = f"""
 import sys
 from pathlib import Path
-from orchestrator.report import importance, write_report
-from orchestrator.summary import read_summary
+from orchestrator.report.importance import importance
+from orchestrator.report.page import write_report
+from orchestrator.runs.summary import read_summary
 folder = Path({str(tmp_path / "many")!r})
 write_report(folder)
 assert importance(read_summary(folder).study) and "sklearn" not in sys.modules

@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 
 from orchestrator.cluster.plan import Plan
-from orchestrator.cluster.remote import Measure
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
 from orchestrator.runs.journal import open_study
@@ -23,7 +22,8 @@ from orchestrator.trials.epoch_log import EpochLog
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
 from orchestrator.trials.worker import run_trial
-from orchestrator.verbs import conclude, resume
+from orchestrator.verbs import resume
+from orchestrator.winner.measure import measure
 from tests.support.tiny import TINY
 from wsol import build, checkpoint, evaluation, files, training
 from wsol.checkpoint import Checkpoints
@@ -140,7 +140,7 @@ def test_what_breaks_for_good_fails_one_trial_and_the_search_goes_on(
     states, starts = search(of)
     assert sorted(states) == ["COMPLETE", "COMPLETE", "FAIL"] and starts == 4
     failed = next(one for one in open_study(RUN).trials if one.state.name == "FAIL")
-    assert failed.user_attrs["failure"] == f"test_fault_points.Broken: {stage}"
+    assert failed.user_attrs["failure"] == f"{__name__}.Broken: {stage}"
     study = Study(RUN, of)
     assert study.retry() == [failed.number] and study.unfinished() == 1
 
@@ -160,9 +160,7 @@ def test_what_breaks_in_the_final_measurement_is_done_on_resume(
     split: str, space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training is made a search, so that its end evaluates test."""
-    pass
-
-    measure, broken = Measure, []
+    original, broken = measure, list[str]()
 
     def once(request: dict[str, Any]) -> dict[str, Any]:
         if request["split"] == split and not broken:
@@ -170,8 +168,7 @@ def test_what_breaks_in_the_final_measurement_is_done_on_resume(
             raise RunFailed("the node died")
         return dict(original(request))
 
-    original = conclude.measure
-    assert measure and launch("train", str(space_file), "--run", "run")[0] == 0
+    assert launch("train", str(space_file), "--run", "run")[0] == 0
     header = json.loads((RUN / "study.json").read_text())
     (RUN / "study.json").write_text(json.dumps({**header, "kind": "search"}))
     monkeypatch.setattr(resume, "measure", once)

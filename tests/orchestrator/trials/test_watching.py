@@ -36,7 +36,7 @@ from wsol.errors import InputError
 HANG = """
 import sys, time
 from pathlib import Path
-from orchestrator.hang import Watchdog
+from orchestrator.study.watchdog import Watchdog
 def stands_still():
     time.sleep(60)
 with Watchdog(Path(sys.argv[1]), float(sys.argv[2]), None, int(sys.argv[3])) as dog:
