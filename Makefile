@@ -1,8 +1,4 @@
-# make demo   environment + a search on rendered images + report
-# make test   environment + tests
-# make bench  environment + all ratios in one table
-# make docs   docs/methods/ from the files of the methods
-# Needs python3 >= 3.11 and make, nothing else.
+# `make help` lists the targets. Needs python3 >= 3.11 and make, nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,31 +7,35 @@ RUN ?= runs/synthetic
 # Ray starts many processes; without bytecode each of them compiles all of torch again, which doubles its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow lint bench docs clean
+.DEFAULT_GOAL := help
 
-demo: $(VENV)/demo.stamp
+help: ## this list
+	@sed -n "s/^\([a-z-]*\):.*## /make \1\t/p" $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/demo.stamp ## environment, a search of 8 trials on rendered images, report
 	@if [ -e $(RUN)/study.json ]; then $(BIN)/python launch.py resume $(RUN); \
 	else $(BIN)/python launch.py search search_spaces/synthetic.yaml --run $(RUN); fi
 	@echo "open $(RUN)/report.html in a browser"
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp ## environment and the fast tests
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(VENV)/dev.stamp
+test-slow: $(VENV)/dev.stamp ## real searches, kills, networks of full size
 	$(BIN)/python -m pytest -m slow -n 2
 
-lint: $(VENV)/dev.stamp
+lint: $(VENV)/dev.stamp ## ruff, formatting, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp ## all ratios in one table
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/demo.stamp
-	$(BIN)/python -c "from pathlib import Path; from orchestrator.describe import write_pages; write_pages(Path('docs/methods'))"
+docs: $(VENV)/demo.stamp ## docs/methods/ and the tables of the README from their sources
+	$(BIN)/python -c "from pathlib import Path; from orchestrator.verbs.describe import write_documents; write_documents(Path('.'))"
 
-clean:
+clean: ## take the environment and all caches away
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 
 # uv installs several gigabytes in a fraction of pip's time; it comes from the same registry.

@@ -14,16 +14,18 @@ import typer
 import yaml
 
 from orchestrator import cli
+from orchestrator.comparison.measured import measured_tables
 from orchestrator.experiment.load import load_experiment
-from orchestrator.verbs.describe import pages
+from orchestrator.verbs.describe import pages, with_tables
 from tests.support.paths import ROOT
+from wsol import plugins
 from wsol.plugins import FOLDERS
 
 Launch = Callable[..., tuple[int, str, str]]
 
 
 PAGE = ROOT / "docs" / "commands.md"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", PAGE, *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACEHOLDERS = {
     "FILE": "search_spaces/synthetic.yaml",
     "CAMPAIGN": "search_spaces/campaigns/demo.yaml",
@@ -191,6 +193,27 @@ def test_the_search_space_of_the_readme_is_valid(tmp_path: Path) -> None:
 def test_the_pages_of_the_methods_are_up_to_date() -> None:
     folder = ROOT / "docs" / "methods"
     assert {path.name: path.read_text() for path in folder.iterdir()} == pages(), "run `make docs`"
+
+
+def test_the_tables_of_the_readme_are_those_of_the_data_file() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for table in measured_tables():
+        assert table.markdown() in readme, "run `make docs`"
+    assert with_tables(readme) == readme, "run `make docs`"
+
+
+def test_every_measured_row_is_of_a_method_and_complete() -> None:
+    for table in measured_tables():
+        for row in table.rows:
+            assert row.method in (*plugins.names("method"), "centre Gaussian")
+            assert len(row.values) == len(table.columns) and row.values[0]
+
+
+@pytest.mark.parametrize("kind", ["method", "extractor"])
+def test_every_plugin_of_a_paper_is_in_the_bibliography(kind: str) -> None:
+    notes = re.findall(r"note\s*= \{(.*)\}", (ROOT / "docs" / "papers.bib").read_text(encoding="utf-8"))
+    known = set(re.findall(r"\w+", " ".join(notes).replace("\\_", "_")))
+    assert set(plugins.names(kind)) <= known
 
 
 def test_links_lead_somewhere() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.experiment.load import Loaded
-from orchestrator.runs import names
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -62,6 +61,6 @@ def _rerun(study: Study, trial: FrozenTrial, seed: int, wanted: Reruns) -> Rerun
         name,
         trial.number,
         seed,
-        study.folder / names.SEEDS / name,
+        study.folder / "seeds" / name,
         Loaded(experiment, f"trial {trial.number} of {study.folder}", name),
     )

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from orchestrator.comparison.measured import measured_tables
 from orchestrator.comparison.published import published_tables
 from orchestrator.experiment.overrides import variant_names, with_variant
 from orchestrator.experiment.yaml_reader import Document, read_yaml
@@ -21,8 +22,6 @@ from wsol import plugins
 from wsol.schema import PluginConfig
 
 SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
-
-
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}
 
 
@@ -45,7 +44,7 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
         _settings(plugin.Config),
     ]
     if kind == "method":
-        parts += [_published(name), _search_spaces(name)]
+        parts += [_published(name), _search_spaces(name), _measured(name)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -53,18 +52,31 @@ def pages() -> dict[str, str]:
     """File name in `docs/methods/` -> text: one page for each method, and one for all extractors."""
     made = "<!-- Made by `make docs` from {}. -->\n\n"
     found = {
-        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) + _measured(name)
-        for name in plugins.names("method")
+        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) for name in plugins.names("method")
     }
     extractors = "\n".join(page("extractor", name, level=2) for name in plugins.names("extractor"))
     return {**found, "extractors.md": f"{made.format('wsol/extractors/')}# Extractors\n\n{extractors}"}
 
 
-def write_pages(folder: Path) -> None:
-    """Write all pages into a folder, which is made if absent."""
+def with_tables(text: str) -> str:
+    """A document with our own numbers filled in: a table between `<!-- measured: NAME -->` and `<!-- end -->`."""
+    for table in measured_tables():
+        begin = f"<!-- measured: {table.name} -->\n"
+        text = re.sub(f"{begin}.*?<!-- end -->", f"{begin}\n{table.markdown()}\n\n<!-- end -->", text, flags=re.DOTALL)
+    return text
+
+
+def write_documents(root: Path) -> None:
+    """Make `docs/methods/` again, and the tables of our own numbers in the README.
+
+    Args:
+        root: of the checkout.
+    """
+    folder, readme = root / "docs" / "methods", root / "README.md"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _with_bold_sections(text: str) -> str:
@@ -147,23 +159,12 @@ def _published(method: str) -> str:
 
 
 def _measured(method: str) -> str:
-    """Our own numbers: the lines about a method in the table of the README, which says how they were made."""
-    lines = [
-        line
-        for line in (shipped_root() / "README.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("| ")
-    ]
-    head = next(line for line in lines if line.startswith("| method | MaxBoxAccV2"))
-    rows = [
-        line
-        for line in lines[lines.index(head) + 1 :]
-        if re.match(rf"\| {method}\b", line) and line.count("|") == head.count("|")
-    ]
-    text = (
-        "Our own numbers, % on test of 20 classes of Tiny ImageNet after 4 epochs; the"
-        " [README](../../README.md#real-images) says how they were made:"
+    """Our own numbers of a method."""
+    return "\n\n".join(
+        f"Our own numbers, % on test ({table.about}):\n\n{rows}"
+        for table in measured_tables()
+        if (rows := table.markdown(method))
     )
-    return "\n".join(["", text, "", head, "|---" * (head.count("|") - 1) + "|", *rows, ""]) if rows else ""
 
 
 def _search_spaces(method: str) -> str:
