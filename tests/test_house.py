@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator.runs import names
 from tests.support.paths import ROOT
+from wsol.checkpoint import MANIFEST
 from wsol.plugins import FOLDERS
 
 WSOL = sorted((ROOT / "wsol").rglob("*.py"))
@@ -85,6 +87,41 @@ def test_every_wing_has_its_place_and_an_empty_init() -> None:
 
 def test_no_wing_hides_a_verb_of_the_package() -> None:
     assert not set(FLOOR) & set(orchestrator.__all__)
+
+
+FILE_NAMES = {value.rpartition("/")[2] for key, value in vars(names).items() if key.isupper()} | {MANIFEST}
+WORDS = {name for name in FILE_NAMES if "." not in name}
+"""Names of folders, words that stand for other things as well: only in a path are they names."""
+
+
+def spelled(tree: ast.Module) -> set[str]:
+    """The names of files of a run folder that a file spells itself, whole or at the end of a path or of a pattern."""
+    texts = {id(node): node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    in_paths = {
+        id(side)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+        for side in (node.left, node.right)
+    }
+    return {
+        text
+        for node, text in texts.items()
+        if isinstance(text, str) and text.rpartition("/")[2] in (FILE_NAMES if node in in_paths else FILE_NAMES - WORDS)
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.count(".") and name.startswith("orchestrator.")])
+def test_file_names_of_a_run_are_spelled_in_one_place(name: str) -> None:
+    if wing(name) != "runs":
+        found = spelled(ast.parse(MODULES[name].read_text()))
+        assert not found, f"{name} spells {', '.join(found)}: take it from orchestrator/runs/names.py"
+
+
+def test_a_spelled_file_name_is_found() -> None:
+    text = (
+        'a = folder / "best" / "result.json"; b = glob("seeds/*/study.json"); c = f"{run}/best.yaml"; d = {"best": 1}'
+    )
+    assert spelled(ast.parse(text)) == {"best", "result.json", "seeds/*/study.json", "/best.yaml"}
 
 
 def test_no_file_imports_in_a_circle() -> None:

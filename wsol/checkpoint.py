@@ -17,6 +17,14 @@ import torch
 from wsol.errors import InputError
 from wsol.files import sha256, sync_and_rename, write_text
 
+MANIFEST = "manifest.json"
+"""In the folder of a training: what is known of it, see `Checkpoints`."""
+
+
+PREFIX = "epoch-"
+"""Begins the names of the files with weights."""
+
+
 Record = dict[str, float]
 """What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last),
 `objective_now`, `train/...`, `train_fullsup/...`."""
@@ -44,7 +52,7 @@ class Checkpoints:
         self.history: list[Record] = []
         self.latest: Entry | None = None
         self.best: Entry | None = None
-        manifest = folder / "manifest.json"
+        manifest = folder / MANIFEST
         if manifest.exists():
             content = json.loads(manifest.read_text())
             self.history = content["history"]
@@ -56,7 +64,7 @@ class Checkpoints:
         best one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         epoch = int(record["epoch"])
-        path = self.folder / f"epoch-{epoch:04d}.pt"
+        path = self.folder / f"{PREFIX}{epoch:04d}.pt"
         self.latest = Entry(path.name, write_state(path, state), epoch, record["objective_now"])
         self.best = self.latest if best else self.best
         self.history = [*self.history[: epoch - 1], record]
@@ -98,9 +106,9 @@ class Checkpoints:
             "best": self.best and asdict(self.best),
             "history": self.history,
         }
-        write_text(self.folder / "manifest.json", json.dumps(content, indent=1))
+        write_text(self.folder / MANIFEST, json.dumps(content, indent=1))
         kept = {entry.file for entry in (self.latest, self.best) if entry}
-        for path in self.folder.glob("epoch-*"):
+        for path in self.folder.glob(f"{PREFIX}*"):
             if path.name not in kept:
                 path.unlink()
 

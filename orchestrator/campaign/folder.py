@@ -12,7 +12,8 @@ from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.experiment.load import Loaded, load_experiment
 from orchestrator.formats import timestamp
 from orchestrator.preflight.checks import check_data, check_model
-from orchestrator.runs.folder import CAMPAIGN_FILE, require_no_run, write_experiment
+from orchestrator.runs import names
+from orchestrator.runs.folder import require_no_run, write_experiment
 from orchestrator.runs.provenance import git, versions
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -40,7 +41,7 @@ def begin_campaign(folder: Path, planned: Planned, address: str | None) -> None:
         "versions": versions(),
     }
     write_text(
-        folder / CAMPAIGN_FILE,
+        folder / names.CAMPAIGN,
         json.dumps(
             {"name": planned.name, "source": planned.source, "cells": cells, **planned.identity(), **facts}, indent=1
         ),
@@ -65,10 +66,10 @@ def _check(cells: list[CampaignCell]) -> None:
 
 def read_campaign(folder: Path, overrides: list[str]) -> Planned:
     """The campaign of a folder, with other resources."""
-    header = json.loads((folder / CAMPAIGN_FILE).read_text())
+    header = json.loads((folder / names.CAMPAIGN).read_text())
     cells = []
     for known in header["cells"]:
-        loaded = load_experiment(folder / known["name"] / "experiment.yaml", overrides)
+        loaded = load_experiment(folder / known["name"] / names.EXPERIMENT, overrides)
         cells.append(CampaignCell(**known, loaded=Loaded(loaded.experiment, header["source"], known["name"])))
     reruns = None if header["reruns"] is None else Reruns.model_validate(header["reruns"])
     return Planned(header["name"], header["source"], cells, reruns, header["published_points"])
@@ -76,7 +77,7 @@ def read_campaign(folder: Path, overrides: list[str]) -> Planned:
 
 def require_same_campaign(folder: Path, planned: Planned) -> None:
     """Raises InputError if a folder holds another campaign than this one."""
-    header, identity = json.loads((folder / CAMPAIGN_FILE).read_text()), planned.identity()
+    header, identity = json.loads((folder / names.CAMPAIGN).read_text()), planned.identity()
     if any(header[key] != identity[key] for key in identity):
         hashes = {**header["hashes"], **identity["hashes"]}
         other = [name for name in hashes if header["hashes"].get(name) != identity["hashes"].get(name)]

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from orchestrator.comparison.rows import Row, comparison_rows, interval_of_mean
 from orchestrator.comparison.tables import FORMATS, comparison_table
+from orchestrator.runs import names
 from orchestrator.runs.tested import recorded_tests
 from orchestrator.winner.result import read_result
 from wsol.errors import InputError
@@ -88,12 +89,12 @@ def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standi
             f"<h3>{html.escape(heading)}</h3>",
             html.escape(rows) if isinstance(rows, str) else FORMATS["html"](rows),
         ]
-    write_text(folder / "leaderboard.md", "\n\n".join(markdown) + "\n")
+    write_text(folder / names.LEADERBOARD_TEXT, "\n\n".join(markdown) + "\n")
     head = (
         '<!doctype html><html lang="en"><meta'
         f' charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     )
-    write_text(folder / "leaderboard.html", "\n".join([head, *page, "</html>\n"]))
+    write_text(folder / names.LEADERBOARD, "\n".join([head, *page, "</html>\n"]))
 
 
 def _rules(planned: Planned) -> str:
@@ -118,8 +119,8 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
         for part in {str(read_result(folder).get("training_images", "all")) for folder in standing.folders}:
             parts.setdefault(part, []).append(standing.cell.name)
     yield from (
-        f"Trained on a part of train_weaksup, {part}: {', '.join(names)}."
-        for part, names in parts.items()
+        f"Trained on a part of train_weaksup, {part}: {', '.join(methods)}."
+        for part, methods in parts.items()
         if part != "all"
     )
     yield from (f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.experiment.load import Loaded
+from orchestrator.runs import names
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -61,6 +62,6 @@ def _rerun(study: Study, trial: FrozenTrial, seed: int, wanted: Reruns) -> Rerun
         name,
         trial.number,
         seed,
-        study.folder / "seeds" / name,
+        study.folder / names.SEEDS / name,
         Loaded(experiment, f"trial {trial.number} of {study.folder}", name),
     )

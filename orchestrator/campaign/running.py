@@ -20,6 +20,7 @@ from orchestrator.experiment.load import Loaded
 from orchestrator.formats import timestamp
 from orchestrator.preflight.checks import check_model
 from orchestrator.report.page import write_report
+from orchestrator.runs import names
 from orchestrator.runs.folder import create_run, open_experiment, read_header, update_header, write_trials
 from orchestrator.runs.journal import open_study
 from orchestrator.runs.tested import recorded_tests
@@ -102,7 +103,7 @@ class Running:
         """Trials of a cell that are not through, with those of its best ones that are trained again."""
         again = [
             study
-            for header in (self.folder / cell.name / "seeds").glob("*/study.json")
+            for header in (self.folder / cell.name).glob(names.HEADERS_OF_SEEDS)
             for study in [open_study(header.parent)]
         ]
         done = sum(trial.state.is_finished() for study in again for trial in study.get_trials(deepcopy=False))
@@ -110,7 +111,7 @@ class Running:
 
     def _hindrance(self, cell: CampaignCell) -> str | None:
         """Why a cell can not start from the winner that it is to start from."""
-        if not (self.folder / str(cell.after) / "best" / "weights.pt").exists():
+        if not (self.folder / str(cell.after) / names.WINNER_WEIGHTS).exists():
             return f"starts from the winner of {cell.after}, which has none"
         try:
             check_model(cell.experiment)
@@ -127,7 +128,7 @@ class Running:
 
     def _open(self, folder: Path, loaded: Loaded, kind: str, points: bool) -> Study:
         """The study of a run folder, begun where there is none."""
-        if (folder / "study.json").exists():
+        if (folder / names.HEADER).exists():
             return Study(folder, open_experiment(folder))
         facts = {"machine": self.plan.machine, "concurrent_trials": self.plan.concurrent, "campaign": str(self.folder)}
         return Study.create(folder, loaded.experiment, create_run(folder, loaded, kind, facts), None if points else [])
@@ -140,7 +141,7 @@ class Running:
         for rerun, study in pairs:
             self._measure(study, test=rerun.trial == winning_trial(pairs))
         if self.studies[cell.name].best() is None or (pairs and winning_trial(pairs) is None):
-            self.failures[cell.name] = f"no trial succeeded, see {self.folder / cell.name / 'trials.csv'}"
+            self.failures[cell.name] = f"no trial succeeded, see {self.folder / cell.name / names.TRIALS_TABLE}"
 
     def _measure(self, study: Study, *, test: bool) -> None:
         """Measure the winner of a run and test it, unless that is done."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import compact_duration
 from orchestrator.report.status import ENDED
-from orchestrator.runs.folder import CAMPAIGN_FILE
+from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
 from orchestrator.runs.tested import recorded_tests
 
@@ -85,14 +85,14 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
 
 
 def _header(folder: Path) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads((folder / CAMPAIGN_FILE).read_text())
+    header: dict[str, Any] = json.loads((folder / names.CAMPAIGN).read_text())
     return header
 
 
 def _cell(folder: Path, reruns: int) -> CellStatus:
-    seeds = sorted(header.parent for header in folder.glob("seeds/*/study.json"))
-    search = read_summary(folder) if (folder / "study.json").exists() else None
-    asked = search.info.get("trials") if search else load_experiment(folder / "experiment.yaml").experiment.study.trials
+    seeds = sorted(header.parent for header in folder.glob(names.HEADERS_OF_SEEDS))
+    search = read_summary(folder) if (folder / names.HEADER).exists() else None
+    asked = search.info.get("trials") if search else load_experiment(folder / names.EXPERIMENT).experiment.study.trials
     tested = sum(bool(recorded_tests(run)) for run in (folder, *seeds))
     return CellStatus(folder.name, search, int(asked or 0), [read_summary(run) for run in seeds], reruns, tested)
 

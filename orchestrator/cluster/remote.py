@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.plan import Plan
+from orchestrator.runs import names
 from orchestrator.runs.store import Mirror
 from wsol.errors import InputError
 
@@ -31,14 +32,14 @@ def on_worker_node(plan: Plan, function: Measure, mirror: Mirror | None = None) 
     def measure_there(request: dict[str, Any]) -> dict[str, Any]:
         here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
         if mirror:
-            mirror.push(lambda name: name.startswith("best/"))
+            mirror.push(lambda name: name.startswith(f"{names.WINNER}/"))
             here["store"] = mirror.address
         try:
             measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         if mirror:
-            mirror.pull(part="best")
+            mirror.pull(part=names.WINNER)
         return measured
 
     return measure_there

@@ -14,6 +14,7 @@ import numpy as np
 
 from orchestrator.comparison.published import Published, published_row
 from orchestrator.formats import method_label
+from orchestrator.runs import names
 from orchestrator.runs.scores import Stored, read_scores
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
@@ -121,7 +122,7 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
         InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or
             by other settings of a metric.
     """
-    runs = [(read_summary(folder), read_scores(folder / "best", split)) for folder in folders]
+    runs = [(read_summary(folder), read_scores(folder / names.WINNER, split)) for folder in folders]
     for run in runs:
         _require_comparable(run, runs[0], metrics, split)
     groups = _by_configuration(runs)
@@ -194,7 +195,7 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its seed, and with that of the run it starts from in place of its folder."""
     data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
-    start = Path(str(config.get("initial_run"))) / "best" / "result.json"
+    start = Path(str(config.get("initial_run"))) / names.WINNER_RESULT
     initial = _recipe(json.loads(start.read_text())["config"]) if start.is_file() else config.get("initial_run")
     return {**config, "seed": None, "data": data, "initial_run": initial}
 

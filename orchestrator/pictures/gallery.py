@@ -1,7 +1,7 @@
 """The pictures of the report: images of train_fullsup through the winner, other trials and other post-hoc settings.
 
 A few images of each class are looked at, and of these some hits, some misses, the smallest objects and the largest
-disagreements are drawn. `best/examples.json` lists the pictures, `best/images.csv` all images that were looked at.
+disagreements are drawn. A list names the pictures, a table all images that were looked at.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ VIEWS = 4
 MAX_SIDE = 256
 
 
-def write_gallery(best: Path, views: Sequence[View], dataset: Dataset) -> None:
-    """Write pictures and lists into `best`, in place of former ones.
+def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Dataset) -> None:
+    """Write pictures and lists, in place of former ones.
 
     Args:
-        best: a folder.
+        listing: a file that lists the pictures, which go into a folder of its name.
+        table: a file with a row per image that was looked at.
         views: the winner first; those without a threshold, and more than four, are left out.
         dataset: of the run.
     """
@@ -50,9 +51,10 @@ def write_gallery(best: Path, views: Sequence[View], dataset: Dataset) -> None:
     looks = [look_at(view, images) for view in views]
     sizes = [look.size for look in looks[0]]
     tabs = choose_images([[look.iou for look in column] for column in looks], sizes)
-    _write_images(best / "images.csv", split, dataset, sizes, [look.iou for look in looks[0]])
-    shutil.rmtree(best / "examples", ignore_errors=True)
-    (best / "examples").mkdir()
+    _write_images(table, split, dataset, sizes, [look.iou for look in looks[0]])
+    pictures = listing.with_suffix("")
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
     entries = []
     for position in take_in_turn(list(tabs.values())):
         facts = {
@@ -60,25 +62,25 @@ def write_gallery(best: Path, views: Sequence[View], dataset: Dataset) -> None:
             "class_name": dataset.class_names[split.labels[position]],
             "size": sizes[position],
         }
-        shown = _draw(best, position, images, views, [column[position] for column in looks])
+        shown = _draw(pictures, position, images, views, [column[position] for column in looks])
         entries.append({**facts, "tabs": [name for name, chosen in tabs.items() if position in chosen], **shown})
-    write_text(best / "examples.json", json.dumps(entries, indent=1))
+    write_text(listing, json.dumps(entries, indent=1))
 
 
 def _draw(
-    best: Path, position: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
+    pictures: Path, position: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
 ) -> dict[str, Any]:
-    """Write the pictures of one image: entries of `examples.json`."""
-    stem = f"examples/{position:04d}"
+    """Write the pictures of one image: entries of the list."""
+    stem = f"{pictures.name}/{position:04d}"
     image = np.asarray(images.read([position])[0])
     small, truth = shrunk(image, MAX_SIDE), shrunk_region(looks[0].truth, len(image), MAX_SIDE)
-    save_jpeg(best / f"{stem}-photo.jpg", photo_with_boxes(small, truth))
+    save_jpeg(pictures.parent / f"{stem}-photo.jpg", photo_with_boxes(small, truth))
     shown = []
     for number, (view, look) in enumerate(zip(views, looks, strict=True)):
         picture = map_overlay(
             small, shrunk(look.score_map, MAX_SIDE) / 255, shrunk_region(look.region, len(image), MAX_SIDE), truth
         )
-        save_jpeg(best / f"{stem}-map-{number}.jpg", picture)
+        save_jpeg(pictures.parent / f"{stem}-map-{number}.jpg", picture)
         shown.append(
             {"label": view.label, "map": f"{stem}-map-{number}.jpg", "iou": look.iou, "threshold": view.threshold}
         )

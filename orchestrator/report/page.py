@@ -20,6 +20,7 @@ from orchestrator.report.figures_trials import Search, curves_figure, effort_fig
 from orchestrator.report.figures_winner import precision_recall_figure, sizes_figure, thresholds_figure
 from orchestrator.report.importance import importance
 from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
+from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -48,7 +49,7 @@ def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
         InputError: a folder holds no search, or one for another objective.
         OSError: the page cannot be written.
     """
-    path = folder / "report.html"
+    path = folder / names.REPORT
     summary, others = read_summary(folder), [read_summary(other) for other in beside]
     for other in others:
         if other.objective != summary.objective:
@@ -116,7 +117,7 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
         metric_label(summary.objective),
         summary.best.number if summary.best else None,
     )
-    names = [metric_label(name) for name in summary.objectives]
+    labels = [metric_label(name) for name in summary.objectives]
     of_many = [
         history_figure(trials, objective, summary.maximize),
         effort_figure([_search(of) for of in (summary, *others)], objective, summary.maximize),
@@ -125,7 +126,7 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
     drawn = [
         *(of_many if not summary.is_single else ()),
         curves_figure(trials, winner, objective, str(summary.info.get("scheduler") or "")),
-        *fronts_figure(trials, summary.objectives, names),
+        *fronts_figure(trials, summary.objectives, labels),
         thresholds_figure(threshold_curves(summary), lambda curve: metric_label(curve).rpartition(", ")[2]),
         sizes_figure(*size_bars(summary)),
         precision_recall_figure(pixel_curves(summary)),
@@ -144,7 +145,7 @@ def _search(summary: Summary) -> Search:
 
 def _pictures(summary: Summary) -> list[dict[str, Any]]:
     """The examples with their pictures inside, as many as fit; one whose files are missing is left out."""
-    home, left, shown = (summary.folder / "best").resolve(), PICTURE_BYTES, []
+    home, left, shown = (summary.folder / names.WINNER).resolve(), PICTURE_BYTES, []
     for example in summary.examples:
         columns = [example, *(example.get("others") or ())]
         files = [
@@ -191,12 +192,12 @@ def _commands(summary: Summary) -> list[tuple[str, str]]:
     steps = [("python launch.py resume " + run, "continue it")] if summary.state == "interrupted" else []
     if commit:
         steps.append((f"git checkout {commit}", "the code that ran"))
-        if (home / "code.diff").is_file():
-            steps.append((f"git apply {run}/code.diff", "with what was changed since that commit"))
+        if (home / names.CHANGES).is_file():
+            steps.append((f"git apply {run}/{names.CHANGES}", "with what was changed since that commit"))
     if summary.info.get("command"):
         steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
-    if (home / "best.yaml").is_file() and not summary.is_single:
-        steps.append((f"python launch.py train {run}/best.yaml", "only the winner"))
+    if (home / names.WINNER_EXPERIMENT).is_file() and not summary.is_single:
+        steps.append((f"python launch.py train {run}/{names.WINNER_EXPERIMENT}", "only the winner"))
     return (
         [*steps, (f"python launch.py evaluate {run}", "score the winner's checkpoint again")]
         if summary.result

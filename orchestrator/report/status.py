@@ -17,6 +17,7 @@ from rich.table import Table
 from orchestrator.formats import compact_duration, counted, first_line, plain_text
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.summary import Summary, TrialRow, read_summary
+from wsol.checkpoint import MANIFEST
 
 ENDED = ("complete", "pruned", "failed")
 
@@ -132,7 +133,7 @@ def _experiment(summary: Summary) -> dict[str, Any]:
 def _epoch_seconds(folder: Path, trial: TrialRow) -> list[float]:
     """Seconds of each epoch that a trial's folder has a record of; else their mean over the trial."""
     try:
-        history = json.loads((trial_folder(folder, trial.number) / "manifest.json").read_text())["history"]
+        history = json.loads((trial_folder(folder, trial.number) / MANIFEST).read_text())["history"]
         measured = [float(record["seconds"]) for record in history]
     except (OSError, ValueError, KeyError, TypeError):
         measured = []

@@ -17,6 +17,7 @@ from orchestrator.formats import printed_columns
 from orchestrator.formats import settings_in_words as in_words
 from orchestrator.pictures.looks import HIT
 from orchestrator.report.figures_winner import Curve, SizeBar
+from orchestrator.runs import names
 from orchestrator.runs.scores import Stored, read_scores
 from orchestrator.runs.summary import Summary, TrialRow
 from wsol.errors import InputError
@@ -141,7 +142,7 @@ def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, lis
     """Post-hoc settings, the best first: the metrics of the columns; and of each setting its words, whether it is used,
     its numbers."""
     metric = summary.objective.partition("/")[2]
-    settings = _recorded_settings(summary.folder / "best" / "post_hoc.json") or [
+    settings = _recorded_settings(summary.folder / names.POST_HOC) or [
         {"values": setting["values"], "metrics": {metric: setting["value"]}}
         for setting in summary.result.get("post_hoc") or []
     ]
@@ -149,10 +150,10 @@ def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, lis
         return [], []
     now = summary.metrics("train_fullsup").get(metric)
     used = next((setting for setting in settings if setting["metrics"][metric] == now), None)
-    names = printed_columns(metric, settings[0]["metrics"])
+    columns = printed_columns(metric, settings[0]["metrics"])
     ranked = sorted(settings, key=lambda setting: -setting["metrics"][metric])
-    return names, [
-        (in_words(one["values"]), one is used, [one["metrics"].get(name) for name in names]) for one in ranked
+    return columns, [
+        (in_words(one["values"]), one is used, [one["metrics"].get(name) for name in columns]) for one in ranked
     ]
 
 
@@ -187,7 +188,7 @@ def pixel_curves(summary: Summary) -> dict[str, Curve]:
 def _stored(summary: Summary) -> Iterator[tuple[str, Stored]]:
     for split in ("train_fullsup", "test"):
         try:
-            yield split, read_scores(summary.folder / "best", split)
+            yield split, read_scores(summary.folder / names.WINNER, split)
         except InputError:  # not scored yet
             continue
 
@@ -204,7 +205,7 @@ def size_bars(summary: Summary) -> tuple[dict[str, list[SizeBar]], str]:
         splits = {split: _metric_bars(summary, split, name) for split in ("train_fullsup", "test")}
         if any(splits.values()):
             return splits, f"{named(name)}, with 95 % intervals over images. Sizes in percent of the image."
-    bars = _counted_bars(summary.folder / "best" / "images.csv")
+    bars = _counted_bars(summary.folder / names.IMAGES_TABLE)
     shown = (
         "Images right at IoU 50 % and the threshold that train_fullsup chose, of those looked at for the pictures; 95 %"
         " intervals (Wilson)."

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import timestamp, to_yaml
+from orchestrator.runs import names
 from orchestrator.runs.provenance import git, versions, write_provenance
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -84,13 +85,13 @@ def change_study(folder: Path, experiment: Experiment) -> None:
 def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
     """`experiment.yaml`."""
     write_text(
-        folder / "experiment.yaml", f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
+        folder / names.EXPERIMENT, f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
     )
 
 
 def require_no_run(folder: Path) -> None:
     """Raises InputError if a folder holds a run."""
-    if (folder / "study.json").exists():
+    if (folder / names.HEADER).exists():
         raise InputError(
             f"{folder}: holds a run already; go on with `python launch.py resume {folder}` or choose another folder"
             " with --run"
@@ -103,9 +104,9 @@ def open_experiment(folder: Path) -> Experiment:
     Raises:
         InputError: the folder holds no run, or one of another version.
     """
-    path = folder / "experiment.yaml"
-    if not path.exists() or not (folder / "study.json").exists():
-        raise InputError(f"{folder}: holds no run (no experiment.yaml and study.json)")
+    path = folder / names.EXPERIMENT
+    if not path.exists() or not (folder / names.HEADER).exists():
+        raise InputError(f"{folder}: holds no run (no {names.EXPERIMENT} and {names.HEADER})")
     header = read_header(folder)
     made = f"{folder} was made by commit {(header.get('git') or {}).get('commit', 'unknown')}"
     if (found := header.get("format", FORMAT)) != FORMAT:
@@ -126,7 +127,7 @@ def read_header(folder: Path) -> dict[str, Any]:
         InputError: it is damaged.
     """
     try:
-        header: dict[str, Any] = json.loads((folder / "study.json").read_text())
+        header: dict[str, Any] = json.loads((folder / names.HEADER).read_text())
     except ValueError as error:
         raise InputError(
             f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run"
@@ -136,7 +137,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 def update_header(folder: Path, **changes: Any) -> None:
     """Change entries of `study.json`."""
-    write_text(folder / "study.json", json.dumps({**read_header(folder), **changes}, indent=1))
+    write_text(folder / names.HEADER, json.dumps({**read_header(folder), **changes}, indent=1))
 
 
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
@@ -169,22 +170,14 @@ def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
         ]
         measured = trial.user_attrs.get("metrics", {})
         writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
-    write_text(folder / "trials.csv", table.getvalue())
+    write_text(folder / names.TRIALS_TABLE, table.getvalue())
 
 
 def trial_folder(folder: Path, number: int) -> Path:
     """Where the files of a trial are."""
-    return folder / "trials" / f"{number:04d}"
-
-
-ERROR_FILE = "error.txt"
-"""The traceback of a trial that died, in its folder."""
-
-
-CAMPAIGN_FILE = "campaign.json"
-"""Makes a folder a campaign."""
+    return folder / names.TRIALS / f"{number:04d}"
 
 
 def is_campaign_folder(folder: Path) -> bool:
     """Whether a folder holds a campaign, and no run."""
-    return (folder / CAMPAIGN_FILE).exists()
+    return (folder / names.CAMPAIGN).exists()

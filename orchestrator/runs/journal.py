@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from orchestrator.runs import names
 from wsol.errors import InputError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -25,33 +26,30 @@ def open_study(folder: Path) -> optuna.Study:
     Raises:
         InputError: the folder holds no study, or Optuna can not read it.
     """
-    header = folder / "study.json"
-    if not header.exists() or not (folder / "study.journal").exists():
-        raise InputError(f"{folder}: holds no study (no study.json and study.journal); give the folder of a run")
+    header = folder / names.HEADER
+    if not header.exists() or not (folder / names.JOURNAL).exists():
+        raise InputError(f"{folder}: holds no study (no {names.HEADER} and {names.JOURNAL}); give the folder of a run")
     try:
         return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
     except (ValueError, KeyError, AssertionError) as error:  # what Optuna raises on records that it does not know
         reason = f"{type(error).__name__}: {error}"
-        hint = (
-            "it is damaged, or of another version (see versions in study.json): go on with that one, or restore a copy"
-        )
+        versions = f"see versions in {names.HEADER}"
+        hint = f"it is damaged, or of another version ({versions}): go on with that one, or restore a copy"
         raise InputError(
-            f"{folder / 'study.journal'}: Optuna {optuna.__version__} can not read it ({reason}); {hint}"
+            f"{folder / names.JOURNAL}: Optuna {optuna.__version__} can not read it ({reason}); {hint}"
         ) from None
 
 
 def open_storage(folder: Path) -> JournalStorage:
     """Where Optuna keeps the studies of a run folder."""
-    return JournalStorage(
-        JournalFileBackend(str((folder / "study.journal").absolute()))
-    )  # Optuna's lock is a link to it
+    return JournalStorage(JournalFileBackend(str((folder / names.JOURNAL).absolute())))  # Optuna's lock is a link to it
 
 
 def repair_journal(folder: Path) -> None:
     """Undo what a process that was killed while it wrote left in a journal: its lock, for which everybody else would
     wait, and a line without an end, to which the next one would be joined. For the process that owns the study, the
     only one that writes."""
-    journal = folder / "study.journal"
+    journal = folder / names.JOURNAL
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     if journal.exists():
         text = journal.read_bytes()

@@ -9,12 +9,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from orchestrator.formats import timestamp
+from orchestrator.runs import names
 from wsol.errors import InputError
 
 
 def owned(folder: Path) -> FileLock:
     """Lock the study for this process."""
-    lock, owner = FileLock(folder / "study.lock"), folder / "study.owner"
+    lock, owner = FileLock(folder / names.LOCK), folder / names.OWNER
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -27,7 +28,7 @@ def owned(folder: Path) -> FileLock:
 def is_held(folder: Path) -> bool | None:
     """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be
     tried."""
-    lock, owner = folder / "study.lock", folder / "study.owner"
+    lock, owner = folder / names.LOCK, folder / names.OWNER
     if not owner.is_file() or not owner.read_text(errors="replace").startswith(f"{socket.gethostname()}, "):
         return None
     if not lock.is_file():  # some versions of filelock remove it on release

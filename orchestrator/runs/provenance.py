@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator.runs import names
 from orchestrator.shipped import ROOT
 from wsol.files import write_text
 
@@ -30,9 +31,9 @@ LARGEST = 200_000
 def write_provenance(folder: Path) -> None:
     """`packages.txt`: everything that is installed. `code.diff`: what was changed since the commit, new files too; none
     without a change."""
-    write_text(folder / "packages.txt", packages())
+    write_text(folder / names.PACKAGES, packages())
     if text := changes():
-        write_text(folder / "code.diff", text)
+        write_text(folder / names.CHANGES, text)
 
 
 def git() -> dict[str, Any] | None:

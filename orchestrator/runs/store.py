@@ -17,9 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from orchestrator.runs import names
 from orchestrator.runs.folder import read_header, require_no_run
 from orchestrator.runs.tensorboard import BEGIN, END
 from wsol.addresses import below, open_address, unreachable
+from wsol.checkpoint import MANIFEST, PREFIX
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Mirror:
     def _each(self, function: Callable[[str], None], names: list[str]) -> None:
         for last in (False, True):
             with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(function, [name for name in names if name.endswith("manifest.json") == last]))
+                list(pool.map(function, [name for name in names if name.endswith(MANIFEST) == last]))
 
     def _here(self) -> Iterator[str]:
         for place, folders, files in os.walk(self.folder):  # folders may vanish meanwhile
@@ -147,7 +149,7 @@ class Mirror:
 
 def is_checkpoint(name: str) -> bool:
     """Whether a file is one of the large ones."""
-    return PurePosixPath(name).name.startswith("epoch-")
+    return PurePosixPath(name).name.startswith(PREFIX)
 
 
 def is_of_worker(name: str) -> bool:
@@ -182,7 +184,7 @@ def require_free_store(storage: str | None, name: str) -> None:
     probe_store(storage)
     address = below(storage, name)
     filesystem, path = open_address(address)
-    if filesystem.get_file_info(f"{path}/study.json").is_file:
+    if filesystem.get_file_info(f"{path}/{names.HEADER}").is_file:
         raise InputError(
             f"{address}: holds a run already; go on with `python launch.py resume DIR --from {address}`, or choose"
             " another --run"
@@ -227,8 +229,8 @@ def restore_run(address: str, folder: Path) -> None:
         Mirror(address, folder).pull(lambda name: not is_checkpoint(name))
     except OSError as error:
         raise unreachable(address, error) from None
-    if not (folder / "study.json").exists():
+    if not (folder / names.HEADER).exists():
         raise InputError(
-            f"{address}: holds no run (no study.json); it should end in the name of one, as in"
+            f"{address}: holds no run (no {names.HEADER}); it should end in the name of one, as in"
             " s3://bucket/prefix/cam_cub"
         )

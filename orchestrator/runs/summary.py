@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import parse_time
+from orchestrator.runs import names
 from orchestrator.runs.lock import is_held
 from wsol.errors import InputError
 
@@ -184,23 +185,23 @@ def read_summary(folder: Path) -> Summary:
     Raises:
         InputError: the folder holds neither `study.json` nor `study.journal`, or it holds a campaign.
     """
-    journal, notes = folder / "study.journal", list[str]()
-    if (folder / "campaign.json").is_file():
-        cell = min(path.parent for path in folder.glob("*/experiment.yaml"))
+    journal, notes = folder / names.JOURNAL, list[str]()
+    if (folder / names.CAMPAIGN).is_file():
+        cell = min(path.parent for path in folder.glob(f"*/{names.EXPERIMENT}"))
         raise InputError(
-            f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in leaderboard.html"
+            f"{folder}: holds a campaign; give one of its runs, such as {cell}; all together are in {names.LEADERBOARD}"
         )
-    if not journal.is_file() and not (folder / "study.json").is_file():
+    if not journal.is_file() and not (folder / names.HEADER).is_file():
         raise InputError(
-            f"{folder}: no search here: neither study.json nor study.journal exists. Give the folder of one run, such"
-            " as runs/NAME."
+            f"{folder}: no search here: neither {names.HEADER} nor {names.JOURNAL} exists. Give the folder of one run,"
+            " such as runs/NAME."
         )
-    info = _read_json(folder / "study.json", dict, notes)
+    info = _read_json(folder / names.HEADER, dict, notes)
     study = _load_study(folder, str(info.get("study_name", "")), notes)
     frozen = [] if study is None else study.get_trials(deepcopy=False)
     maximize = study is None or study.directions[0].name != "MINIMIZE"
     updated = datetime.fromtimestamp(
-        max(file.stat().st_mtime for file in (journal, folder / "study.json") if file.is_file()), UTC
+        max(file.stat().st_mtime for file in (journal, folder / names.HEADER) if file.is_file()), UTC
     )
     rows = [_row(trial, maximize) for trial in frozen]
     state = _state(folder, info, rows, updated)
@@ -216,10 +217,10 @@ def read_summary(folder: Path) -> Summary:
         log_params=frozenset(
             path for trial in frozen for path, space in trial.distributions.items() if getattr(space, "log", False)
         ),
-        result=_read_json(folder / "best" / "result.json", dict, notes),
-        evaluations=tuple(_read_json(folder / "test.json", dict, notes).get("evaluations", ())),
-        examples=tuple(_read_json(folder / "best" / "examples.json", list, notes)),
-        experiment=_read_text(folder / "experiment.yaml"),
+        result=_read_json(folder / names.WINNER_RESULT, dict, notes),
+        evaluations=tuple(_read_json(folder / names.TESTS, dict, notes).get("evaluations", ())),
+        examples=tuple(_read_json(folder / names.EXAMPLES, list, notes)),
+        experiment=_read_text(folder / names.EXPERIMENT),
         updated=updated,
         notes=tuple(notes),
         study=study,
@@ -246,7 +247,7 @@ def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
 
 def _load_study(folder: Path, name: str, notes: list[str]) -> optuna.Study | None:
     """Open the study without writing to it; any study of the file will do where the name is not known."""
-    if not (folder / "study.journal").is_file():
+    if not (folder / names.JOURNAL).is_file():
         return None
     import optuna
 
@@ -256,8 +257,8 @@ def _load_study(folder: Path, name: str, notes: list[str]) -> optuna.Study | Non
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             storage = open_storage(folder)
-            names = [study.study_name for study in storage.get_all_studies()]
-            return optuna.load_study(study_name=name if name in names else names[0], storage=storage) if names else None
+            known = [study.study_name for study in storage.get_all_studies()]
+            return optuna.load_study(study_name=name if name in known else known[0], storage=storage) if known else None
     except Exception as error:  # a damaged journal raises whatever its damage happens to trip
         notes.append(f"study.journal could not be read: {error}. Trials are left out.")
         return None

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from orchestrator.runs import names
 from wsol.errors import InputError
 from wsol.files import write_text
 
@@ -23,13 +24,13 @@ def require_untested(folder: Path, reason: str | None) -> None:
 
 def recorded_tests(folder: Path) -> list[dict[str, Any]]:
     """The recorded evaluations on the test split."""
-    path = folder / "test.json"
+    path = folder / names.TESTS
     return list(json.loads(path.read_text())["evaluations"]) if path.exists() else []
 
 
 def record_test(folder: Path, entry: dict[str, Any]) -> None:
     """Add an evaluation to `test.json`."""
-    write_text(folder / "test.json", json.dumps({"evaluations": [*recorded_tests(folder), entry]}, indent=1))
+    write_text(folder / names.TESTS, json.dumps({"evaluations": [*recorded_tests(folder), entry]}, indent=1))
 
 
 def test_of_checkpoint(folder: Path, checkpoint_sha256: str) -> dict[str, Any] | None:

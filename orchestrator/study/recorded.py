@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_study
 from wsol.config import TrainConfig
@@ -99,5 +100,5 @@ class Recorded:
     def _full_failure(self) -> str:
         """The traceback of the last failure where there is one, else its reason."""
         trial = self.trials(TrialState.FAIL)[-1]
-        error = trial_folder(self.folder, trial.number) / "error.txt"
+        error = trial_folder(self.folder, trial.number) / names.ERROR
         return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])

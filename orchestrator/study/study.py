@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import Experiment, config_hash
 from orchestrator.formats import timestamp
+from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_storage, repair_journal
 from orchestrator.runs.lock import owned
@@ -65,7 +66,7 @@ class Study(Recorded):
         self._lock = owned(folder)
         repair_journal(folder)
         super().__init__(folder, experiment)
-        header = json.loads((folder / "study.json").read_text())
+        header = json.loads((folder / names.HEADER).read_text())
         self._sampler_arguments = header.get("sampler_arguments", SAMPLERS[experiment.study.sampler])
         self._pruner = make_pruner(experiment.study.scheduler, header.get("scheduler_arguments", {}))
         self._interrupted = self.trials(TrialState.RUNNING)
@@ -92,7 +93,7 @@ class Study(Recorded):
             candidates: by default `trial` and the named points of the experiment.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "study.journal").unlink(missing_ok=True)  # of a beginning that was cut off
+        (folder / names.JOURNAL).unlink(missing_ok=True)  # of a beginning that was cut off
         repair_journal(folder)
         directions = [optuna.study.StudyDirection.MAXIMIZE] * len(experiment.study.objectives)
         study = optuna.create_study(
@@ -105,7 +106,7 @@ class Study(Recorded):
             "sampler_arguments": SAMPLERS[experiment.study.sampler],
             "scheduler_arguments": scheduler_arguments(experiment),
         }
-        write_text(folder / "study.json", json.dumps(header, indent=1))
+        write_text(folder / names.HEADER, json.dumps(header, indent=1))
         return cls(folder, experiment)
 
     def close(self) -> None:
@@ -336,7 +337,7 @@ class Study(Recorded):
         if failed is not None and not folder.exists() and trial_folder(self.folder, failed).exists():
             trial_folder(self.folder, failed).rename(folder)
             self._note_ended(self.trials()[failed])
-            for path in folder.glob("hung*.txt"):
+            for path in folder.glob(names.HUNG_OF_ANY):
                 path.rename(trial_folder(self.folder, failed) / path.name)
         return folder
 

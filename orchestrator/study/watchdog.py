@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.runs import names
+
 FACTOR = 10
 
 
@@ -34,7 +36,7 @@ class Watchdog:
     """
 
     def __init__(self, folder: Path, minutes: float | None, longest: float | None, rank: int = 0) -> None:
-        self.path = folder / ("hung.txt" if rank == 0 else f"hung-{rank}.txt")
+        self.path = folder / names.hung_file(rank)
         self.minutes, self.longest = minutes, longest
 
     def __enter__(self) -> Watchdog:
@@ -78,4 +80,4 @@ def longest_epoch(records: Iterable[dict[str, float]]) -> float | None:
 
 def count_hangs(folder: Path) -> int:
     """How often the trial of a folder was ended because it hung."""
-    return max((path.read_text(errors="replace").count(SIGN) for path in folder.glob("hung*.txt")), default=0)
+    return max((path.read_text(errors="replace").count(SIGN) for path in folder.glob(names.HUNG_OF_ANY)), default=0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.pictures.overlays import Overlays
+from orchestrator.runs import names
 from wsol.checkpoint import Record
 from wsol.config import TrainConfig
 
@@ -31,7 +32,7 @@ class EpochLog:
             from orchestrator.formats import to_yaml
 
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "config.yaml").write_text(to_yaml(config.model_dump(mode="json")))
+            (folder / names.TRIAL_CONFIG).write_text(to_yaml(config.model_dump(mode="json")))
             self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> EpochLog:

@@ -14,7 +14,8 @@ from ray.tune.search import Searcher
 
 from orchestrator.cluster.nodes import what_waits_for_room
 from orchestrator.cluster.plan import Plan, request_room
-from orchestrator.runs.folder import ERROR_FILE, trial_folder
+from orchestrator.runs import names
+from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker
 from orchestrator.study.task import Queue, Task
 from orchestrator.study.watchdog import count_hangs
@@ -93,7 +94,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._study.count(task.number, **{"preemptions" if lost_node else "restarts": 1})
         hung = count_hangs(task.folder) > self._hung.get(trial_id, 0)
         self._hung[trial_id] = self._hung.get(trial_id, 0) + hung
-        reason = "lost its node" if lost_node else "hung (see hung.txt in its folder)" if hung else "lost its process"
+        reason = (
+            "lost its node" if lost_node else f"hung (see {names.HUNG} in its folder)" if hung else "lost its process"
+        )
         self._progress.note(f"trial {task.number:>3}  {reason}; goes on from its last checkpoint")
 
     def forgiven(self, trial_id: str) -> None:
@@ -178,7 +181,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 def last_words(folder: Path) -> str:
     """Why the process of a trial died last: it hung, raised, or was killed."""
-    error, hung = folder / ERROR_FILE, folder / "hung.txt"
+    error, hung = folder / names.ERROR, folder / names.HUNG
     if count_hangs(folder) and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
         return f"hung: no epoch ended for too long, {count_hangs(folder)} time(s); where it stood is in {hung}"
     with contextlib.suppress(OSError, IndexError):

@@ -13,7 +13,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from orchestrator.runs.folder import ERROR_FILE
+from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.study.watchdog import Watchdog
 from orchestrator.trials.epoch_log import EpochLog
@@ -128,7 +128,7 @@ def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record],
             history = train(config, place.folder, wire["objective"], after_epoch, log)
     except Exception as error:
         if not isinstance(error, (Diverged, InputError)):
-            (place.folder / ERROR_FILE).write_text(traceback.format_exc())
+            (place.folder / names.ERROR).write_text(traceback.format_exc())
         place.save(first=distributed.is_main())
         raise
     place.save(first=distributed.is_main())

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from orchestrator.cluster.remote import enter_directory, folder_not_seen
-from orchestrator.runs.folder import ERROR_FILE
+from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_of_worker
+from wsol.checkpoint import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Workplace:
         if self.mirror is not None and first:
             self.mirror.push_all()
         elif self.mirror is not None:
-            self.mirror.push(lambda name: name == ERROR_FILE)
+            self.mirror.push(lambda name: name == names.ERROR)
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
     folder, stores = Path(wire["folder"]), wire["stores"]
     enter_directory(wire["directory"], required=not stores)
     if not stores:
-        if not (folder.parent.parent / "study.json").exists():
+        if not (folder.parent.parent / names.HEADER).exists():
             raise folder_not_seen(folder.parent.parent)
         yield Workplace(folder, None)
         return
@@ -59,7 +60,7 @@ def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
         mirror = Mirror(stores[0], here)
         mirror.pull(is_of_worker)
         for failed in stores[1:]:  # what a trial that is tried again had reached
-            if not (here / "manifest.json").exists():
+            if not (here / MANIFEST).exists():
                 Mirror(failed, here).pull(is_of_worker)
         _require_own(here, wire["config"])
         yield Workplace(here, mirror)
@@ -68,7 +69,7 @@ def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
 def _require_own(folder: Path, config: str) -> None:
     """Start from nothing where the results are of another configuration: the store's copy of the journal is older than
     they are."""
-    trained = folder / "config.yaml"
+    trained = folder / names.TRIAL_CONFIG
     if trained.exists() and yaml.safe_load(trained.read_text()) != json.loads(config):
         for path in folder.iterdir():
             path.unlink()

@@ -9,11 +9,12 @@ from orchestrator.console import console
 from orchestrator.experiment.load import load
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table, settings_table
+from orchestrator.runs import names
 from orchestrator.runs.tested import recorded_tests
 from orchestrator.winner.finish import evaluate_test
 from orchestrator.winner.in_store import push_evaluation
 from orchestrator.winner.measure import measure
-from orchestrator.winner.post_hoc import POST_HOC_FILE, adopt_best, score_settings, selection_metric
+from orchestrator.winner.post_hoc import adopt_best, score_settings, selection_metric
 from orchestrator.winner.result import read_result
 from wsol.errors import InputError
 
@@ -49,11 +50,11 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     if recorded_tests(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
     else:
-        console.print(f"used from now on: {adopt_best(folder, settings)}, see {folder / 'best' / 'config.yaml'}")
+        console.print(f"used from now on: {adopt_best(folder, settings)}, see {folder / names.WINNER_CONFIG}")
         write_report(folder)
     push_evaluation(folder)
-    console.print(f"all metrics: {folder / POST_HOC_FILE}")
-    return folder / POST_HOC_FILE
+    console.print(f"all metrics: {folder / names.POST_HOC}")
+    return folder / names.POST_HOC
 
 
 def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:

@@ -23,7 +23,8 @@ from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
 from orchestrator.formats import timestamp
-from orchestrator.runs.folder import CAMPAIGN_FILE, is_campaign_folder
+from orchestrator.runs import names
+from orchestrator.runs.folder import is_campaign_folder
 from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.trials.interrupt import interruptible
 from wsol.errors import InputError, RunFailed
@@ -99,12 +100,12 @@ def _run(folder: Path, planned: Planned, address: str | None) -> Path:
             standings = running.standings()
     failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
     write_text(
-        folder / CAMPAIGN_FILE,
+        folder / names.CAMPAIGN,
         json.dumps(
-            {**json.loads((folder / CAMPAIGN_FILE).read_text()), "ended": None if failed else timestamp()}, indent=1
+            {**json.loads((folder / names.CAMPAIGN).read_text()), "ended": None if failed else timestamp()}, indent=1
         ),
     )
-    console.print(f"\nleaderboard: {folder / 'leaderboard.html'}\ntensorboard: tensorboard --logdir {folder}")
+    console.print(f"\nleaderboard: {folder / names.LEADERBOARD}\ntensorboard: tensorboard --logdir {folder}")
     if failed:
         raise RunFailed("\n".join([f"{len(failed)} of {len(planned.cells)} cells have no winner", *failed]))
     return folder

@@ -10,6 +10,7 @@ from orchestrator.console import console
 from orchestrator.experiment.load import Loaded, load_experiment
 from orchestrator.experiment.model import RESUMABLE, Experiment
 from orchestrator.preflight.checks import check_runnable
+from orchestrator.runs import names
 from orchestrator.runs.folder import (
     change_study,
     is_campaign_folder,
@@ -81,7 +82,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
     experiment = open_experiment(folder)
     if read_header(folder)["kind"] not in ("search", "replay"):
         raise InputError(
-            f"{folder}: is no search; to train again: python launch.py train {folder / 'experiment.yaml'} --run DIR"
+            f"{folder}: is no search; to train again: python launch.py train {folder / names.EXPERIMENT} --run DIR"
         )
     study = Study(folder, experiment)
     again = study.retry(numbers)
@@ -149,7 +150,7 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
         study = Study(folder, experiment) if distributed.is_main() else None
         if study and not study.unfinished():
             console.print(
-                f"this training is finished; for another: python launch.py train {folder / 'experiment.yaml'} KEY=VALUE"
+                f"this training is finished; for another: python launch.py train {folder / names.EXPERIMENT} KEY=VALUE"
                 " --run DIR"
             )
         train_together(study, folder, experiment)
@@ -166,11 +167,12 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
         if not override.startswith(allowed) or override.startswith("resources.storage=")
     ]
     if foreign:
-        names = f"resources.* except storage and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
+        bounds = ", ".join(f"study.{name}" for name in RESUMABLE)
         raise InputError(
-            f"command line: {foreign[0]}: a resumed run can only change {names}; for other settings start a new run"
+            f"command line: {foreign[0]}: a resumed run can only change resources.* except storage and, of a search,"
+            f" {bounds}; for other settings start a new run"
         )
-    changed = load_experiment(folder / "experiment.yaml", overrides).experiment if overrides else experiment
+    changed = load_experiment(folder / names.EXPERIMENT, overrides).experiment if overrides else experiment
     if changed.study.trials < experiment.study.trials:
         raise InputError(
             f"command line: study.trials={changed.study.trials}: this study has {experiment.study.trials} already"

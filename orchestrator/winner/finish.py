@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.remote import Measure
 from orchestrator.formats import timestamp
+from orchestrator.runs import names
 from orchestrator.runs.tested import record_test, recorded_tests, require_untested, test_of_checkpoint
 from orchestrator.study.checkpoints import drop_checkpoints, find_rivals
 from orchestrator.study.study import Study
@@ -40,14 +41,14 @@ def finish_search(study: Study, folder: Path, measure_at: Measure, *, test: bool
         evaluate_test(folder, measure_at, result["train_fullsup"], None)
     if entry := test_of_checkpoint(folder, result["checkpoint_sha256"]):
         result["baseline"]["test"], result["intervals"]["test"] = entry["baseline"], entry["intervals"]
-    write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
+    write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
     drop_checkpoints(study, folder)
     return result
 
 
 def _adopted(folder: Path, number: int) -> dict[str, Any] | None:
     """The result of a trial that won before, if its post-hoc settings were chosen by the user since: they stay."""
-    path = folder / "best" / "result.json"
+    path = folder / names.WINNER_RESULT
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return result if result.get("adopted") and result["trial"] == number else None
 
@@ -113,7 +114,7 @@ def evaluate_test(
     measured = measure_at(
         {"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)}
     )
-    entry = {"time": timestamp(), "checkpoint_sha256": sha256(folder / "best" / "weights.pt"), "reason": reason}
+    entry = {"time": timestamp(), "checkpoint_sha256": sha256(folder / names.WINNER_WEIGHTS), "reason": reason}
     record_test(
         folder,
         {

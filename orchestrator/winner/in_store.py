@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.remote import enter_directory
+from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment, trial_folder
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker, store_of_run
@@ -29,7 +30,7 @@ def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
         yield
         return
     with store_errors_explained(mirror):
-        mirror.pull(lambda name: is_of_worker(name) and not is_checkpoint(name), part="trials")
+        mirror.pull(lambda name: is_of_worker(name) and not is_checkpoint(name), part=names.TRIALS)
         for number in kept_trials(study) | {trial.number for trial in study.ranked()[: RIVALS + 1]}:
             mirror.pull(is_checkpoint, part=trial_folder(Path(), number).as_posix())
     yield
@@ -55,7 +56,7 @@ def push_evaluation(folder: Path) -> None:
     """A later evaluation goes to the store of the run as well. Raises RunFailed where that does not answer."""
     if mirror := store_of_run(folder, open_experiment(folder)):
         with store_errors_explained(mirror):
-            mirror.push(lambda name: not name.startswith("trials/"))
+            mirror.push(lambda name: not name.startswith(f"{names.TRIALS}/"))
 
 
 def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
     address = request["store"]
     enter_directory(request["directory"], required=False)
     with scratch() as folder:
-        best = Mirror(below(address, "best"), folder / "best")
+        best = Mirror(below(address, names.WINNER), folder / names.WINNER)
         best.pull()
         rivals = []
         for rival in request.get("rivals", []):

@@ -12,6 +12,7 @@ from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.formats import settings_in_words
 from orchestrator.pictures.gallery import write_gallery
 from orchestrator.pictures.looks import View
+from orchestrator.runs import names
 from orchestrator.runs.scores import write_scores
 from orchestrator.runs.tensorboard import write_pixel_curve
 from orchestrator.winner.rivals import first_places, score_rivals
@@ -52,8 +53,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     from wsol.baseline import center_gaussian, score_constant_map
     from wsol.scoring import score
 
-    best = Path(request["folder"]) / "best"
-    own, weights = read_winner(best)
+    folder = Path(request["folder"])
+    best = folder / names.WINNER
+    own, weights = read_winner(folder)
     dataset = build.dataset(own.data)
     trained = partial(build.trained_method, state=weights, num_classes=dataset.num_classes)
     images = build.images(dataset, request["split"], own.data)
@@ -89,7 +91,12 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             for place, other in _other_settings(config, [other for _, other in combinations], values)
         ]
         trials = [View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics) for rival in rivals]
-        write_gallery(best, [View("winner", method, config, scores.metrics), *settings, *trials], dataset)
+        write_gallery(
+            folder / names.EXAMPLES,
+            folder / names.IMAGES_TABLE,
+            [View("winner", method, config, scores.metrics), *settings, *trials],
+            dataset,
+        )
     return {
         "metrics": scores.metrics,
         "intervals": scores.intervals(),
@@ -119,7 +126,7 @@ def measure_settings(request: dict[str, Any]) -> list[dict[str, Any]]:
     """
     from wsol import build
 
-    own, weights = read_winner(Path(request["folder"]) / "best")
+    own, weights = read_winner(Path(request["folder"]))
     dataset = build.dataset(own.data)
     settings = post_hoc_settings(own, request["post_hoc"])
     scored = _score(
@@ -156,17 +163,19 @@ def _score(
     return [results[index] for index in range(len(configs))]
 
 
-def read_winner(best: Path) -> tuple[TrainConfig, dict[str, Any]]:
-    """Configuration and weights of an exported model.
+def read_winner(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+    """Configuration and weights of the exported winner of a run folder.
 
     Raises:
         InputError: the folder has none.
     """
     from orchestrator.experiment.yaml_reader import read_yaml
 
-    if not (best / "config.yaml").exists():
-        raise InputError(f"{best.parent}: has no finished model yet (best/ is missing)")
-    return TrainConfig.model_validate(read_yaml(best / "config.yaml").values), read_state(best / "weights.pt")["method"]
+    if not (folder / names.WINNER_CONFIG).exists():
+        raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
+    return TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values), read_state(
+        folder / names.WINNER_WEIGHTS
+    )["method"]
 
 
 def _other_settings(
@@ -176,6 +185,6 @@ def _other_settings(
     other settings."""
     ranked = sorted(zip(range(len(values)), configs, strict=False), key=lambda entry: -values[entry[0]])
     rest = [(place, config) for place, config in ranked if config != chosen]
-    names = {config.evaluation.extractor.name for _, config in rest} - {chosen.evaluation.extractor.name}
-    firsts = [next(entry for entry in rest if entry[1].evaluation.extractor.name == name) for name in names]
+    extractors = {config.evaluation.extractor.name for _, config in rest} - {chosen.evaluation.extractor.name}
+    firsts = [next(entry for entry in rest if entry[1].evaluation.extractor.name == name) for name in extractors]
     return sorted(firsts, key=lambda entry: -values[entry[0]])[:OTHER_SETTINGS] or rest[:OTHER_SETTINGS]

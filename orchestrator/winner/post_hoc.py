@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import settings_in_words
+from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment
 from orchestrator.winner.finish import choose_settings
 from orchestrator.winner.measure import measure, measure_settings
@@ -17,9 +18,6 @@ from wsol.files import write_text
 
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
-
-
-POST_HOC_FILE = Path("best") / "post_hoc.json"
 
 
 def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[dict[str, Any]]:
@@ -46,11 +44,11 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
     of_file = [
         f"post_hoc.{path}={json.dumps(values)}" for path, values in (experiment.post_hoc if experiment else {}).items()
     ]
-    post_hoc = load_experiment(folder / "best.yaml", [*of_file, *overrides]).experiment.post_hoc
+    post_hoc = load_experiment(folder / names.WINNER_EXPERIMENT, [*of_file, *overrides]).experiment.post_hoc
     if not post_hoc:
         raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")
     settings = measure_settings({"folder": str(folder), "split": "train_fullsup", "post_hoc": post_hoc})
-    write_text(folder / POST_HOC_FILE, json.dumps(settings, indent=1))
+    write_text(folder / names.POST_HOC, json.dumps(settings, indent=1))
     return settings
 
 
@@ -74,5 +72,5 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
         measured = choose_settings(experiment.model_copy(update={"post_hoc": {}}), folder, measure)
         grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
         kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid, "adopted": True}
-        write_text(folder / "best" / "result.json", json.dumps({**result, **measured, **kept}, indent=1))
+        write_text(folder / names.WINNER_RESULT, json.dumps({**result, **measured, **kept}, indent=1))
     return settings_in_words(best["values"])

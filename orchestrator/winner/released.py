@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import timestamp, to_yaml
+from orchestrator.runs import names
 from orchestrator.runs.folder import create_run, require_no_run
 from orchestrator.winner.finish import choose_settings
 from orchestrator.winner.measure import measure
@@ -47,13 +48,13 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
         header = create_run(
             folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0}
         )
-        shutil.copytree(Path(staging) / "best", folder / "best", dirs_exist_ok=True)
+        shutil.copytree(Path(staging) / names.WINNER, folder / names.WINNER, dirs_exist_ok=True)
     write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
     value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
     result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
-    write_text(folder / "best" / "result.json", json.dumps(result, indent=1))
+    write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
     write_text(
-        folder / "study.json", json.dumps({**header, "ended": timestamp()}, indent=1)
+        folder / names.HEADER, json.dumps({**header, "ended": timestamp()}, indent=1)
     )  # last: it makes the folder a run
 
 
@@ -75,6 +76,6 @@ def _export(weights: dict[str, Any], config: TrainConfig, folder: Path) -> str:
     """What `measure` reads of a run; returns the SHA-256 of the weights."""
     from wsol.checkpoint import write_state
 
-    (folder / "best").mkdir()
-    write_text(folder / "best" / "config.yaml", to_yaml(config.model_dump(mode="json")))
-    return write_state(folder / "best" / "weights.pt", {"method": weights})
+    (folder / names.WINNER).mkdir()
+    write_text(folder / names.WINNER_CONFIG, to_yaml(config.model_dump(mode="json")))
+    return write_state(folder / names.WINNER_WEIGHTS, {"method": weights})

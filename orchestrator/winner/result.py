@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import to_yaml
+from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.study.study import Study
 from wsol.checkpoint import Checkpoints, write_state
@@ -28,19 +29,19 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, A
     checkpoints = Checkpoints(trial_folder(folder, trial.number))
     if checkpoints.best is None:
         raise InputError(f"{checkpoints.folder}: the winner's checkpoint is missing")
-    (folder / "best").mkdir(exist_ok=True)
-    digest = write_state(folder / "best" / "weights.pt", {"method": checkpoints.load(checkpoints.best)["method"]})
+    (folder / names.WINNER).mkdir(exist_ok=True)
+    digest = write_state(folder / names.WINNER_WEIGHTS, {"method": checkpoints.load(checkpoints.best)["method"]})
     write_config(study.experiment, folder, f"Trial {trial.number}", study.config_of(trial).model_dump(mode="json"))
     return {"epoch": checkpoints.best.epoch, "checkpoint_sha256": digest}
 
 
 def write_config(experiment: Experiment, folder: Path, what: str, config: dict[str, Any]) -> None:
     """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
-    write_text(folder / "best" / "config.yaml", to_yaml(config))
+    write_text(folder / names.WINNER_CONFIG, to_yaml(config))
     whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
     write_text(
-        folder / "best.yaml",
-        f"# {what} of {folder.name}: python launch.py train {folder / 'best.yaml'}\n{to_yaml(whole)}",
+        folder / names.WINNER_EXPERIMENT,
+        f"# {what} of {folder.name}: python launch.py train {folder / names.WINNER_EXPERIMENT}\n{to_yaml(whole)}",
     )
 
 
@@ -50,7 +51,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the run has none yet.
     """
-    path = folder / "best" / "result.json"
+    path = folder / names.WINNER_RESULT
     if not path.exists():
         raise InputError(f"{folder}: has no finished model yet ({path} is missing)")
     result: dict[str, Any] = json.loads(path.read_text())

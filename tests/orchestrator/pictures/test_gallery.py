@@ -94,7 +94,9 @@ def test_without_a_threshold_there_are_no_pictures(tmp_path: Path) -> None:
     config = TrainConfig.model_validate(TINY["trial"])
     dataset = build.dataset(config.data)
     method = build.method(config, dataset.num_classes)
-    write_gallery(tmp_path, [View("winner", method, config, {"pxap": 50.0})], dataset)
+    write_gallery(
+        tmp_path / "examples.json", tmp_path / "images.csv", [View("winner", method, config, {"pxap": 50.0})], dataset
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,7 +116,12 @@ def test_masks_are_looked_at_as_masks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert all(
         look.size == 50 and look.region.sum() == 28 * 32 and look.iou == pytest.approx(16 / 28) for look in looks
     )
-    write_gallery(tmp_path, [View("winner", method, config, {"piou/threshold": 0.5})], dataset)
+    write_gallery(
+        tmp_path / "examples.json",
+        tmp_path / "images.csv",
+        [View("winner", method, config, {"piou/threshold": 0.5})],
+        dataset,
+    )
     assert json.loads((tmp_path / "examples.json").read_text())[0]["size"] == 50
 
 

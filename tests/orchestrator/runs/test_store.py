@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.model import Experiment, StudyConfig
-from orchestrator.runs.folder import ERROR_FILE
+from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run
 from orchestrator.study.study import Study
@@ -249,7 +249,7 @@ def test_an_error_travels_with_its_traceback(tmp_path: Path, bucket: str) -> Non
     with pytest.raises(Lost):
         run_trial(sent, lambda values: (_ for _ in ()).throw(Lost("cable")))
     Mirror(address, tmp_path / "kept").pull()
-    assert "Lost: cable" in (tmp_path / "kept" / ERROR_FILE).read_text()
+    assert "Lost: cable" in (tmp_path / "kept" / names.ERROR).read_text()
 
 
 @pytest.mark.usefixtures("_own_temporary_folder")
