@@ -3,25 +3,22 @@ measured where trials run."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from orchestrator.campaign.model import CampaignCell
 from orchestrator.cluster.plan import Plan
-from orchestrator.cluster.remote import Measure
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import compact_duration, megabytes
 from orchestrator.preflight.forecast import forecast_search
 
-if TYPE_CHECKING:
-    from pathlib import Path
+MeasureCost = Callable[[dict[str, Any]], dict[str, Any]]
+"""Runs `measure_cost` somewhere: here, or on a node with a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +51,7 @@ class Need:
 
 
 def measure_cost(request: dict[str, Any]) -> dict[str, Any]:
-    """The cost of a trial of `experiment`, JSON, measured in this process. `directory` is where relative paths
-    start."""
-    os.chdir(request.get("directory", "."))
+    """The cost of a trial of `experiment`, JSON, measured in this process."""
     made = forecast_search(Experiment.model_validate_json(request["experiment"], strict=False))
     return {"seconds": made.seconds_per_trial * made.workers, "checkpoint_bytes": made.checkpoint_bytes}
 
@@ -87,9 +82,9 @@ def _sum(needs: Mapping[str, Need]) -> Need:
     return Need(*(sum(column) for column in zip(*map(astuple, needs.values()), strict=True)))
 
 
-def cost_of_trial(experiment: Experiment, measure_at: Callable[[dict[str, Any]], dict[str, Any]], folder: Path) -> Cost:
-    """The cost of a trial where `measure_at` calls `measure_cost`; `folder` is any that exists there."""
-    return Cost(**measure_at({"folder": str(folder), "experiment": experiment.model_dump_json()}))
+def cost_of_trial(experiment: Experiment, measure_at: MeasureCost) -> Cost:
+    """The cost of a trial where `measure_at` calls `measure_cost`."""
+    return Cost(**measure_at({"experiment": experiment.model_dump_json()}))
 
 
 def need_of_trials(experiment: Experiment, cost: Cost, trials: int) -> Need:
@@ -98,10 +93,10 @@ def need_of_trials(experiment: Experiment, cost: Cost, trials: int) -> Need:
     return Need(trials, trials * experiment.trial.training.epochs, trials * cost.seconds, kept * cost.checkpoint_bytes)
 
 
-def say_forecast(left: list[tuple[CampaignCell, int]], measure_at: Measure, folder: Path, plan: Plan) -> None:
+def say_forecast(left: list[tuple[CampaignCell, int]], measure_at: MeasureCost, plan: Plan) -> None:
     """What the trials that are left need; the cells that have some are measured."""
     needs = {
-        cell.name: need_of_trials(cell.experiment, cost_of_trial(cell.experiment, measure_at, folder), trials)
+        cell.name: need_of_trials(cell.experiment, cost_of_trial(cell.experiment, measure_at), trials)
         for cell, trials in left
         if trials
     }

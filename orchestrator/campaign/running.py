@@ -61,7 +61,7 @@ class Running:
         trials = sum(trials for _, trials in left)
         console.print(f"{self.folder}: {campaign_in_words(self.planned)}, {trials} left")
         if trials:
-            say_forecast(left, on_worker_node(self.plan, measure_cost), self.folder, self.plan)
+            say_forecast(left, on_worker_node(self.plan, measure_cost), self.plan)
 
     def search(self, stage: list[CampaignCell], resources: dict[str, float]) -> None:
         """Train all trials of some cells, those of their best ones with several seeds as well."""

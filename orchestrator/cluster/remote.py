@@ -2,60 +2,75 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from orchestrator.cluster.plan import Plan
-from orchestrator.runs import names
-from orchestrator.runs.store import Mirror
 from wsol.errors import InputError
 
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
 
-def on_worker_node(plan: Plan, function: Measure, mirror: Mirror | None = None) -> Measure:
-    """Call a function on a node that has what a worker needs: the driver's node may have no GPU, and the others may not
-    see the run folder.
+
+def on_worker_node(plan: Plan, function: Callable[P, Answer], *, same_folders: bool = True) -> Callable[P, Answer]:
+    """The same function, called on a node that has what a worker needs: the driver's node may have no GPU.
+
+    Relative paths among its arguments mean the same there. What it raises is raised here.
 
     Args:
         plan: what a worker needs.
-        function: of a request that names a `folder`.
-        mirror: of the run folder, through which `best/` travels; None: all nodes see it.
+        function: one of an importable module, or a partial of one; arguments and result are pickled.
+        same_folders: all nodes see the working directory of this process. Else the function works where the node
+            happens to be.
+
+    Raises:
+        InputError: when called, where `same_folders` and the node has no such directory.
     """
     import ray
 
     needs = plan.needs()
     options = {"num_cpus": needs.pop("CPU"), "num_gpus": needs.pop("GPU", 0), "resources": needs, "max_retries": 1}
-    remote: Any = ray.remote(**options)(function)
+    remote: Any = ray.remote(**options)(call_in_directory)
 
-    def measure_there(request: dict[str, Any]) -> dict[str, Any]:
-        here = {"folder": str(Path(request["folder"]).absolute()), "directory": str(Path.cwd())}
-        if mirror:
-            mirror.push(lambda name: name.startswith(f"{names.WINNER}/"))
-            here["store"] = mirror.address
+    def call_there(*arguments: P.args, **named: P.kwargs) -> Answer:
         try:
-            measured: dict[str, Any] = ray.get(remote.remote({**request, **here}))
+            answer: Answer = ray.get(remote.remote(Path.cwd(), same_folders, function, *arguments, **named))
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
-        if mirror:
-            mirror.pull(part=names.WINNER)
-        return measured
+        return answer
 
-    return measure_there
+    return call_there
 
 
-Measure = Callable[[dict[str, Any]], dict[str, Any]]
-"""Runs `measure` somewhere: here, or on a node with a GPU."""
+def call_in_directory(
+    directory: Path, required: bool, function: Callable[P, Answer], /, *arguments: P.args, **named: P.kwargs
+) -> Answer:
+    """Call a function in a directory, see `working_directory`."""
+    with working_directory(directory, required=required):
+        return function(*arguments, **named)
 
 
-def enter_directory(directory: str, *, required: bool) -> None:
-    """Go where the search was started, so that relative paths mean the same; a node that has no such folder can only
-    stay where it is."""
-    if Path(directory).is_dir():
-        os.chdir(directory)
+@contextlib.contextmanager
+def working_directory(directory: Path, *, required: bool) -> Iterator[None]:
+    """Work where the search was started, so that relative paths mean the same, for the time of the block.
+
+    Args:
+        directory: where the search was started.
+        required: False: a node that has no such directory stays where it is.
+
+    Raises:
+        InputError: the directory is required and this node does not see it.
+    """
+    if directory.is_dir():
+        with contextlib.chdir(directory):
+            yield
     elif required:
-        raise folder_not_seen(Path(directory))
+        raise folder_not_seen(directory)
+    else:
+        yield
 
 
 def folder_not_seen(folder: Path) -> InputError:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.cluster.remote import enter_directory, folder_not_seen
+from orchestrator.cluster.remote import folder_not_seen, working_directory
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_of_worker
@@ -50,20 +50,20 @@ def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
         InputError: this node does not see what it should; names node and path.
     """
     folder, stores = Path(wire["folder"]), wire["stores"]
-    enter_directory(wire["directory"], required=not stores)
-    if not stores:
-        if not (folder.parent.parent / names.HEADER).exists():
-            raise folder_not_seen(folder.parent.parent)
-        yield Workplace(folder, None)
-        return
-    with scratch() as here:
-        mirror = Mirror(stores[0], here)
-        mirror.pull(is_of_worker)
-        for failed in stores[1:]:  # what a trial that is tried again had reached
-            if not (here / MANIFEST).exists():
-                Mirror(failed, here).pull(is_of_worker)
-        _require_own(here, wire["config"])
-        yield Workplace(here, mirror)
+    with working_directory(Path(wire["directory"]), required=not stores):
+        if not stores:
+            if not (folder.parent.parent / names.HEADER).exists():
+                raise folder_not_seen(folder.parent.parent)
+            yield Workplace(folder, None)
+            return
+        with scratch() as here:
+            mirror = Mirror(stores[0], here)
+            mirror.pull(is_of_worker)
+            for failed in stores[1:]:  # what a trial that is tried again had reached
+                if not (here / MANIFEST).exists():
+                    Mirror(failed, here).pull(is_of_worker)
+            _require_own(here, wire["config"])
+            yield Workplace(here, mirror)
 
 
 def _require_own(folder: Path, config: str) -> None:

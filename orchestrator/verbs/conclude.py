@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.cluster.remote import Measure
 from orchestrator.console import console
 from orchestrator.formats import timestamp
 from orchestrator.report.page import write_report
@@ -16,6 +15,7 @@ from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.in_store import kept_in_store
+from orchestrator.winner.measure import Measure
 from wsol.errors import RunFailed
 
 

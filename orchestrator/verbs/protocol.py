@@ -84,7 +84,7 @@ def _dry_run(folder: Path, planned: Planned) -> None:
     plan = plan_here(planned)
     console.print(f"{planned.source}: {campaign_in_words(planned)}\nwould go to {folder}")
     left = [(cell, cell.experiment.study.trials + planned.reruns_of_a_cell()) for cell in planned.cells]
-    say_forecast(left, measure_cost, folder, plan)
+    say_forecast(left, measure_cost, plan)
 
 
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import Plan, local_resources, plan_on_cluster, plan_trials
-from orchestrator.cluster.remote import on_worker_node
 from orchestrator.console import console
 from orchestrator.experiment.load import Loaded, load
 from orchestrator.formats import counted
@@ -20,8 +19,7 @@ from orchestrator.trials.interrupt import interruptible
 from orchestrator.trials.loggers import require_logger_packages
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.verbs.conclude import conclude
-from orchestrator.winner.in_store import measure_in_scratch
-from orchestrator.winner.measure import measure
+from orchestrator.winner.in_store import measure_on_nodes
 
 if TYPE_CHECKING:
     from orchestrator.study.points import Candidate
@@ -87,4 +85,4 @@ def run_search(study: Study, folder: Path, plan: Plan, resources: dict[str, floa
             run_trials(study, plan, progress, resources, stopped.is_set, mirror)
     finally:
         write_trials(folder, study.trials())
-    return conclude(study, folder, on_worker_node(plan, measure_in_scratch if mirror else measure, mirror), test=test)
+    return conclude(study, folder, measure_on_nodes(plan, mirror), test=test)

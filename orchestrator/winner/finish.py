@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cluster.remote import Measure
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
 from orchestrator.runs.tested import record_test, recorded_tests, require_untested, test_of_checkpoint
 from orchestrator.study.checkpoints import drop_checkpoints, find_rivals
 from orchestrator.study.study import Study
+from orchestrator.winner.measure import Measure
 from orchestrator.winner.result import export_winner, write_config
 from wsol.errors import InputError
 from wsol.files import sha256, write_text

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.remote import enter_directory
+from orchestrator.cluster.plan import Plan
+from orchestrator.cluster.remote import on_worker_node
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment, trial_folder
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker, store_of_run
 from orchestrator.study.checkpoints import RIVALS, kept_trials
 from orchestrator.study.study import Study
+from orchestrator.winner.measure import Measure, measure
 from wsol.addresses import below
 from wsol.errors import RunFailed
 
@@ -59,17 +62,34 @@ def push_evaluation(folder: Path) -> None:
             mirror.push(lambda name: not name.startswith(f"{names.TRIALS}/"))
 
 
-def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
+def measure_on_nodes(plan: Plan, mirror: Mirror | None) -> Measure:
+    """`measure` on a node that has what a worker needs.
+
+    Args:
+        plan: what a worker needs.
+        mirror: of the run folder, through which the winner travels; None: all nodes see the folder.
+    """
+    if mirror is None:
+        return on_worker_node(plan, measure)
+    there = on_worker_node(plan, partial(measure_in_scratch, mirror.address), same_folders=False)
+
+    def measure_there(request: dict[str, Any]) -> dict[str, Any]:
+        mirror.push(lambda name: name.startswith(f"{names.WINNER}/"))
+        measured = there(request)
+        mirror.pull(part=names.WINNER)
+        return measured
+
+    return measure_there
+
+
+def measure_in_scratch(address: str, request: dict[str, Any]) -> dict[str, Any]:
     """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through
     the store.
 
     Args:
-        request: see `orchestrator.measure.measure`; and `store`, the address of the run.
+        address: of the run in the store.
+        request: see `orchestrator.winner.measure.measure`.
     """
-    from orchestrator.winner.measure import measure
-
-    address = request["store"]
-    enter_directory(request["directory"], required=False)
     with scratch() as folder:
         best = Mirror(below(address, names.WINNER), folder / names.WINNER)
         best.pull()
@@ -78,6 +98,6 @@ def measure_in_scratch(request: dict[str, Any]) -> dict[str, Any]:
             place = trial_folder(Path(), rival["number"])
             Mirror(below(address, place.as_posix()), folder / place).pull()
             rivals.append({**rival, "folder": str(folder / place)})
-        measured = measure({**request, "folder": str(folder), "directory": ".", "rivals": rivals})
+        measured = measure({**request, "folder": str(folder), "rivals": rivals})
         best.push()
     return measured

@@ -3,7 +3,7 @@ of post-hoc settings, and how surely it is the winner."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from wsol.data.images import ImageStore
 
 
+Measure = Callable[[dict[str, Any]], dict[str, Any]]
+"""Runs `measure` somewhere: here, or on a node with a GPU."""
+
+
 OTHER_SETTINGS = 2
 """Post-hoc settings that are shown among the pictures beside the chosen one."""
 
@@ -32,7 +36,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     """Score the exported winner on a split, and the centre-Gaussian baseline on the same images.
 
     Args:
-        request: `folder` of the run and `split`. Optional: `directory`, where relative paths start; `chosen`: metrics
+        request: `folder` of the run and `split`. Optional: `chosen`: metrics
             on train_fullsup whose score thresholds are used as well; `post_hoc`: dotted path -> values, of which the
             combination with the highest `objective` is taken;
             `pictures`: write examples; `save_maps`: a folder for the raw maps; `rivals`: see
@@ -48,7 +52,6 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: the folder has no exported winner, or images of the split are missing.
     """
-    os.chdir(request.get("directory", "."))
     from wsol import build
     from wsol.baseline import center_gaussian, score_constant_map
     from wsol.scoring import score

@@ -88,8 +88,8 @@ def test_an_interrupted_search_ends_its_epochs_and_a_second_signal_does_not_wait
 TURNS = """
 import sys, time
 from pathlib import Path
-from orchestrator.experiment import load_experiment
-from orchestrator.study import Study
+from orchestrator.experiment.load import load_experiment
+from orchestrator.study.study import Study
 from wsol.errors import InputError
 folder, done = Path("run"), 0
 while done < 40:
