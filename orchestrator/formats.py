@@ -1,8 +1,9 @@
-"""How values are written for readers."""
+"""How values are written for readers, on a terminal, in a report or in a file."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -28,9 +29,16 @@ METRIC_NAMES = {
     "degenerate_maps": "maps without a score",
     "loss/classification": "classification loss",
 }
+"""What papers call our metrics, by key or by a part of one."""
 
 
 FIXED = "threshold of train_fullsup"
+"""Stands behind a metric at the threshold that train_fullsup chose."""
+
+
+UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories of what a terminal obeys instead of showing it: control codes, directions of writing, halves of
+surrogate pairs, and other ways to end a line."""
 
 
 PRINTED = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
@@ -43,24 +51,33 @@ def score_text(value: float | None, signed: bool = False) -> str:
 
 
 def plain_text(value: Any) -> str:
-    """A parameter's value."""
+    """The value of a parameter: four significant digits of a float, anything else as Python writes it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere for a terminal: what would be obeyed instead of shown becomes an escape, such as `\\x1b`; new
+    lines and tabs stay."""
+    return "".join(
+        sign.encode("unicode_escape").decode() if unicodedata.category(sign) in UNSEEN and sign not in "\n\t" else sign
+        for sign in text
+    )
+
+
 def duration(seconds: float | None) -> str:
-    """`8.4 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    """A time in its two largest units, seven characters below ten days: `8.4s`, `34s`, `12m 5s`, `3h 20m`, `2d 4h`; a
+    dash for None."""
     if seconds is None:
         return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
-    largest = next(place for place, (_, size) in enumerate(units) if seconds >= size)
-    (big, size), (small, rest) = units[largest : largest + 2]
-    return f"{seconds // size:.0f} {big} {seconds % size // rest:.0f} {small}"
+    whole = max(round(seconds), 0)
+    for size, unit, part, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // part}{smaller}"
+    return f"{whole}s" if whole >= 10 else f"{max(seconds, 0):.1f}s"
 
 
 def clock_text(value: Any) -> str:
-    """A moment to the minute."""
+    """A moment in UTC to the minute, `2026-01-05 10:00 UTC`; a dash for what is no time."""
     moment = parse_time(value)
     return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
@@ -72,6 +89,11 @@ def metric_label(key: str) -> str:
     name, fixed = re.subn(r"_fixed$|/fixed$|(?<=/)fixed_", "", name)
     parts = [METRIC_NAMES.get(part) or re.sub(r"^(iou|threshold)_(\d+)$", _level, part) for part in name.split("/")]
     return (METRIC_NAMES.get(name) or ", ".join(parts)) + (f", {FIXED}" if fixed else "")
+
+
+def _level(match: re.Match[str]) -> str:
+    level = f"IoU\u00a0{match[2]}\u00a0%"
+    return level if match[1] == "iou" else f"best threshold at {level}"
 
 
 def settings_in_words(values: Mapping[str, Any]) -> str:
@@ -94,24 +116,14 @@ def method_label(config: Mapping[str, Any]) -> str:
 
 
 def printed_columns(objective: str, metrics: Mapping[str, Any]) -> list[str]:
-    """What a table of settings shows of some metrics: the objective, and what papers print."""
+    """The metrics that a table of post-hoc settings shows: the objective first, then those that papers print."""
     return [objective, *(name for name in PRINTED if name in metrics and name != objective)]
 
 
-def first_line(failure: str) -> str:
-    """What a reason says first; of a traceback, what it ends with."""
+def short_reason(failure: str) -> str:
+    """The line of a failure that says most: the last one of a traceback, else the first one."""
     lines = failure.strip().splitlines() or [""]
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
-
-
-def _level(match: re.Match[str]) -> str:
-    level = f"IoU\u00a0{match[2]}\u00a0%"
-    return level if match[1] == "iou" else f"best threshold at {level}"
-
-
-def as_yaml(value: Any) -> str:
-    """A configuration."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
 
 
 def counted(number: int, noun: str) -> str:
@@ -132,16 +144,8 @@ def parse_time(value: Any) -> datetime | None:
         return None
 
 
-def compact_duration(seconds: float) -> str:
-    """`1h02m`, `3m05s` or `12s`."""
-    whole = max(0, round(seconds))
-    if whole >= 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
-
-
 def to_yaml(values: dict[str, Any]) -> str:
-    """YAML in the order of the values."""
+    """Values as YAML, in their own order."""
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
     return text
 

@@ -14,7 +14,7 @@ from orchestrator.campaign.model import CampaignCell
 from orchestrator.cluster.plan import Plan
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
-from orchestrator.formats import compact_duration, megabytes
+from orchestrator.formats import duration, megabytes
 from orchestrator.preflight.forecast import forecast_search
 
 MeasureCost = Callable[[dict[str, Any]], dict[str, Any]]
@@ -63,7 +63,7 @@ def forecast_table(needs: Mapping[str, Need], plan: Plan) -> Table:
     for title in ("trials", "epochs", f"{'GPU' if plan.gpus else 'CPU'} time", "disk"):
         table.add_column(title, justify="right", no_wrap=True)
     for name, need in {**needs, "all": _sum(needs)}.items():
-        used = compact_duration(need.seconds * (plan.gpus or plan.cpus))
+        used = duration(need.seconds * (plan.gpus or plan.cpus))
         table.add_row(name, str(need.trials), str(need.epochs), used, megabytes(need.disk_bytes))
     return table
 
@@ -73,7 +73,7 @@ def forecast_end(needs: Mapping[str, Need], plan: Plan) -> list[str]:
     seconds = _sum(needs).seconds / plan.workers / plan.concurrent
     end = datetime.now() + timedelta(seconds=seconds)
     return [
-        f"{plan.concurrent} at a time, {compact_duration(seconds)} at least: {end:%Y-%m-%d %H:%M}",
+        f"{plan.concurrent} at a time, {duration(seconds)} at least: {end:%Y-%m-%d %H:%M}",
         "measuring winners is not in it",
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.formats import compact_duration
+from orchestrator.formats import duration
 from orchestrator.trials.progress import SearchProgress
 
 if TYPE_CHECKING:
@@ -59,4 +59,6 @@ class CampaignProgress(SearchProgress):
     def _left(self) -> str:
         if not self._seconds:
             return ""
-        return f"ETA {compact_duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"
+        return (
+            f"ETA {duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"
+        )

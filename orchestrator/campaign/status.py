@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.experiment.load import load_experiment
-from orchestrator.formats import compact_duration
+from orchestrator.formats import duration
 from orchestrator.report.status import ENDED
 from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
@@ -75,7 +75,7 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
         at_once = max(int(run.info.get("concurrent_trials") or 1) for run in summaries)
         pace = statistics.fmean(seconds)
         yield (
-            f"a trial takes {compact_duration(pace)} on average; ETA {compact_duration(pace * left / at_once)}, {at_once} at a time,"
+            f"a trial takes {duration(pace)} on average; ETA {duration(pace * left / at_once)}, {at_once} at a time,"
             " then winners are measured"
         )
     yield _table(cells)

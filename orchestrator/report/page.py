@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.formats import as_yaml, clock_text, duration, first_line, metric_label, plain_text, score_text
+from orchestrator.formats import clock_text, duration, metric_label, plain_text, score_text, short_reason, to_yaml
 from orchestrator.report.figure import Figure, short_names
 from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
 from orchestrator.report.figures_trials import Search, curves_figure, effort_figure, history_figure, timeline_figure
@@ -74,7 +74,7 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         "clock": clock_text,
         "metric": metric_label,
     }
-    environment.filters.update(words, yaml=as_yaml, first_line=first_line)
+    environment.filters.update(words, yaml=to_yaml, short_reason=short_reason)
     shares = importance(summary.study)
     order = [
         *(path for path in shares if path in summary.params),
@@ -82,7 +82,7 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
     ]
     drawn = _figures(summary, others, order)
     examples = _pictures(summary)
-    reasons = Counter(first_line(trial.failure) for trial in summary.trials if trial.state == "failed")
+    reasons = Counter(short_reason(trial.failure) for trial in summary.trials if trial.state == "failed")
     columns, settings = setting_rows(summary)
     return environment.get_template("report.html.j2").render(
         summary=summary,

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from rich.table import Table
 
-from orchestrator.formats import compact_duration, counted, first_line, plain_text
+from orchestrator.formats import counted, duration, plain_text, short_reason
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.summary import Summary, TrialRow, read_summary
 from wsol.checkpoint import MANIFEST
@@ -63,7 +63,7 @@ def read_status(folder: Path) -> Status:
     put_back = {trial.retry_of for trial in summary.trials}
     for trial in summary.trials:
         if trial.state == "failed" and trial.number not in put_back:
-            failures.setdefault(first_line(trial.failure), []).append(trial.number)
+            failures.setdefault(short_reason(trial.failure), []).append(trial.number)
     left = (
         _epochs_left(summary, epochs) * pace / _at_once(summary)
         if epochs and pace and summary.state == "running"
@@ -84,10 +84,10 @@ def status_lines(status: Status) -> Iterator[Table | str]:
     if summary.best and summary.best.value is not None:
         yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
     if status.epoch_seconds is not None:
-        pace = f"an epoch takes {compact_duration(status.epoch_seconds)}"
+        pace = f"an epoch takes {duration(status.epoch_seconds)}"
         most = "at most " if summary.info.get("scheduler", "none") != "none" else ""
         yield (
-            f"{pace}; ETA {most}{compact_duration(status.left)}, then the winner is measured"
+            f"{pace}; ETA {most}{duration(status.left)}, then the winner is measured"
             if status.left is not None
             else pace
         )
@@ -117,7 +117,7 @@ def _table(trials: list[TrialRow], epochs: int | None) -> Table:
             else trial.seconds
         )
         value = "" if trial.value is None else f"{trial.value:.2f}"
-        cells = [f"{done}/{epochs or '?'}", value, "" if running is None else compact_duration(running), trial.worker]
+        cells = [f"{done}/{epochs or '?'}", value, "" if running is None else duration(running), trial.worker]
         table.add_row(str(trial.number), trial.state, *cells)
     return table
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from orchestrator.formats import compact_duration
+from orchestrator.formats import duration
 
 
 class SearchProgress:
@@ -94,7 +94,7 @@ class SearchProgress:
         """Time to the end, from the mean time of an epoch: what starts and stops around the trials is not in it."""
         epochs = self.trials * self.epochs - sum(self._epochs_of.values())
         return (
-            f"ETA {compact_duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}"
+            f"ETA {duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}"
             if self._seconds
             else ""
         )

@@ -169,7 +169,7 @@ def test_a_finished_search_shows_winner_test_and_baseline(finished: Path) -> Non
         "node-7",
         "torch 2.15.0",
         "seed 3",
-        "1 h 30 min",
+        "1h 30m",
     ):
         assert text in page
     assert "git checkout 3f2b1c9e7a5d4c3b" in page

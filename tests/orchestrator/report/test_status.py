@@ -68,7 +68,7 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     text = shown(held, capsys)
     assert f"{held}: running; 1 complete, 2 failed, 2 running, of 20" in text
     assert "best so far: trial 0, train_fullsup/max_box_acc_v2 58.62" in text
-    assert "an epoch takes 20s; ETA at most 8m22s" in text
+    assert "an epoch takes 20s; ETA at most 8m 22s" in text
     assert (
         "waits: 15 trials for a free place: 2 at a time, a trial takes 2 worker(s) with 1 CPU(s) each, there are 4 CPUs"
         " and 1 GPUs" in text

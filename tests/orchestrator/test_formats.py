@@ -1,0 +1,40 @@
+"""How values are written for readers."""
+
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+
+from orchestrator.formats import duration, printable, short_reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"),
+        (-3.0, "0.0s"),
+        (0.04, "0.0s"),
+        (8.44, "8.4s"),
+        (9.97, "10s"),
+        (34.4, "34s"),
+        (59.7, "1m 0s"),
+        (725.0, "12m 5s"),
+        (3599.7, "1h 0m"),
+        (12000.0, "3h 20m"),
+        (86399.0, "23h 59m"),
+        (187200.0, "2d 4h"),
+    ],
+)
+def test_a_time_is_short_enough_for_a_table(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text and cell_len(text) <= 7
+
+
+def test_a_terminal_shows_control_codes_and_obeys_none() -> None:
+    assert printable("a\tb\nc — ü 猫 [red]") == "a\tb\nc — ü 猫 [red]"
+    assert printable("\x1b]0;owned\x07\x1b[2J\rok\x9b31m\x7f") == r"\x1b]0;owned\x07\x1b[2J\rok\x9b31m\x7f"
+    assert printable("a\u202egnp.exe\u2028b\ud800") == r"a\u202egnp.exe\u2028b\ud800"
+
+
+def test_the_reason_of_a_traceback_is_its_last_line() -> None:
+    assert short_reason("Traceback (most recent call last):\n  line 3\nKeyError: 'x'\n") == "KeyError: 'x'"
+    assert short_reason("CUDA out of memory\nTried to allocate") == "CUDA out of memory" and short_reason(" ") == ""
