@@ -134,9 +134,9 @@ def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
     )
 
 
-def extractor(config: EvaluationConfig) -> Extractor:
+def extractor(config: PluginConfig) -> Extractor:
     """Makes raw maps from a method and images."""
-    built: Extractor = plugins.build("extractor", config.extractor)
+    built: Extractor = plugins.build("extractor", config)
     return built
 
 

@@ -21,24 +21,57 @@ from wsol.extractor import extract_together, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
 from wsol.ops.resize import resize_maps
+from wsol.schema import PluginConfig
 from wsol.threads import map_ahead
+from wsol.types import ScoreMaps
 
 IMAGES_PER_TASK = 8
 
 
 @dataclass(frozen=True, slots=True)
-class RawScores:
-    """What is known of some images before their maps are resized, on the CPU.
+class Extracted:
+    """What one extractor makes of n images before their maps are resized, on the CPU.
 
     Attributes:
-        positions: n places in the split.
-        maps: one tensor (n, h, w) float32 for each extractor.
-        logits: likewise (n, K); None where there is no classifier.
+        extractor: the setting that made it.
+        maps: (n, h, w) floats, raw.
+        logits: (n, K) float32; None where there is no classifier.
     """
 
+    extractor: PluginConfig
+    maps: Tensor
+    logits: Tensor | None
+
+    def part(self, some: slice) -> Extracted:
+        """That of some of the images."""
+        return Extracted(self.extractor, self.maps[some], None if self.logits is None else self.logits[some])
+
+    def resized(self, size: int) -> Extracted:
+        """The same with maps (n, size, size) float64."""
+        return Extracted(self.extractor, resize_maps(self.maps, (size, size)), self.logits)
+
+
+@dataclass(frozen=True, slots=True)
+class RawScores:
+    """What is known of some images: their n places in the split, and what each extractor made of them."""
+
     positions: list[int]
-    maps: list[Tensor]
-    logits: list[Tensor | None]
+    extracted: list[Extracted]
+
+    def by(self, extractor: PluginConfig) -> Extracted:
+        """What this extractor made. Raises ValueError where it was not asked."""
+        for one in self.extracted:
+            if one.extractor == extractor:
+                return one
+        raise ValueError(f"these maps were not made by {extractor!r}")
+
+    def part(self, some: slice) -> RawScores:
+        """That of some of the images."""
+        return RawScores(self.positions[some], [one.part(some) for one in self.extracted])
+
+    def resized(self, size: int) -> RawScores:
+        """The same with maps on the evaluation grid, `size` pixels wide and high; each extractor's are resized once."""
+        return RawScores(self.positions, [one.resized(size) for one in self.extracted])
 
 
 def evaluate(
@@ -68,22 +101,11 @@ def evaluate_settings(
 ) -> list[dict[str, float]]:
     """`evaluate` under several settings, with one pass of the network over the images for all of them."""
     totals = [Counts(config) for config in settings]
-    raw = forward(
-        method, images, extractors(settings), settings[0].batch_size, rank=distributed.rank(), world=distributed.world()
-    )
+    raw = forward(method, images, settings, settings[0].batch_size, rank=distributed.rank(), world=distributed.world())
     for parts in count(raw, images.split, images.size, settings):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
     return [total.over_workers().compute(chosen or {}) for total in totals]
-
-
-def extractors(settings: list[EvaluationConfig]) -> list[EvaluationConfig]:
-    """The first of the settings with each extractor."""
-    return [
-        config
-        for index, config in enumerate(settings)
-        if config.extractor not in [other.extractor for other in settings[:index]]
-    ]
 
 
 class Counts:
@@ -103,7 +125,9 @@ class Counts:
             metric.update(sample)
 
     def merge(self, other: Counts) -> None:
-        """Add what another one counted."""
+        """Add what another one counted. Raises ValueError if it counted under another setting."""
+        if other.config != self.config:
+            raise ValueError("only counts under the same setting can be added")
         self.degenerate += other.degenerate
         self.loss += other.loss
         for metric, part in zip(self.metrics, other.metrics, strict=True):
@@ -137,7 +161,7 @@ def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
     """Try the metrics on the first image of a split, with an empty map.
 
     Raises:
-        InputError: a metric can not count what the split is annotated with, such as boxes where there are masks.
+        InputError: a metric cannot count what the split is annotated with, such as boxes where there are masks.
     """
     sample = Sample(
         np.zeros((images.size, images.size)), images.split.annotation(0, images.size), 0, None, config.threshold_step
@@ -151,13 +175,13 @@ def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
 
 def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:
     """Raises InputError where an extractor asks for a block that the method's backbone does not have."""
-    find_blocks(method.network.backbone, [build.extractor(config) for config in settings])
+    find_blocks(method.network.backbone, [build.extractor(config.extractor) for config in settings])
 
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
     """The scored images of a split themselves, in its order, for looking at them."""
     for raw in forward(method, images, [config], config.batch_size, rank=0, world=1):
-        yield from _samples(raw, images.split, images.size, [config])[0]
+        yield from _samples(raw.resized(images.size), images.split, images.size, config)
 
 
 def forward(
@@ -169,19 +193,25 @@ def forward(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[RawScores]:
-    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by the extractor of
-    each setting."""
-    extract, device = [build.extractor(config) for config in settings], distributed.device()
+    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by every extractor of
+    the settings."""
+    asked = _each_once([config.extractor for config in settings])
+    extract, device = [build.extractor(extractor) for extractor in asked], distributed.device()
     backbone = method.network.backbone
     with evaluation_mode(method):
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
             batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
-            scores = extract_together(extract, method, batch.images, batch.labels)
-            maps, logits = (
-                [score.maps.detach().float().cpu() for score in scores],
-                [score.logits.detach().float().cpu() for score in scores],
-            )
-            yield RawScores(positions, maps, list(logits))
+            made = extract_together(extract, method, batch.images, batch.labels)
+            yield RawScores(positions, [_on_cpu(*pair) for pair in zip(asked, made, strict=True)])
+
+
+def _each_once(extractors: list[PluginConfig]) -> list[PluginConfig]:
+    """Compared by value: not every setting can be hashed."""
+    return [extractor for index, extractor in enumerate(extractors) if extractor not in extractors[:index]]
+
+
+def _on_cpu(extractor: PluginConfig, made: ScoreMaps) -> Extracted:
+    return Extracted(extractor, made.maps.detach().float().cpu(), made.logits.detach().float().cpu())
 
 
 def _cross_entropy(logits: np.ndarray, label: int) -> float:
@@ -209,7 +239,7 @@ def count(
     the next batch.
 
     Args:
-        raw: maps by each of `extractors(settings)`.
+        raw: maps by the extractor of each setting.
         split: has the annotations.
         size: side in pixels of the evaluation grid.
         settings: what to count.
@@ -224,31 +254,26 @@ def count(
 
 def _parts(raw: RawScores, images: int) -> Iterator[RawScores]:
     for start in range(0, len(raw.positions), images):
-        part = slice(start, start + images)
-        logits = [None if values is None else values[part] for values in raw.logits]
-        yield RawScores(raw.positions[part], [maps[part] for maps in raw.maps], logits)
+        yield raw.part(slice(start, start + images))
 
 
 def _count_few(raw: RawScores, split: Split, size: int, settings: list[EvaluationConfig]) -> list[Counts]:
-    counts = [Counts(config) for config in settings]
-    for counted, samples in zip(counts, _samples(raw, split, size, settings), strict=True):
-        for sample in samples:
-            counted.update(sample)
+    resized = raw.resized(size)
+    return [_counted(_samples(resized, split, size, config), config) for config in settings]
+
+
+def _counted(samples: Iterable[Sample], config: EvaluationConfig) -> Counts:
+    counts = Counts(config)
+    for sample in samples:
+        counts.update(sample)
     return counts
 
 
-def _samples(raw: RawScores, split: Split, size: int, settings: list[EvaluationConfig]) -> list[Iterator[Sample]]:
-    """Resize first, then normalise (the published order: the other one leaves values outside [0, 1])."""
-    kinds = [config.extractor for config in extractors(settings)]
-    resized = [resize_maps(maps, (size, size)) for maps in raw.maps]
-
-    def under(config: EvaluationConfig) -> Iterator[Sample]:
-        kind = kinds.index(config.extractor)
-        score_maps, logits = build.normalizer(config)(resized[kind]).numpy(), raw.logits[kind]
-        for index, (position, score_map) in enumerate(zip(raw.positions, score_maps, strict=True)):
-            own = None if logits is None else logits[index].numpy()
-            yield Sample(
-                score_map, split.annotation(position, size), int(split.labels[position]), own, config.threshold_step
-            )
-
-    return [under(config) for config in settings]
+def _samples(resized: RawScores, split: Split, size: int, config: EvaluationConfig) -> Iterator[Sample]:
+    """Normalise what was resized (the published order: the other one leaves values outside [0, 1])."""
+    made = resized.by(config.extractor)
+    score_maps = build.normalizer(config)(made.maps).numpy()
+    for index, (position, score_map) in enumerate(zip(resized.positions, score_maps, strict=True)):
+        logits = None if made.logits is None else made.logits[index].numpy()
+        annotation = split.annotation(position, size)
+        yield Sample(score_map, annotation, int(split.labels[position]), logits, config.threshold_step)

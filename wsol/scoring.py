@@ -3,7 +3,7 @@ from a folder of maps.
 
     score(method, images, config)           -> Scores
     score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
-    saved(raw, split, folder)               writes such a folder on the way
+    saved(raw, split, folder, config)       writes such a folder on the way
 
 During training `wsol/evaluation.py` counts the same without intervals.
 """
@@ -24,7 +24,7 @@ from wsol.config import EvaluationConfig
 from wsol.data.dataset import Split
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.evaluation import Counts, RawScores, count, forward
+from wsol.evaluation import Counts, Extracted, RawScores, count, forward
 from wsol.method import Method
 from wsol.ops.boxes import Floats
 
@@ -70,9 +70,8 @@ def score(
         save_to: a folder for the raw maps, as `score_files` reads them.
     """
     raw = forward(method, images, [config], config.batch_size)
-    return _scored(
-        saved(raw, images.split, save_to) if save_to else raw, images.split, images.size, config, chosen or {}
-    )
+    kept = saved(raw, images.split, save_to, config) if save_to else raw
+    return _scored(kept, images.split, images.size, config, chosen or {})
 
 
 def score_files(
@@ -91,7 +90,7 @@ def score_files(
         InputError: maps are missing, or are no maps.
     """
     map_sizes(folder, split)  # every problem is named before the first map is scored
-    return _scored(_read(folder, split), split, size, config, chosen or {})
+    return _scored(_read(folder, split, config), split, size, config, chosen or {})
 
 
 def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
@@ -121,11 +120,12 @@ def map_path(folder: Path, image_id: str) -> Path:
     return folder / f"{image_id}.npy"
 
 
-def saved(raw: Iterable[RawScores], split: Split, folder: Path) -> Iterator[RawScores]:
-    """Pass scores on and write their first maps, raw and at the network's own size: scoring the files gives the same
-    counts."""
+def saved(raw: Iterable[RawScores], split: Split, folder: Path, config: EvaluationConfig) -> Iterator[RawScores]:
+    """Pass scores on and write the maps of the configured extractor, raw and at the network's own size: scoring the
+    files gives the same counts."""
     for batch in raw:
-        for position, score_map in zip(batch.positions, batch.maps[0].numpy(), strict=True):
+        maps = batch.by(config.extractor).maps.numpy()
+        for position, score_map in zip(batch.positions, maps, strict=True):
             path = map_path(folder, split.image_ids[position])
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, score_map)
@@ -143,10 +143,11 @@ def _scored(
     return Scores(total.compute(chosen), bootstrap.compute(chosen), curves, config.threshold_step)
 
 
-def _read(folder: Path, split: Split) -> Iterator[RawScores]:
+def _read(folder: Path, split: Split, config: EvaluationConfig) -> Iterator[RawScores]:
+    """The maps as if the configured extractor had made them; in float64, so that every scale counts alike."""
     for position, image_id in enumerate(split.image_ids):
-        score_map = np.array(_opened(map_path(folder, image_id)), np.float32)
-        yield RawScores([position], [torch.from_numpy(score_map)[None]], [None])
+        score_map = np.array(_opened(map_path(folder, image_id)), np.float64)
+        yield RawScores([position], [Extracted(config.extractor, torch.from_numpy(score_map)[None], None)])
 
 
 def _opened(path: Path) -> np.ndarray:

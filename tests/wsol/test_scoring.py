@@ -18,13 +18,11 @@ from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.data.images import ImageStore
-from wsol.errors import InputError
-from wsol.evaluation import evaluate, evaluate_settings, forward
+from wsol.evaluation import Counts, evaluate, evaluate_settings, forward
 from wsol.method import Method
 from wsol.metric import Metric, Sample
 from wsol.metrics import max_box_acc_by_size, max_box_acc_v2, piou, pxap
 from wsol.network import Backbone
-from wsol.scoring import map_sizes, score, score_files
 from wsol.types import Annotation
 
 STEP = 0.1
@@ -184,38 +182,6 @@ def test_negative_weights_are_clipped_for_one_map_only(scene: tuple[Method, Imag
     assert head(features).item() == pytest.approx(2 * 7 / 4 - 5 / 4 + head.linear.bias.item())
 
 
-# --- maps from files --------------------------------------------------------------------------------------------------
-
-
-def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:
-    method, images, config = scene
-    ours = score(method, images, config, save_to=tmp_path / "maps")
-    assert ours.metrics == evaluate(method, images, config)
-    assert set(map_sizes(tmp_path / "maps", images.split)) == {(4, 4)}
-    theirs = score_files(tmp_path / "maps", images.split, images.size, config)
-    boxes = [name for name in ours.metrics if name.startswith("max_box_acc")]
-    assert boxes and all(theirs.metrics[name] == ours.metrics[name] for name in boxes)
-    assert all(np.array_equal(theirs.replicates[name], ours.replicates[name], equal_nan=True) for name in boxes)
-    assert "gt_known/loc" in theirs.metrics and "top1/cls" not in theirs.metrics
-    curve = ours.curves["max_box_acc_v2/iou_50"]
-    assert curve.max() == ours.metrics["max_box_acc_v2/iou_50"] and len(curve) == 100
-
-
-def test_maps_that_cannot_be_used_are_all_named(
-    scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path
-) -> None:
-    _, images, config = scene
-    for number, image_id in enumerate(images.split.image_ids[1:]):
-        path = tmp_path / f"{image_id}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, [np.zeros((2, 3, 3)), np.array([["a"]]), np.zeros((0, 3))][number % 3])
-    first = tmp_path / f"{images.split.image_ids[0]}.npy"
-    with pytest.raises(InputError, match=rf"{len(images)} of the {len(images)} maps") as caught:
-        score_files(tmp_path, images.split, images.size, config)
-    text = str(caught.value)
-    assert f"{first}: no such file" in text and "(2, 3, 3) float64" in text and "<U1" in text and "(0, 3)" in text
-
-
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -305,8 +271,28 @@ def test_the_loss_of_the_classifier_is_its_mean_cross_entropy(
 ) -> None:
     method, images, config = scene
     raw = next(forward(method, images, [config], len(images)))
-    assert raw.logits[0] is not None
+    logits = raw.by(config.extractor).logits
+    assert logits is not None
     expected = torch.nn.functional.cross_entropy(
-        raw.logits[0].double(), torch.from_numpy(np.asarray(images.split.labels))[raw.positions].long()
+        logits.double(), torch.from_numpy(np.asarray(images.split.labels))[raw.positions].long()
     )
     assert evaluate(method, images, config)["loss/classification"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_maps_belong_to_their_extractor_in_whichever_order(
+    scene: tuple[Method, ImageStore, EvaluationConfig],
+) -> None:
+    method, images, plain = scene
+    clipped = EvaluationConfig.model_validate(
+        {**plain.model_dump(), "extractor": {"name": "cam", "clip_negative_weights": True}}
+    )
+    alone = [evaluate(method, images, config) for config in (plain, clipped)]
+    assert evaluate_settings(method, images, [clipped, plain, clipped]) == [alone[1], alone[0], alone[1]]
+    raw = next(forward(method, images, [clipped, plain, clipped], len(images)))
+    assert [made.extractor for made in raw.extracted] == [clipped.extractor, plain.extractor]
+    own = next(forward(method, images, [plain], len(images)))
+    assert torch.equal(raw.by(plain.extractor).maps, own.by(plain.extractor).maps)
+    with pytest.raises(ValueError, match="not made by"):
+        own.by(clipped.extractor)
+    with pytest.raises(ValueError, match="same setting"):
+        Counts(plain).merge(Counts(clipped))
