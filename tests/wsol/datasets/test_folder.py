@@ -1,0 +1,38 @@
+"""The user's own images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.small_archives import picture, put_files, put_metadata, quiet
+from wsol.data.dataset import SPLIT_FOLDERS
+from wsol.datasets import folder
+from wsol.errors import InputError
+
+
+def own_images(tmp_path: Path, **settings: Any) -> folder.Config:
+    ids = {split: [f"{split}{index}.jpg" for index in range(3)] for split in SPLIT_FOLDERS.values()}
+    put_metadata(tmp_path / "lists", ids)
+    put_files(tmp_path / "images", {name: picture() for names in ids.values() for name in names})
+    return folder.Config(
+        root=str(tmp_path), images=str(tmp_path / "images"), metadata=str(tmp_path / "lists"), **settings
+    )
+
+
+def test_folder_counts_its_classes(tmp_path: Path) -> None:
+    config = own_images(tmp_path)
+    folder.prepare(config, None, quiet)
+    assert folder.build(config).num_classes == 3 and folder.build(config).class_names == ["0", "1", "2"]
+    assert folder.build(own_images(tmp_path, class_names=["a", "b", "c", "d"])).num_classes == 4
+
+
+def test_folder_defects(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.class_names has 1 names, but data\.num_classes is 3"):
+        folder.build(own_images(tmp_path, num_classes=3, class_names=["a"]))
+    with pytest.raises(InputError, match=r"class_labels\.txt:3: class label 2 is too large: with 2 classes"):
+        folder.prepare(own_images(tmp_path, num_classes=2), None, quiet)
+    with pytest.raises(InputError, match=r"gone: no such folder; set data\.images"):
+        folder.build(own_images(tmp_path).model_copy(update={"images": str(tmp_path / "gone")}))
