@@ -265,18 +265,16 @@ def report(
 @app.command()
 def status(folder: Annotated[Path, typer.Argument(metavar="RUN")]) -> None:
     """Say how far a search or a campaign is: what runs, when it will end, what waits and why, what failed."""
-    from rich.console import Console
-
     from orchestrator.campaign.status import campaign_lines, read_campaign_status
+    from orchestrator.console import console
     from orchestrator.report.status import read_status, status_lines
     from orchestrator.runs.folder import is_campaign_folder
 
     is_campaign = is_campaign_folder(folder)
-    console = Console(highlight=False, soft_wrap=True)
     for part in (
         campaign_lines(folder, read_campaign_status(folder)) if is_campaign else status_lines(read_status(folder))
     ):
-        console.print(part, markup=False)
+        console.print(part)
 
 
 @app.command()
@@ -290,7 +288,7 @@ def validate(
     from orchestrator.campaign.load import is_campaign, load_campaign
     from orchestrator.campaign.model import campaign_in_words
     from orchestrator.experiment.load import load_variants
-    from orchestrator.formats import counted
+    from orchestrator.formats import counted, printable
     from wsol.errors import InputError
 
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
@@ -305,7 +303,7 @@ def validate(
             own, variants = load_variants(file, overrides)
         except InputError as error:
             wrong += 1
-            typer.echo(str(error), err=True)
+            typer.echo(printable(str(error)), err=True)
         else:
             more = f", variants {' '.join(variants)}" if variants else ""
             typer.echo(
@@ -419,15 +417,16 @@ def check_data(name: Dataset, settings: Settings = None, root: Root = "data") ->
 
 def main() -> None:
     """Run a verb. Exit code 0 done, 1 failed, 2 bad input, 130 interrupted and resumable."""
+    from orchestrator.formats import printable
     from wsol.errors import InputError, RunFailed
 
     try:
         app()
     except InputError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         sys.exit(2)
     except RunFailed as error:
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(printable(f"failed: {error}"), err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

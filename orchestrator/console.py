@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import Any
 
-console = Console(highlight=False, soft_wrap=True)
+from rich.console import Console
+from rich.text import Text
+
+from orchestrator.formats import printable
+
+
+class PlainConsole(Console):
+    """Prints names and reasons as they are, whoever wrote them: brackets are no markup, colons no emoji, and control
+    codes are shown. Colours are given as styles."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """What every text becomes before it is measured and printed."""
+        return super().render_str(printable(text), **settings)
+
+
+console = PlainConsole(soft_wrap=True)

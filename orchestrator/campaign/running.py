@@ -167,7 +167,6 @@ class Running:
         tested = sum(bool(standing.folders) for standing in standings)
         console.print(
             f"\n{cell.name}: {self.failures.get(cell.name, 'tested')}  ({tested} of {len(standings)} cells)",
-            markup=False,
         )
         if any(standing.cell == cell and standing.folders for standing in standings):
             console.print(group_table(standings, cell))

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from rich.console import Console
-
 from orchestrator.cluster.check_file import check_file
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.findings import Finding, show
 from orchestrator.cluster.nodes import last_line, on_every_node, version_differences
+from orchestrator.console import PlainConsole
 from orchestrator.runs.provenance import versions
 from orchestrator.runs.store import probe_store
 
@@ -46,7 +45,7 @@ def check_cluster(target: str, storage: str | None) -> None:
     """
     is_file = Path(target).suffix in (".yaml", ".yml") or Path(target).is_file()
     findings = check_file(Path(target)) if is_file else check_address(target, storage)
-    show(target, findings, Console(highlight=False))
+    show(target, findings, PlainConsole())
 
 
 def check_address(address: str, storage: str | None) -> list[Finding]:

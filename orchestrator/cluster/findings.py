@@ -7,6 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from wsol.errors import InputError
 
@@ -38,9 +39,7 @@ def show(title: str, findings: list[Finding], console: Console) -> None:
     for _ in range(3):
         table.add_column(overflow="fold")
     for finding in findings:
-        table.add_row(
-            finding.subject, f"[{COLOURS[finding.state]}]{finding.state}[/]", finding.detail.replace("[", "\\[")
-        )
+        table.add_row(finding.subject, Text(finding.state, COLOURS[finding.state]), finding.detail)
     console.print(table)
     wrong = sum(finding.state == "wrong" for finding in findings)
     if wrong:

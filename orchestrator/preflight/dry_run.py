@@ -30,15 +30,15 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
     console.print(to_yaml(experiment.model_dump(mode="json")), end="")
     concurrent, misfit = trials_at_once(experiment)
     if misfit:
-        console.print(f"\nnote: not on this machine: {misfit}", markup=False)
+        console.print(f"\nnote: not on this machine: {misfit}")
     console.print(
         f"\n{experiment.study.trials} trials, {concurrent} at a time, {experiment.resources.workers} worker(s) each;"
         " the first points:"
     )
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={plain_text(value)}" for name, value in task.values.items())
-        console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})", markup=False)
+        console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})")
     folder, made = run or Path("runs") / loaded.name, forecast_search(experiment)
     for line in forecast_lines(made, concurrent, folder):
-        console.print(line, markup=False)
+        console.print(line)
     require_disk(made.disk_bytes, folder)

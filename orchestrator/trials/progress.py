@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from orchestrator.console import PlainConsole
 from orchestrator.formats import duration
 
 
@@ -27,7 +28,7 @@ class SearchProgress:
     def __init__(
         self, trials: int, epochs: int, concurrent: int = 1, best: float | None = None, console: Console | None = None
     ) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or PlainConsole(soft_wrap=True)
         self.trials, self.epochs, self.concurrent, self.best = trials, epochs, concurrent, best
         self.finished = 0
         self._epochs_of: dict[int, int] = {}
@@ -100,7 +101,7 @@ class SearchProgress:
         )
 
     def _say(self, text: str, style: str = "") -> None:
-        self.console.print(text, style=style or None, markup=False)
+        self.console.print(text, style=style or None)
         self._bar.update(
             self._task, completed=sum(self._epochs_of.values()), description=self._title(), left=self._left()
         )

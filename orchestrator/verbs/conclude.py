@@ -29,10 +29,10 @@ def conclude(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> 
     failed = study.failed()
     front = study.pareto_front()
     for line in _remarks(study):
-        console.print(line, markup=False)
+        console.print(line)
     study.close()
     for trial in failed:
-        console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red", markup=False)
+        console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red")
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
     tested = test_of_checkpoint(folder, result["checkpoint_sha256"])
@@ -40,7 +40,7 @@ def conclude(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> 
         f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}"
     )
     if result["training_images"] != "all":
-        console.print(f"trained on a part of train_weaksup: {result['training_images']}", markup=False)
+        console.print(f"trained on a part of train_weaksup: {result['training_images']}")
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
     for split, metrics in scores.items():
         console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
@@ -48,9 +48,7 @@ def conclude(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> 
         console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
     if not tested and recorded_tests(folder):
         again = f'python launch.py evaluate {folder} --split test --test-again "why"'
-        console.print(
-            f"test split:  was evaluated for another winner before; for this one:\n             {again}", markup=False
-        )
+        console.print(f"test split:  was evaluated for another winner before; for this one:\n             {again}")
     elif not tested:
         console.print(
             f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"

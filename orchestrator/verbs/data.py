@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import ValidationError
-from rich.console import Console
 
+from orchestrator.console import console
 from orchestrator.experiment.messages import describe
 from orchestrator.experiment.yaml_reader import parse_scalar
 from wsol import plugins
 from wsol.errors import InputError
 from wsol.schema import DatasetConfig
-
-console = Console(highlight=False, soft_wrap=True)
 
 
 def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:

@@ -52,7 +52,7 @@ def protocol(
     planned = load_campaign(path, overrides, folder)
     require_sampler_packages(planned.cells[0].experiment.study.sampler)
     for note in dict.fromkeys(f"{cell.method}: {note}" for cell in planned.cells for note in cell.loaded.notes):
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
     if dry_run:
         _dry_run(folder, planned)
         return folder
