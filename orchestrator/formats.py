@@ -64,6 +64,12 @@ def printable(text: str) -> str:
     )
 
 
+def csv_cell(value: Any) -> Any:
+    """A value for a CSV file: text that a spreadsheet would run as a formula gets an apostrophe in front, anything else
+    stays."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+
+
 def duration(seconds: float | None) -> str:
     """A time in its two largest units, seven characters below ten days: `8.4s`, `34s`, `12m 5s`, `3h 20m`, `2d 4h`; a
     dash for None."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.formats import timestamp, to_yaml
+from orchestrator.formats import csv_cell, timestamp, to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.provenance import git, versions, write_provenance
 from wsol.errors import InputError
@@ -140,36 +140,28 @@ def update_header(folder: Path, **changes: Any) -> None:
     write_text(folder / names.HEADER, json.dumps({**read_header(folder), **changes}, indent=1))
 
 
+TRIAL_FACTS = (
+    *("best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "hung", "restarts"),
+    *("preemptions", "origin", "repeats", "retry_of"),
+)
+"""What the study records of a trial beside its metrics, as columns of `trials.csv`."""
+
+
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
     """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where
-    its point comes from."""
+    its point comes from. A metric that bears the name of another column is called `best_epoch/NAME`."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
-    facts = [
-        "best_epoch",
-        "epochs",
-        "seconds",
-        "started",
-        "ended",
-        "config_hash",
-        "failure",
-        "hung",
-        "restarts",
-        "preemptions",
-    ]
-    facts += ["origin", "repeats", "retry_of"]
+    columns = ["trial", "state", "value", *parameters, *TRIAL_FACTS]
     table = io.StringIO()
     writer = csv.writer(table)
-    writer.writerow(["trial", "state", "value", *parameters, *facts, *metrics])
+    writer.writerow(columns + [f"best_epoch/{name}" if name in columns else name for name in metrics])
     for trial in trials:
-        row = [
-            trial.number,
-            trial.state.name.lower(),
-            (trial.values or [None])[0],
-            *(trial.params.get(name) for name in parameters),
-        ]
-        measured = trial.user_attrs.get("metrics", {})
-        writer.writerow(row + [trial.user_attrs.get(name) for name in facts] + [measured.get(name) for name in metrics])
+        cells = [trial.number, trial.state.name.lower(), (trial.values or [None])[0]]
+        cells += [trial.params.get(name) for name in parameters]
+        cells += [trial.user_attrs.get(name) for name in TRIAL_FACTS]
+        cells += [trial.user_attrs.get("metrics", {}).get(name) for name in metrics]
+        writer.writerow(map(csv_cell, cells))
     write_text(folder / names.TRIALS_TABLE, table.getvalue())
 
 
