@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,11 +23,9 @@ from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jp
 from orchestrator.report.figure import short_names
 from orchestrator.report.figures_space import contour_figure, fronts_figure
 from orchestrator.report.figures_trials import Search, busy_share, effort_figure, history_figure
-from orchestrator.report.importance import importance
 from orchestrator.report.page import write_report
 from orchestrator.report.winner import setting_rows, size_bars, stability
 from orchestrator.runs.summary import TrialRow, read_summary
-from tests.support.paths import ROOT
 from tests.support.recorded_runs import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
 from wsol.errors import InputError
 
@@ -407,19 +403,6 @@ def test_pictures_of_several_views_stand_in_tabs(finished: Path) -> None:
     assert re.findall('data-tab="([a-z]+)"', page) == ["hits", "disagreements"]
 
 
-def test_importance_asks_what_makes_trials_good(tmp_path: Path) -> None:
-    """`near` decides among the good trials only, `far` among the bad ones only."""
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    study.optimize(
-        lambda trial: _plateau(trial.suggest_float("near", 0, 1), trial.suggest_float("far", 0, 1)), n_trials=200
-    )
-    assert next(iter(importance(study))) == "near"
-
-
-def _plateau(near: float, far: float) -> float:
-    return 10 + near if far > 0.3 else -10 * (1 - far)
-
-
 def test_rank_stability_from_the_epochs(finished: Path) -> None:
     found = stability(read_summary(finished))
     assert found is not None
@@ -493,15 +476,6 @@ def test_the_contour_takes_parameters_that_vary_together() -> None:
     assert figure is not None and figure.title == "lr and name" and figure.caption.startswith("6 complete trials")
     assert len(figure.spec["data"][1]["x"]) == 6
     assert contour_figure(study, ["name", "fixed"], "value") is None
-
-
-def test_importance_needs_four_trials(tmp_path: Path) -> None:
-    study = make_run(tmp_path / "a")
-    for value in (50.0, 55.0, 60.0):
-        complete_trial(study, value)
-    assert importance(study) == {}
-    complete_trial(study, 65.0)
-    assert sum(importance(study).values()) == pytest.approx(1)
 
 
 def test_short_names_are_the_shortest_that_differ() -> None:
@@ -595,23 +569,3 @@ def test_a_single_training_is_not_called_a_search(tmp_path: Path) -> None:
     page = page_of(tmp_path / "alone")
     assert "Training report" in page and "the whole search" not in page and "<dt>sampler</dt>" not in page
     assert 'id="plot-curves"' in page and 'id="plot-history"' not in page and 'id="plot-timeline"' not in page
-
-
-def test_the_report_does_not_load_scikit_learn_and_leaves_optuna_whole(tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
-    study = make_run(tmp_path / "many")
-    for value in range(8):
-        complete_trial(study, 50.0 + value)
-    code = f"""
-import sys
-from pathlib import Path
-from orchestrator.report.importance import importance
-from orchestrator.report.page import write_report
-from orchestrator.runs.summary import read_summary
-folder = Path({str(tmp_path / "many")!r})
-write_report(folder)
-assert importance(read_summary(folder).study) and "sklearn" not in sys.modules
-import optuna
-optuna.importance.FanovaImportanceEvaluator(n_trees=2)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=120)
