@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import os
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A file or folder as a user writes it: `~` at the start is the home of who runs this."""
 
 
 class Strict(BaseModel):
@@ -59,7 +63,7 @@ class DatasetConfig(PluginConfig):
             is an archive, which is unpacked there once per node; null: they are read where they are.
     """
 
-    root: str = "data"
+    root: FilePath = "data"
     image_size: int = Field(default=224, ge=8, le=4096)
     resize_size: int = Field(default=256, ge=8, le=4096)
     subset_per_class: int | None = Field(default=None, ge=1)
@@ -68,7 +72,7 @@ class DatasetConfig(PluginConfig):
     subset_seed: int = Field(default=0, ge=0)
     cache: Literal["auto", "on", "off"] = "auto"
     workers: int = Field(default=4, ge=1)
-    stage: str | None = Field(default=None, min_length=1, validate_default=True)
+    stage: FilePath | None = Field(default=None, min_length=1, validate_default=True)
 
     @field_validator("stage")
     @classmethod

@@ -27,9 +27,10 @@ def prepare_data(name: str, root: str, settings: list[str], source: Path | None)
         InputError: there is no such data set, setting or source, or an archive is missing or damaged.
     """
     config = _dataset_config(name, root, settings)
-    if source is not None and not source.exists():
-        raise InputError(f"--source {source}: there is no such file or folder")
-    plugins.load("dataset", name).prepare(config, source, console.print)
+    given = source and source.expanduser()
+    if given is not None and not given.exists():
+        raise InputError(f"--source {given}: there is no such file or folder")
+    plugins.load("dataset", name).prepare(config, given, console.print)
 
 
 def check_data(name: str, root: str, settings: list[str]) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from wsol.data import metadata
 from wsol.data.metadata import Metadata
+from wsol.data.rows import read_lines
 from wsol.errors import InputError
 from wsol.opencv import cv2
 from wsol.schema import DatasetConfig
@@ -115,10 +116,12 @@ class Split:
         """The images whose ids a file lists, one a line, in the order of this split.
 
         Raises:
-            InputError: a listed image is not in this split.
+            InputError: a listed image is not in this split, none is listed, or the file is no text.
         """
         known = {image: position for position, image in enumerate(self.image_ids)}
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        names = [line.strip() for line in read_lines(path)]
+        if not any(names):
+            raise InputError(f"{path}: lists no image; it should hold image ids of {self.name}, one a line")
         for number, name in enumerate(names, start=1):
             if name and name not in known:
                 raise InputError(f"{path}:{number}: {name!r} is not among the {len(known)} images of {self.name}")
@@ -135,7 +138,9 @@ class Split:
         """(grid, grid) uint8: the instances OR-ed are 1, the ignored region outside of them 255."""
         assert self.metadata.masks is not None
         paths, ignore = self.metadata.masks[position]
-        mask = _on_grid(self.mask_root / ignore, grid).astype(np.uint8) * 255
+        mask = np.zeros((grid, grid), np.uint8)
+        if ignore:
+            mask[_on_grid(self.mask_root / ignore, grid)] = 255
         for path in paths:
             mask[_on_grid(self.mask_root / path, grid)] = 1
         return mask

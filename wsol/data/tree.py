@@ -91,7 +91,7 @@ def _first(problems: list[str], title: str) -> list[str]:
 def _problem(split: Split, position: int) -> tuple[str, str] | None:
     """What is wrong with the files of one image, by kind."""
     path, data = split.image_path(position), split.metadata
-    masks = () if data.masks is None else (*data.masks[position][0], data.masks[position][1])
+    masks = () if data.masks is None else filter(None, (*data.masks[position][0], data.masks[position][1]))
     for needed in (path, *(split.mask_root / mask for mask in masks)):
         try:
             if needed.stat().st_size == 0:

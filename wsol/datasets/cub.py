@@ -29,7 +29,7 @@ from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.schema import DatasetConfig
+from wsol.schema import DatasetConfig, FilePath
 
 CUB = Archive(
     "CUB_200_2011.tgz",
@@ -68,7 +68,7 @@ class Config(DatasetConfig):
     """
 
     name: Literal["cub"] = "cub"
-    metadata: str | None = None
+    metadata: FilePath | None = None
     test_images: Literal["official", "small", "both"] = "official"
 
 

@@ -18,7 +18,7 @@ from wsol.data import metadata
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset
 from wsol.data.tree import check_tree
 from wsol.errors import InputError
-from wsol.schema import DatasetConfig
+from wsol.schema import DatasetConfig, FilePath
 
 
 class Config(DatasetConfig):
@@ -32,8 +32,8 @@ class Config(DatasetConfig):
     """
 
     name: Literal["folder"] = "folder"
-    images: str
-    metadata: str
+    images: FilePath
+    metadata: FilePath
     num_classes: int | None = Field(default=None, ge=1)
     class_names: list[str] | None = None
 

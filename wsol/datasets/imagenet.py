@@ -36,7 +36,7 @@ from wsol.datasets import _prepare
 from wsol.datasets._download import download
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.schema import DatasetConfig
+from wsol.schema import DatasetConfig, FilePath
 
 CLASSES = 1000
 COUNTS = {
@@ -76,7 +76,7 @@ class Config(DatasetConfig):
     """
 
     name: Literal["imagenet"] = "imagenet"
-    metadata: str | None = None
+    metadata: FilePath | None = None
 
 
 def build(config: Config) -> Dataset:

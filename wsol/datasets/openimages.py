@@ -24,7 +24,7 @@ from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
-from wsol.schema import DatasetConfig
+from wsol.schema import DatasetConfig, FilePath
 
 LINKED = f"linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}"
 IMAGES = Archive("OpenImages_images.zip", f"the images, {LINKED}", folders=("OpenImages_images",))
@@ -45,7 +45,7 @@ class Config(DatasetConfig):
     """
 
     name: Literal["openimages"] = "openimages"
-    metadata: str | None = None
+    metadata: FilePath | None = None
 
 
 def build(config: Config) -> Dataset:
@@ -85,7 +85,7 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     for split, folder in SPLIT_FOLDERS.items():
         rows = metadata.read(tree / folder, annotated=split != "train_weaksup", num_classes=CLASSES)
         images += rows.image_ids
-        masks += [path for paths, ignore in rows.masks or () for path in (*paths, ignore)]
+        masks += [path for paths, ignore in rows.masks or () for path in (*paths, ignore) if path]
     parts = [
         Part(archive, target, {name: name for name in names}) for archive, names in ((MASKS, masks), (IMAGES, images))
     ]

@@ -32,7 +32,7 @@ from wsol.data.metadata import Metadata
 from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.errors import InputError
-from wsol.schema import DatasetConfig
+from wsol.schema import DatasetConfig, FilePath
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 ARCHIVE_FOLDER = "tiny-imagenet-200"
@@ -54,7 +54,7 @@ class Config(DatasetConfig):
     name: Literal["tiny_imagenet"] = "tiny_imagenet"
     image_size: int = Field(default=64, ge=8, le=4096)
     resize_size: int = Field(default=72, ge=8, le=4096)
-    metadata: str | None = None
+    metadata: FilePath | None = None
     fullsup_split_per_class: int = Field(default=50, ge=1, le=499)
 
 

@@ -63,3 +63,19 @@ def test_subset_takes_what_there_is(tmp_path: Path) -> None:
     assert [everything.annotation(i, 12).boxes.tolist() for i in range(5)] == [
         split.annotation(i, 12).boxes.tolist() for i in range(5)
     ]
+
+
+def test_a_list_of_images_is_read_in_any_encoding_and_must_list_some(tmp_path: Path) -> None:
+    split, path = make(tmp_path)[0].split("train_weaksup"), tmp_path / "list.txt"
+    path.write_bytes("train/3.png\r\ntrain/1.png\r\n".encode("utf-16"))
+    assert split.listed(path).image_ids == ("train/1.png", "train/3.png")
+    path.write_text("train/1.png\n\ntrain/99.png\n")
+    with pytest.raises(InputError, match=r"list\.txt:3: 'train/99\.png' is not among the 11 images"):
+        split.listed(path)
+    for blank in ("", "\n \n"):
+        path.write_text(blank)
+        with pytest.raises(InputError, match=r"list\.txt: lists no image"):
+            split.listed(path)
+    path.write_bytes(b"\xff\x00\xfe")
+    with pytest.raises(InputError, match=r"list\.txt: cannot be read as UTF-8"):
+        split.listed(path)

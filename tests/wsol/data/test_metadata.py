@@ -117,8 +117,8 @@ DEFECTS = [
         "localization.txt:2: a second ignore path for a/1.jpg",
     ),
     (
-        {"localization": MASKS.replace("2_ignore.png", "")},
-        "localization.txt:3: the first row of b/2.jpg has no ignore path",
+        {"localization": MASKS.replace("1_ignore.png", "").replace("1_m1.png,", "1_m1.png,late.png")},
+        "localization.txt:2: a second ignore path for a/1.jpg; only the first row",
     ),
     ({"localization": MASKS.replace("2_m0.png", "")}, "localization.txt:3: the mask path of b/2.jpg is empty"),
     ({"localization": MASKS.replace(",1_m1.png,", ",1_m1.png")}, "localization.txt:2: 2 fields instead of 3"),
@@ -126,10 +126,64 @@ DEFECTS = [
 ]
 
 
+OUTSIDE = [
+    "/etc/passwd",
+    "../1.jpg",
+    "a/../../1.jpg",
+    "a/..",
+    "a//1.jpg",
+    "./1.jpg",
+    "a/",
+    "a\\1.jpg",
+    "a/1\0.jpg",
+    "a\t.jpg",
+]
+DEFECTS += [({"image_ids": f"a/1.jpg\n{name}"}, f"image_ids.txt:2: {name!r} is no path inside of") for name in OUTSIDE]
+DEFECTS += [
+    ({"localization": MASKS.replace("2_m0.png", name)}, f"localization.txt:3: {name!r} is no path inside of")
+    for name in OUTSIDE
+]
+DEFECTS += [
+    ({"localization": MASKS.replace("2_ignore.png", "../x")}, "localization.txt:3: '../x' is no path inside of"),
+    ({"class_labels": f"a/1.jpg,{10**20}"}, f"class_labels.txt:1: the class label '{10**20}' is too large"),
+    ({"class_labels": "a/1.jpg," + "9" * 5000}, "class_labels.txt:1: the class label '9999"),
+    ({"image_sizes": f"a/1.jpg,{10**20},1"}, f"image_sizes.txt:1: the width '{10**20}' is too large"),
+]
+
+
 @pytest.mark.parametrize(("changes", "message"), DEFECTS, ids=[message[:60] for _, message in DEFECTS])
 def test_defects_are_named(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/{message}")):
         metadata.read(put(tmp_path, **changes), annotated=True, num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("localization", "ignored"),
+    [
+        ("a/1.jpg,1.png\nb/2.jpg,2.png\na/1.jpg,1b.png\na/3.jpg,3.png", ["", "", ""]),
+        ("a/1.jpg,1.png,\nb/2.jpg,2.png,i.png\na/1.jpg,1b.png,\na/3.jpg,3.png,", ["", "i.png", ""]),
+    ],
+    ids=["two columns", "an empty third field"],
+)
+def test_masks_need_no_ignored_region(tmp_path: Path, localization: str, ignored: list[str]) -> None:
+    read = metadata.read(put(tmp_path / "first", localization=localization), annotated=True)
+    assert read.masks == (
+        (("1.png", "1b.png"), ignored[0]),
+        (("2.png",), ignored[1]),
+        (("3.png",), ignored[2]),
+    )
+    metadata.write(tmp_path / "second", read)
+    assert metadata.read(tmp_path / "second", annotated=True).masks == read.masks
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_files_that_an_editor_saved_with_a_mark(tmp_path: Path, encoding: str) -> None:
+    put(tmp_path)
+    for path in tmp_path.iterdir():
+        mark = "\ufeff" if encoding.endswith("e") else ""
+        path.write_bytes((mark + path.read_text()).replace("\n", "\r\n").encode(encoding))
+    read = metadata.read(tmp_path, annotated=True)
+    assert read.image_ids == ("a/1.jpg", "b/2.jpg", "a/3.jpg") and read.labels.tolist() == [0, 1, 0]
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:

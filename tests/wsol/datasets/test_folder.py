@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.small_archives import picture, put_files, put_metadata, quiet
+from tests.support.tiny import Launch
+from wsol import plugins
 from wsol.data.dataset import SPLIT_FOLDERS
 from wsol.datasets import folder
 from wsol.errors import InputError
@@ -36,3 +38,20 @@ def test_folder_defects(tmp_path: Path) -> None:
         folder.prepare(own_images(tmp_path, num_classes=2), None, quiet)
     with pytest.raises(InputError, match=r"gone: no such folder; set data\.images"):
         folder.build(own_images(tmp_path).model_copy(update={"images": str(tmp_path / "gone")}))
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every path of a data set, and in `--source`; nothing is made below a folder of that name."""
+    home = tmp_path / "home"
+    own_images(home)
+    monkeypatch.setenv("HOME", str(home))
+    code, out, err = launch("data", "check", "folder", "images=~/images", "metadata=~/lists", "--root", "~/data")
+    assert code == 0 and "folder test: 3 images" in out, err
+    for name in plugins.names("dataset"):
+        config = plugins.load("dataset", name).Config
+        paths = {key: "~/x" for key in ("root", "stage", "images", "metadata") if key in config.model_fields}
+        made = config.model_validate({"name": name, **paths})
+        assert {getattr(made, key) for key in paths} == {f"{home}/x"}, name
+    code, _, err = launch("data", "prepare", "tiny_imagenet", "--source", "~/nothing", "--root", "~/data")
+    assert code == 2 and f"--source {home}/nothing: there is no such file or folder" in err
+    assert not Path("~").exists()
