@@ -290,8 +290,9 @@ def validate(
     from orchestrator.experiment.load import load_variants
     from orchestrator.formats import counted, printable
     from wsol.errors import InputError
+    from wsol.files import exists
 
-    overrides = [word for word in words if "=" in word and not Path(word).exists()]
+    overrides = [word for word in words if "=" in word and not exists(Path(word))]
     files, wrong = [Path(word) for word in words if word not in overrides], 0
     if not files:
         raise typer.BadParameter("give a search-space file")

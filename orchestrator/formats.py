@@ -64,6 +64,11 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Text from elsewhere within a line of a message: see `printable`; new lines and tabs are escaped as well."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def csv_cell(value: Any) -> Any:
     """A value for a CSV file: text that a spreadsheet would run as a formula gets an apostrophe in front, anything else
     stays."""
@@ -150,9 +155,19 @@ def parse_time(value: Any) -> datetime | None:
         return None
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that YAML 1.1 reads as something else, as PyYAML does, and what YAML 1.2 does, such as `1e-3`."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.?[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$"), list("-+.0123456789")
+)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"0o[0-7]+$"), ["0"])
+
+
 def to_yaml(values: dict[str, Any]) -> str:
-    """Values as YAML, in their own order."""
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    """Values as YAML, in their own order; readers of YAML 1.1 and of 1.2 read the same values."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 

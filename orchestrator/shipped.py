@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsol.files import exists
+
 FOLDERS = ("search_spaces", "clusters")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -18,6 +20,6 @@ def shipped_root() -> Path:
 def shipped(path: Path) -> Path:
     """The path as it is, or, where nothing is there, the shipped file: `search_spaces/synthetic.yaml` is found from any
     folder."""
-    if path.exists() or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
+    if exists(path) or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
         return path
-    return shipped_root() / path if (shipped_root() / path).exists() else path
+    return shipped_root() / path if exists(shipped_root() / path) else path

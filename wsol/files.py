@@ -26,6 +26,19 @@ def sync_and_rename(temporary: Path, path: Path) -> None:
         os.close(folder)
 
 
+def exists(path: Path) -> bool:
+    """Whether something is at a path. What cannot be a path, such as a word longer than a file name, is nowhere."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is at a path; see `exists`."""
+    return exists(path) and path.is_file()
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:

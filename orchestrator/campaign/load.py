@@ -13,8 +13,9 @@ from orchestrator.campaign.model import Campaign, CampaignCell, Change, MethodCh
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, ResourcesConfig
-from orchestrator.experiment.overrides import COMMAND_LINE, SECTIONS
-from orchestrator.experiment.yaml_reader import Document, KeyPath, parse_scalar, read_yaml
+from orchestrator.experiment.overrides import SECTIONS
+from orchestrator.experiment.yaml_nodes import KeyPath
+from orchestrator.experiment.yaml_reader import COMMAND_LINE, Document, parse_scalar, read_yaml
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.plugins import did_you_mean

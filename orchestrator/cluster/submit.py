@@ -14,6 +14,7 @@ from orchestrator.cluster.connection import use_token
 from orchestrator.runs.provenance import for_a_job
 from orchestrator.shipped import ROOT
 from wsol.errors import InputError, RunFailed
+from wsol.files import is_file
 
 JOB_SERVER = "http://127.0.0.1:8265"
 
@@ -128,7 +129,7 @@ def runtime_environment() -> dict[str, Any]:
 def _in_copy(word: str) -> str:
     """A word of the command line; a file of the checkout by its place in the job's copy."""
     path = Path(word)
-    if not path.is_file():
+    if not is_file(path):
         return shlex.quote(word)
     try:
         inside = path.resolve().relative_to(ROOT)

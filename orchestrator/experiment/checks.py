@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.space import Distribution, known_value
-from orchestrator.experiment.yaml_reader import Document, KeyPath
+from orchestrator.experiment.yaml_nodes import KeyPath
+from orchestrator.experiment.yaml_reader import Document
 from wsol import plugins
 from wsol.config import TrainConfig
 from wsol.errors import InputError

@@ -15,7 +15,8 @@ from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, Point
 from orchestrator.experiment.overrides import apply_overrides, chosen_variant, plugin_kind, variant_names, with_variant
 from orchestrator.experiment.space import Distribution
-from orchestrator.experiment.yaml_reader import Document, KeyPath, parse_yaml, read_yaml
+from orchestrator.experiment.yaml_nodes import KeyPath
+from orchestrator.experiment.yaml_reader import Document, parse_yaml, read_yaml
 from wsol import plugins
 from wsol.errors import InputError
 

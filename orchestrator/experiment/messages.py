@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.experiment.yaml_reader import Document, KeyPath
+from orchestrator.experiment.yaml_nodes import KeyPath
+from orchestrator.experiment.yaml_reader import Document
 from wsol import plugins
 
 

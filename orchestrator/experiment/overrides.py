@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.experiment.yaml_reader import Document, merged, parse_scalar
+from orchestrator.experiment.yaml_reader import COMMAND_LINE, Document, merged, parse_scalar
 from wsol import plugins
 from wsol.errors import InputError
 from wsol.plugins import did_you_mean
@@ -15,9 +15,6 @@ SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 
 
 VARIANTS = "variants"
-
-
-COMMAND_LINE = "command line"
 
 
 KINDS = {

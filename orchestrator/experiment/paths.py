@@ -6,6 +6,9 @@ from typing import Any
 
 from wsol.plugins import did_you_mean
 
+Values = dict[str, Any]
+"""What YAML and JSON hold under text keys: plain values, nested."""
+
 
 def value_at_path(values: Any, path: str) -> Any:
     """The value at a dotted path; list positions are numbers.

@@ -1,28 +1,26 @@
-"""YAML as people expect it: no duplicate keys, `1e-3` is a number, every value knows its line, and a file can extend
-others."""
+"""YAML files as people expect them: no duplicate keys, every value knows its line, and a file can extend others."""
 
 from __future__ import annotations
 
-import re
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from orchestrator.experiment.paths import Values
+from orchestrator.experiment.scalars import plain_scalar
+from orchestrator.experiment.yaml_nodes import MAX_CHARACTERS, KeyPath, YamlSyntaxError, parse_nodes
+from orchestrator.formats import one_line
 from orchestrator.shipped import shipped
-from wsol.errors import InputError, first_line
-
-KeyPath = tuple[str | int, ...]
-"""Keys and list positions from the top of a file to a value."""
-
-
-MAX_DEPTH = 50
-
+from wsol.errors import InputError
+from wsol.files import is_file
 
 EXTENDS = "extends"
+
+COMMAND_LINE = "command line"
+"""The place of values that were given there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Document:
     """A parsed file: plain values, and the place where each key stands: `file:line`, or `command line`."""
 
     file: str
-    values: dict[str, Any]
+    values: Values
     places: dict[KeyPath, str]
 
     def place(self, path: KeyPath) -> str:
@@ -52,16 +50,6 @@ class Document:
         return Document(self.file, values, places)
 
 
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-# YAML 1.1 reads 1e-3 as text because the dot is missing; people mean the number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def read_yaml(path: Path) -> Document:
     """Read a file, of the user or shipped. Its top key `extends`, a file name or a list of them, relative to it, names
     what it is merged over, see `merged`.
@@ -79,9 +67,14 @@ def merged(under: Document, over: Document) -> Document:
 
     Mappings with another `name`, two plugins, are no two forms of one thing, and the upper one replaces the lower.
     """
-    places = dict(under.places)
-    values = _merged(under.values, over.values, (), places)
-    return Document(over.file, values, {**places, **over.places})
+    replaced: set[KeyPath] = set()
+    values = _merged(under.values, over.values, (), replaced)
+    kept = {
+        path: place
+        for path, place in under.places.items()
+        if not any(path[:length] in replaced for length in range(1, len(path) + 1))
+    }
+    return Document(over.file, values, {**kept, **over.places})
 
 
 def parse_yaml(text: str, file: str) -> Document:
@@ -90,34 +83,28 @@ def parse_yaml(text: str, file: str) -> Document:
     Raises:
         InputError: as `read_yaml`, of files excepted.
     """
-    loader = None
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            raise InputError(f"{file}: is empty")
-        places: dict[KeyPath, str] = {}
-        values = _construct(loader, node, (), places, file)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{file}{line}: YAML syntax: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise InputError(f"{file}: not readable as YAML: {first_line(error)}") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
-    if not isinstance(values, dict):
-        raise InputError(f"{file}:1: expected keys at the top, got {type(values).__name__}")
-    return Document(file, values, places)
+    parsed = parse_nodes(text, file)
+    if not isinstance(parsed.value, dict):
+        raise InputError(f"{file}:1: expected keys at the top, got {type(parsed.value).__name__}")
+    return Document(file, parsed.value, parsed.places)
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `KEY=VALUE` on a command line, read as YAML: numbers, true/false, null, lists, mappings, else
-    text."""
+    """The value of `KEY=VALUE` on a command line: lists, mappings and quoted text as in YAML; everything else is one
+    scalar, so that a path arrives whole, ` #` and `: ` in it included.
+
+    Raises:
+        InputError: a number is beyond 64 bits, a key stands twice, or the value is beyond the limits of `yaml_nodes`.
+    """
+    stripped = text.strip()
     try:
-        return parse_yaml(f"value: {text}", "value").values["value"]
-    except InputError:
-        return text
+        if stripped.startswith(("[", "{", '"', "'")):
+            with suppress(YamlSyntaxError):
+                parsed = parse_nodes(stripped, COMMAND_LINE)
+                return parsed.value if parsed.is_one_value else stripped
+        return plain_scalar(stripped)
+    except ValueError as error:
+        raise InputError(f"{COMMAND_LINE}: {error}") from None
 
 
 def _read(path: Path, extended_by: tuple[Path, ...]) -> Document:
@@ -130,8 +117,8 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> Document:
     parts = []
     for index, name in enumerate(names):
         other, place = path.parent / name, document.place((EXTENDS, index))
-        if not other.is_file():
-            raise InputError(f"{place}: extends: there is no file {other}")
+        if not is_file(other):
+            raise InputError(f"{place}: extends: there is no file {one_line(str(other))}")
         if other.resolve() in (one.resolve() for one in chain):
             raise InputError(f"{place}: extends: a circle, {' -> '.join(map(str, (*chain, other)))}")
         parts.append(_read(other, chain))
@@ -144,24 +131,24 @@ _parsed = lru_cache(maxsize=64)(parse_yaml)
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_CHARACTERS + 1)  # of a longer one, enough to refuse it
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any], path: KeyPath, places: dict[KeyPath, str]) -> dict[str, Any]:
-    """`places` are those of `under`; what is replaced is taken out."""
+def _merged(under: Values, over: Values, path: KeyPath, replaced: set[KeyPath]) -> Values:
+    """See `merged`; the paths at which values of `under` are replaced are added to a set."""
     values = dict(under)
     for key, value in over.items():
         here = (*path, key)
         if _one_thing(under.get(key), value):
-            values[key] = _merged(under[key], value, here, places)
+            values[key] = _merged(under[key], value, here, replaced)
         else:
             values[key] = value
-            for replaced in [place for place in places if place[: len(here)] == here]:
-                del places[replaced]
+            replaced.add(here)
     return values
 
 
@@ -169,36 +156,3 @@ def _one_thing(under: Any, over: Any) -> bool:
     return (
         isinstance(under, dict) and isinstance(over, dict) and over.get("name", under.get("name")) == under.get("name")
     )
-
-
-def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: dict[KeyPath, str], file: str) -> Any:
-    if len(path) > MAX_DEPTH:
-        raise InputError(f"{file}:{node.start_mark.line + 1}: nested deeper than {MAX_DEPTH} levels")
-    if isinstance(node, yaml.MappingNode):
-        return _construct_mapping(loader, node, path, places, file)
-    if isinstance(node, yaml.SequenceNode):
-        items = []
-        for index, child in enumerate(node.value):
-            places[(*path, index)] = f"{file}:{child.start_mark.line + 1}"
-            items.append(_construct(loader, child, (*path, index), places, file))
-        return items
-    return loader.construct_object(node)
-
-
-def _construct_mapping(
-    loader: _Loader, node: yaml.MappingNode, path: KeyPath, places: dict[KeyPath, str], file: str
-) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        key = loader.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-        if not isinstance(key, str):
-            raise InputError(f"{file}:{line}: keys are text, got {key_node.value!r}")
-        if key in values:
-            raise InputError(
-                f"{file}:{line}: {'.'.join(map(str, (*path, key)))}: stands twice, first in line {lines[key]}"
-            )
-        lines[key], places[(*path, key)] = line, f"{file}:{line}"
-        values[key] = _construct(loader, value_node, (*path, key), places, file)
-    return values

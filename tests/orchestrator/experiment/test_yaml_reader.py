@@ -6,30 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.experiment.yaml_reader import parse_scalar, parse_yaml, read_yaml
+from orchestrator.experiment.yaml_reader import parse_yaml, read_yaml
 from wsol.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-3", 1e-3),
-        ("1E5", 1e5),
-        ("-2e+1", -20.0),
-        ("3", 3),
-        ("0.5", 0.5),
-        ("true", True),
-        ("null", None),
-        ("has", "has"),
-        ("[1, 2]", [1, 2]),
-        ("{a: 1e-4}", {"a": 1e-4}),
-        ("e3", "e3"),
-        ("a: b: c", "a: b: c"),
-    ],
-)
-def test_scalars(text: str, value: object) -> None:
-    assert parse_scalar(text) == value
-    assert type(parse_scalar(text)) is type(value)
 
 
 def test_places_of_keys_and_items() -> None:
