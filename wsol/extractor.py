@@ -73,6 +73,23 @@ class BlockExtractor:
 
 
 @dataclass(frozen=True, slots=True)
+class PassExtractor:
+    """An extractor at one block that runs the method itself, as often as it needs.
+
+    Attributes:
+        block: see `BlockConfig`.
+        make: (method, name of the block, images (B, 3, H, W), labels (B,)) -> raw maps and logits.
+    """
+
+    block: str | None
+    make: Callable[[Method, str, Tensor, Tensor], ScoreMaps]
+
+    def __call__(self, method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
+        """The maps of this extractor; inside of a shared pass it shares the pass over `images` themselves."""
+        return self.make(method, find_block(method.network.backbone, self.block), images, labels)
+
+
+@dataclass(frozen=True, slots=True)
 class _Pass:
     """What the formulas read of a batch: block -> output, and guided or not -> block -> gradient."""
 
@@ -104,10 +121,12 @@ def extract_together(
     """
     backbone = method.network.backbone
     asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
-    blocks = find_blocks(backbone, asked)
-    with backbone.shared_pass(images, blocks.values()):
+    blocks = find_blocks(backbone, extractors)
+    with backbone.shared_pass(images, {blocks[extractor.block] for extractor in asked}):
         passed = (
-            _differentiate(method, images, labels, set(blocks.values()), {e.guided for e in asked}) if asked else None
+            _differentiate(method, images, labels, {blocks[e.block] for e in asked}, {e.guided for e in asked})
+            if asked
+            else None
         )
         return [
             (
@@ -120,12 +139,60 @@ def extract_together(
 
 
 def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str | None, str]:
-    """`BlockExtractor.block` -> the block it means. Raises InputError where it means none."""
+    """The `block` of every extractor that has one -> the block it means. Raises InputError where it means none."""
     return {
         extractor.block: find_block(backbone, extractor.block)
         for extractor in extractors
-        if isinstance(extractor, BlockExtractor)
+        if isinstance(extractor, (BlockExtractor, PassExtractor))
     }
+
+
+def gradient_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass of its own over some images.
+
+    Args:
+        method: in evaluation mode.
+        block: name of a block of the backbone.
+        images: (B, 3, H, W) float32, normalised.
+        labels: (B,) int64.
+
+    Returns:
+        the block's output (B, C, h, w), the gradient of the label's logit at it, likewise, and the logits (B, K).
+
+    Raises:
+        InputError: the method's logits do not depend on the block's output.
+    """
+    with method.network.backbone.shared_pass(images, [block]):
+        passed = _differentiate(method, images, labels, {block}, {False})
+    return passed.outputs[block], passed.gradients[False][block], passed.logits
+
+
+def output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Output of a block (B, C, h, w) and logits (B, K), without gradient; arguments and errors as of `gradient_at`."""
+    with torch.no_grad():
+        activations = method.activate(images, labels, (block,))
+    _require_all({block}, activations.taps)
+    return activations.taps[block].detach(), activations.logits.detach()
+
+
+def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tensor]], count: int, chunk: int) -> Tensor:
+    """Logits of the labels of many images, so many at a time; how many changes nothing but speed and memory.
+
+    Args:
+        method: in evaluation mode, where no image changes another one's logits.
+        rows: part of the images -> the images (n, 3, H, W) and their labels (n,).
+        count: images in all.
+        chunk: images at a time.
+
+    Returns:
+        (count, K).
+    """
+    found = []
+    with torch.no_grad():
+        for start in range(0, count, chunk):
+            images, labels = rows(slice(start, min(start + chunk, count)))
+            found.append(method.activate(images, labels).logits.detach())
+    return torch.cat(found)
 
 
 def find_block(backbone: Backbone, name: str | None) -> str:

@@ -58,6 +58,7 @@ class Backbone(nn.Module):
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
         ImageNet."""
         self._shared: _SharedPass | None = None
+        self._replaced: tuple[str, Tensor] | None = None
 
     @property
     def block_names(self) -> list[str]:
@@ -124,6 +125,8 @@ class Backbone(nn.Module):
         if after is not None:
             self._require([after[0]])
             return self._run(self.block_names[self.block_names.index(after[0]) + 1 :], after[1], taps)
+        if self._replaced is not None:
+            return self._run_with_replaced(images, taps, *self._replaced)
         shared = self._shared
         if shared is None or shared.images is not images or (torch.is_grad_enabled() and not shared.watched):
             return self._run(self.block_names, images, taps)
@@ -145,11 +148,27 @@ class Backbone(nn.Module):
         """
         watched = frozenset(watched)
         self._require(watched)
-        self._shared = _SharedPass(images, watched)
+        former, self._shared = self._shared, _SharedPass(images, watched)
         try:
             yield
         finally:
-            self._shared = None
+            self._shared = former
+
+    @contextmanager
+    def replaced_output(self, block: str, output: Tensor) -> Iterator[None]:
+        """Inside, the blocks go on behind `block` with this output of it, whatever the images are.
+
+        Args:
+            block: name of a block.
+            output: (B, c, h', w'), with an inserted module's effect already in it. Blocks before it do not run, unless
+                one of them is tapped.
+        """
+        self._require([block])
+        former, self._replaced = self._replaced, (block, output)
+        try:
+            yield
+        finally:
+            self._replaced = former
 
     def _record(
         self, images: Tensor, taps: frozenset[str], watched: frozenset[str]
@@ -164,6 +183,15 @@ class Backbone(nn.Module):
             x = x.detach().requires_grad_()
             features, behind = self._run(names[start:], x, taps)
         return features, {**before, names[start - 1]: x, **behind}
+
+    def _run_with_replaced(
+        self, images: Tensor, taps: frozenset[str], block: str, output: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        place = self.block_names.index(block)
+        before = taps & set(self.block_names[:place])
+        tapped = self._run(self.block_names[:place], images, before)[1] if before else {}
+        features, behind = self._run(self.block_names[place + 1 :], output, taps)
+        return features, {**tapped, **({block: output} if block in taps else {}), **behind}
 
     def _run(self, names: Iterable[str], x: Tensor, taps: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         tapped = {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,31 +20,38 @@ from torch import Tensor, nn
 
 from orchestrator.experiment.load import load_experiment
 from tests.support import small_networks, vectors
+from tests.support.recorded_networks import recorded_method
 from tests.support.small_networks import CLASSES, random_network
 from wsol import build, plugins
 from wsol.config import EvaluationConfig
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, evaluate_settings
-from wsol.extractor import BlockConfig, Extractor, extract_together, find_block, guided
+from wsol.extractor import BlockConfig, BlockExtractor, Extractor, extract_together, find_block, guided
 from wsol.extractors.bag_cams import bag_cams
 from wsol.extractors.grad_cam import grad_cam
 from wsol.extractors.grad_cam_pp import grad_cam_pp
 from wsol.extractors.layer_cam import layer_cam
 from wsol.extractors.pcs import pcs
 from wsol.method import Method
-from wsol.network import Backbone, BlockInfo, CamHead, Classifier
+from wsol.network import Classifier
 from wsol.types import Activations
 
 Launch = Callable[..., tuple[int, str, str]]
 
 SIDE = 32
 EXTRACTORS = plugins.names("extractor")
-FROM_GRADIENTS = [name for name in EXTRACTORS if issubclass(plugins.load("extractor", name).Config, BlockConfig)]
+AT_BLOCKS = [name for name in EXTRACTORS if issubclass(plugins.load("extractor", name).Config, BlockConfig)]
+FROM_GRADIENTS = [
+    name
+    for name in AT_BLOCKS
+    if isinstance(plugins.build("extractor", plugins.load("extractor", name).Config()), BlockExtractor)
+]
 METHODS = ("cam", "acol", "spg", "adl", "tap", "crop_cam")
 BACKBONES = ("tiny", "efficientnet_lite0", "resnet50", "inception_v3", "vgg16")
 RECORDED = {"grad_cam": "grad_cam", "grad_cam_pp": "grad_cam_plus_plus", "pcs": "pcs", "bag_cams": "bag_cams"}
 
 every_extractor = pytest.mark.parametrize("name", EXTRACTORS)
+every_block = pytest.mark.parametrize("name", AT_BLOCKS)
 every_gradient = pytest.mark.parametrize("name", FROM_GRADIENTS)
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -79,23 +85,6 @@ def normalized(maps: Tensor, side: int) -> Tensor:
 
 
 # --- recorded maps ----------------------------------------------------------------------------------------------------
-
-
-def recorded_method(arrays: dict[str, np.ndarray]) -> Method:
-    """Four convolutions with ReLU, of which only the last one keeps the size, and a linear layer on the mean."""
-    blocks, info = OrderedDict[str, nn.Module](), {}
-    for index, stride in enumerate((2, 2, 2, 1), start=1):
-        weight = torch.from_numpy(arrays[f"param_layer{index}.0.weight"])
-        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, stride, padding=1)
-        conv.load_state_dict({"weight": weight, "bias": torch.from_numpy(arrays[f"param_layer{index}.0.bias"])})
-        blocks[f"layer{index}"], info[f"layer{index}"] = (
-            nn.Sequential(conv, nn.ReLU()),
-            BlockInfo(weight.shape[0], 2 ** min(index, 3)),
-        )
-    weight, bias = (torch.from_numpy(arrays[f"param_classifier.fc.{key}"]) for key in ("weight", "bias"))
-    head = CamHead(weight.shape[1], len(weight))
-    head.linear.load_state_dict({"weight": weight[:, :, 0, 0], "bias": bias})
-    return Method(Classifier(Backbone(blocks, info), head)).eval()
 
 
 @pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
@@ -163,7 +152,7 @@ def traces(method: Method) -> list[object]:
 
 @pytest.mark.parametrize("training", [True, False])
 @every_method
-@every_gradient
+@every_block
 def test_extractors_leave_modes_gradients_and_random_state_alone(name: str, method: str, training: bool) -> None:
     built, (images, labels) = make(method).train(training), batch()
     built.network.backbone.blocks["conv1"].requires_grad_(False)
@@ -190,7 +179,7 @@ def test_everything_is_restored_after_an_exception(name: str, monkeypatch: pytes
     assert torch.equal(extractor(name)(built, images, labels).maps, first.maps)
 
 
-@every_gradient
+@every_block
 def test_frozen_networks_and_calls_without_gradient_give_the_same_maps(name: str) -> None:
     built, (images, labels) = make("cam"), batch()
     extract = extractor(name, block=early_block(built))
