@@ -23,3 +23,4 @@ class PlainConsole(Console):
 
 
 console = PlainConsole(soft_wrap=True)
+errors = PlainConsole(soft_wrap=True, stderr=True)

@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -17,6 +16,7 @@ from orchestrator import cli
 from orchestrator.comparison.measured import measured_tables
 from orchestrator.experiment.load import load_experiment
 from orchestrator.verbs.describe import pages, with_tables
+from tests.support.command_line import parsed, verbs
 from tests.support.paths import ROOT
 from wsol import plugins
 from wsol.plugins import FOLDERS
@@ -78,16 +78,6 @@ def is_cheap(words: list[str]) -> bool:
 CHEAP_ONES = sorted({tuple(words_of(command)) for command in EVERY if is_cheap(words_of(command))})
 
 
-def parsed(words: list[str]) -> Any:
-    """The context that typer makes of a command line: names, options and their types are right."""
-    command: Any = typer.main.get_command(cli.app)
-    context: Any = command.make_context("launch.py", list(words))
-    while hasattr(command, "resolve_command"):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        context = command.make_context(name, rest, parent=context)
-    return context
-
-
 def test_commands_are_found() -> None:
     assert len(EVERY) > 30
     assert commands("    python launch.py train FILE [KEY=VALUE]... [--run DIR]    # only") == [
@@ -131,16 +121,6 @@ def test_cheap_command_runs(words: tuple[str, ...], launch: Launch, monkeypatch:
 def test_every_verb_explains_itself(verb: str, launch: Launch) -> None:
     code, out, _ = launch(verb, "--help")
     assert code == 0 and re.match(rf"Usage: .* {verb} \[OPTIONS\]", out)
-
-
-def verbs() -> list[str]:
-    """Every verb in the order of `--help`; those that have verbs below them are these, such as `data prepare`."""
-    groups = typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
-    return [
-        " ".join(words)
-        for name, group in groups
-        for words in [(name, below) for below in getattr(group, "commands", ())] or [(name,)]
-    ]
 
 
 def test_every_verb_has_a_section_and_a_line_in_the_table() -> None:

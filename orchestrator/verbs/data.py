@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from orchestrator.console import console
 from orchestrator.experiment.messages import describe
 from orchestrator.experiment.yaml_reader import parse_scalar
+from orchestrator.preflight.place import require_writable
 from wsol import plugins
 from wsol.errors import InputError
 from wsol.schema import DatasetConfig
 
 
-def prepare_data(name: str, root: str, settings: list[str], source: Path | None) -> None:
+def prepare_data(name: str, root: Path, settings: list[str], source: Path | None) -> None:
     """Make a data set ready: see the data set's file for what it takes.
 
     Args:
@@ -30,10 +31,11 @@ def prepare_data(name: str, root: str, settings: list[str], source: Path | None)
     given = source and source.expanduser()
     if given is not None and not given.exists():
         raise InputError(f"--source {given}: there is no such file or folder")
+    require_writable(Path(config.root))
     plugins.load("dataset", name).prepare(config, given, console.print)
 
 
-def check_data(name: str, root: str, settings: list[str]) -> None:
+def check_data(name: str, root: Path, settings: list[str]) -> None:
     """Verify a prepared data set; arguments as of `prepare_data`.
 
     Raises:
@@ -45,7 +47,7 @@ def check_data(name: str, root: str, settings: list[str]) -> None:
     check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
 
 
-def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
+def _dataset_config(name: str, root: Path, settings: list[str]) -> DatasetConfig:
     """The settings of a data set, from a command line."""
     try:
         plugin = plugins.load("dataset", name)
@@ -53,7 +55,7 @@ def _dataset_config(name: str, root: str, settings: list[str]) -> DatasetConfig:
         raise InputError(str(error)) from None
     values = {key: parse_scalar(text) for key, _, text in (setting.partition("=") for setting in settings)}
     try:
-        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": root, **values})
+        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": str(root), **values})
     except ValidationError as error:
         problems = [
             (".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.console import console
 from orchestrator.experiment.load import load
+from orchestrator.preflight.place import require_maps_folder, require_new_run_folder, require_writable
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table, settings_table
 from orchestrator.runs import names
@@ -21,7 +22,18 @@ from wsol.errors import InputError
 
 def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
     """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps
-    can be saved on the way."""
+    can be saved on the way.
+
+    Raises:
+        InputError: the run has no winner, test was evaluated before and no reason is given, or nothing can be written
+            into the folder of the run or of the maps.
+    """
+    if test_again is not None and not test_again.strip():
+        raise InputError('--test-again: say why, as in --test-again "the reviewers asked"; it is recorded')
+    read_result(folder)
+    require_writable(folder)
+    if save_maps is not None:
+        require_maps_folder(save_maps)
     if split == "test":
         measured = evaluate_test(folder, measure, read_result(folder)["train_fullsup"], test_again, save_maps)
         write_report(folder)
@@ -45,6 +57,8 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     Raises:
         InputError: something the user can mend; nothing was written.
     """
+    read_result(folder)
+    require_writable(folder)
     settings = score_settings(folder, load(path, []).experiment if path else None, overrides)
     console.print(settings_table(f"train_fullsup, {folder}", settings, selection_metric(folder)))
     if recorded_tests(folder):
@@ -102,6 +116,7 @@ def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], r
     from orchestrator.winner.released import import_checkpoint
 
     folder = run or Path("runs") / file.name.partition(".")[0]
+    require_new_run_folder(folder)
     import_checkpoint(layout, file, load(path, overrides, ignores_search=True), folder)
     result = read_result(folder)
     split = "train_fullsup"

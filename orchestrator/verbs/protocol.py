@@ -31,9 +31,7 @@ from wsol.errors import InputError, RunFailed
 from wsol.files import write_text
 
 
-def protocol(
-    path: Path, overrides: list[str], run: Path | None = None, address: str | None = None, *, dry_run: bool = False
-) -> Path:
+def protocol(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
     """Run a campaign from its beginning or from where it was left; returns its folder.
 
     Args:
@@ -41,7 +39,6 @@ def protocol(
         overrides: `KEY=VALUE`; of a campaign that has begun, only the resources may change.
         run: the folder, `runs/<file name>` by default.
         address: of a Ray cluster; None starts Ray on this machine.
-        dry_run: only say what it would take; nothing is written or started.
 
     Raises:
         InputError: something the user can mend; nothing was written.
@@ -49,13 +46,7 @@ def protocol(
         KeyboardInterrupt: stopped by the user; resumable.
     """
     folder = run or Path("runs") / path.stem
-    planned = load_campaign(path, overrides, folder)
-    require_sampler_packages(planned.cells[0].experiment.study.sampler)
-    for note in dict.fromkeys(f"{cell.method}: {note}" for cell in planned.cells for note in cell.loaded.notes):
-        console.print(f"note: {note}")
-    if dry_run:
-        _dry_run(folder, planned)
-        return folder
+    planned = _load(path, overrides, folder)
     if is_campaign_folder(folder):
         require_same_campaign(folder, planned)
     else:
@@ -80,11 +71,27 @@ def resume_campaign(folder: Path, overrides: list[str], address: str | None = No
     return _run(folder, read_campaign(folder, overrides), address)
 
 
-def _dry_run(folder: Path, planned: Planned) -> None:
+def print_forecast(path: Path, overrides: list[str], run: Path | None = None) -> None:
+    """Say what a campaign would take; nothing is written or started. Arguments: see `protocol`.
+
+    Raises:
+        InputError: something the user can mend.
+    """
+    folder = run or Path("runs") / path.stem
+    planned = _load(path, overrides, folder)
     plan = plan_here(planned)
     console.print(f"{planned.source}: {campaign_in_words(planned)}\nwould go to {folder}")
     left = [(cell, cell.experiment.study.trials + planned.reruns_of_a_cell()) for cell in planned.cells]
     say_forecast(left, measure_cost, plan)
+
+
+def _load(path: Path, overrides: list[str], folder: Path) -> Planned:
+    """The campaign of a file; what the user should know of it is printed."""
+    planned = load_campaign(path, overrides, folder)
+    require_sampler_packages(planned.cells[0].experiment.study.sampler)
+    for note in dict.fromkeys(f"{cell.method}: {note}" for cell in planned.cells for note in cell.loaded.notes):
+        console.print(f"note: {note}")
+    return planned
 
 
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:

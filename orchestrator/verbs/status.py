@@ -1,0 +1,25 @@
+"""`status`: how far a run or a campaign is, from any terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.campaign.status import campaign_lines, read_campaign_status
+from orchestrator.console import console
+from orchestrator.report.status import read_status, status_lines
+from orchestrator.runs.folder import is_campaign_folder
+
+
+def print_status(folder: Path) -> None:
+    """Say what runs, when it will end, what waits and why, what failed.
+
+    Args:
+        folder: of a run or a campaign.
+
+    Raises:
+        InputError: it holds neither.
+    """
+    is_campaign = is_campaign_folder(folder)
+    lines = campaign_lines(folder, read_campaign_status(folder)) if is_campaign else status_lines(read_status(folder))
+    for line in lines:
+        console.print(line)
