@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -41,6 +42,25 @@ UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 surrogate pairs, and other ways to end a line."""
 
 
+MARKDOWN_MARKS = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])|^[#+-]")
+"""What Markdown reads as more than itself; an underscore inside a word is none."""
+
+
+LATEX_MARKS = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "_%&$#{}"},
+        **{sign: f"{{{sign}}}" for sign in "[]*"},  # behind the end of a row these are its arguments
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "|": r"\textbar{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+    }
+)
+"""What LaTeX reads as more than itself, or prints as something else."""
+
+
 PRINTED = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
 """The metrics that papers print."""
 
@@ -67,6 +87,21 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Text from elsewhere within a line of a message: see `printable`; new lines and tabs are escaped as well."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, in one line, also in a table."""
+    return MARKDOWN_MARKS.sub(r"\\\g<0>", one_line(text))
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX shows as it is, in one line, also in a table."""
+    return one_line(text).translate(LATEX_MARKS)
+
+
+def html_text(text: str) -> str:
+    """Text that HTML shows as it is, in one line, also as an attribute."""
+    return html.escape(one_line(text))
 
 
 def csv_cell(value: Any) -> Any:

@@ -4,13 +4,14 @@ HTML and CSV."""
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.comparison.rows import Cell, Interval, Row
+from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text, one_line
 
 NAMES = 4
 """Columns that say what a row is."""
@@ -23,9 +24,8 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
         box=None,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        title=f"{split}, {metric}",
+        title=Text(f"{split}, {one_line(metric)}", "bold"),
         title_justify="left",
-        title_style="bold",
     )
     cells = [row.cells[metric] for row in rows]
     has_seeds, has_published = any(cell.seed_interval for cell in cells), any(cell.published for cell in cells)
@@ -42,7 +42,7 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
         intervals = f"{_range(cell.interval)}\n{_range(cell.seed_interval)}"
         paper = [f"{cell.published.value:.2f}\n{_mark(cell)}" if cell.published else ""] if has_published else []
         table.add_row(
-            f"{row.name}\n {row.method}",
+            Text(f"{one_line(row.name)}\n {one_line(row.method)}"),
             f"{cell.value:.2f}{seeds}",
             intervals,
             gain,
@@ -75,16 +75,19 @@ def legend(rows: Sequence[Row]) -> list[str]:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A table with one column for each metric, `value (interval)`, and its legend."""
-    head, *body = _wide(rows)
+    head, *body = _wide(rows, markdown_text)
     lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * NAMES + ["---:"] * (len(head) - NAMES), *body)]
-    return "\n".join([*lines, "", *(f"{line}  " for line in legend(rows))])
+    return "\n".join([*lines, "", *(f"{markdown_text(line)}  " for line in legend(rows))])
 
 
 def latex(rows: Sequence[Row]) -> str:
     """The same as a `tabular`, with rules of the package booktabs; the legend as comments."""
-    head, *body = ([_tex(word) for word in line] for line in _wide(rows))
+    head, *body = _wide(rows, latex_text)
     lines = [" & ".join(line) + r" \\" for line in body]
-    begin = [*(f"% {line}" for line in legend(rows)), rf"\begin{{tabular}}{{{'l' * NAMES}{'r' * (len(head) - NAMES)}}}"]
+    begin = [
+        *(f"% {one_line(line)}" for line in legend(rows)),
+        rf"\begin{{tabular}}{{{'l' * NAMES}{'r' * (len(head) - NAMES)}}}",
+    ]
     return "\n".join(
         [*begin, r"\toprule", " & ".join(head) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
     )
@@ -92,51 +95,33 @@ def latex(rows: Sequence[Row]) -> str:
 
 def html_table(rows: Sequence[Row]) -> str:
     """The same as an HTML table and a paragraph."""
-    head, *body = ([html.escape(word) for word in line] for line in _wide(rows))
+    head, *body = _wide(rows, html_text)
     lines = [
         f"<tr><th>{'</th><th>'.join(head)}</th></tr>",
         *(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body),
     ]
-    return "<table>\n" + "\n".join(lines) + "\n</table>\n<p>" + "<br>\n".join(map(html.escape, legend(rows))) + "</p>"
+    return "<table>\n" + "\n".join(lines) + "\n</table>\n<p>" + "<br>\n".join(map(html_text, legend(rows))) + "</p>"
 
 
-COLUMNS = [
-    "run",
-    "method",
-    "backbone",
-    "dataset",
-    "metric",
-    "value",
-    "low",
-    "high",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "center_gaussian",
-]
-
-
-MORE_COLUMNS = ["seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"]
+COLUMNS = (
+    *("run", "method", "backbone", "dataset", "metric", "value", "low", "high", "gain", "gain_low", "gain_high"),
+    *("center_gaussian", "seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"),
+)
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
     """Everything that is known, one line for each row and metric."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS + MORE_COLUMNS)
+    writer.writerow(COLUMNS)
+    nothing = (None, None)
     for row in rows:
         for metric, cell in row.cells.items():
-            nothing = (None, None)
-            numbers = [
-                cell.value,
-                *(cell.interval or nothing),
-                cell.difference,
-                *(cell.difference_interval or nothing),
-                cell.baseline,
-            ]
-            paper = [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None, None, None]
-            seeds = [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
-            writer.writerow([row.name, row.method, row.backbone, row.dataset, metric, *numbers, *seeds, *paper])
+            cells = [row.name, row.method, row.backbone, row.dataset, metric, cell.value, *(cell.interval or nothing)]
+            cells += [cell.difference, *(cell.difference_interval or nothing), cell.baseline]
+            cells += [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
+            cells += [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None] * 3
+            writer.writerow(csv_cell(one_line(value) if isinstance(value, str) else value) for value in cells)
     return file.getvalue().rstrip("\n")
 
 
@@ -148,28 +133,25 @@ FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
 }
 
 
-def _wide(rows: Sequence[Row]) -> list[list[str]]:
-    """Head, rows and the centre Gaussian as words; beside a metric with published numbers, those with `yes` where they
-    were reproduced."""
-    printed = [metric for metric in rows[0].cells if any(row.cells[metric].published for row in rows)]
+def _wide(rows: Sequence[Row], written: Callable[[str], str]) -> list[list[str]]:
+    """Head, rows and the centre Gaussian as words, with names as `written` has them; beside a metric with published
+    numbers, those with `yes` where they were reproduced."""
+    metrics = list(rows[0].cells)
+    printed = [metric for metric in metrics if any(row.cells[metric].published for row in rows)]
 
-    def beside(words: dict[str, tuple[str, str]]) -> list[str]:
-        return [
-            word
-            for metric, (number, paper) in words.items()
-            for word in ((number, paper) if metric in printed else (number,))
-        ]
+    def beside(numbers: Sequence[str], papers: Sequence[str]) -> list[str]:
+        pairs = zip(metrics, numbers, papers, strict=True)
+        return [word for metric, *pair in pairs for word in pair[: 1 + (metric in printed)]]
 
-    lines = [
-        ["run", "method", "backbone", "data", *beside({metric: (metric, "published") for metric in rows[0].cells})]
-    ]
+    lines = [["run", "method", "backbone", "data", *beside(list(map(written, metrics)), ["published"] * len(metrics))]]
     for row in rows:
-        words = {metric: (_in_words(cell, len(row.seeds)), _paper(cell)) for metric, cell in row.cells.items()}
-        lines.append([row.name, row.method, row.backbone, row.dataset, *beside(words)])
-    baseline = {metric: cell.baseline for metric, cell in rows[0].cells.items()}
-    if any(value is not None for value in baseline.values()):
-        words = {metric: ("" if value is None else f"{value:.1f}", "") for metric, value in baseline.items()}
-        lines.append(["centre Gaussian", "", "", rows[0].dataset, *beside(words)])
+        cells = [row.cells[metric] for metric in metrics]
+        words = beside([_in_words(cell, len(row.seeds)) for cell in cells], [_paper(cell) for cell in cells])
+        lines.append([*map(written, (row.name, row.method, row.backbone, row.dataset)), *words])
+    baseline = [rows[0].cells[metric].baseline for metric in metrics]
+    if any(value is not None for value in baseline):
+        words = beside(["" if value is None else f"{value:.1f}" for value in baseline], [""] * len(metrics))
+        lines.append(["centre Gaussian", "", "", written(rows[0].dataset), *words])
     return lines
 
 
@@ -190,7 +172,3 @@ def _mark(cell: Cell) -> str:
 
 def _range(bounds: Interval | None, sign: str = "", digits: int = 2) -> str:
     return "" if bounds is None else f"{bounds[0]:{sign}.{digits}f} to {bounds[1]:{sign}.{digits}f}"
-
-
-def _tex(word: str) -> str:
-    return word.replace("_", r"\_").replace("%", r"\%").replace("&", r"\&")

@@ -1,0 +1,122 @@
+"""Runs side by side: seeds, paired differences, and what cannot be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+from orchestrator.comparison.rows import comparison_rows, interval_of_mean
+from tests.support.studies import create, experiment
+from tests.support.tested_runs import METRIC, config, make_run, seeds
+from wsol.errors import InputError
+
+
+def test_runs_that_differ_in_their_seed_only_are_one_row_with_both_intervals(tmp_path: Path) -> None:
+    values = (62.0, 63.5, 61.3)
+    (row,) = comparison_rows(seeds(tmp_path, "cam", values), [METRIC], "test")
+    cell = row.cells[METRIC]
+    assert (row.name, row.seeds, cell.value) == ("cam0", (0, 1, 2), pytest.approx(np.mean(values)))
+    half = 4.303 * np.std(values, ddof=1) / 3**0.5
+    assert cell.seed_interval == pytest.approx((np.mean(values) - half, np.mean(values) + half))
+    assert cell.interval is not None and cell.interval[1] - cell.interval[0] == pytest.approx(
+        2 * 1.96, rel=0.1
+    )  # of the mean: the draws are shared
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for count in (2, 3, 5, 20):
+        values = np.random.default_rng(count).normal(60, 2, count).tolist()
+        expected = stats.t.interval(0.95, count - 1, np.mean(values), stats.sem(values))
+        assert interval_of_mean(values) == pytest.approx(expected, abs=2e-3)
+    assert interval_of_mean([60.0]) is None
+
+
+def test_where_data_lie_makes_no_other_configuration_but_a_learning_rate_does(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "first", 60.0)
+    moved = make_run(tmp_path / "moved", 61.0, seed=1, data={**config()["data"], "root": "/elsewhere", "workers": 9})
+    other = make_run(tmp_path / "other", 62.0, seed=2, optim={"lr": 0.5})
+    again = make_run(tmp_path / "again", 60.5)  # seed 0, which the first row has
+    assert [row.seeds for row in comparison_rows([first, moved, other, again], [METRIC], "test")] == [
+        (0, 1),
+        (2,),
+        (0,),
+    ]
+
+
+def test_runs_that_start_from_seeds_of_one_configuration_are_one_row(tmp_path: Path) -> None:
+    starts = [*seeds(tmp_path, "cam", (60.0, 61.0)), make_run(tmp_path / "spg", 60.0, seed=2, method={"name": "spg"})]
+    ends = [
+        make_run(tmp_path / f"crop{seed}", 63.0, seed=seed, initial_run=str(start)) for seed, start in enumerate(starts)
+    ]
+    assert [row.seeds for row in comparison_rows(ends, [METRIC], "test")] == [(0, 1), (2,)]
+
+
+def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: Path) -> None:
+    cam = seeds(tmp_path, "cam", (60.0, 61.0), spread=5.0)
+    near = make_run(tmp_path / "adl", 61.5, spread=5.0, method={"name": "adl"})  # moves alike
+    apart = make_run(tmp_path / "has", 61.5, spread=5.0, draws=1, method={"name": "has"})
+    first, second, third = comparison_rows([*cam, near, apart], [METRIC], "test")
+    assert first.cells[METRIC].difference is None
+    assert second.cells[METRIC].difference == third.cells[METRIC].difference == pytest.approx(1.0)
+    assert second.cells[METRIC].is_different and not third.cells[METRIC].is_different
+    turned = comparison_rows([near, *cam], [METRIC], "test")[1]
+    assert turned.cells[METRIC].difference == pytest.approx(-1.0) and turned.seeds == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "message"),
+    [
+        (METRIC, {"images": "b"}, "other images of test"),
+        (METRIC, {"data": {**config()["data"], "image_size": 112}}, "other map sizes"),
+        (METRIC, {"step": 0.01}, "other score thresholds"),
+        (
+            "top1/loc",
+            {
+                "evaluation": {
+                    **config()["evaluation"],
+                    "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}],
+                }
+            },
+            "settings of top1",
+        ),
+        (
+            "gt_known/loc",
+            {
+                "evaluation": {
+                    **config()["evaluation"],
+                    "metrics": [{"name": METRIC}, {"name": "top1", "contours": "all"}],
+                }
+            },
+            "settings of top1",
+        ),
+        ("pxap", {}, "has no 'pxap' on test"),
+    ],
+)
+def test_what_was_scored_otherwise_is_refused(
+    tmp_path: Path, metric: str, changes: dict[str, Any], message: str
+) -> None:
+    runs = [make_run(tmp_path / "first", 60.0), make_run(tmp_path / "other", 61.0, **changes)]
+    with pytest.raises(InputError, match=message):
+        comparison_rows(runs, [metric], "test")
+    if message == "settings of top1":
+        assert comparison_rows(runs, [METRIC], "test")
+
+
+def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> None:
+    study = create(tmp_path / "search", experiment(study={"trials": 2}))
+    for value in (50.0, 60.0):
+        task = study.ask()
+        assert task is not None
+        study.complete(
+            task.number, [{"epoch": 1, "objective_now": value, f"train_fullsup/{METRIC}": value}], 1.0, "here"
+        )
+    assert [trial.state for trial in study.trials()] == [TrialState.COMPLETE] * 2
+    study.close()
+    winner = make_run(tmp_path / "search", 64.0, optim={"lr": 0.3})
+    rows = comparison_rows([winner, make_run(tmp_path / "train", 62.0)], [METRIC], "test")
+    assert [(row.name, row.cells[METRIC].value) for row in rows] == [("search", 64.0), ("train", 62.0)]
