@@ -8,6 +8,7 @@ forecasts without its files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from torch import Tensor
 from wsol import distributed, plugins
 from wsol.checkpoint import read_state
 from wsol.config import EvaluationConfig, TrainConfig
+from wsol.console import say_once
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes, Split
 from wsol.data.images import ImageStore
 from wsol.data.staging import staged
-from wsol.errors import InputError
+from wsol.errors import InputError, first_line
 from wsol.extractor import Extractor
 from wsol.method import Method
 from wsol.metric import Metric
@@ -49,7 +51,7 @@ def method(config: TrainConfig, num_classes: int) -> Method:
     if config.initial_run is None:
         return around(config.method, network(config.backbone, num_classes))
     built = bare_method(config, num_classes)
-    _start_from(built, Path(config.initial_run) / "best" / "weights.pt")
+    _start_from(built, Path(config.initial_run) / "best")
     return built
 
 
@@ -151,12 +153,16 @@ def metrics(config: EvaluationConfig) -> list[Metric]:
     return [plugins.build("metric", metric, config.threshold_step) for metric in config.metrics]
 
 
-def _start_from(method: Method, path: Path) -> None:
-    """Put the weights of another run's network, whatever method it was trained with, into this one's."""
+def _start_from(method: Method, best: Path) -> None:
+    """Put the weights that another run exported into `best`, whatever method it was trained with, into this one's
+    network."""
+    path = best / "weights.pt"
     if not path.exists():
         raise InputError(f"initial_run: {path} is missing; give the folder of a finished run")
     state = {
-        key.rpartition("network.")[2]: value for key, value in read_state(path)["method"].items() if "network." in key
+        key.rpartition("network.")[2]: value
+        for key, value in read_state(path, _recorded_digest(best))["method"].items()
+        if "network." in key
     }
     ours = method.network.state_dict()
     wrong = [
@@ -169,3 +175,16 @@ def _start_from(method: Method, path: Path) -> None:
             " missing, unexpected or of another shape; backbone, data set and head must be the same"
         )
     method.network.load_state_dict(state)
+
+
+def _recorded_digest(best: Path) -> str | None:
+    """The SHA-256 of the weights that the run exported; None, which is said, where it recorded none."""
+    path = best / "result.json"
+    try:
+        digest = json.loads(path.read_text())["checkpoint_sha256"]
+    except (OSError, KeyError):
+        say_once(f"initial_run: {path} has no SHA-256 of the weights, they are taken as they are")
+        return None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"initial_run: {path} is damaged ({first_line(error)}); restore the run's folder") from None
+    return str(digest)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from wsol import plugins
 from wsol.errors import InputError
-from wsol.schema import BackboneConfig, DatasetConfig, PluginConfig, Strict
+from wsol.schema import BackboneConfig, DatasetConfig, FilePath, PluginConfig, Strict
 
 
 def any_plugin(kind: str) -> PlainValidator:
@@ -109,7 +109,7 @@ class TrainConfig(Strict):
     """
 
     seed: int = Field(default=0, ge=0)
-    initial_run: str | None = None
+    initial_run: FilePath | None = None
     method: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")]
     backbone: Annotated[SerializeAsAny[BackboneConfig], any_plugin("backbone")]
     data: Annotated[SerializeAsAny[DatasetConfig], any_plugin("dataset")]

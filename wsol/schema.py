@@ -37,7 +37,7 @@ class BackboneConfig(PluginConfig):
         stride: pixels of the image per cell of the feature map.
     """
 
-    weights: str = "imagenet"
+    weights: FilePath = "imagenet"
     stride: Literal[8, 16, 32] = 16
 
 

@@ -60,10 +60,10 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
 
 def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:
     """The state of the configured method with the weights of the file; the data set is checked as well."""
-    from wsol import build, layouts
+    from wsol import build, layouts, weights_file
     from wsol.evaluation import require_countable
 
-    state = layouts.read(file)
+    state = weights_file.read(file)
     dataset = build.dataset(config.data)
     method = build.bare_method(config, dataset.num_classes)
     layouts.fill(method, layout, state, str(file))

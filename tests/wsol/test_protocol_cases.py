@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsol import baseline, build, layouts, plugins
+from wsol import baseline, build, layout_names, plugins
 from wsol.config import OptimConfig
 from wsol.data import metadata
 from wsol.data.dataset import Split
@@ -449,7 +449,7 @@ def test_vgg16_takes_torchvisions_convolutions_in_the_published_order(
     """Torchvision's number of a convolution -> its number in a released network, by way of the block of ours that holds
     it."""
     method = around(copy.deepcopy(pretrained("vgg16", stride, marked_files["vgg16"], 200)), name)
-    released = layouts.TABLES["vgg16"]({"cam": "plain"}.get(name, name), stride)
+    released = layout_names.TABLES["vgg16"]({"cam": "plain"}.get(name, name), stride)
     pairs = {number(theirs): number(released[ours]) for ours, theirs in origins(method, "vgg16", nn.Conv2d).items()}
     assert pairs == {**UNCHANGED, **changed}
 

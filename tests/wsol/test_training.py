@@ -10,9 +10,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from orchestrator.experiment.load import load_experiment
-from orchestrator.verbs.train import train as train_alone
 from wsol import build
-from wsol.checkpoint import Checkpoints, Record, read_state
+from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate, evaluate_settings
@@ -214,21 +213,3 @@ def test_settings_with_the_same_extractor_share_one_forward_pass(
     assert sum(calls) == len(images)
     assert together == [evaluate(method, images, config.evaluation), evaluate(method, images, clipped)]
     assert together[0] != together[1]
-
-
-def test_a_run_starts_from_the_weights_of_another(space_file: Path, config: TrainConfig, tmp_path: Path) -> None:
-    """As the published combinations do: CAM first, then a method around it."""
-    train_alone(space_file, [], Path("runs/first"))
-    found = read_state(Path("runs/first/best/weights.pt"))["method"]
-    wrapped = TrainConfig.model_validate(
-        {**config.model_dump(), "method": {"name": "crop_cam"}, "initial_run": "runs/first"}
-    )
-    method = build.method(wrapped, 2)
-    assert all(torch.equal(value, found[f"network.{key}"]) for key, value in method.network.state_dict().items())
-    assert [record["epoch"] for record in train(wrapped, tmp_path / "second", OBJECTIVE)] == [1, 2]
-
-    wider = changed(wrapped, "backbone", width=8)
-    with pytest.raises(InputError, match=r"initial_run: the network in .* is another one: .*blocks"):
-        build.method(wider, 2)
-    with pytest.raises(InputError, match="finished run"):
-        build.method(wrapped.model_copy(update={"initial_run": "runs/none"}), 2)

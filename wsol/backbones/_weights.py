@@ -1,12 +1,11 @@
 """Where the weights of a backbone come from: a random start, the published ImageNet file, or a file of the user.
 
-Every file is read with `weights_only=True` and must hold exactly the weights that are expected: nothing is skipped
+Every file is read by `wsol/weights_file.py` and must hold exactly the weights that are expected: nothing is skipped
 silently.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wsol import weights_file
 from wsol.errors import InputError, first_line, listed
 from wsol.files import sha256
 from wsol.network import Backbone
@@ -44,7 +44,7 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
 
     Args:
         backbone: freshly built, random.
-        weights: `none`, `imagenet`, or the path of a state dict with the published key names.
+        weights: `none`, `imagenet`, or the path of a file that holds a state dict with the published key names.
         published: the key names.
 
     Raises:
@@ -53,31 +53,14 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
     if weights == "none":
         return
     path = published.find() if weights == "imagenet" else Path(weights)
-    state = read(path)
+    if not path.exists():
+        raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict")
+    state = weights_file.read(path)
     if published.classifier is not None:
         backbone.imagenet_classifier = _pop_classifier(state, published.classifier)
     renamed = _rename(state, published, path)
     _check(backbone, renamed, published, path)
     backbone.blocks.load_state_dict(renamed, strict=False)
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, name -> tensor of any shape, on the CPU without running code of the file.
-
-    Raises:
-        InputError: there is no such file, it is damaged, or it holds more than named tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict") from None
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} was refused, it needs more than reading tensors: {first_line(error)}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} cannot be read as a state dict: {first_line(error)}") from None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-        raise InputError(f"{path} is not a state dict, a mapping from names to tensors")
-    return dict(state)
 
 
 def from_url(url: str) -> Path:

@@ -18,8 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tests.support import published_networks, vectors
-from wsol import layouts, plugins
-from wsol.backbones import _weights
+from wsol import layouts, plugins, weights_file
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.network import Backbone, CamHead, Classifier
@@ -224,7 +223,7 @@ def test_lite0_with_its_classifier_equals_the_naive_forward(lite0_file: Path) ->
     weight, bias = backbone.imagenet_classifier or pytest.fail("the classifier was not kept")
     images = torch.rand(2, 3, 128, 96) * 2 - 1
     logits = F.linear(backbone(images)[0].mean(dim=(2, 3)), weight, bias)
-    torch.testing.assert_close(logits, naive_lite0(_weights.read(lite0_file), images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, naive_lite0(weights_file.read(lite0_file), images), rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -330,9 +329,9 @@ def test_unreadable_files_are_refused_with_the_reason(tmp_path: Path, monkeypatc
         ("cut", "cut.pt"),
     ):
         with pytest.raises(InputError, match=message):
-            _weights.read(tmp_path / f"{name}.pt")
+            weights_file.read(tmp_path / f"{name}.pt")
     with pytest.raises(InputError, match="no weights at"):
-        _weights.read(tmp_path / "absent.pt")
+        make("resnet50", weights=str(tmp_path / "absent.pt"))
     assert not (tmp_path / "code-of-the-file-ran").exists()
 
 
