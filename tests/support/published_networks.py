@@ -17,7 +17,7 @@ from tests.support import vectors
 def shapes(network: str) -> dict[str, list[int]]:
     """Name -> shape of every weight of a published network, such as `resnet50_cam_large_True`."""
     recorded = "brid" if "_drop_" in network else "base"
-    names = json.loads((vectors.FOLDER / "backbones" / f"state_dict_keys_{recorded}.json").read_text())[network]
+    names = json.loads(vectors.helper("backbones", f"state_dict_keys_{recorded}.json").read_text())[network]
     return dict(names)
 
 

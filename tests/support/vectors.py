@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.paths import ROOT
 
-FOLDER = Path(os.environ.get("WSOL_VECTORS", ROOT / "tests" / "vectors"))
+OWN = ROOT / "tests" / "vectors"
+FOLDER = Path(os.environ.get("WSOL_VECTORS", OWN))
+"""The recorded cases: ours, or those of any folder with the same groups."""
 
 
 def files(group: str, pattern: str = "*.npz") -> list[object]:
@@ -19,6 +21,12 @@ def files(group: str, pattern: str = "*.npz") -> list[object]:
     if not found:
         return [pytest.param(None, marks=pytest.mark.skip(reason=f"no {pattern} in {FOLDER / group}"), id="none")]
     return [pytest.param(path, id=path.stem) for path in found]
+
+
+def helper(group: str, name: str) -> Path:
+    """A file that the cases of a group share, such as a list of keys: of the folder, or ours where it has none."""
+    found = FOLDER / group / name
+    return found if found.exists() else OWN / group / name
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -49,7 +49,8 @@ def test_counts_and_accuracies_equal_the_recorded_ones(path: Path) -> None:
     ]
     contours = "all" if "multi_contour_True" in path.stem else "largest"
     counter = counted(
-        metric(contours=contours, size_of="largest" if path.stem.endswith("True") else "matched"), samples
+        metric(contours=contours, size_of="largest" if "image_size_from_largest_True" in path.stem else "matched"),
+        samples,
     )
     assert case["size_edges_percent"].tolist() == list(EDGES)
     assert np.array_equal(counter.state()["sizes"], case["count"])
