@@ -29,7 +29,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.runs.folder import create_run
 from orchestrator.study.study import Study
 from orchestrator.trials.progress import SearchProgress
-from orchestrator.trials.wire import to_wire
+from orchestrator.trials.wire import Assignment
 from wsol.config import TrainConfig
 from wsol.training import train
 
@@ -140,7 +140,7 @@ def run_plain(experiment: Experiment, folder: Path) -> None:
 
     study = make_study(experiment, folder)
     alone = Plan(workers=1, cpus=1, gpus=0, concurrent=1, machine={})
-    wires = [to_wire(task, alone) for task in iter(study.ask, None)]
+    wires = [Assignment.of_task(task, alone).to_plain() for task in iter(study.ask, None)]
     config = tune.TuneConfig(max_concurrent_trials=1, reuse_actors=False)
     run = tune.RunConfig(name="plain", storage_path=str(folder.absolute()), verbose=0)
     tune.Tuner(
@@ -155,9 +155,9 @@ def plain_trial(config: dict[str, Any]) -> None:
     """What Ray Tune runs in a new process for each trial."""
     from ray import tune
 
-    wire = config["wire"]
-    trial = TrainConfig.model_validate_json(wire["config"], strict=False)
-    train(trial, Path(wire["folder"]), wire["objective"], lambda record: tune.report(dict(record)))
+    sent = Assignment.from_plain(config["wire"])
+    trial = TrainConfig.model_validate_json(sent.config, strict=False)
+    train(trial, sent.folder, sent.objective, lambda record: tune.report(dict(record)))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,15 @@ class Checkpoints:
                     continue
         return None
 
+    def epochs_kept(self) -> int:
+        """Epochs after which a training goes on from `newest_intact`; 0 where there is none."""
+        kept = (entry for entry in (self.latest, self.best) if entry is not None and self._is_intact(entry))
+        return next((entry.epoch for entry in kept), 0)
+
+    def _is_intact(self, entry: Entry) -> bool:
+        path = self.folder / entry.file
+        return path.exists() and sha256(path) == entry.sha256
+
     def drop_latest(self) -> None:
         """Forget the latest checkpoint unless it is the best: a finished trial needs only that one."""
         if self.latest != self.best:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.cluster.autoscaler import autoscaler_maximum
+from orchestrator.cluster.environment import ready_for_ray
 from orchestrator.cluster.nodes import REINSTALL, on_every_node, version_differences
 from orchestrator.cluster.plan import HEAD, local_resources
 from orchestrator.runs.provenance import versions
@@ -91,10 +92,12 @@ def _require_same_versions() -> None:
 
 
 def _start() -> None:
+    folder = ready_for_ray()
     import ray
 
     local = local_resources()
     ray.init(
+        _temp_dir=str(folder),
         address="local",
         num_cpus=int(local["CPU"]),
         num_gpus=int(local["GPU"]),

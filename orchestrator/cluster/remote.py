@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from orchestrator.cluster.plan import Plan
+from orchestrator.cluster.raylet import BETWEEN_SECONDS, raylet_watched
 from wsol.errors import InputError
 
 P = ParamSpec("P")
@@ -28,6 +29,7 @@ def on_worker_node(plan: Plan, function: Callable[P, Answer], *, same_folders: b
 
     Raises:
         InputError: when called, where `same_folders` and the node has no such directory.
+        RunFailed: when called, Ray has died.
     """
     import ray
 
@@ -37,7 +39,11 @@ def on_worker_node(plan: Plan, function: Callable[P, Answer], *, same_folders: b
 
     def call_there(*arguments: P.args, **named: P.kwargs) -> Answer:
         try:
-            answer: Answer = ray.get(remote.remote(Path.cwd(), same_folders, function, *arguments, **named))
+            call = remote.remote(Path.cwd(), same_folders, function, *arguments, **named)
+            with raylet_watched() as watch:
+                while not ray.wait([call], timeout=BETWEEN_SECONDS)[0]:
+                    watch.require_alive()
+            answer: Answer = ray.get(call)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         return answer

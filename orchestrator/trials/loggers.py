@@ -1,7 +1,7 @@
 """`study.loggers`: Ray Tune's own callbacks for MLflow and Weights & Biases. Where they write to is set as those
 packages want it: `MLFLOW_TRACKING_URI` (else ./mlruns), `WANDB_API_KEY` or `wandb login`, `WANDB_PROJECT`.
 
-Tune's trials carry a task for another process; the callbacks are shown its configuration and, of each epoch, its
+Tune's trials carry what is sent to another process; the callbacks are shown its configuration and, of each epoch, its
 record.
 """
 
@@ -13,13 +13,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from orchestrator.trials.wire import Assignment, EpochReport, TrialFailed, TrialHalted, decode
+from wsol.checkpoint import Record
 from wsol.errors import InputError
 
 PROJECT = "wsol-search"
-
-
-FACTS = ("epoch", "objective", "objective_now", "seconds")
-"""Of an epoch's record, beside what has a slash in its name."""
 
 
 def require_logger_packages(loggers: Sequence[str]) -> None:
@@ -27,7 +25,7 @@ def require_logger_packages(loggers: Sequence[str]) -> None:
     missing = [name for name in loggers if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"study.loggers: {' and '.join(missing)} can not be imported; install with: pip install {' '.join(missing)}"
+            f"study.loggers: {' and '.join(missing)} cannot be imported; install with: pip install {' '.join(missing)}"
         )
 
 
@@ -39,50 +37,46 @@ def make_loggers(loggers: Sequence[str], study: str) -> list[Any]:
 def _mlflow(study: str) -> Any:
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    return _shown_tasks(MLflowLoggerCallback)(experiment_name=study)
+    return _seeing_trials(MLflowLoggerCallback)(experiment_name=study)
 
 
 def _wandb(study: str) -> Any:
     from ray.air.integrations.wandb import WandbLoggerCallback
 
-    return _shown_tasks(WandbLoggerCallback)(project=os.environ.get("WANDB_PROJECT", PROJECT), group=study)
+    return _seeing_trials(WandbLoggerCallback)(project=os.environ.get("WANDB_PROJECT", PROJECT), group=study)
 
 
-def _shown_tasks(kind: type[Any]) -> type[Any]:
+def _seeing_trials(kind: type[Any]) -> type[Any]:
     """A callback that sees what a reader wants of our trials."""
 
-    class ShownTasks(kind):  # type: ignore[misc]
+    class SeeingTrials(kind):  # type: ignore[misc]
         def log_trial_start(self, trial: Any) -> None:
-            task, trial.config = trial.config, logged_parameters(trial.config)
+            sent, trial.config = trial.config, logged_parameters(Assignment.from_plain(trial.config))
             try:
                 super().log_trial_start(trial)
             finally:
-                trial.config = task
+                trial.config = sent
 
         def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-            if "epoch" in result:  # not the last report, which has the outcome
-                super().log_trial_result(int(result["epoch"]), trial, logged_metrics(result))
+            report = decode(result)
+            if isinstance(report, EpochReport):
+                super().log_trial_result(int(report.record["epoch"]), trial, logged_metrics(report.record))
 
         def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-            super().log_trial_end(trial, failed or "failure" in (trial.last_result or {}))
+            super().log_trial_end(trial, failed or isinstance(decode(trial.last_result), TrialFailed | TrialHalted))
 
-    return ShownTasks
-
-
-def logged_parameters(task: dict[str, Any]) -> dict[str, Any]:
-    """Dotted path -> value of the configuration in a task (see `orchestrator.trial.to_wire`), and the number of the
-    trial."""
-    return {"trial": task["number"], **dict(_leaves(json.loads(task["config"]), ""))}
+    return SeeingTrials
 
 
-def logged_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """The record of an epoch without what Tune adds to it; the epoch is the step."""
-    record = {
-        name: value
-        for name, value in result.items()
-        if (name in FACTS or "/" in name) and isinstance(value, int | float)
-    }
-    return {**record, "training_iteration": int(result["epoch"])}
+def logged_parameters(assignment: Assignment) -> dict[str, Any]:
+    """Dotted path -> value of the configuration of a trial, and `trial`, its number."""
+    return {"trial": assignment.number, **dict(_leaves(json.loads(assignment.config), ""))}
+
+
+def logged_metrics(record: Record) -> dict[str, float]:
+    """The numbers of an epoch's record; the epoch is the step, in Tune's words the training iteration."""
+    numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
+    return {**numbers, "training_iteration": int(record["epoch"])}
 
 
 def _leaves(values: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,58 @@ from ray.tune.search import Searcher
 
 from orchestrator.cluster.nodes import what_waits_for_room
 from orchestrator.cluster.plan import Plan, request_room
-from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker
 from orchestrator.study.task import Queue, Task
 from orchestrator.study.watchdog import count_hangs
+from orchestrator.trials.causes import cause_of_death, where_it_goes_on
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.reminders import Reminder
-from orchestrator.trials.wire import to_wire
+from orchestrator.trials.wire import Assignment, EpochReport, Report, TrialDone, TrialFailed, TrialHalted, decode
 from wsol.addresses import below
+from wsol.disk import full_disk, full_disk_of
+from wsol.errors import RunFailed
+
+
+@dataclass(slots=True)
+class Running:
+    """A trial that Ray Tune was given.
+
+    Attributes:
+        task: of the study.
+        started: when it was given away, of a clock that only counts.
+        hangs: how often it was ended because it hung, as far as was noticed.
+        silent: it has reported nothing yet.
+        parked: it waits in its report until the search ends, because the user wants that.
+        pruned: the study has stopped it.
+    """
+
+    task: Task
+    started: float = field(default_factory=time.perf_counter)
+    hangs: int = 0
+    silent: bool = True
+    parked: bool = False
+    pruned: bool = False
+
+    @property
+    def label(self) -> str:
+        """How lines about it begin."""
+        return f"trial {self.task.number:>3}"
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Ray Tune's view of a `Study`: which configuration next, what became of the last."""
+    """Ray Tune's view of a study: which configuration is next, what became of the last.
+
+    Args:
+        study: asks and is told; or several in turn.
+        plan: what a trial takes.
+        progress: shows it.
+        stopped: whether the user wants it to stop.
+        mirror: the run's store, where it has one.
+
+    Attributes:
+        halted: why no trial can go on for now, by no fault of its own; None where nothing is wrong.
+    """
 
     def __init__(
         self,
@@ -37,41 +76,40 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
-        self._study, self._plan, self._progress, self._stopped, self._mirror = study, plan, progress, stopped, mirror
-        self._tasks: dict[str, Task] = {}
-        self._pruned: set[str] = set()
-        self._parked: set[str] = set()
-        self._silent: set[str] = set()
-        self._hung: dict[str, int] = {}
-        self._patience = Reminder()
-        self._started: dict[str, float] = {}
+        self.study, self._plan, self._progress, self._stopped, self._mirror = study, plan, progress, stopped, mirror
+        self._running: dict[str, Running] = {}
+        self._room = Reminder()
+        self.halted: str | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
-        task = None if self._stopped() else self._study.ask()
+        task = None
+        if not self._ends():
+            with self._full_disk_halts():
+                task = self.study.ask()
         if task is None:
-            more = self._study.is_waiting() or self._tasks  # a running trial may have to be put back
-            return None if more and not self._stopped() else str(Searcher.FINISHED)
-        self._silent.add(trial_id)
-        self._tasks[trial_id], self._started[trial_id] = task, time.perf_counter()
-        self._progress.start(task.number, self._study.planned)
+            more = self.study.is_waiting() or self._running  # a running trial may have to be put back
+            return None if more and not self._ends() else str(Searcher.FINISHED)
+        self._running[trial_id] = Running(task)
+        self._progress.start(task.number, self.study.planned)
         self._keep_journal()
-        return to_wire(task, self._plan, self._stores(task))
+        return Assignment.of_task(task, self._plan, self._stores(task)).to_plain()
 
     def after_epoch(self, trial_id: str, result: dict[str, Any]) -> str:
         """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the
-        user wants it to stop: it waits in its report, its checkpoint is on the disk."""
-        if "objective_now" in result:
-            self._silent.discard(trial_id)
-            task = self._tasks[trial_id]
-            self._progress.epoch(task.number, result)
-            if self._study.report(task.number, result):
-                self._pruned.add(trial_id)
-                return str(TrialScheduler.STOP)
-            if self._stopped() and result["epoch"] < task.config.training.epochs:
-                self._parked.add(trial_id)
-                return str(TrialScheduler.NOOP)
-        return str(TrialScheduler.CONTINUE)
+        search is to end: it waits in its report, its checkpoint is on the disk."""
+        report = decode(result)
+        if not isinstance(report, EpochReport):
+            return str(TrialScheduler.CONTINUE)
+        trial, record = self._running[trial_id], report.record
+        trial.silent = False
+        self._progress.epoch(trial.task.number, record)
+        with self._full_disk_halts():
+            trial.pruned = self.study.report(trial.task.number, record)
+        if trial.pruned:
+            return str(TrialScheduler.STOP)
+        trial.parked = self._ends() and record["epoch"] < trial.task.config.training.epochs
+        return str(TrialScheduler.NOOP if trial.parked else TrialScheduler.CONTINUE)
 
     def between_steps(self, running: Iterable[str]) -> None:
         """Look at what no trial reports.
@@ -81,54 +119,86 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
         Raises:
             KeyboardInterrupt: the user wants it to stop, and no epoch runs any more.
+            RunFailed: no trial can go on, and no epoch runs any more.
         """
-        if self._stopped():
-            if not set(running) - self._parked:
-                raise KeyboardInterrupt
-        elif line := self._patience.line(time.monotonic(), bool(self._silent), what_waits_for_room):
+        if self._ends():
+            if all(name in self._running and self._running[name].parked for name in running):
+                raise RunFailed(self.halted) if self.halted else KeyboardInterrupt
+            return
+        silent = any(trial.silent for trial in self._running.values())
+        if line := self._room.line(time.monotonic(), silent, what_waits_for_room):
             self._progress.note(f"waits: {line}")
 
     def restarted(self, trial_id: str, *, lost_node: bool) -> None:
         """A trial was started again after its process died, alone or with its node."""
-        task = self._tasks[trial_id]
-        self._study.count(task.number, **{"preemptions" if lost_node else "restarts": 1})
-        hung = count_hangs(task.folder) > self._hung.get(trial_id, 0)
-        self._hung[trial_id] = self._hung.get(trial_id, 0) + hung
-        reason = (
-            "lost its node" if lost_node else f"hung (see {names.HUNG} in its folder)" if hung else "lost its process"
-        )
-        self._progress.note(f"trial {task.number:>3}  {reason}; goes on from its last checkpoint")
+        trial = self._running[trial_id]
+        self.study.count(trial.task.number, **{"preemptions" if lost_node else "restarts": 1})
+        hung = count_hangs(trial.task.folder) > trial.hangs
+        trial.hangs += hung
+        reason = "lost its node" if lost_node else "hung (see hung.txt in its folder)" if hung else "lost its process"
+        self._progress.note(f"{trial.label}  {reason}; {self._goes_on(trial.task)}")
 
-    def forgiven(self, trial_id: str) -> None:
-        """The last restart of a trial was the fault of its node, as is known now."""
-        if trial_id in self._tasks:
-            self._study.count(self._tasks[trial_id].number, restarts=-1, preemptions=1)
+    def node_was_lost(self, trial_id: str) -> None:
+        """The last restart of a trial was the fault of its node, as is known now: it does not count against it."""
+        if trial_id in self._running:
+            self.study.count(self._running[trial_id].task.number, restarts=-1, preemptions=1)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: the scheduler, which Tune asks first, has passed it on."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial ended: with a history, with a failure, or without a word."""
-        task = self._tasks.pop(trial_id)
-        number = task.number
-        self._silent.discard(trial_id)
-        self._fetch(number)
-        seconds = time.perf_counter() - self._started.pop(trial_id)
-        result = result or {}
-        worker = str(result.get("worker", "unknown"))
-        if trial_id in self._pruned:
-            self._progress.prune(number, self._study.prune(number, seconds, worker))
-        elif "history" in result and not error:
-            self._complete(number, json.loads(result["history"]), result["seconds"], worker)
-        elif error and self._plan.workers == 1 and self._study.put_back(number):
+        """A trial ended: with a report that says how, or without a word."""
+        trial = self._running.pop(trial_id)
+        self._fetch(trial.task.number)
+        with self._full_disk_halts():
+            self._end(trial, decode(result), error)
+        self._keep_journal()
+        self._ask_for_no_more_than_is_left()
+
+    def _end(self, trial: Running, last: Report | None, died: bool) -> None:
+        """Tell the study how a trial ended; one that cannot go on for now stays as it is, to be resumed."""
+        number, seconds = trial.task.number, time.perf_counter() - trial.started
+        worker = last.worker if last is not None else "unknown"
+        if trial.pruned:
+            self._progress.prune(number, self.study.prune(number, seconds, worker))
+        elif isinstance(last, TrialDone) and not died:
+            self._complete(number, last)
+        elif isinstance(last, TrialFailed) and not died:
+            self._fail(number, last.reason, last.seconds, worker)
+        elif isinstance(last, TrialHalted) and not died:
+            self._halt(last.reason)
+        elif died and (full := full_disk(self.study.folder)):
+            self._halt(full)
+        elif died and self._plan.workers == 1 and self.study.put_back(number):
             # Tune gives up a trial of which it hears twice that its process died, as when a node dies while it hands
             # the process over.
-            self._progress.note(f"trial {number:>3}  lost its process twice; goes on from its last checkpoint")
+            self._progress.note(f"{trial.label}  lost its process twice; {self._goes_on(trial.task)}")
         else:
-            reason = result.get("failure") if not error else None
-            self._fail(number, reason or last_words(task.folder), seconds, worker)
-        self._keep_journal()
-        self._want_what_is_left()
+            self._fail(number, cause_of_death(trial.task.folder), seconds, worker)
+
+    def _ends(self) -> bool:
+        """Whether the trials that run are to end with their epochs."""
+        return self._stopped() or self.halted is not None
+
+    def _halt(self, reason: str) -> None:
+        """No trial can go on for now: let the others end their epochs."""
+        if self.halted is None:
+            self.halted = reason
+            self._progress.note(reason)
+
+    @contextlib.contextmanager
+    def _full_disk_halts(self) -> Iterator[None]:
+        """The study is written in the block. What Tune would take for the failure of one trial ends the search."""
+        try:
+            yield
+        except OSError as error:
+            if (full := full_disk_of(error, self.study.folder)) is None:
+                raise
+            self._halt(full)
+
+    def _goes_on(self, task: Task) -> str:
+        """Where the next process of a trial begins; only the nodes know of the checkpoints in a store."""
+        return where_it_goes_on(task.folder) if self._mirror is None else "goes on from what its store has"
 
     def _keep_journal(self) -> None:
         """A copy of the study, in the run's store."""
@@ -136,9 +206,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             with contextlib.suppress(OSError):  # it is brought again with the next trial
                 self._mirror.push(lambda name: "/" not in name)
 
-    def _want_what_is_left(self) -> None:
+    def _ask_for_no_more_than_is_left(self) -> None:
         """Need fewer machines when less is left than they could do."""
-        left = self._study.unfinished() + len(self._tasks)
+        left = self.study.unfinished() + len(self._running)
         if left < self._plan.concurrent:
             request_room(self._plan, left)
 
@@ -156,15 +226,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         address = self._mirror.address if self._mirror is not None else None
         return [below(address, trial_folder(Path(), number).as_posix()) for number in task.lineage] if address else []
 
-    def _complete(self, number: int, history: list[dict[str, float]], seconds: float, worker: str) -> None:
-        failure = self._study.complete(number, history, seconds, worker)
+    def _complete(self, number: int, done: TrialDone) -> None:
+        failure = self.study.complete(number, done.history, done.seconds, done.worker)
         if failure is None:
-            self._progress.complete(number, self._study.value(number))
+            self._progress.complete(number, self.study.value(number))
         else:
             self._progress.fail(number, failure)
 
     def _fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
-        self._study.fail(number, reason, seconds, worker)
+        self.study.fail(number, reason, seconds, worker)
         self._progress.fail(number, reason)
 
     def save(self, checkpoint_path: str) -> None:
@@ -177,13 +247,3 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher into a state that we never read back."""
         return {}
-
-
-def last_words(folder: Path) -> str:
-    """Why the process of a trial died last: it hung, raised, or was killed."""
-    error, hung = folder / names.ERROR, folder / names.HUNG
-    if count_hangs(folder) and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
-        return f"hung: no epoch ended for too long, {count_hangs(folder)} time(s); where it stood is in {hung}"
-    with contextlib.suppress(OSError, IndexError):
-        return error.read_text().strip().splitlines()[-1]
-    return "its process died without a message (killed, or out of memory)"

@@ -6,19 +6,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
+from orchestrator.cluster.environment import session_folder
+from orchestrator.cluster.nodes import last_line
 from orchestrator.cluster.plan import HEAD, Plan, request_room
+from orchestrator.cluster.raylet import RayletWatch, raylet_watched
 from orchestrator.runs.store import Mirror
 from orchestrator.study.task import Queue
 from orchestrator.trials.loggers import make_loggers
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
+from orchestrator.trials.wire import NODE
 from orchestrator.trials.worker import run_as_train_job, run_in_actor
+from wsol.disk import full_disk_of
 from wsol.errors import RunFailed
 
 SECONDS_TO_NOTICE = 60.0
@@ -53,7 +59,34 @@ def run_trials(
     state = study.folder / ".tune"
     shutil.rmtree(state, ignore_errors=True)
     searcher = StudySearcher(study, plan, progress, stopped, mirror)
-    tuner = tune.Tuner(
+    remedy = f"continue with: python launch.py resume {study.folder}"
+    try:
+        request_room(plan, waiting)
+        with raylet_watched() as watch:
+            _tuner(searcher, Attendant(searcher, watch), plan, resources, state).fit()
+    except Exception as error:
+        why = searcher.halted or full_disk_of(error, study.folder, session_folder()) or _why_ray_stopped(error)
+        raise RunFailed(f"{why}; {remedy}") from error
+    finally:
+        request_room(plan, 0)
+    if stopped():
+        raise KeyboardInterrupt
+    if reason := study.stopped():
+        raise RunFailed(
+            f"the search was stopped: {reason}\nmend the cause, then: python launch.py retry {study.folder} (or resume"
+            " with a higher study.max_failed_trials)"
+        )
+    if study.unfinished():
+        raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def _tuner(
+    searcher: StudySearcher, attendant: Attendant, plan: Plan, resources: dict[str, float], state: Path
+) -> tune.Tuner:
+    """Ray Tune, set up for a study; its own state goes to a folder that nobody reads."""
+    study = searcher.study
+    return tune.Tuner(
         _trainable(plan, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -66,47 +99,44 @@ def run_trials(
             name="tune",
             storage_path=str(state.absolute()),
             verbose=0,
-            callbacks=[Attendant(searcher), *make_loggers(study.loggers, study.folder.resolve().name)],
+            callbacks=[attendant, *make_loggers(study.loggers, study.folder.resolve().name)],
             failure_config=tune.FailureConfig(max_failures=study.max_failures if plan.workers == 1 else 0),
         ),
     )
-    remedy = f"continue with: python launch.py resume {study.folder}"
-    try:
-        request_room(plan, waiting)
-        tuner.fit()
-    except Exception as error:
-        raise RunFailed(f"Ray stopped the search ({type(error).__name__}: {error}); {remedy}") from error
-    finally:
-        request_room(plan, 0)
-    if stopped():
-        raise KeyboardInterrupt
-    if reason := study.stopped():
-        mend = f"mend the cause, then: python launch.py retry {study.folder}"
-        raise RunFailed(f"the search was stopped: {reason}\n{mend} (or resume with a higher study.max_failed_trials)")
-    if study.unfinished():
-        raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")
-    shutil.rmtree(state, ignore_errors=True)
+
+
+def _why_ray_stopped(error: Exception) -> str:
+    """One line; Tune's errors may hold whole tracebacks of other ones."""
+    if isinstance(error, RunFailed):
+        return str(error)
+    return f"Ray stopped the search ({type(error).__name__}: {last_line(error)})"
 
 
 class Attendant(tune.Callback):  # type: ignore[misc]
-    """What Tune says between results: that a step is over, and that a trial is started again.
+    """What Tune says between results: that a step is over, and that a trial is started again. Without a raylet Tune
+    waits on and on, so it is looked after here.
 
     A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is
     taken back. (Of nodes that are drained with notice Tune does not count it to begin with.)
     """
 
-    def __init__(self, searcher: StudySearcher) -> None:
-        self._searcher = searcher
+    def __init__(self, searcher: StudySearcher, watch: RayletWatch) -> None:
+        self._searcher, self._watch = searcher, watch
         self._failures: dict[str, int] = {}
         self._suspects: list[tuple[Any, str, float]] = []
         self._looked = 0.0
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Nothing may have been reported for long."""
+        """Nothing may have been reported for long.
+
+        Raises:
+            KeyboardInterrupt, RunFailed: see `StudySearcher.between_steps`; or Ray has died.
+        """
+        self._watch.require_alive()
         self._searcher.between_steps(trial.trial_id for trial in trials if trial.status == "RUNNING")
         if self._suspects and time.monotonic() - self._looked > 1:
             self._looked = time.monotonic()
-            self._look_for_dead_nodes({node["NodeID"] for node in ray.nodes() if node["Alive"]})
+            self._take_back_failures_of_dead_nodes({node["NodeID"] for node in ray.nodes() if node["Alive"]})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died; it may go on elsewhere."""
@@ -114,7 +144,7 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         counted = failures > self._failures.get(trial.trial_id, 0)
         self._failures[trial.trial_id] = failures
         self._searcher.restarted(trial.trial_id, lost_node=not counted)
-        if counted and (node := (trial.last_result or {}).get("node")):
+        if counted and (node := (trial.last_result or {}).get(NODE)):
             self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -123,12 +153,12 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
 
-    def _look_for_dead_nodes(self, alive: set[str]) -> None:
+    def _take_back_failures_of_dead_nodes(self, alive: set[str]) -> None:
         for trial, node, _ in self._suspects:
             if node not in alive:
                 trial.run_metadata.num_failures -= 1
                 self._failures[trial.trial_id] -= 1
-                self._searcher.forgiven(trial.trial_id)
+                self._searcher.node_was_lost(trial.trial_id)
         self._suspects = [
             suspect for suspect in self._suspects if suspect[1] in alive and time.monotonic() < suspect[2]
         ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import socket
 import time
@@ -11,36 +11,45 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.study.watchdog import Watchdog
 from orchestrator.trials.epoch_log import EpochLog
+from orchestrator.trials.wire import NODE, Assignment, EpochReport, Report, TrialDone, TrialFailed, TrialHalted, encode
 from orchestrator.trials.workplace import Workplace, open_workplace
 from wsol.checkpoint import Record
 from wsol.config import TrainConfig
+from wsol.disk import full_disk_of
 from wsol.errors import Diverged, InputError
 
-Report = Callable[[dict[str, Any]], None]
 
+def run_in_actor(plain: dict[str, Any]) -> None:
+    """Tune function of a trial with one worker.
 
-def run_in_actor(wire: dict[str, Any]) -> None:
-    """Tune function of a trial with one worker."""
+    Args:
+        plain: an `Assignment` as plain values.
+    """
     import ray
     from ray import tune
 
-    gpu = wire["needs"].get("GPU", 0)
+    assignment = Assignment.from_plain(plain)
+    gpu = assignment.needs.get("GPU", 0)
     if 0 < gpu < 1:
         _share_gpu(gpu)
     node = ray.get_runtime_context().get_node_id()
-    run_trial(wire, lambda values: tune.report({**values, "node": node}))
+    run_trial(assignment, lambda report: tune.report({**encode(report), NODE: node}))
 
 
-def run_as_train_job(wire: dict[str, Any]) -> None:
+def run_as_train_job(plain: dict[str, Any]) -> None:
     """Tune function of a trial with several workers: start a Ray Train job and relay its reports.
 
     It must not hold the CPUs that its own workers wait for, so it is scheduled on a resource of the head node instead.
+
+    Args:
+        plain: an `Assignment` as plain values.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -48,29 +57,34 @@ def run_as_train_job(wire: dict[str, Any]) -> None:
 
     from orchestrator.cluster.network import RaysTorchConfig
 
-    gpu = "GPU" in wire["needs"]
-    with scratch() if wire["stores"] else nullcontext(Path(wire["folder"]) / "ray") as state:
+    assignment = Assignment.from_plain(plain)
+    gpu = "GPU" in assignment.needs
+    with scratch() if assignment.stores else nullcontext(assignment.folder / "ray") as state:
         TorchTrainer(
             run_in_train_worker,
-            train_loop_config=wire,
+            train_loop_config=plain,
             scaling_config=ScalingConfig(
-                num_workers=wire["workers"],
+                num_workers=assignment.workers,
                 use_gpu=gpu,
-                resources_per_worker=wire["needs"],
-                placement_strategy=wire["placement"].upper(),
+                resources_per_worker=assignment.needs,
+                placement_strategy=assignment.placement.upper(),
             ),
             torch_config=RaysTorchConfig(backend="nccl" if gpu else "gloo"),
             run_config=RunConfig(
-                name=f"trial-{wire['number']:04d}",
+                name=f"trial-{assignment.number:04d}",
                 storage_path=str(state),
                 callbacks=[TuneReportCallback()],
-                failure_config=FailureConfig(max_failures=wire["max_failures"]),
+                failure_config=FailureConfig(max_failures=assignment.max_failures),
             ),
         ).fit()
 
 
-def run_in_train_worker(wire: dict[str, Any]) -> None:
-    """What each worker of a Ray Train job does."""
+def run_in_train_worker(plain: dict[str, Any]) -> None:
+    """What each worker of a Ray Train job does.
+
+    Args:
+        plain: an `Assignment` as plain values.
+    """
     import ray.train
     import ray.train.torch
     import torch
@@ -78,7 +92,7 @@ def run_in_train_worker(wire: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    run_trial(wire, ray.train.report)
+    run_trial(Assignment.from_plain(plain), lambda report: ray.train.report(encode(report)))
 
 
 def _share_gpu(part: float) -> None:
@@ -89,11 +103,16 @@ def _share_gpu(part: float) -> None:
         torch.cuda.set_per_process_memory_fraction(0.9 * part)
 
 
-def run_trial(wire: dict[str, Any], report: Report) -> None:
+def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
     """Train, reporting every epoch and at the end the outcome.
 
-    A trial that can not succeed (diverged, unusable input) ends with a report that says so: raising would start it
-    again. Anything else is raised, with its traceback kept in the trial's folder.
+    A trial that cannot succeed (diverged, unusable input) ends with a report that says so: raising would start it
+    again. One whose disk is full says that, and can be resumed. Anything else is raised, with its traceback kept in the
+    trial's folder.
+
+    Args:
+        assignment: what to train, and where.
+        report: where reports go; returns when the search wants the trial to go on.
     """
     started = time.perf_counter()
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -102,41 +121,54 @@ def run_trial(wire: dict[str, Any], report: Report) -> None:
     try:
         with ExitStack() as stack:
             with distributed.agreed():
-                place = stack.enter_context(open_workplace(wire))
-            history = _train_in(place, wire, lambda record: report({**record, "worker": worker}))
+                place = stack.enter_context(open_workplace(assignment))
+            history = _train_in(place, assignment, lambda record: report(EpochReport(record, worker)))
     except (Diverged, InputError) as error:
-        report({"failure": _with_node(str(error), wire), "seconds": time.perf_counter() - started, "worker": worker})
+        report(TrialFailed(_with_node(str(error), assignment), time.perf_counter() - started, worker))
+    except Exception as error:
+        full = full_disk_of(error, *_written(assignment))
+        if full is None or assignment.workers > 1:  # workers report together, and not all of them know of it
+            raise
+        report(TrialHalted(full, worker))
     else:
-        report({"history": json.dumps(history), "seconds": time.perf_counter() - started, "worker": worker})
+        report(TrialDone(history, time.perf_counter() - started, worker))
 
 
-def _train_in(place: Workplace, wire: dict[str, Any], report: Callable[[Record], None]) -> list[Record]:
+def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record], None]) -> list[Record]:
     """Train in a folder of this node; what an epoch left is safe before it is reported."""
     from wsol import distributed
     from wsol.training import train
 
-    config = TrainConfig.model_validate_json(wire["config"], strict=False)
+    config = TrainConfig.model_validate_json(assignment.config, strict=False)
 
     def after_epoch(record: Record) -> None:
         with watchdog.resting(record["seconds"]):
             place.save(first=distributed.is_main())
             report(record)
 
-    watchdog = Watchdog(place.folder, wire["hang_minutes"], wire["longest_epoch"], distributed.rank())
+    watchdog = Watchdog(place.folder, assignment.hang_minutes, assignment.longest_epoch, distributed.rank())
     try:
         with watchdog, EpochLog(place.folder, config, writes=distributed.is_main()) as log:
-            history = train(config, place.folder, wire["objective"], after_epoch, log)
+            history = train(config, place.folder, assignment.objective, after_epoch, log)
     except Exception as error:
         if not isinstance(error, (Diverged, InputError)):
-            (place.folder / names.ERROR).write_text(traceback.format_exc())
+            with contextlib.suppress(OSError):  # the disk may be full
+                (place.folder / names.ERROR).write_text(traceback.format_exc())
         place.save(first=distributed.is_main())
         raise
     place.save(first=distributed.is_main())
     return history
 
 
-def _with_node(reason: str, wire: dict[str, Any]) -> str:
+def _written(assignment: Assignment) -> list[Path]:
+    """Where a trial writes on its node."""
+    return [Path(gettempdir()), *([] if assignment.stores else [assignment.folder])]
+
+
+def _with_node(reason: str, assignment: Assignment) -> str:
     """A reason with the node that it is from, unless that is the driver's, or several workers have agreed on it, which
     names the node."""
-    node = f"{socket.gethostname()}: "
-    return reason if wire["host"] == socket.gethostname() or wire["workers"] > 1 else node + reason.removeprefix(node)
+    here = socket.gethostname()
+    if here == assignment.host or assignment.workers > 1:
+        return reason
+    return f"{here}: {reason.removeprefix(f'{here}: ')}"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,6 +15,7 @@ from orchestrator.cluster.remote import folder_not_seen, working_directory
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_of_worker
+from orchestrator.trials.wire import Assignment
 from wsol.checkpoint import MANIFEST
 
 
@@ -40,17 +40,17 @@ class Workplace:
 
 
 @contextmanager
-def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
+def open_workplace(assignment: Assignment) -> Iterator[Workplace]:
     """Make a trial at home on this node.
 
     Args:
-        wire: the trial, see `trial.to_wire`.
+        assignment: the trial.
 
     Raises:
         InputError: this node does not see what it should; names node and path.
     """
-    folder, stores = Path(wire["folder"]), wire["stores"]
-    with working_directory(Path(wire["directory"]), required=not stores):
+    folder, stores = assignment.folder, assignment.stores
+    with working_directory(assignment.directory, required=not stores):
         if not stores:
             if not (folder.parent.parent / names.HEADER).exists():
                 raise folder_not_seen(folder.parent.parent)
@@ -62,11 +62,11 @@ def open_workplace(wire: dict[str, Any]) -> Iterator[Workplace]:
             for failed in stores[1:]:  # what a trial that is tried again had reached
                 if not (here / MANIFEST).exists():
                     Mirror(failed, here).pull(is_of_worker)
-            _require_own(here, wire["config"])
+            _drop_results_of_another(here, assignment.config)
             yield Workplace(here, mirror)
 
 
-def _require_own(folder: Path, config: str) -> None:
+def _drop_results_of_another(folder: Path, config: str) -> None:
     """Start from nothing where the results are of another configuration: the store's copy of the journal is older than
     they are."""
     trained = folder / names.TRIAL_CONFIG

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
-from orchestrator.trials.wire import to_wire
+from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
 from orchestrator.trials.workplace import Workplace
 from orchestrator.winner.in_store import measure_in_scratch
@@ -164,26 +165,26 @@ def files_of(folder: Path) -> dict[str, bytes]:
 # ---------------------------------------------------------------- a trial on its node
 
 
-def wire(run: Path, number: int, stores: list[str], **training: int) -> dict[str, Any]:
+def wire(run: Path, number: int, stores: list[str], **training: int) -> Assignment:
     values = copy.deepcopy(TINY["trial"])
     values["training"] = {"epochs": 3, "batch_size": 4, **training}
     values["data"]["root"] = str(run.parent / "data")
     config = Experiment.model_validate({**TINY, "trial": values}).trial
     task = Task(number, config, run / "trials" / f"{number:04d}", {}, "random", StudyConfig(max_failures=0), [number])
-    return to_wire(task, PLAN, stores)
+    return Assignment.of_task(task, PLAN, stores)
 
 
 class Lost(Exception):
     """The machine is gone."""
 
 
-def run(sent: dict[str, Any], die_after: int = 99) -> list[dict[str, Any]]:
+def run(sent: Assignment, die_after: int = 99) -> list[dict[str, Any]]:
     """Run a trial; its reports until its machine is lost after an epoch."""
     reports: list[dict[str, Any]] = []
 
-    def report(values: dict[str, Any]) -> None:
-        reports.append(values)
-        if values.get("epoch") == die_after:
+    def report(sent: Report) -> None:
+        reports.append(encode(sent))
+        if reports[-1].get("epoch") == die_after:
             raise Lost
 
     with contextlib.suppress(Lost):
@@ -229,10 +230,10 @@ def test_a_node_without_the_run_folder_says_so(tmp_path: Path, monkeypatch: pyte
     runs.mkdir(parents=True)
     (runs / "study.json").write_text("{}")
     assert [report.get("epoch") for report in run(wire(runs, 0, []))] == [1, 2, 3, None]
-    (reported,) = run({**wire(runs, 0, []), "directory": str(tmp_path / "elsewhere")})
+    (reported,) = run(replace(wire(runs, 0, []), directory=tmp_path / "elsewhere"))
     assert f"{tmp_path}/elsewhere" in reported["failure"]
     sent = wire(runs, 1, [])
-    sent["config"] = json.dumps({**json.loads(sent["config"]), "initial_run": "/no/such/run"})
+    sent = replace(sent, config=json.dumps({**json.loads(sent.config), "initial_run": "/no/such/run"}))
     monkeypatch.setattr(socket, "gethostname", lambda: "worker-2")
     (reported,) = run(sent)
     assert reported["failure"].startswith("worker-2: ") and "/no/such/run" in reported["failure"]

@@ -21,6 +21,7 @@ from orchestrator.study.study import Study
 from orchestrator.trials.epoch_log import EpochLog
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
+from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
 from orchestrator.verbs import resume
 from orchestrator.winner.measure import measure
@@ -63,14 +64,14 @@ def search(of: Experiment) -> tuple[list[str], int]:
             break
         last: dict[str, Any] = {}
 
-        def report(values: dict[str, Any], name: str = name, last: dict[str, Any] = last) -> None:
-            searcher.after_epoch(name, values)
-            last.update(values)
+        def report(sent: Report, name: str = name, last: dict[str, Any] = last) -> None:
+            searcher.after_epoch(name, encode(sent))
+            last.update(encode(sent))
 
         for _ in range(1 + of.study.max_failures):
             starts += 1
             try:
-                run_trial(wire, report)
+                run_trial(Assignment.from_plain(wire), report)
             except Broken:
                 searcher.restarted(name, lost_node=False)
                 continue

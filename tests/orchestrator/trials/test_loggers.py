@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.trials.loggers import logged_metrics, make_loggers
-from orchestrator.trials.wire import to_wire
+from orchestrator.trials.wire import Assignment, TrialFailed, encode
 from tests.support.studies import create, experiment
 from tests.support.tiny import Launch
 
@@ -97,7 +97,7 @@ def trial(tmp_path: Path) -> SimpleNamespace:
     task = study.ask()
     assert task is not None
     return SimpleNamespace(
-        config=to_wire(task, Plan(1, 1, 0.0, 1, {})),
+        config=Assignment.of_task(task, Plan(1, 1, 0.0, 1, {})).to_plain(),
         trial_id="t",
         experiment_dir_name="d",
         local_path=str(tmp_path),
@@ -133,7 +133,7 @@ def test_mlflow_is_told_the_configuration_and_every_epoch(mlflow: type[Client], 
 
 
 def test_a_trial_that_reported_a_failure_has_failed(mlflow: type[Client], trial: SimpleNamespace) -> None:
-    own = Trial(**{**vars(trial), "last_result": {"failure": "diverged"}})
+    own = Trial(**{**vars(trial), "last_result": encode(TrialFailed("diverged", 1.0, "here:7"))})
     (logger,) = make_loggers(["mlflow"], "crop_cub")
     logger.setup()
     logger.log_trial_start(own)
@@ -175,7 +175,7 @@ def test_a_missing_package_is_said_before_anything_starts(
     code, _, err = launch("search", str(space_file), f"study.loggers=[{name}]")
     assert (
         code == 2
-        and f"study.loggers: {name} can not be imported; install with: pip install {name}" in err
+        and f"study.loggers: {name} cannot be imported; install with: pip install {name}" in err
         and not Path("runs").exists()
     )
 

@@ -1,5 +1,4 @@
-"""What watches over trials, without Ray: the clock that ends a hung process, patience with resources, how many trials
-fit where, what is counted."""
+"""What watches over trials, without Ray: the clock that ends a hung process, reminders of waits, what is counted."""
 
 from __future__ import annotations
 
@@ -15,23 +14,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.cluster.autoscaler import MAXIMUM
-from orchestrator.cluster.nodes import node_resources, shortage
-from orchestrator.cluster.plan import Plan, plan_trials
-from orchestrator.experiment.load import load_experiment
-from orchestrator.experiment.model import Experiment, ResourcesConfig
+from orchestrator.cluster.plan import Plan
+from orchestrator.cluster.raylet import RayletWatch
+from orchestrator.experiment.model import Experiment
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_study
 from orchestrator.study.study import Study
 from orchestrator.study.watchdog import Watchdog, count_hangs, seconds_allowed
 from orchestrator.trials import searcher as searchers
 from orchestrator.trials import tuner
+from orchestrator.trials.causes import cause_of_death
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.reminders import Reminder
-from orchestrator.trials.searcher import StudySearcher, last_words
+from orchestrator.trials.searcher import StudySearcher
 from orchestrator.trials.tuner import Attendant
 from tests.support.tiny import TINY
-from wsol.errors import InputError
 
 HANG = """
 import sys, time
@@ -60,7 +57,7 @@ def test_a_process_that_hangs_ends_itself_and_leaves_its_stack(tmp_path: Path) -
         assert count_hangs(tmp_path) == times
     assert "stands_still" in (tmp_path / "hung.txt").read_text()
     assert re.match(
-        r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", last_words(tmp_path)
+        r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", cause_of_death(tmp_path)
     )
     subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "1"], timeout=50, check=False)
     assert (tmp_path / "hung-1.txt").exists() and count_hangs(tmp_path) == 2  # all that train together hang together
@@ -83,11 +80,11 @@ def test_the_limit_is_generous(minutes: float | None, longest: float | None, sec
 
 
 def test_the_last_words_are_those_of_the_last_death(tmp_path: Path) -> None:
-    assert "without a message" in last_words(tmp_path)
+    assert "without a message" in cause_of_death(tmp_path)
     (tmp_path / "error.txt").write_text("Traceback\nValueError: no\n")
-    assert last_words(tmp_path) == "ValueError: no"
+    assert cause_of_death(tmp_path) == "ValueError: no"
     (tmp_path / "hung.txt").write_text("Timeout (0:30:00)!\n")
-    assert last_words(tmp_path).startswith("hung: ")
+    assert cause_of_death(tmp_path).startswith("hung: ")
 
 
 def experiment(**study: Any) -> Experiment:
@@ -189,7 +186,7 @@ def tune_trial(name: str, failures: int, node: str | None) -> Any:
 def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drained ones are not counted by Ray, the others are taken back as soon as they are known to be dead."""
     study, tune = searcher(tmp_path, experiment(), [])
-    attendant = Attendant(tune)
+    attendant = Attendant(tune, RayletWatch(lambda: True))
     alive = [{"NodeID": "here", "Alive": True}, {"NodeID": "there", "Alive": True}]
     monkeypatch.setattr(tuner.ray, "nodes", lambda: alive)
     monkeypatch.setattr(searchers, "what_waits_for_room", lambda: None)
@@ -216,102 +213,17 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [trial.run_metadata.num_failures for trial in trials.values()] == [1, 1, 0]
 
 
-def test_patience_ends_ever_later() -> None:
-    patience, said = Reminder(), []
+def test_reminders_come_ever_more_rarely() -> None:
+    reminder, said = Reminder(), []
     for second in range(400):
-        if line := patience.line(float(second), True, lambda: "no GPU"):
+        if line := reminder.line(float(second), True, lambda: "no GPU"):
             said.append((second, line))
     assert said == [(30, "no GPU"), (60, "no GPU"), (120, "no GPU"), (240, "no GPU")]
-    assert patience.line(500.0, False, lambda: "no GPU") is None
-    assert patience.line(510.0, True, lambda: "no GPU") is None
+    assert reminder.line(500.0, False, lambda: "no GPU") is None
+    assert reminder.line(510.0, True, lambda: "no GPU") is None
     asked: list[int] = []
     for second in range(600, 700):
         assert (
-            patience.line(float(second), True, lambda: asked.append(1)) is None
+            reminder.line(float(second), True, lambda: asked.append(1)) is None
         )  # nothing is scarce: it only takes long
     assert len(asked) < 25
-
-
-def test_what_is_scarce_is_said_in_numbers() -> None:
-    waiting: list[list[dict[str, float]]] = [[{"CPU": 4, "GPU": 1}, {"CPU": 4, "GPU": 1}], [{"CPU": 4, "GPU": 1}]]
-    line = shortage(waiting, {"CPU": 3.0}, {"CPU": 16.0, "GPU": 2.0, "memory": 1e9})
-    assert line == "2 x 8 CPU, 2 GPU in 2 bundle(s) asked for; free: 3 of 16 CPU, 0 of 2 GPU"
-    assert len(f"waits: {line}") <= 80
-
-
-@pytest.mark.parametrize(
-    ("wanted", "available", "nodes", "concurrent"),
-    [
-        ({"gpus_per_worker": 0.5}, {"CPU": 8, "GPU": 1}, [], 2),
-        ({"gpus_per_worker": 0.1}, {"CPU": 99, "GPU": 1}, [], 10),
-        ({"gpus_per_worker": 0.4}, {"CPU": 99, "GPU": 3}, [], 6),  # two on each; no worker lies on two GPUs
-        ({"gpus_per_worker": 0.5, "cpus_per_worker": 4}, {"CPU": 8, "GPU": 4}, [], 2),
-        ({}, {"CPU": 8, "GPU": 2}, [], 2),
-        ({}, {"CPU": 8}, [], 8),
-        ({"gpus_per_worker": 0.0}, {"CPU": 8, "GPU": 2}, [], 8),
-        ({"cpus_per_worker": 3}, {"CPU": 8}, [{"CPU": 4}, {"CPU": 4}], 2),
-        ({"cpus_per_worker": 3}, {"CPU": 9}, [{"CPU": 5}, {"CPU": 4}], 2),  # not three
-        ({"workers": 2, "gpus_per_worker": 1.0}, {"CPU": 8, "GPU": 4}, [{"CPU": 6, "GPU": 3}, {"CPU": 2, "GPU": 1}], 2),
-        ({"concurrent_trials": 3, "gpus_per_worker": 0.25}, {"CPU": 8, "GPU": 1}, [], 3),
-    ],
-    ids=str,
-)
-def test_how_many_trials_fit(
-    wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], concurrent: int
-) -> None:
-    assert plan_trials(ResourcesConfig(**wanted), 100, available, nodes).concurrent == concurrent
-
-
-@pytest.mark.parametrize(
-    ("wanted", "available", "nodes", "said"),
-    [
-        ({"gpus_per_worker": 0.5}, {"CPU": 8}, [], "needs 0.5 GPU where there are 0"),
-        (
-            {"cpus_per_worker": 9, "gpus_per_worker": 4.0},
-            {"CPU": 32, "GPU": 8},
-            [{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 6, "memory": 1.0}][:1] * 2,
-            "needs 4 GPU + 9 CPU on one node, and there is room for 0 on: 2 GPU + 16 CPU, 2 GPU + 16 CPU",
-        ),
-        (
-            {"workers": 3, "cpus_per_worker": 3},
-            {"CPU": 10},
-            [{"CPU": 5}, {"CPU": 5}],
-            "each of the 3 worker(s) .* room for 2 on",
-        ),
-    ],
-    ids=str,
-)
-def test_what_does_not_fit_is_refused_with_numbers(
-    wanted: dict[str, Any], available: dict[str, float], nodes: list[dict[str, float]], said: str
-) -> None:
-    with pytest.raises(
-        InputError, match=re.escape(said) if ".*" not in said else said.replace("(", r"\(").replace(")", r"\)")
-    ):
-        plan_trials(ResourcesConfig(**wanted), 100, available, nodes)
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["resources.gpus_per_worker=1.5"], "should be a whole number above 1, got 1.5"),
-        (
-            ["resources.workers=2", "resources.gpus_per_worker=0.5"],
-            "should be a whole number with several workers, got 0.5",
-        ),
-    ],
-)
-def test_parts_of_a_gpu_that_can_not_be_placed_are_refused(space_file: Path, words: list[str], said: str) -> None:
-    with pytest.raises(InputError, match=re.escape(f"resources.gpus_per_worker: {said}")):
-        load_experiment(space_file, words)
-    assert load_experiment(space_file, ["resources.gpus_per_worker=0.5"]).experiment.resources.gpus_per_worker == 0.5
-    assert (
-        load_experiment(
-            space_file, ["resources.workers=2", "resources.gpus_per_worker=2.0"]
-        ).experiment.resources.workers
-        == 2
-    )
-
-
-def test_nodes_of_a_cluster_that_may_grow_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MAXIMUM, '{"CPU": 32}')
-    assert node_resources() == []

@@ -1,0 +1,66 @@
+"""Notices when Ray's process on this machine has died: whoever waits for Ray then waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from wsol.errors import RunFailed
+
+BETWEEN_SECONDS = 3.0
+"""Between two questions."""
+
+SILENT_SECONDS = 60.0
+"""Without an answer after which Ray counts as dead."""
+
+
+class RayletWatch:
+    """Asks Ray whether its process on this machine, the raylet, is alive.
+
+    Args:
+        is_alive: asks; may raise, and may never return.
+        clock: in seconds.
+    """
+
+    def __init__(self, is_alive: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+        self._is_alive, self._clock = is_alive, clock
+        self._answered, self._dead = clock(), False
+
+    def ask(self) -> None:
+        """Ask once."""
+        with contextlib.suppress(Exception):  # no answer
+            self._dead = not self._is_alive()
+            self._answered = self._clock()
+
+    def require_alive(self) -> None:
+        """Raises RunFailed where the raylet is dead or does not answer for too long; does not wait for an answer."""
+        if self._dead:
+            raise RunFailed("Ray has died on this machine: its raylet was killed, by someone or for want of memory")
+        if self._clock() - self._answered > SILENT_SECONDS:
+            raise RunFailed(f"Ray does not answer for {SILENT_SECONDS:.0f} seconds on this machine")
+
+
+@contextlib.contextmanager
+def raylet_watched() -> Iterator[RayletWatch]:
+    """A watch over the raylet of this node that asks in a thread of its own for the time of the block."""
+    watch, ended = RayletWatch(is_raylet_alive), threading.Event()
+
+    def ask_on() -> None:
+        while not ended.wait(BETWEEN_SECONDS):
+            watch.ask()
+
+    threading.Thread(target=ask_on, daemon=True, name="raylet-watch").start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+
+
+def is_raylet_alive() -> bool:
+    """Whether Ray's control service takes this node for alive: it notices a killed raylet by missing heartbeats."""
+    import ray
+
+    own = ray.get_runtime_context().get_node_id()
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == own)
