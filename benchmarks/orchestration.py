@@ -26,7 +26,7 @@ from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import Plan, plan_trials
 from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.runs.folder import create_run
+from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.wire import Assignment
@@ -113,7 +113,7 @@ def timed(work: Callable[[], None]) -> float:
 def make_study(experiment: Experiment, folder: Path) -> Study:
     """A new study in a folder."""
     loaded = Loaded(experiment, "benchmark", folder.name)
-    return Study.create(folder, experiment, create_run(folder, loaded, "search", {}))
+    return begin_study(folder, loaded, "search")
 
 
 def run_loop(experiment: Experiment, folder: Path) -> None:

@@ -28,7 +28,8 @@ from rich.console import Console
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.study.study import Study
+from orchestrator.runs.header import RunHeader
+from orchestrator.study.begin import create_study
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
 
@@ -73,7 +74,7 @@ def record(epoch: int, height: float) -> dict[str, Any]:
 def drive(folder: Path, of: Experiment, concurrent: int) -> tuple[Clock, list[float]]:
     """Run a whole study; times, and memory in MB after every block of trials."""
     epochs, draw, clock, memory = of.trial.training.epochs, random.Random(0), Clock(), []
-    study = Study.create(folder, of, {"study_name": "scale"})
+    study = create_study(folder, of, RunHeader("scale"))
     plan = Plan(of.resources.workers, 1, 0.0, concurrent, {})
     progress = SearchProgress(of.study.trials, epochs, concurrent, console=Console(quiet=True))
     searcher = StudySearcher(study, plan, progress, lambda: False)

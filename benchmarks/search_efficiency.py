@@ -30,7 +30,8 @@ import numpy as np
 from benchmarks.row import Row, tell
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.runs.folder import create_run
+from orchestrator.runs.header import RunHeader
+from orchestrator.study.begin import begin_study, create_study
 from orchestrator.study.points import published_points
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
@@ -68,11 +69,7 @@ def record(folder: Path) -> None:
 
     loaded = load_experiment(SPACE)
     known = (folder / "study.json").exists()
-    study = (
-        Study(folder, loaded.experiment)
-        if known
-        else Study.create(folder, loaded.experiment, create_run(folder, loaded, "search", {}))
-    )
+    study = Study(folder, loaded.experiment) if known else begin_study(folder, loaded, "search")
     while (task := study.ask()) is not None:
         started = time.perf_counter()
         try:
@@ -192,7 +189,7 @@ def replay(table: Table, name: str, seed: int) -> Search:
     experiment = table.experiment.model_copy(update={"study": wanted})
     first = published_points(experiment) if "published" in name else []
     with TemporaryDirectory() as folder:
-        study = Study.create(Path(folder) / "run", experiment, {"study_name": name}, first)
+        study = create_study(Path(folder) / "run", experiment, RunHeader(name), first)
         spent, best = zip(*trials(study, table.reader(), budget), strict=True)
         study.close()
     return Search(np.array(spent, float), np.maximum.accumulate(np.array(best, float)))

@@ -21,9 +21,11 @@ from orchestrator.formats import timestamp
 from orchestrator.preflight.checks import check_model
 from orchestrator.report.page import write_report
 from orchestrator.runs import names
-from orchestrator.runs.folder import create_run, open_experiment, read_header, update_header, write_trials
+from orchestrator.runs.folder import open_experiment, write_trials
+from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.journal import open_study
 from orchestrator.runs.tested import recorded_tests
+from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
@@ -131,7 +133,7 @@ class Running:
         if (folder / names.HEADER).exists():
             return Study(folder, open_experiment(folder))
         facts = {"machine": self.plan.machine, "concurrent_trials": self.plan.concurrent, "campaign": str(self.folder)}
-        return Study.create(folder, loaded.experiment, create_run(folder, loaded, kind, facts), None if points else [])
+        return begin_study(folder, loaded, kind, None if points else [], **facts)
 
     def _conclude(self, cell: CampaignCell) -> None:
         """The winner of a cell: of its search, or, where its best trials were trained again, by their mean over
@@ -145,7 +147,7 @@ class Running:
 
     def _measure(self, study: Study, *, test: bool) -> None:
         """Measure the winner of a run and test it, unless that is done."""
-        if read_header(study.folder)["ended"] and (not test or recorded_tests(study.folder)):
+        if read_header(study.folder).ended and (not test or recorded_tests(study.folder)):
             return
         if finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test) is not None:
             write_report(study.folder)

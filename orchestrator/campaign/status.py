@@ -72,7 +72,7 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
     yield f"{folder}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
     seconds = [trial.seconds for run in summaries for trial in run.trials if trial.state in ENDED and trial.seconds]
     if seconds and left and is_running:
-        at_once = max(int(run.info.get("concurrent_trials") or 1) for run in summaries)
+        at_once = max(int(run.header.concurrent_trials or 1) for run in summaries)
         pace = statistics.fmean(seconds)
         yield (
             f"a trial takes {duration(pace)} on average; ETA {duration(pace * left / at_once)}, {at_once} at a time,"
@@ -92,7 +92,7 @@ def _header(folder: Path) -> dict[str, Any]:
 def _cell(folder: Path, reruns: int) -> CellStatus:
     seeds = sorted(header.parent for header in folder.glob(names.HEADERS_OF_SEEDS))
     search = read_summary(folder) if (folder / names.HEADER).exists() else None
-    asked = search.info.get("trials") if search else load_experiment(folder / names.EXPERIMENT).experiment.study.trials
+    asked = search.header.trials if search else load_experiment(folder / names.EXPERIMENT).experiment.study.trials
     tested = sum(bool(recorded_tests(run)) for run in (folder, *seeds))
     return CellStatus(folder.name, search, int(asked or 0), [read_summary(run) for run in seeds], reruns, tested)
 

@@ -8,8 +8,8 @@ from orchestrator.console import console
 from orchestrator.experiment.load import load
 from orchestrator.formats import plain_text, to_yaml
 from orchestrator.preflight.forecast import forecast_lines, forecast_search, require_disk, trials_at_once
+from orchestrator.study.begin import preview
 from orchestrator.study.samplers import require_sampler_packages
-from orchestrator.study.study import preview
 
 
 def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:

@@ -125,7 +125,7 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
     ]
     drawn = [
         *(of_many if not summary.is_single else ()),
-        curves_figure(trials, winner, objective, str(summary.info.get("scheduler") or "")),
+        curves_figure(trials, winner, objective, summary.header.scheduler),
         *fronts_figure(trials, summary.objectives, labels),
         thresholds_figure(threshold_curves(summary), lambda curve: metric_label(curve).rpartition(", ")[2]),
         sizes_figure(*size_bars(summary)),
@@ -138,8 +138,8 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
 
 
 def _search(summary: Summary) -> Search:
-    scheduler = str(summary.info.get("scheduler") or "none")
-    way = str(summary.info.get("sampler") or "") + (f" + {scheduler}" if scheduler != "none" else "")
+    scheduler = summary.header.scheduler or "none"
+    way = summary.header.sampler + (f" + {scheduler}" if scheduler != "none" else "")
     return Search(summary.folder.resolve().name, way, summary.trials)
 
 
@@ -173,7 +173,7 @@ def _used(summary: Summary) -> float | None:
     """Which share of the time of all places trials ran: the rest is starting, waiting, and measuring the winner. None
     where it is not known."""
     trained = sum(trial.seconds or 0.0 for trial in summary.trials)
-    offered = (summary.seconds or 0.0) * int(summary.info.get("concurrent_trials") or 1)
+    offered = (summary.seconds or 0.0) * (summary.header.concurrent_trials or 1)
     return trained / offered if 0 < trained <= offered else None
 
 
@@ -188,14 +188,14 @@ def _plotly() -> str:
 def _commands(summary: Summary) -> list[tuple[str, str]]:
     """Shell commands with what they do, for the state the search is in."""
     home = summary.folder.resolve()
-    run, commit = shlex.quote(f"{home.parent.name}/{home.name}"), (summary.info.get("git") or {}).get("commit")
+    run, commit = shlex.quote(f"{home.parent.name}/{home.name}"), (summary.header.git or {}).get("commit")
     steps = [("python launch.py resume " + run, "continue it")] if summary.state == "interrupted" else []
     if commit:
         steps.append((f"git checkout {commit}", "the code that ran"))
         if (home / names.CHANGES).is_file():
             steps.append((f"git apply {run}/{names.CHANGES}", "with what was changed since that commit"))
-    if summary.info.get("command"):
-        steps.append((str(summary.info["command"]), "the training" if summary.is_single else "the whole search"))
+    if summary.header.command:
+        steps.append((summary.header.command, "the training" if summary.is_single else "the whole search"))
     if (home / names.WINNER_EXPERIMENT).is_file() and not summary.is_single:
         steps.append((f"python launch.py train {run}/{names.WINNER_EXPERIMENT}", "only the winner"))
     return (

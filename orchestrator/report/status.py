@@ -80,12 +80,12 @@ def status_lines(status: Status) -> Iterator[Table | str]:
         for state in (*ENDED, "running", "interrupted", "waiting")
     }
     so_many = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.info.get('trials', '?')}"
+    yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.header.trials or '?'}"
     if summary.best and summary.best.value is not None:
         yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
     if status.epoch_seconds is not None:
         pace = f"an epoch takes {duration(status.epoch_seconds)}"
-        most = "at most " if summary.info.get("scheduler", "none") != "none" else ""
+        most = "at most " if (summary.header.scheduler or "none") != "none" else ""
         yield (
             f"{pace}; ETA {most}{duration(status.left)}, then the winner is measured"
             if status.left is not None
@@ -149,14 +149,12 @@ def _epochs_left(summary: Summary, epochs: int) -> int:
 def _to_come(summary: Summary) -> int:
     """Trials that were not started yet. Failed ones that were put back wait as other trials."""
     started = sum(trial.state != "waiting" for trial in summary.trials)
-    return max(
-        int(summary.info.get("trials") or 0) - started, sum(trial.state == "waiting" for trial in summary.trials)
-    )
+    return max((summary.header.trials or 0) - started, sum(trial.state == "waiting" for trial in summary.trials))
 
 
 def _at_once(summary: Summary) -> int:
     """How many trials run at the same time."""
-    return max(int(summary.info.get("concurrent_trials") or 1), 1)
+    return max(summary.header.concurrent_trials or 1, 1)
 
 
 def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
@@ -168,7 +166,7 @@ def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
         if to_come:
             yield f"{counted(to_come, 'trial')} not started; nothing runs: {run}"
     elif summary.state == "running" and to_come:
-        running, machine = sum(trial.state == "running" for trial in summary.trials), summary.info.get("machine") or {}
+        running, machine = sum(trial.state == "running" for trial in summary.trials), summary.header.machine or {}
         resources = experiment.get("resources") or {}
         gpus = f" and {resources['gpus_per_worker']:g} GPU(s)" if resources.get("gpus_per_worker") else ""
         needs = f"{resources.get('workers', 1)} worker(s) with {resources.get('cpus_per_worker', 1)} CPU(s){gpus} each"

@@ -12,8 +12,8 @@ report.html
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import csv_cell, timestamp, to_yaml
 from orchestrator.runs import names
+from orchestrator.runs.header import FORMAT, RunHeader, read_header, update_header
 from orchestrator.runs.provenance import git, versions, write_provenance
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -31,47 +32,36 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-FORMAT = 1
-"""Of run folders; raise it when an older program can not go on with a newer folder, or the other way round."""
-
-
-def create_run(folder: Path, loaded: Loaded, kind: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Make a run folder and write the experiment into it; returns the header of the study.
+def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHeader:
+    """Write an experiment into a folder that is to become a run, which this process has locked; returns its header.
 
     Args:
-        folder: must not hold a run.
+        folder: holds no run, see `orchestrator.runs.lock.owned_new`.
         loaded: the experiment, after overrides.
-        kind: `search`, `train`, `import` or `replay`, which `resume` reads.
-        facts: added to the header.
-
-    Raises:
-        InputError: the folder holds a run already.
+        kind: see `RunHeader`.
+        facts: entries of the header that only the caller knows.
     """
-    require_no_run(folder)
     experiment = loaded.experiment
-    folder.mkdir(parents=True, exist_ok=True)
     write_experiment(folder, experiment, f"The experiment of this run, complete. From {loaded.source}.")
     write_provenance(folder)
-    return {
-        "format": FORMAT,
-        "study_name": folder.resolve().name,
-        "name": loaded.name,
-        "kind": kind,
-        "source": loaded.source,
-        "objective": experiment.study.objectives[0],
-        "objectives": experiment.study.objectives,
-        "trials": experiment.study.trials,
-        "sampler": experiment.study.sampler,
-        "scheduler": experiment.study.scheduler,
-        "seed": experiment.study.seed,
-        "workers": experiment.resources.workers,
-        "started": timestamp(),
-        "ended": None,
-        "command": shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "git": git(),
-        "versions": versions(),
-        **facts,
-    }
+    header = RunHeader(
+        study_name=folder.resolve().name,
+        name=loaded.name,
+        kind=kind,
+        source=loaded.source,
+        objective=experiment.study.objectives[0],
+        objectives=tuple(experiment.study.objectives),
+        trials=experiment.study.trials,
+        sampler=experiment.study.sampler,
+        scheduler=experiment.study.scheduler,
+        seed=experiment.study.seed,
+        workers=experiment.resources.workers,
+        started=timestamp(),
+        command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        git=git(),
+        versions=versions(),
+    )
+    return dataclasses.replace(header, **facts)
 
 
 def change_study(folder: Path, experiment: Experiment) -> None:
@@ -108,36 +98,16 @@ def open_experiment(folder: Path) -> Experiment:
     if not path.exists() or not (folder / names.HEADER).exists():
         raise InputError(f"{folder}: holds no run (no {names.EXPERIMENT} and {names.HEADER})")
     header = read_header(folder)
-    made = f"{folder} was made by commit {(header.get('git') or {}).get('commit', 'unknown')}"
-    if (found := header.get("format", FORMAT)) != FORMAT:
+    made = f"{folder} was made by commit {(header.git or {}).get('commit', 'unknown')}"
+    if header.format != FORMAT:
         raise InputError(
-            f"{made}, its format is {found}, this program reads {FORMAT}: go on with the version that made it, or start"
-            " a new run"
+            f"{made}, its format is {header.format}, this program reads {FORMAT}: go on with the version that made it,"
+            " or start a new run"
         )
     try:
         return parse_experiment(path.read_text(), str(path))
     except InputError as error:
         raise InputError(f"{error}\n{made}: go on with the version that made it, or mend the file") from None
-
-
-def read_header(folder: Path) -> dict[str, Any]:
-    """`study.json`.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    try:
-        header: dict[str, Any] = json.loads((folder / names.HEADER).read_text())
-    except ValueError as error:
-        raise InputError(
-            f"{folder / 'study.json'}: is damaged ({error}); restore it from a copy, or start a new run"
-        ) from None
-    return header
-
-
-def update_header(folder: Path, **changes: Any) -> None:
-    """Change entries of `study.json`."""
-    write_text(folder / names.HEADER, json.dumps({**read_header(folder), **changes}, indent=1))
 
 
 TRIAL_FACTS = (

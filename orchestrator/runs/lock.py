@@ -4,25 +4,61 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
+from orchestrator.runs.folder import require_no_run
 from wsol.errors import InputError
+from wsol.files import write_text
 
 
 def owned(folder: Path) -> FileLock:
-    """Lock the study for this process."""
+    """Lock a run, or a campaign, for this process.
+
+    Raises:
+        InputError: another process works on it; says which.
+    """
     lock, owner = FileLock(folder / names.LOCK), folder / names.OWNER
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = owner.read_text() if owner.exists() else "another process"
+        who = owner.read_text(errors="replace") if owner.exists() else "another process"
         raise InputError(f"{folder}: {who} is working on this study; wait for it or stop it first") from None
-    owner.write_text(f"{socket.gethostname()}, process {os.getpid()}, since {timestamp()}")
+    write_text(owner, f"{socket.gethostname()}, process {os.getpid()}, since {timestamp()}")
     return lock
+
+
+def owned_new(folder: Path) -> FileLock:
+    """Lock a folder that is to become a run, before anything is written into it: of two launchers that begin one run
+    at the same moment, one goes on.
+
+    Raises:
+        InputError: the folder holds a run already, or another process works on it.
+    """
+    require_no_run(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = owned(folder)
+    try:
+        require_no_run(folder)
+    except InputError:
+        lock.release()
+        raise
+    return lock
+
+
+@contextmanager
+def locked_new(folder: Path) -> Iterator[FileLock]:
+    """`owned_new` for the time of a block."""
+    lock = owned_new(folder)
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def is_held(folder: Path) -> bool | None:

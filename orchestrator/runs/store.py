@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator.runs import names
-from orchestrator.runs.folder import read_header, require_no_run
+from orchestrator.runs.folder import require_no_run
+from orchestrator.runs.header import read_header
 from orchestrator.runs.tensorboard import BEGIN, END
 from wsol.addresses import below, open_address, unreachable
 from wsol.checkpoint import MANIFEST, PREFIX
@@ -166,7 +167,7 @@ def store_of_run(folder: Path, experiment: Experiment) -> Mirror | None:
         experiment: of the run.
     """
     storage = experiment.resources.storage
-    return Mirror(below(storage, read_header(folder)["study_name"]), folder) if storage else None
+    return Mirror(below(storage, read_header(folder).study_name), folder) if storage else None
 
 
 def require_free_store(storage: str | None, name: str) -> None:

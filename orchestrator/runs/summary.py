@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import parse_time
 from orchestrator.runs import names
+from orchestrator.runs.header import RunHeader, read_header
 from orchestrator.runs.lock import is_held
 from wsol.errors import InputError
 
@@ -73,7 +74,7 @@ class Summary:
     Attributes:
         folder: the run folder.
         state: `running`, `interrupted` or `finished`.
-        info: `study.json`; empty where missing.
+        header: `study.json`; with defaults where missing.
         objective: name of the objective, such as `train_fullsup/max_box_acc_v2`; of several, the one that chooses.
         maximize: whether a higher objective is better.
         trials: by number.
@@ -89,7 +90,7 @@ class Summary:
 
     folder: Path
     state: str
-    info: Mapping[str, Any]
+    header: RunHeader
     objective: str
     maximize: bool
     trials: tuple[TrialRow, ...]
@@ -105,17 +106,17 @@ class Summary:
     @property
     def name(self) -> str:
         """What the search is called: its own name, else the folder's."""
-        return str(self.info.get("name") or self.info.get("study_name") or self.folder.resolve().name)
+        return str(self.header.name or self.header.study_name or self.folder.resolve().name)
 
     @property
     def is_single(self) -> bool:
         """Whether it holds one training, or an imported model, and no search."""
-        return self.info.get("kind") in ("train", "import")
+        return self.header.kind in ("train", "import")
 
     @property
     def objectives(self) -> list[str]:
         """All objectives, the one that chooses first."""
-        return [str(name) for name in self.info.get("objectives") or [self.objective]]
+        return list(self.header.objectives) or [self.objective]
 
     @property
     def params(self) -> list[str]:
@@ -148,11 +149,11 @@ class Summary:
     @property
     def seconds(self) -> float | None:
         """Wall time from the start to the end, or to the last sign of life; None where the start is unknown."""
-        start = parse_time(self.info.get("started"))
+        start = parse_time(self.header.started)
         return (
             None
             if start is None
-            else max(((parse_time(self.info.get("ended")) or self.updated) - start).total_seconds(), 0.0)
+            else max(((parse_time(self.header.ended) or self.updated) - start).total_seconds(), 0.0)
         )
 
     def intervals(self, split: str) -> dict[str, tuple[float, float]]:
@@ -196,20 +197,20 @@ def read_summary(folder: Path) -> Summary:
             f"{folder}: no search here: neither {names.HEADER} nor {names.JOURNAL} exists. Give the folder of one run,"
             " such as runs/NAME."
         )
-    info = _read_json(folder / names.HEADER, dict, notes)
-    study = _load_study(folder, str(info.get("study_name", "")), notes)
+    header = _read_header(folder, notes)
+    study = _load_study(folder, header.study_name, notes)
     frozen = [] if study is None else study.get_trials(deepcopy=False)
     maximize = study is None or study.directions[0].name != "MINIMIZE"
     updated = datetime.fromtimestamp(
         max(file.stat().st_mtime for file in (journal, folder / names.HEADER) if file.is_file()), UTC
     )
     rows = [_row(trial, maximize) for trial in frozen]
-    state = _state(folder, info, rows, updated)
+    state = _state(folder, header, rows, updated)
     return Summary(
         folder=folder,
         state=state,
-        info=info,
-        objective=str(info.get("objective") or "objective"),
+        header=header,
+        objective=header.objective or "objective",
         maximize=maximize,
         trials=tuple(
             row if state == "running" or row.state != "running" else replace(row, state="interrupted") for row in rows
@@ -225,6 +226,16 @@ def read_summary(folder: Path) -> Summary:
         notes=tuple(notes),
         study=study,
     )
+
+
+def _read_header(folder: Path, notes: list[str]) -> RunHeader:
+    """The header; one without a fact, with a note, where it cannot be read."""
+    try:
+        return read_header(folder)
+    except InputError as error:
+        if (folder / names.HEADER).is_file():
+            notes.append(f"{error}.")
+        return RunHeader()
 
 
 def _read_text(path: Path) -> str:
@@ -294,9 +305,9 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
     )
 
 
-def _state(folder: Path, info: Mapping[str, Any], rows: Sequence[TrialRow], updated: datetime) -> str:
+def _state(folder: Path, header: RunHeader, rows: Sequence[TrialRow], updated: datetime) -> str:
     """Ended; else as the study's lock says, where it can be asked; else running until it has been silent for long."""
-    if info.get("ended"):
+    if header.ended:
         return "finished"
     held = is_held(folder)
     epoch = max((row.seconds / row.epochs for row in rows if row.seconds and row.epochs), default=0.0)

@@ -9,40 +9,36 @@ of the last epoch where `training.checkpoint` is `last`.)
 
 from __future__ import annotations
 
-import json
-import math
-import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from filelock import FileLock
+from optuna.trial import TrialState
 
 from orchestrator.experiment.model import Experiment, config_hash
 from orchestrator.formats import timestamp
-from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
-from orchestrator.runs.journal import open_storage, repair_journal
+from orchestrator.runs.header import read_header
+from orchestrator.runs.journal import repair_journal
 from orchestrator.runs.lock import owned
-from orchestrator.runs.tensorboard import write_begin, write_end
-from orchestrator.study.points import Candidate, published_points, shuffled_grid
-from orchestrator.study.pruners import make_pruner, scheduler_arguments
+from orchestrator.runs.tensorboard import write_begin
+from orchestrator.study.clock import StudyClock
+from orchestrator.study.epochs import finite_epochs, keep_epoch
+from orchestrator.study.opening import OPENING_FAILURES, Opening
+from orchestrator.study.points import shuffled_grid
+from orchestrator.study.pruners import make_pruner
 from orchestrator.study.recorded import Recorded
 from orchestrator.study.samplers import SAMPLERS, make_sampler
 from orchestrator.study.task import Task
+from orchestrator.study.trial_folders import note_begun, note_ended, take_folder
 from orchestrator.study.watchdog import count_hangs, longest_epoch
 from wsol.checkpoint import Checkpoints
 from wsol.errors import InputError
-from wsol.files import write_text
 
 if TYPE_CHECKING:
     from wsol.checkpoint import Record
-
-
-OPENING_FAILURES = 3  # so many trials that fail alike at the start of a session end it
 
 
 class Study(Recorded):
@@ -62,52 +58,24 @@ class Study(Recorded):
 
     gives_up = True
 
-    def __init__(self, folder: Path, experiment: Experiment) -> None:
-        self._lock = owned(folder)
-        repair_journal(folder)
-        super().__init__(folder, experiment)
-        header = json.loads((folder / names.HEADER).read_text())
-        self._sampler_arguments = header.get("sampler_arguments", SAMPLERS[experiment.study.sampler])
-        self._pruner = make_pruner(experiment.study.scheduler, header.get("scheduler_arguments", {}))
+    def __init__(self, folder: Path, experiment: Experiment, lock: FileLock | None = None) -> None:
+        self._lock = lock or owned(folder)
+        try:
+            repair_journal(folder)
+            super().__init__(folder, experiment)
+            header = read_header(folder)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._sampler_arguments = header.sampler_arguments or SAMPLERS[experiment.study.sampler]
+        self._pruner = make_pruner(experiment.study.scheduler, header.scheduler_arguments or {})
         self._interrupted = self.trials(TrialState.RUNNING)
         self._running: dict[int, optuna.Trial] = {}
         self._repeating: dict[int, list[optuna.Trial]] = {}
         self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
-        self._reasons: dict[
-            int, str | None
-        ] = {}  # why the trials that were asked for in this session failed; None for the others
+        self._opening = Opening()
         self.longest_epoch = longest_epoch(trial.user_attrs.get("metrics", {}) for trial in self.trials())
-        self._opened = time.monotonic()
-        self._seconds_before = self._seconds_kept = float(self._study.user_attrs.get("seconds", 0.0))
-
-    @classmethod
-    def create(
-        cls, folder: Path, experiment: Experiment, header: dict[str, Any], candidates: Sequence[Candidate] | None = None
-    ) -> Study:
-        """Begin a study: enqueue what is tried first, then write the header, which makes the folder a run.
-
-        Args:
-            folder: the run folder.
-            experiment: what is searched.
-            header: `study.json`.
-            candidates: by default `trial` and the named points of the experiment.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / names.JOURNAL).unlink(missing_ok=True)  # of a beginning that was cut off
-        repair_journal(folder)
-        directions = [optuna.study.StudyDirection.MAXIMIZE] * len(experiment.study.objectives)
-        study = optuna.create_study(
-            study_name=header["study_name"], storage=open_storage(folder), directions=directions
-        )
-        for candidate in published_points(experiment) if candidates is None else candidates:
-            study.enqueue_trial(candidate.params, user_attrs=candidate.attributes())
-        header = {
-            **header,
-            "sampler_arguments": SAMPLERS[experiment.study.sampler],
-            "scheduler_arguments": scheduler_arguments(experiment),
-        }
-        write_text(folder / names.HEADER, json.dumps(header, indent=1))
-        return cls(folder, experiment)
+        self._clock = StudyClock(self._study)
 
     def close(self) -> None:
         """Let other processes open the study."""
@@ -127,9 +95,10 @@ class Study(Recorded):
             trial.set_user_attr("config_hash", config_hash(config))
             twin = self._first_with(config_hash(config), trial.number)
             if twin is None:
-                self._running[trial.number], self._reasons[trial.number] = trial, None
+                self._running[trial.number] = trial
+                self._opening.begun(trial.number)
                 origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
-                folder = self._folder(trial)
+                folder = take_folder(self, frozen)
                 write_begin(folder, config, {**extra, **values})
                 limits, lineage = self.experiment.study, self.lineage(trial.number)
                 return Task(trial.number, config, folder, values, origin, limits, lineage, self.longest_epoch)
@@ -144,8 +113,8 @@ class Study(Recorded):
         trial is to be stopped."""
         trial = self._running[number]
         self.longest_epoch = longest_epoch([record, {"seconds": self.longest_epoch or 0.0}])
-        self._keep_time()
-        if not _keep_epoch(trial, record):
+        self._clock.keep()
+        if not keep_epoch(trial, record):
             return False
         last = record["epoch"] >= self.experiment.trial.training.epochs
         return (
@@ -158,16 +127,14 @@ class Study(Recorded):
         """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint
         counts. If that is no number it failed; returns the reason."""
         objectives, last = self.experiment.study.objectives, self._takes_last(number)
-        finite = [
-            record for record in history if all(_is_number(record.get(name)) for name in ("objective_now", *objectives))
-        ]
+        finite = finite_epochs(history, objectives)
         if not finite or (last and finite[-1] is not history[-1]):
             when = "the last" if last else "any"
             reason = f"{', '.join(objectives)}: not a finite number in {when} of {len(history)} epochs"
             self.fail(number, reason, seconds, worker)
             return reason
         for record in finite:  # a machine may have been lost between an epoch's checkpoint and its report
-            _keep_epoch(self._running[number], record)
+            keep_epoch(self._running[number], record)
         best = finite[-1] if last else max(finite, key=lambda record: record["objective_now"])
         facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
         self._end(
@@ -180,7 +147,7 @@ class Study(Recorded):
         trial = self._running[number]
         values = trial.storage.get_trial(trial._trial_id).intermediate_values
         self._end(number, TrialState.PRUNED, None, seconds=seconds, worker=worker, epochs=max(values))
-        Checkpoints(self._folder(trial)).drop_latest()
+        Checkpoints(trial_folder(self.folder, number)).drop_latest()
         return values[max(values)]
 
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
@@ -261,7 +228,7 @@ class Study(Recorded):
     def out_of_time(self) -> bool:
         """Whether the hours of the study are spent."""
         hours = self.experiment.study.hours
-        return hours is not None and self._seconds() >= hours * 3600
+        return hours is not None and self._clock.seconds() >= hours * 3600
 
     def stopped(self) -> str | None:
         """Why no trial is started any more although some are left; None if nothing is wrong."""
@@ -271,9 +238,7 @@ class Study(Recorded):
         if allowed is not None and failed >= allowed:
             last = self.trials(TrialState.FAIL)[-1].user_attrs["failure"]
             return f"{failed} trials failed (study.max_failed_trials: {allowed}), the last one with: {last}"
-        opening = list(self._reasons.values())[:OPENING_FAILURES]
-        alike = {_without_numbers(str(reason)) for reason in opening}
-        if self.gives_up and len(opening) == OPENING_FAILURES and None not in opening and len(alike) == 1:
+        if self.gives_up and self._opening.all_failed_alike():
             return f"the first {OPENING_FAILURES} trials all failed alike:\n{self._full_failure()}"
         return None
 
@@ -301,8 +266,8 @@ class Study(Recorded):
             facts["hung"] = hung
         _describe(trial, seconds=round(seconds, 3), ended=timestamp(), **facts)
         self._study.tell(trial, values, state=state)
-        write_end(self._folder(trial), state != TrialState.FAIL, facts.get("metrics", {}), facts.get("best_epoch", 0))
-        self._reasons[number] = _without_node(facts)
+        note_ended(self, self.trials()[number])
+        self._opening.ended(number, facts.get("failure"), facts["worker"])
         self._end_repeats(number)
 
     def _end_repeats(self, number: int) -> None:
@@ -318,73 +283,10 @@ class Study(Recorded):
                 trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
             _describe(trial, seconds=0.0, ended=timestamp(), **facts)
             self._study.tell(trial, ended.values if ended.state == TrialState.COMPLETE else None, state=ended.state)
-            self._note_ended(self.trials()[trial.number])
-
-    def _note_ended(self, trial: FrozenTrial) -> None:
-        """TensorBoard's record of an ended trial without a process of its own."""
-        folder = trial_folder(self.folder, trial.number)
-        write_begin(folder, self.config_of(trial), {**trial.user_attrs.get("values", {}), **trial.params})
-        write_end(
-            folder,
-            trial.state != TrialState.FAIL,
-            trial.user_attrs.get("metrics", {}),
-            trial.user_attrs.get("best_epoch", 0),
-        )
-
-    def _folder(self, trial: optuna.Trial) -> Path:
-        """Where a trial's files go; the ones of a failed trial that it tries again move there."""
-        folder, failed = trial_folder(self.folder, trial.number), trial.user_attrs.get("retry_of")
-        if failed is not None and not folder.exists() and trial_folder(self.folder, failed).exists():
-            trial_folder(self.folder, failed).rename(folder)
-            self._note_ended(self.trials()[failed])
-            for path in folder.glob(names.HUNG_OF_ANY):
-                path.rename(trial_folder(self.folder, failed) / path.name)
-        return folder
-
-    def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._opened
-
-    def _keep_time(self) -> None:
-        """Write the study's seconds into the journal when a minute has passed."""
-        if self._seconds() - self._seconds_kept > 60:
-            self._seconds_kept = self._seconds()
-            self._study.set_user_attr("seconds", round(self._seconds_kept, 1))
-
-
-def preview(experiment: Experiment, count: int) -> list[Task]:
-    """The first points that a study would ask for, without an outcome of any."""
-    with TemporaryDirectory() as folder:
-        study = Study.create(Path(folder), experiment, {"study_name": "preview"})
-        tasks = [task for _ in range(count) if (task := study.ask()) is not None]
-        study.close()
-    return tasks
+            note_begun(self, self.trials()[trial.number])
+            note_ended(self, self.trials()[trial.number])
 
 
 def _describe(trial: optuna.Trial, **attributes: Any) -> None:
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
-
-
-def _keep_epoch(trial: optuna.Trial, record: Record) -> bool:
-    """Write the objective of an epoch into the journal; False if it is there already, or is not a number."""
-    value, epoch = record["objective_now"], int(record["epoch"])
-    if not _is_number(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
-        return False
-    trial.storage.set_trial_intermediate_value(trial._trial_id, epoch, value)  # trial.report refuses several objectives
-    return True
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a metric can be compared; a plugin may return anything."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _without_node(facts: dict[str, Any]) -> str | None:
-    """Why a trial failed, if it did, on whichever node."""
-    failure: str | None = facts.get("failure")
-    return failure and failure.removeprefix(f"{facts['worker'].partition(':')[0]}: ")
-
-
-def _without_numbers(reason: str) -> str:
-    """What failures have in common that differ in an epoch, a rate, or in how a loss left the numbers."""
-    return re.sub(r"\d[\d.e+-]*|\b(nan|inf)\b", "#", reason)

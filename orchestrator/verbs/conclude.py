@@ -9,7 +9,8 @@ from orchestrator.console import console
 from orchestrator.formats import timestamp
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table
-from orchestrator.runs.folder import update_header, write_trials
+from orchestrator.runs.folder import write_trials
+from orchestrator.runs.header import update_header
 from orchestrator.runs.tested import recorded_tests, test_of_checkpoint
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible

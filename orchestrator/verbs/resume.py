@@ -15,10 +15,9 @@ from orchestrator.runs.folder import (
     change_study,
     is_campaign_folder,
     open_experiment,
-    read_header,
     require_no_run,
-    update_header,
 )
+from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.journal import open_study
 from orchestrator.runs.store import restore_run
 from orchestrator.study.points import recorded_points
@@ -54,12 +53,12 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
 
         return resume_campaign(folder, overrides, address)
     experiment = _with_changes(folder, overrides)
-    if read_header(folder)["kind"] == "import":
+    if read_header(folder).kind == "import":
         raise InputError(
             f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate"
             f" {folder}`"
         )
-    if read_header(folder)["kind"] == "train":
+    if read_header(folder).kind == "train":
         return _resume_training(folder, experiment)
     require_sampler_packages(experiment.study.sampler)
     study = Study(folder, experiment)
@@ -80,7 +79,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
         InputError: the run is no search, or one of the trials did not fail.
     """
     experiment = open_experiment(folder)
-    if read_header(folder)["kind"] not in ("search", "replay"):
+    if read_header(folder).kind not in ("search", "replay"):
         raise InputError(
             f"{folder}: is no search; to train again: python launch.py train {folder / names.EXPERIMENT} --run DIR"
         )
@@ -118,7 +117,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
 
 def _go_on(study: Study, folder: Path, address: str | None) -> Path:
     """Run what a study still asks for; without any, finish it."""
-    test = read_header(folder)["kind"] == "search"
+    test = read_header(folder).kind == "search"
     if study.unfinished():
         require_logger_packages(study.experiment.study.loggers)
         with connected(address) as resources:
@@ -160,7 +159,7 @@ def _resume_training(folder: Path, experiment: Experiment) -> Path:
 def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
     """The experiment of a run with other resources, or of a search with other bounds of its study."""
     experiment = open_experiment(folder)
-    allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if read_header(folder)["kind"] == "search"))
+    allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if read_header(folder).kind == "search"))
     foreign = [
         override
         for override in overrides

@@ -11,8 +11,9 @@ from orchestrator.console import console
 from orchestrator.experiment.load import Loaded, load
 from orchestrator.formats import counted
 from orchestrator.preflight.checks import check_runnable
-from orchestrator.runs.folder import create_run, require_no_run, write_trials
+from orchestrator.runs.folder import require_no_run, write_trials
 from orchestrator.runs.store import require_free_store, store_of_run
+from orchestrator.study.begin import begin_study
 from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
@@ -62,10 +63,8 @@ def begin_search(
     require_free_store(loaded.experiment.resources.storage, folder.resolve().name)
     with connected(address) as resources:
         plan = plan_on_cluster(loaded.experiment.resources, trials, resources)
-        header = create_run(
-            folder, loaded, kind, {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts}
-        )
-        study = Study.create(folder, loaded.experiment, header, points)
+        facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts}
+        study = begin_study(folder, loaded, kind, points, **facts)
         return run_search(study, folder, plan, resources, test=kind == "search")
 
 

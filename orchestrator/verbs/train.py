@@ -8,8 +8,9 @@ from pathlib import Path
 from orchestrator.cluster.plan import local_resources, plan_trials
 from orchestrator.experiment.load import Loaded, load
 from orchestrator.preflight.checks import check_runnable
-from orchestrator.runs.folder import create_run, require_no_run
+from orchestrator.runs.folder import require_no_run
 from orchestrator.runs.store import require_free_store
+from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
 from orchestrator.trials.alone import train_together
 from orchestrator.verbs.conclude import conclude
@@ -47,5 +48,4 @@ def _create_for_training(loaded: Loaded, folder: Path) -> Study:
     require_free_store(loaded.experiment.resources.storage, folder.resolve().name)
     check_runnable(loaded.experiment, folder)
     machine = plan_trials(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, local_resources()).machine
-    header = create_run(folder, loaded, "train", {"machine": machine, "workers": distributed.world()})
-    return Study.create(folder, loaded.experiment, header)
+    return begin_study(folder, loaded, "train", machine=machine, workers=distributed.world())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.formats import timestamp, to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.folder import create_run, require_no_run
+from orchestrator.runs.header import write_header
+from orchestrator.runs.lock import locked_new
 from orchestrator.winner.finish import choose_settings
 from orchestrator.winner.measure import measure
 from orchestrator.winner.result import write_config
@@ -45,17 +47,16 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
         chosen = choose_settings(experiment, Path(staging), measure)
-        header = create_run(
-            folder, dataclasses.replace(loaded, experiment=experiment), "import", {"imported": source, "trials": 0}
-        )
-        shutil.copytree(Path(staging) / names.WINNER, folder / names.WINNER, dirs_exist_ok=True)
-    write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
-    value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
-    result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
-    write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
-    write_text(
-        folder / names.HEADER, json.dumps({**header, "ended": timestamp()}, indent=1)
-    )  # last: it makes the folder a run
+        value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
+        result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
+        with locked_new(folder):
+            header = create_run(
+                folder, dataclasses.replace(loaded, experiment=experiment), "import", imported=source, trials=0
+            )
+            shutil.copytree(Path(staging) / names.WINNER, folder / names.WINNER, dirs_exist_ok=True)
+            write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
+            write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
+            write_header(folder, dataclasses.replace(header, ended=timestamp()))  # last: it makes the folder a run
 
 
 def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:

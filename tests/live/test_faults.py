@@ -15,8 +15,9 @@ import pytest
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.runs.folder import trial_folder, write_experiment
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
-from orchestrator.study.study import Study
+from orchestrator.study.begin import create_study
 from orchestrator.study.watchdog import count_hangs
 from tests.support.launcher import command, environment, launch, rows, wait_for
 from wsol import build
@@ -110,7 +111,7 @@ def test_two_processes_take_turns_at_a_study_and_lose_nothing(space_file: Path) 
     experiment = load_experiment(space_file, ["study.trials=80", "study.sampler=random"]).experiment
     Path("run").mkdir()
     write_experiment(Path("run"), experiment, "for two")
-    Study.create(Path("run"), experiment, {"study_name": "run"}).close()
+    create_study(Path("run"), experiment, RunHeader("run")).close()
     both = [subprocess.Popen([sys.executable, "-c", TURNS, name], env=environment()) for name in "ab"]
     assert [process.wait(200) for process in both] == [0, 0]
     trials = open_study(Path("run")).trials

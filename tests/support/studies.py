@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs.header import RunHeader
+from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from tests.support.tiny import TINY
 from wsol.config import TrainConfig
@@ -34,7 +36,7 @@ def experiment(**sections: Any) -> Experiment:
 
 
 def create(folder: Path, of: Experiment) -> Study:
-    return Study.create(folder, of, {"study_name": "tiny"})
+    return create_study(folder, of, RunHeader("tiny"))
 
 
 def rising(config: TrainConfig) -> list[float]:

@@ -18,7 +18,9 @@ from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.reruns import winning_trial
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
+from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
 from tests.support.paths import ROOT
@@ -189,7 +191,7 @@ def studies(folder: Path, trials: dict[str, int]) -> dict[str, Study]:
     found = {}
     for name, count in trials.items():
         of = Experiment.model_validate({**copy.deepcopy(TINY), "study": {"trials": count, "sampler": "random"}})
-        found[name] = Study.create(folder / name, of, {"study_name": name})
+        found[name] = create_study(folder / name, of, RunHeader(name))
     return found
 
 
@@ -240,7 +242,7 @@ def test_a_study_whose_first_trials_fail_alike_goes_on_where_all_points_are_draw
 def test_the_last_epoch_can_be_what_counts(tmp_path: Path) -> None:
     of = Experiment.model_validate({**copy.deepcopy(TINY), "study": {"trials": 2}})
     of = of.model_copy(update={"trial": of.configure({"training.checkpoint": "last"})})
-    study = Study.create(tmp_path, of, {"study_name": "last"})
+    study = create_study(tmp_path, of, RunHeader("last"))
     for values in ([9.0, 5.0], [9.0, float("nan")]):
         task, history = (
             study.ask(),

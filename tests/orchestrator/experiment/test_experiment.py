@@ -328,7 +328,8 @@ def test_variants_are_mappings(space_file: Path, text: str, message: str) -> Non
 def test_a_run_folder_needs_no_other_file(variants_file: Path, tmp_path: Path) -> None:
     """What is written there is resolved: no `extends`, no `variants`."""
     loaded = load_experiment(variants_file, ["variant=wide"])
-    create_run(tmp_path / "elsewhere", loaded, "search", {})
+    (tmp_path / "elsewhere").mkdir()
+    create_run(tmp_path / "elsewhere", loaded, "search")
     (tmp_path / "elsewhere" / "study.json").write_text("{}")
     for path in tmp_path.glob("*.yaml"):
         path.unlink()

@@ -14,8 +14,9 @@ from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.pictures.gallery import shrunk_region, write_gallery
 from orchestrator.pictures.looks import PER_TAB, View, choose_images, look_at, take_in_turn
 from orchestrator.report.page import write_report
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
-from orchestrator.study.study import Study
+from orchestrator.study.begin import create_study
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.measure import measure
 from orchestrator.winner.rivals import shares_of_first
@@ -68,7 +69,7 @@ def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(
     post_hoc = {"evaluation.normalizer": [{"name": "min_max"}, {"name": "pas", "percentile": 60.0}]}
     of = Experiment.model_validate({**TINY, "post_hoc": post_hoc})
     folder = tmp_path / "run"
-    study = Study.create(folder, of, {"study_name": "run", "objective": OBJECTIVE})
+    study = create_study(folder, of, RunHeader("run", objective=OBJECTIVE))
     while task := study.ask():
         study.complete(task.number, train(task.config, task.folder, task.objective), 1.0, "here:1")
     result = finish_search(study, folder, measure, test=False)

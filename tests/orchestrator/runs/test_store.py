@@ -18,9 +18,10 @@ import pytest
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.model import Experiment, StudyConfig
 from orchestrator.runs import names
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run
-from orchestrator.study.study import Study
+from orchestrator.study.begin import create_study
 from orchestrator.study.task import Task
 from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
@@ -114,9 +115,7 @@ def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, buck
 
 def test_a_second_run_of_the_same_name_is_refused_and_a_run_can_be_restored(tmp_path: Path, address: str) -> None:
     require_free_store(address, "tiny")
-    write(
-        tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x"
-    )
+    write(tmp_path / "tiny", study_json=json.dumps(RunHeader("tiny")), trials__0000__log="l", trials__0000__epoch="x")
     (tmp_path / "tiny" / "trials" / "0000" / "epoch").rename(tmp_path / "tiny" / "trials" / "0000" / "epoch-0001.pt")
     experiment = Experiment.model_validate({**TINY, "resources": {"storage": address}})
     mirror = store_of_run(tmp_path / "tiny", experiment)
@@ -274,7 +273,7 @@ def test_scratch_folders_of_killed_processes_are_removed(tmp_path: Path, monkeyp
 
 def test_failures_that_differ_in_the_node_are_alike(tmp_path: Path) -> None:
     experiment = Experiment.model_validate({**TINY, "study": {"trials": 5, "sampler": "random"}})
-    study = Study.create(tmp_path, experiment, {"study_name": "tiny"})
+    study = create_study(tmp_path, experiment, RunHeader("tiny"))
     for node in ("mill", "fell", "tarn"):
         task = study.ask()
         assert task is not None

@@ -16,7 +16,9 @@ from rich.console import Console
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
+from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from orchestrator.trials.epoch_log import EpochLog
 from orchestrator.trials.progress import SearchProgress
@@ -47,7 +49,7 @@ def experiment(**sections: Any) -> Experiment:
 
 def opened(of: Experiment) -> Study:
     """The study of the run folder, a new one if it is not there."""
-    return Study(RUN, of) if (RUN / "study.json").exists() else Study.create(RUN, of, {"study_name": "run"})
+    return Study(RUN, of) if (RUN / "study.json").exists() else create_study(RUN, of, RunHeader("run"))
 
 
 def search(of: Experiment) -> tuple[list[str], int]:

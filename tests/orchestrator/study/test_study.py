@@ -16,11 +16,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.report.importance import importance
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.summary import read_summary
+from orchestrator.study.begin import create_study, preview
 from orchestrator.study.checkpoints import drop_checkpoints
 from orchestrator.study.points import recorded_points
 from orchestrator.study.samplers import PACKAGES, SAMPLERS, require_sampler_packages
-from orchestrator.study.study import Study, preview
+from orchestrator.study.study import Study
 from tests.support.studies import EPOCHS, SEARCH, create, experiment, rising
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
@@ -388,8 +390,8 @@ def test_recorded_points_are_tried_again_exactly(tmp_path: Path) -> None:
     study.fail(4, "no", 1.0, "here")
     run(study)
     candidates = recorded_points(study.trials(), "first")
-    again = Study.create(
-        tmp_path / "again", experiment(study={"trials": len(candidates)}), {"study_name": "again"}, candidates
+    again = create_study(
+        tmp_path / "again", experiment(study={"trials": len(candidates)}), RunHeader("again"), candidates
     )
     run(again)
     assert [trial.user_attrs["replay_of"] for trial in again.trials()] == [0, 1, 2, 3, 5]

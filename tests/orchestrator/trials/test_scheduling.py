@@ -17,7 +17,8 @@ from orchestrator.cluster.autoscaler import MAXIMUM
 from orchestrator.cluster.network import RaysNetwork, interface_with
 from orchestrator.cluster.plan import Plan, plan_trials, request_room, totals_of_kind
 from orchestrator.experiment.model import Experiment, ResourcesConfig
-from orchestrator.study.study import Study
+from orchestrator.runs.header import RunHeader
+from orchestrator.study.begin import create_study
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
 from orchestrator.trials.worker import run_as_train_job
@@ -54,7 +55,7 @@ def test_only_gpus_of_the_kind_count_and_an_absent_kind_is_refused(monkeypatch: 
 
 def searcher(folder: Path, plan: Plan, trials: int) -> StudySearcher:
     experiment = Experiment.model_validate({**copy.deepcopy(TINY), "study": {"trials": trials, "sampler": "random"}})
-    study = Study.create(folder, experiment, {"study_name": "tiny"})
+    study = create_study(folder, experiment, RunHeader("tiny"))
     return StudySearcher(study, plan, SearchProgress(trials, 2, console=Console(quiet=True)), lambda: False)
 
 

@@ -18,7 +18,9 @@ from orchestrator.cluster.plan import Plan
 from orchestrator.cluster.raylet import RayletWatch
 from orchestrator.experiment.model import Experiment
 from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
+from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from orchestrator.study.watchdog import Watchdog, count_hangs, seconds_allowed
 from orchestrator.trials import searcher as searchers
@@ -92,7 +94,7 @@ def experiment(**study: Any) -> Experiment:
 
 
 def searcher(folder: Path, of: Experiment, stopped: list[bool]) -> tuple[Study, StudySearcher]:
-    study = Study.create(folder, of, {"study_name": "tiny"})
+    study = create_study(folder, of, RunHeader("tiny"))
     return study, StudySearcher(
         study, Plan(1, 1, 0.0, 2, {}), SearchProgress(3, 2, console=Console(quiet=True)), lambda: bool(stopped)
     )

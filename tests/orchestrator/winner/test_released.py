@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orchestrator.experiment.load import Loaded, load_experiment
 from orchestrator.report.page import write_report
-from orchestrator.runs.folder import read_header
+from orchestrator.runs.header import read_header
 from orchestrator.runs.tested import recorded_tests
 from orchestrator.verbs.evaluate import evaluate, evaluate_import
 from orchestrator.verbs.resume import resume

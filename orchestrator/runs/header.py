@@ -1,0 +1,126 @@
+"""`study.json`: with what a run began, and how far it is. The file makes a folder a run, so it is written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.runs import names
+from wsol.errors import InputError
+from wsol.files import write_text
+
+FORMAT = 1
+"""Of run folders; raise it when an older program cannot go on with a newer folder, or the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What is known of a run beside its trials; older runs lack some of it.
+
+    Attributes:
+        study_name: of the Optuna study in the journal, one plain part of a path: the run's place in a store ends in it.
+        format: of the run folder.
+        name: what the user calls the search.
+        kind: `search`, `train`, `import` or `replay`, which `resume` reads.
+        source: the file that the experiment is from.
+        objective: the one that chooses, such as `train_fullsup/max_box_acc_v2`.
+        objectives: all of them.
+        trials: how many are planned.
+        sampler, scheduler, seed: of the study.
+        workers: that train a trial together.
+        started, ended: times with their zone; `ended` is None while the run is worked on.
+        command: that began it.
+        git: commit of the code and whether it was changed since; None outside a checkout.
+        versions: package -> version.
+        machine: host, CPUs, GPUs and memory.
+        concurrent_trials: at most.
+        sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
+        imported: layout, file and SHA-256 of an imported checkpoint.
+        replay_of: the run whose points are trained again.
+        campaign: folder of the campaign that it belongs to.
+        more: entries of another version, which are kept.
+    """
+
+    study_name: str = ""
+    format: int = FORMAT
+    name: str = ""
+    kind: str = ""
+    source: str = ""
+    objective: str = ""
+    objectives: tuple[str, ...] = ()
+    trials: int | None = None
+    sampler: str = ""
+    scheduler: str = ""
+    seed: int | None = None
+    workers: int | None = None
+    started: str | None = None
+    ended: str | None = None
+    command: str = ""
+    git: dict[str, Any] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, Any] | None = None
+    concurrent_trials: int | None = None
+    sampler_arguments: dict[str, Any] | None = None
+    scheduler_arguments: dict[str, Any] | None = None
+    imported: dict[str, str] | None = None
+    replay_of: str | None = None
+    campaign: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+_FIELDS = {entry.name for entry in dataclasses.fields(RunHeader)} - {"more"}
+_NULL = ("ended", "git")
+"""Entries that are written although nothing is known of them."""
+
+
+def parse_header(text: str) -> RunHeader:
+    """The header in the text of a file.
+
+    Raises:
+        ValueError: it is no JSON, or an entry is not what it should be.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no mapping")
+    known = {name: value for name, value in content.items() if name in _FIELDS}
+    more = {name: value for name, value in content.items() if name not in _FIELDS}
+    try:
+        header = TypeAdapter(RunHeader).validate_python({**known, "more": more})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if header.study_name in (".", "..") or set(header.study_name) & set("/\\\0"):
+        raise ValueError(f"study_name: {header.study_name!r} is not one plain part of a path")
+    return header
+
+
+def read_header(folder: Path) -> RunHeader:
+    """`study.json` of a run folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / names.HEADER
+    try:
+        return parse_header(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: holds no run (no {names.HEADER})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged ({error}); restore it from a copy, or start a new run") from None
+
+
+def write_header(folder: Path, header: RunHeader) -> None:
+    """Write `study.json`: from now on the folder is a run."""
+    content = {name: getattr(header, name) for name in sorted(_FIELDS, key=list(RunHeader.__slots__).index)}
+    kept = {name: value for name, value in content.items() if value is not None or name in _NULL}
+    write_text(folder / names.HEADER, json.dumps({**kept, **header.more}, indent=1))
+
+
+def update_header(folder: Path, **changes: Any) -> None:
+    """Change entries of `study.json`."""
+    write_header(folder, dataclasses.replace(read_header(folder), **changes))

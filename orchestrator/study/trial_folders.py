@@ -1,0 +1,40 @@
+"""The folders of a study's trials: where they are, and what the process that owns the study leaves in them for
+TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.runs import names
+from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.tensorboard import write_begin, write_end
+from orchestrator.study.recorded import Recorded
+
+
+def take_folder(study: Recorded, trial: FrozenTrial) -> Path:
+    """Where the files of a trial go that begins; those of a failed trial that it tries again move there."""
+    folder, failed = trial_folder(study.folder, trial.number), trial.user_attrs.get("retry_of")
+    if failed is not None and not folder.exists() and trial_folder(study.folder, failed).exists():
+        left = trial_folder(study.folder, failed)
+        left.rename(folder)
+        note_begun(study, study.trials()[failed])
+        note_ended(study, study.trials()[failed])
+        for path in folder.glob(names.HUNG_OF_ANY):
+            path.rename(left / path.name)
+    return folder
+
+
+def note_begun(study: Recorded, trial: FrozenTrial) -> None:
+    """A trial begins, perhaps again."""
+    values = {**trial.user_attrs.get("values", {}), **trial.params}
+    write_begin(trial_folder(study.folder, trial.number), study.config_of(trial), values)
+
+
+def note_ended(study: Recorded, trial: FrozenTrial) -> None:
+    """A trial has ended, as its record says."""
+    facts = trial.user_attrs
+    succeeded = trial.state != TrialState.FAIL
+    metrics, epoch = facts.get("metrics", {}), facts.get("best_epoch", 0)
+    write_end(trial_folder(study.folder, trial.number), succeeded, metrics, epoch)
