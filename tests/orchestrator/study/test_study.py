@@ -312,7 +312,7 @@ def test_more_trials_later_are_those_of_a_longer_study(tmp_path: Path) -> None:
 
 def test_hours_are_counted_over_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("orchestrator.study.study.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("orchestrator.study.clock.time.monotonic", lambda: clock[0])
 
     def slow(config: TrainConfig) -> list[float]:
         clock[0] += 3600 * 0.4
