@@ -54,7 +54,7 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
 
     header, result = read_header(folder), json.loads((folder / "best" / "result.json").read_text())
     source = {"layout": "wsolevaluation", "file": str(file), "sha256": sha256(file)}
-    assert header["kind"] == "import" and header["imported"] == result["imported"] == source and header["ended"]
+    assert header.kind == "import" and header.imported == result["imported"] == source and header.ended
     assert result["checkpoint_sha256"] == sha256(folder / "best" / "weights.pt")
     assert result["value"] == result["post_hoc"][0]["value"] and len(result["post_hoc"]) == 2
     weights = read_state(folder / "best" / "weights.pt")["method"]
