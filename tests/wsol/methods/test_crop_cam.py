@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -131,6 +132,56 @@ def test_crop_cam_is_the_published_one(path: Path, monkeypatch: pytest.MonkeyPat
     scores = method.eval().score_maps(images, labels)
     assert_recorded(scores.logits, vector["logits"])
     assert_recorded(scores.maps, vector["eval_cam"])
+
+
+@pytest.mark.parametrize("path", vectors.files("crop_cam_evaluation"))
+def test_evaluation_maps_are_the_published_ones(path: Path) -> None:
+    """The released code has another IVR than its paper's, also in evaluation; with the paper's the maps differ."""
+    vector = vectors.load(path)
+    method = recorded_evaluation(vector, form="crop_cam")
+    images = 2 * F.interpolate(torch.from_numpy(vector["noise"]), (224, 224), mode="bicubic", align_corners=False)
+    labels, recorded = torch.from_numpy(vector["labels"]), torch.from_numpy(vector["maps_every_second"])
+
+    maps = min_max(method.eval().score_maps(images, labels).maps)
+    torch.testing.assert_close(maps[:, ::2, ::2], recorded, rtol=0, atol=1e-5)
+
+
+def test_ivr_of_the_released_code_changes_what_evaluation_shows() -> None:
+    """So a search for the published numbers needs `form: crop_cam`."""
+    path = next((vectors.OWN / "crop_cam_evaluation").glob("ivr*feature_mean.npz"))
+    vector = vectors.load(path)
+    images = 2 * F.interpolate(torch.from_numpy(vector["noise"]), (224, 224), mode="bicubic", align_corners=False)
+    labels, recorded = torch.from_numpy(vector["labels"]), torch.from_numpy(vector["maps_every_second"])
+    maps = recorded_evaluation(vector, form="paper").eval().score_maps(images, labels).maps
+    assert (min_max(maps)[:, ::2, ::2] - recorded).abs().max() > 0.1
+
+
+def recorded_evaluation(vector: dict[str, np.ndarray], form: str) -> Method:
+    """Three convolutions with ReLU, and the recorded settings of evaluation."""
+    blocks, infos = {}, {}
+    kernels = sorted(name for name in vector if name.startswith("param_") and vector[name].ndim == 4)
+    for index, name in enumerate(kernels):
+        weight = torch.from_numpy(vector[name])
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, 2, 1)
+        bias = torch.from_numpy(vector[name.replace("weight", "bias")])
+        conv.load_state_dict({"weight": weight, "bias": bias})
+        blocks[f"conv{index}"] = nn.Sequential(conv, nn.ReLU())
+        infos[f"conv{index}"] = BlockInfo(weight.shape[0], 2 ** (index + 1))
+    (linear,) = (name for name in vector if name.startswith("param_") and vector[name].ndim == 2)
+    weight = torch.from_numpy(vector[linear])
+    network = Classifier(Backbone(blocks, infos), CamHead(weight.shape[1], len(weight)))
+    bias = torch.from_numpy(vector[linear.replace("weight", "bias")])
+    network.head.linear.load_state_dict({"weight": weight, "bias": bias})
+    kind = {"minmax": "min_max"}.get(str(vector["normalizer"]), str(vector["normalizer"]))
+    percentile = {"lower_percentile": float(vector["lower_percentile"]), "form": form} if kind == "ivr" else {}
+    config = crop_cam.Config(
+        crop_threshold=float(vector["crop_threshold"]),
+        max_crop_area=float(vector["max_crop_area"]),
+        box_union="legacy",
+        map_source={"class_map": "class"}.get(str(vector["map_source"]), str(vector["map_source"])),
+        normalizer={"name": kind, **percentile},
+    )
+    return build.around(config, network)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from tests.support.vectors import files, load
 from wsol import plugins
 from wsol.metric import Sample
 from wsol.metrics import max_box_acc
+from wsol.normalizers.ivr import ivr
 from wsol.normalizers.min_max import min_max
 from wsol.ops.boxes import boxes_by_level
 from wsol.ops.resize import resize_maps
@@ -304,3 +305,10 @@ def quantised(score_map):
 def test_resize_is_differentiable():
     raw = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda maps: resize_maps(maps, (6, 5)), raw)
+
+
+def test_ivr_as_inside_of_the_released_crop_cam() -> None:
+    maps = torch.tensor([-1, 0, 1, 3, 0.5, 2, -0.5, 1.5, 0.25, 2.5], dtype=torch.float64).reshape(1, 2, 5)
+    expected = [0, 0, 0.25, 0.9167, 0.0833, 0.5833, 0, 0.4167, 0, 0.75]
+    assert ivr(maps, 0.3, "crop_cam").flatten().tolist() == pytest.approx(expected, abs=1e-4)
+    assert (ivr(-maps.abs() - 1, 0.3, "crop_cam") == 0).all()  # the maximum is not positive
