@@ -21,8 +21,9 @@ Not kept: the pasted map of training had two sizes and failed; here it has the s
 of the image). The box of several components ended too early, see `box_union`. A zero map gave NaN and skipped the step;
 here its distances are 1, without gradient. Normalizers changed maps in place; PaS and
 IVR had other formulas inside of the method, in training and in evaluation: `normalizer: {name: ivr, form: crop_cam}` is
-the released IVR, with which other maps are shown. With a base method, the released joint loss ran with none; here the base's other terms of both looks
-are added with their own weights, as the code meant it. Images that were mixed have the map of both classes, weighted.
+the released IVR, with which other maps are shown. With a base method, the released joint loss ran with none; here the
+base's other terms of both looks are added with their own weights, as the code meant it. Images that were mixed have the
+map of both classes, weighted.
 """
 
 from __future__ import annotations
