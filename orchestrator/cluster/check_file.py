@@ -1,265 +1,102 @@
-"""What can be said of a cluster file before any cloud is asked: Ray's schema, versions, safety, shell, cost."""
+"""What can be said of a cluster file offline: its syntax, what is left to fill in, secrets; then what is special to
+Ray's files and to Kubernetes manifests."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from orchestrator.cluster.autoscaler import largest_amounts
 from orchestrator.cluster.check_kubernetes import check_manifests
+from orchestrator.cluster.check_ray import check_ray_file
+from orchestrator.cluster.check_secrets import secrets_finding
 from orchestrator.cluster.findings import Finding
-from orchestrator.cluster.plan import HEAD
-from orchestrator.runs.provenance import versions
+from orchestrator.experiment.yaml_nodes import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
+from orchestrator.formats import one_line
 from orchestrator.shipped import shipped
-from wsol.errors import InputError
-
-COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
-
-
-START = ("head_start_ray_commands", "worker_start_ray_commands")
-
-
-SECRETS = re.compile(
-    r"AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE"
-    r" KEY|aws_secret_access_key|RAY_AUTH_TOKEN=\w|AccountKey=|\"private_key\""
-)
-
-
-REHEARSAL = "fake_multinode"  # Ray's provider of several raylets on one machine: nothing is set up, nothing is sent
+from wsol.errors import InputError, first_line
 
 
 def check_file(path: Path) -> list[Finding]:
     """Check a file for `ray up`, or Kubernetes manifests of KubeRay, offline.
 
     Raises:
-        InputError: the file can not be read.
+        InputError: the file cannot be read.
     """
+    text = _read(path)
+    documents = _documents(text, path)
+    is_of_kubernetes = any("apiVersion" in document for document in documents)
+    findings = check_manifests(documents) if is_of_kubernetes else check_ray_file(documents[0])
+    return [*findings, secrets_finding(text, documents), _placeholders(documents)]
+
+
+def _read(path: Path) -> str:
     try:
-        text = shipped(path).read_text()
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+        with shipped(path).open(encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise InputError(
             f"{path}: {error.strerror}; clusters/ has those that are shipped; `auto` or host:port is a running cluster"
         ) from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text") from None
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{path}: has more than {MAX_CHARACTERS:,} characters, and is not read")
+    return text
+
+
+def _documents(text: str, path: Path) -> list[dict[str, Any]]:
+    """The mappings of a file."""
+    try:
+        for node in yaml.compose_all(text, yaml.SafeLoader):
+            if node is not None:
+                _require_bounded(node, path)
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{line}: YAML syntax: {one_line(str(error.problem or error.context))}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: YAML syntax: {one_line(first_line(error))}") from None
+    except RecursionError:
+        raise InputError(f"{path}: is nested too deeply") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
         raise InputError(f"{path}: holds no mapping of keys to values")
-    common = [_secrets(text), _placeholders(documents)]
-    if any("apiVersion" in document for document in documents):
-        return [*check_manifests(documents), *common]
-    prepared, schema = fill_in_defaults(documents[0])
-    return [schema, *(_ray_findings(prepared) if prepared else []), *common]
+    return documents
 
 
-def fill_in_defaults(config: dict[str, Any]) -> tuple[dict[str, Any] | None, Finding]:
-    """The file with Ray's defaults filled in, if Ray's own schema accepts it, and what Ray says."""
-    from ray.autoscaler._private.util import prepare_config, validate_config
+def _require_bounded(node: yaml.Node, path: Path) -> None:
+    """Raises InputError if a document with its aliases written out is too large or too deep, or holds itself. (Ray and
+    Kubernetes read YAML 1.1, so the reader of search spaces does not serve here.)"""
+    known: dict[int, tuple[int, int] | None] = {}
 
-    try:
-        with _quiet():
-            rehearsal = config.get("provider", {}).get("type") == REHEARSAL  # Ray ships no defaults for it
-            prepared: dict[str, Any] = config if rehearsal else prepare_config(config)
-            validate_config(prepared)
-    except Exception as error:  # whatever stops Ray: jsonschema's, click's, missing keys
-        place = ".".join(str(part) for part in getattr(error, "absolute_path", []))
-        message = getattr(error, "message", None) or str(error) or type(error).__name__
-        return None, Finding("schema", "wrong", f"{place + ': ' if place else ''}{message}")
-    return prepared, Finding(
-        "schema", "ok", f"Ray {versions()['ray']} accepts it for provider {prepared['provider']['type']}"
-    )
+    def size_and_depth(node: yaml.Node) -> tuple[int, int]:
+        if id(node) not in known:
+            known[id(node)] = None
+            below = node.value if isinstance(node, yaml.CollectionNode) else []
+            parts = [part for entry in below for part in (entry if isinstance(entry, tuple) else (entry,))]
+            inner = [size_and_depth(part) for part in parts]
+            known[id(node)] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
+        found, place = known[id(node)], f"{path}:{node.start_mark.line + 1}"
+        if found is None:
+            raise InputError(f"{place}: the alias of this value stands inside of it")
+        size, depth = found
+        if size > MAX_NODES:
+            raise InputError(f"{place}: more than {MAX_NODES:,} values, each alias counted as what it stands for")
+        if depth > MAX_DEPTH:
+            raise InputError(
+                f"{place}: nested deeper than {MAX_DEPTH} levels, each alias counted as what it stands for"
+            )
+        return size, depth
 
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray tells at length what it fills in."""
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _ray_findings(config: dict[str, Any]) -> Iterator[Finding]:
-    yield _size(config)
-    yield _shell(config)
-    yield _head(config)
-    if config["provider"]["type"] == REHEARSAL:
-        return
-    yield _image(config)
-    yield _setup(config)
-    yield _dashboard(config)
-    yield _token(config)
-    yield _mounts(config)
-    if config["provider"]["type"] == "aws":
-        yield _stopped_machines(config)
-        yield from _instances(config)
-
-
-def _size(config: dict[str, Any]) -> Finding:
-    kept = sum(kind.get("min_workers", 0) for kind in config["available_node_types"].values())
-    most = {name: amount for name, amount in largest_amounts(config).items() if amount}
-    amounts = ", ".join(f"{amount:g} {name}" for name, amount in sorted(most.items())) or "what Ray detects on them"
-    leave = f"the others leave after {config['idle_timeout_minutes']:g} idle minutes"
-    return Finding("size", "ok", f"at most {config['max_workers']} workers with {amounts}; {kept} always on, {leave}")
-
-
-def _shell(config: dict[str, Any]) -> Finding:
-    """The commands through bash's parser."""
-    for section in (*COMMANDS, *START):
-        for command in config.get(section, []):
-            parsed = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
-            if parsed.returncode:
-                return Finding("shell", "wrong", f"{section}: {command}: {parsed.stderr.strip()}")
-    return Finding("shell", "ok", "bash can parse every command")
-
-
-def _head(config: dict[str, Any]) -> Finding:
-    resources = config["available_node_types"][config["head_node_type"]]["resources"]
-    if HEAD in resources or any(f'"{HEAD}"' in command for command in config["head_start_ray_commands"]):
-        return Finding("head", "ok", f"holds the drivers of trials, through its resource `{HEAD}`")
-    return Finding(
-        "head", "note", f"has no resource `{HEAD}`: drivers of trials may land on machines that leave; add {HEAD}: 1000"
-    )
-
-
-def _image(config: dict[str, Any]) -> Finding:
-    image = str(config.get("docker", {}).get("image", ""))
-    if not image:
-        return Finding(
-            "versions", "note", "no container: the versions are those of the setup commands; every search compares them"
-        )
-    ours = versions()
-    python = "py" + "".join(ours["python"].split(".")[:2])
-    found = re.search(r":(\d+\.\d+\.\d+)-(py\d+)", image)
-    if found is None:
-        return Finding(
-            "versions",
-            "note",
-            f"{image}: not an image of Ray's own; it needs Ray {ours['ray']} and Python {ours['python']}",
-        )
-    if found[1] != ours["ray"]:
-        return Finding(
-            "versions", "wrong", f"{image}: here is Ray {ours['ray']}; use rayproject/ray:{ours['ray']}-{python}-gpu"
-        )
-    if found[2] != python:
-        return Finding(
-            "versions",
-            "note",
-            f"{image}: here is Python {ours['python']}; jobs run all the same, a search from here can not join",
-        )
-    return Finding("versions", "ok", f"{image}, as here")
-
-
-def _setup(config: dict[str, Any]) -> Finding:
-    commands = " ".join(command for section in COMMANDS for command in config.get(section, []))
-    if "dev0" in commands:
-        return Finding(
-            "setup",
-            "wrong",
-            "the setup commands are Ray's default, which installs a nightly Ray; write `setup_commands` out",
-        )
-    if "constraints.txt" not in commands:
-        return Finding(
-            "setup",
-            "note",
-            "the setup commands do not install with constraints.txt: versions may differ from those of `make`",
-        )
-    return Finding("setup", "ok", "installs with constraints.txt")
-
-
-def _dashboard(config: dict[str, Any]) -> Finding:
-    if any("--dashboard-host=0.0.0.0" in command for command in config["head_start_ray_commands"]):
-        return Finding(
-            "dashboard",
-            "wrong",
-            "is open to the network; start the head with --dashboard-host=127.0.0.1 and use `ray dashboard`",
-        )
-    return Finding("dashboard", "ok", "on the head's loopback")
-
-
-def _token(config: dict[str, Any]) -> Finding:
-    options = " ".join(config.get("docker", {}).get("run_options", []))
-    starts = [command for section in START for command in config[section] if "ray start" in command]
-    if not all("RAY_AUTH_MODE=token" in options + command for command in starts):
-        return Finding(
-            "token",
-            "wrong",
-            "Ray starts without authentication; put `-e RAY_AUTH_MODE=token` into docker.run_options",
-        )
-    if not any(remote.endswith(".ray/auth_token") for remote in config["file_mounts"]):
-        return Finding("token", "wrong", "no node gets the token: mount ~/.ray/auth_token in file_mounts")
-    return Finding("token", "ok", "asked for on every node")
-
-
-def _mounts(config: dict[str, Any]) -> Finding:
-    absent = [local for local in config["file_mounts"].values() if not Path(local).expanduser().exists()]
-    if not absent:
-        return Finding("files", "ok", f"{len(config['file_mounts'])} files and folders to send")
-    hint = (
-        "; make the token with `ray get-auth-token --generate`"
-        if any("auth_token" in local for local in absent)
-        else ""
-    )
-    return Finding("files", "note", f"not here: {', '.join(absent)}; run from the root of the checkout{hint}")
-
-
-def _stopped_machines(config: dict[str, Any]) -> Finding:
-    if config["provider"].get("cache_stopped_nodes", True):
-        return Finding(
-            "idle cost",
-            "note",
-            "stopped machines keep their disks, which are billed; set provider.cache_stopped_nodes: false",
-        )
-    return Finding("idle cost", "ok", "machines are terminated, not stopped")
-
-
-def _instances(config: dict[str, Any]) -> Iterator[Finding]:
-    """Every `node_config` against the published parameters of EC2's RunInstances, which ship with botocore."""
-    try:
-        import botocore.session
-        from botocore.validate import ParamValidator
-    except ImportError:
-        yield Finding(
-            "machines", "note", "node_config was not checked: `pip install boto3`, which `ray up` needs as well"
-        )
-        return
-    shape = botocore.session.get_session().get_service_model("ec2").operation_model("RunInstances").input_shape
-    for name, kind in config["available_node_types"].items():
-        parameters = {key: value for key, value in kind["node_config"].items() if key != "SubnetIds"}
-        report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **parameters}, shape)
-        state: Any = "wrong" if report.has_errors() else "ok"
-        yield Finding(
-            f"machines: {name}",
-            state,
-            report.generate_report() if report.has_errors() else str(parameters.get("InstanceType")),
-        )
-
-
-def _secrets(text: str) -> Finding:
-    found = SECRETS.search(text)
-    if found:
-        return Finding(
-            "secrets",
-            "wrong",
-            f"line {text[: found.start()].count(chr(10)) + 1} looks like a secret; keep it out of files",
-        )
-    return Finding("secrets", "ok", "none found")
+    size_and_depth(node)
 
 
 def _placeholders(documents: list[dict[str, Any]]) -> Finding:
     places = [place for document in documents for place in _replaceable(document, "")]
     if places:
-        return Finding("to fill in", "note", f"REPLACE stands at {', '.join(places)}")
+        return Finding("to fill in", "wrong", f"put your own in place of REPLACE at {', '.join(places)}")
     return Finding("to fill in", "ok", "nothing")
 
 

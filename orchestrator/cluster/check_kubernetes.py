@@ -1,5 +1,5 @@
 """Kubernetes manifests of KubeRay: a structural check against the fields that its API reference lists (ray.io/v1,
-KubeRay 1.5)."""
+KubeRay 1.5), then who may reach the pods and what they may do."""
 
 from __future__ import annotations
 
@@ -7,8 +7,23 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.cluster.autoscaler import MAXIMUM
+from orchestrator.cluster.check_credentials import kubernetes_credentials
+from orchestrator.cluster.check_pods import policy_finding, rights_finding, services_finding
 from orchestrator.cluster.findings import Finding
+from orchestrator.cluster.kuberay import (
+    KINDS,
+    Cluster,
+    Group,
+    Manifest,
+    NetworkPolicy,
+    RayCluster,
+    RayJob,
+    Service,
+    Template,
+)
 from orchestrator.runs.provenance import versions
 from wsol.plugins import did_you_mean
 
@@ -40,86 +55,150 @@ FIELDS = {
 }
 
 
-QUANTITY = re.compile(r"^[0-9.]+([munkMGTPE]|[KMGTPE]i)?$")
+ROUTES = ("Ingress", "IngressRoute", "HTTPRoute", "TCPRoute", "Gateway", "Route")
+"""Kinds that lead from outside into a Kubernetes cluster."""
 
 
-def check_manifests(documents: list[dict[str, Any]]) -> list[Finding]:
-    """Check all documents of a file; those of other kinds than KubeRay's are passed over."""
-    findings: list[Finding] = []
+QUANTITY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)(?P<unit>[munkMGTPE]|[KMGTPE]i)?")
+
+
+def check_manifests(documents: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Check all documents of a file: KubeRay's in full, of others how far they open a cluster."""
+    read = []
     for document in documents:
-        kind, name = document.get("kind"), document.get("metadata", {}).get("name")
-        if document.get("apiVersion") != "ray.io/v1" or kind not in ("RayCluster", "RayJob"):
-            findings.append(Finding(f"{kind} {name}", "note", "not KubeRay's: not checked"))
+        subject = f"{document.get('kind')} {_name(document)}"
+        kind = KINDS.get((str(document.get("apiVersion")), str(document.get("kind"))))
+        if kind is None:
+            yield Finding(subject, "note", "not KubeRay's: not checked")
             continue
-        problems = list(_problems(document))
-        findings += [Finding(f"{kind} {name}", "wrong", problem) for problem in problems]
-        findings += (
-            []
-            if problems
-            else [Finding(f"{kind} {name}", "ok", "fields, quantities, volumes, versions, authentication")]
-        )
-    return findings
+        try:
+            manifest = kind.model_validate(document)
+        except ValidationError as error:
+            yield Finding(subject, "wrong", "; ".join(_in_words(one) for one in error.errors(include_url=False)))
+            continue
+        read.append(manifest)
+        yield from _fields_findings(subject, manifest, document)
+    yield from _door_findings(read, [document for document in documents if document.get("kind") in ROUTES])
+    yield kubernetes_credentials()
 
 
-def _problems(document: dict[str, Any]) -> Iterator[str]:
-    yield from _unknown(document, str(document["kind"]), "")
-    if document["kind"] == "RayJob":
-        yield from _unknown(document["spec"], "RayJob.spec", "spec")
-        if "clusterSelector" in document["spec"]:
-            return
-    spec = document["spec"]["rayClusterSpec"] if document["kind"] == "RayJob" else document["spec"]
-    yield from _unknown(spec, "cluster", "spec")
-    yield from _unknown(spec.get("autoscalerOptions", {}), "autoscalerOptions", "autoscalerOptions")
-    if spec.get("rayVersion") != versions()["ray"]:
-        yield f"rayVersion: {spec.get('rayVersion')} where {versions()['ray']} is installed here"
-    if spec.get("authOptions", {}).get("mode") != "token":
-        yield "authOptions.mode: should be token, or everybody in the Kubernetes cluster runs code"
-    yield from _group(spec["headGroupSpec"], "headGroupSpec")
-    for group in spec["workerGroupSpecs"]:
-        yield from _group(group, "workerGroupSpecs")
-        if not 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]:
-            yield f"workerGroupSpecs {group['groupName']}: replicas lie outside of minReplicas to maxReplicas"
-    yield from _maximum(spec)
+def _name(document: dict[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name")) if isinstance(metadata, dict) else ""
 
 
-def _group(group: dict[str, Any], kind: str) -> Iterator[str]:
-    place = f"{kind} {group.get('groupName', '')}".strip()
-    yield from _unknown(group, kind, place)
-    for key, value in group["rayStartParams"].items():
-        if not isinstance(value, str):
-            yield f"{place}: rayStartParams.{key}: should be text, got {value!r}"
-    pod = group["template"]["spec"]
-    volumes = {volume["name"] for volume in pod.get("volumes", [])}
-    for container in pod["containers"]:
-        yield from _unknown(container, "container", place)
-        yield from (
-            f"{place}: there is no volume {mount['name']}"
-            for mount in container.get("volumeMounts", [])
-            if mount["name"] not in volumes
-        )
-        for amounts in container["resources"].values():
-            yield from (
-                f"{place}: {name}: {amount!r} is no quantity"
-                for name, amount in amounts.items()
-                if not QUANTITY.match(str(amount))
-            )
+def _in_words(error: Any) -> str:
+    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
 
 
-def _maximum(spec: dict[str, Any]) -> Iterator[str]:
-    """Pods can not read how far their cluster may grow: the head's environment says so, and must agree with the worker
-    groups."""
-    head = spec["headGroupSpec"]["template"]["spec"]["containers"]
-    stated = [env["value"] for container in head for env in container.get("env", []) if env["name"] == MAXIMUM]
-    gpus, cpus = 0.0, 0.0
-    for group in spec["workerGroupSpecs"]:
-        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        cpus += group["maxReplicas"] * float(limits["cpu"])
-        gpus += group["maxReplicas"] * float(limits.get("nvidia.com/gpu", 0))
-    wanted = f'{{"CPU": {cpus:g}, "GPU": {gpus:g}}}'
-    if stated != [wanted]:
-        yield f"headGroupSpec: the environment variable {MAXIMUM} should be '{wanted}', what all workers have together"
+def _fields_findings(subject: str, manifest: Manifest, document: dict[str, Any]) -> Iterator[Finding]:
+    """Whether a document of KubeRay has fields that there are, with values that agree."""
+    if not isinstance(manifest, RayCluster | RayJob):
+        return
+    problems = list(_unknown(document, str(document["kind"]), ""))
+    if isinstance(manifest, RayJob):
+        problems += _unknown(document["spec"], "RayJob.spec", "spec")
+    if cluster := _cluster(manifest):
+        values = document["spec"]["rayClusterSpec"] if isinstance(manifest, RayJob) else document["spec"]
+        problems += [*_unknown_of_cluster(values), *_problems(cluster)]
+    yield from (Finding(subject, "wrong", problem) for problem in problems)
+    if not problems:
+        yield Finding(subject, "ok", "fields, quantities, volumes, versions, authentication")
+
+
+def _door_findings(read: list[Manifest], routes: list[dict[str, Any]]) -> Iterator[Finding]:
+    """What pods may do and who may reach them, over all documents of a file."""
+    clusters = [cluster for manifest in read if (cluster := _cluster(manifest))]
+    for cluster in clusters:
+        yield from (rights_finding(place, group.template.spec) for place, group in cluster.groups())
+    for manifest in read:
+        if isinstance(manifest, RayJob) and manifest.spec.submitter_pod_template:
+            yield rights_finding("submitterPodTemplate", manifest.spec.submitter_pod_template.spec)
+    services = [manifest for manifest in read if isinstance(manifest, Service)]
+    if clusters or services or routes:
+        yield services_finding(clusters, services, [f"{route['kind']} {_name(route)}" for route in routes])
+    policies = [manifest for manifest in read if isinstance(manifest, NetworkPolicy)]
+    if clusters or policies:
+        yield policy_finding(_templates(clusters), policies)
+
+
+def _templates(clusters: list[Cluster]) -> list[Template]:
+    return [group.template for cluster in clusters for _, group in cluster.groups()]
+
+
+def _cluster(manifest: Manifest) -> Cluster | None:
+    """The cluster that a document makes, if it makes one."""
+    if isinstance(manifest, RayJob):
+        return manifest.spec.ray_cluster_spec
+    return manifest.spec if isinstance(manifest, RayCluster) else None
+
+
+def _unknown_of_cluster(values: dict[str, Any]) -> Iterator[str]:
+    """Fields that KubeRay does not have, such as misspelt ones: it would pass over them."""
+    yield from _unknown(values, "cluster", "spec")
+    yield from _unknown(values.get("autoscalerOptions") or {}, "autoscalerOptions", "autoscalerOptions")
+    groups = [("headGroupSpec", values["headGroupSpec"])]
+    groups += [("workerGroupSpecs", group) for group in values.get("workerGroupSpecs") or []]
+    for kind, group in groups:
+        place = f"{kind} {group.get('groupName', '')}".strip()
+        yield from _unknown(group, kind, place)
+        for container in group["template"]["spec"]["containers"]:
+            yield from _unknown(container, "container", place)
 
 
 def _unknown(values: dict[str, Any], kind: str, place: str) -> Iterator[str]:
     allowed = FIELDS[kind].split()
     yield from (f"{place}: unknown field {key!r}{did_you_mean(key, allowed)}" for key in values if key not in allowed)
+
+
+def _problems(cluster: Cluster) -> Iterator[str]:
+    if cluster.ray_version != versions()["ray"]:
+        yield f"rayVersion: {cluster.ray_version} where {versions()['ray']} is installed here"
+    if cluster.auth_options.mode != "token":
+        yield "authOptions.mode: should be token, or everybody in the Kubernetes cluster runs code"
+    for place, group in cluster.groups():
+        yield from _problems_of_group(place, group)
+    for group in cluster.worker_group_specs:
+        if not 0 <= group.min_replicas <= group.replicas <= group.max_replicas:
+            yield f"workerGroupSpecs {group.group_name}: replicas lie outside of minReplicas to maxReplicas"
+    yield from _problems_of_maximum(cluster)
+
+
+def _problems_of_group(place: str, group: Group) -> Iterator[str]:
+    for key, value in group.ray_start_params.items():
+        if not isinstance(value, str):
+            yield f"{place}: rayStartParams.{key}: should be text, got {value!r}"
+    volumes = {volume.name for volume in group.template.spec.volumes}
+    for container in group.template.spec.containers:
+        yield from (
+            f"{place}: there is no volume {mount.name}"
+            for mount in container.volume_mounts
+            if mount.name not in volumes
+        )
+        for amounts in (container.resources.requests, container.resources.limits):
+            yield from (
+                f"{place}: {name}: {amount!r} is no quantity"
+                for name, amount in amounts.items()
+                if not QUANTITY.fullmatch(str(amount))
+            )
+
+
+def _problems_of_maximum(cluster: Cluster) -> Iterator[str]:
+    """Pods cannot read how far their cluster may grow: the head's environment says so, and must agree with the worker
+    groups."""
+    head = cluster.head_group_spec.template.spec.containers
+    stated = [variable.value for container in head for variable in container.env if variable.name == MAXIMUM]
+    gpus, cpus = 0.0, 0.0
+    for group in cluster.worker_group_specs:
+        limits = group.template.spec.containers[0].resources.limits
+        cpus += group.max_replicas * _units(limits.get("cpu", 0))
+        gpus += group.max_replicas * _units(limits.get("nvidia.com/gpu", 0))
+    wanted = f'{{"CPU": {cpus:g}, "GPU": {gpus:g}}}'
+    if stated != [wanted]:
+        yield f"headGroupSpec: the environment variable {MAXIMUM} should be '{wanted}', what all workers have together"
+
+
+def _units(amount: Any) -> float:
+    """How much a quantity is, such as 0.5 for `500m`; 0 for what is none, which is told elsewhere."""
+    parts = QUANTITY.fullmatch(str(amount))
+    return float(parts["number"]) * {"m": 1e-3, "k": 1e3}.get(parts["unit"] or "", 1.0) if parts else 0.0

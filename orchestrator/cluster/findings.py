@@ -11,7 +11,11 @@ from rich.text import Text
 
 from wsol.errors import InputError
 
-COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
+State = Literal["ok", "note", "wrong"]
+"""`ok`; `note`: works, but should be known; `wrong`: does not work or is not safe."""
+
+
+COLOURS: dict[State, str] = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,12 @@ class Finding:
 
     Attributes:
         subject: what was looked at.
-        state: `ok`; `note`: works, but should be known; `wrong`: does not work or is not safe.
+        state: how it is.
         detail: what was found, and what to do.
     """
 
     subject: str
-    state: Literal["ok", "note", "wrong"]
+    state: State
     detail: str
 
 
