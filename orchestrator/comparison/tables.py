@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
-from rich.text import Text
 
 from orchestrator.comparison.rows import Cell, Interval, Row
 from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text, one_line
@@ -24,8 +23,9 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
         box=None,
         pad_edge=False,
         padding=(0, 1, 0, 0),
-        title=Text(f"{split}, {one_line(metric)}", "bold"),
+        title=f"{split}, {metric}",
         title_justify="left",
+        title_style="bold",
     )
     cells = [row.cells[metric] for row in rows]
     has_seeds, has_published = any(cell.seed_interval for cell in cells), any(cell.published for cell in cells)
@@ -42,7 +42,7 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
         intervals = f"{_range(cell.interval)}\n{_range(cell.seed_interval)}"
         paper = [f"{cell.published.value:.2f}\n{_mark(cell)}" if cell.published else ""] if has_published else []
         table.add_row(
-            Text(f"{one_line(row.name)}\n {one_line(row.method)}"),
+            f"{one_line(row.name)}\n {one_line(row.method)}",
             f"{cell.value:.2f}{seeds}",
             intervals,
             gain,

@@ -8,22 +8,42 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.table import Table
 
+from orchestrator.experiment.yaml_reader import parse_yaml
 from orchestrator.formats import counted, duration, plain_text, short_reason
+from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.summary import Summary, TrialRow, read_summary
 from wsol.checkpoint import MANIFEST
+from wsol.errors import InputError, first_line
 
 ENDED = ("complete", "pruned", "failed")
 
 
 RECENT = 5
 """Ended trials in the table; the report has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `experiment.yaml` asks of each trial, with what counts where it says nothing.
+
+    Attributes:
+        epochs: that it trains; None where that is not known.
+        workers: that it takes.
+        cpus: of each worker.
+        gpus: of each worker.
+    """
+
+    epochs: int | None = None
+    workers: float = 1
+    cpus: float = 1
+    gpus: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,7 @@ class Status:
             it shorter.
         waiting: why trials that are left do not run yet, one sentence each.
         failures: reason -> trials that failed for it and were not put back.
+        notes: what could not be read, one sentence each.
     """
 
     summary: Summary
@@ -46,6 +67,12 @@ class Status:
     left: float | None
     waiting: list[str]
     failures: dict[str, list[int]]
+    notes: list[str]
+
+    @property
+    def state(self) -> str:
+        """That of the summary; a run that ended, of which not all can be read, is `damaged`."""
+        return "damaged" if self.notes and self.summary.state == "finished" else self.summary.state
 
 
 def read_status(folder: Path) -> Status:
@@ -55,32 +82,31 @@ def read_status(folder: Path) -> Status:
         InputError: the folder holds no search.
     """
     summary = read_summary(folder)
-    experiment = _experiment(summary)
-    epochs = ((experiment.get("trial") or {}).get("training") or {}).get("epochs")
-    seconds = [second for trial in summary.trials for second in _epoch_seconds(folder, trial)]
+    notes = list(summary.notes)
+    asked = _read_asked(summary, notes)
+    seconds = [second for trial in summary.trials for second in _epoch_seconds(folder, trial, notes)]
     pace = statistics.median(seconds) if seconds else None
+    left = None
+    if asked.epochs and pace and summary.state == "running":
+        left = _epochs_left(summary, asked.epochs) * pace / _at_once(summary)
+    waiting = [] if notes and summary.state == "finished" else list(_waiting(summary, asked))
+    return Status(summary, asked.epochs, pace, left, waiting, _failures(summary), notes)
+
+
+def _failures(summary: Summary) -> dict[str, list[int]]:
     failures: dict[str, list[int]] = {}
     put_back = {trial.retry_of for trial in summary.trials}
     for trial in summary.trials:
         if trial.state == "failed" and trial.number not in put_back:
             failures.setdefault(short_reason(trial.failure), []).append(trial.number)
-    left = (
-        _epochs_left(summary, epochs) * pace / _at_once(summary)
-        if epochs and pace and summary.state == "running"
-        else None
-    )
-    return Status(summary, epochs, pace, left, list(_waiting(summary, experiment)), failures)
+    return failures
 
 
 def status_lines(status: Status) -> Iterator[Table | str]:
     """What a terminal shows of it."""
     summary = status.summary
-    states = {
-        state: sum(trial.state == state for trial in summary.trials)
-        for state in (*ENDED, "running", "interrupted", "waiting")
-    }
-    so_many = ", ".join(f"{count} {state}" for state, count in states.items() if count)
-    yield f"{summary.folder}: {summary.state}; {so_many or 'no trial yet'}, of {summary.header.trials or '?'}"
+    yield f"{summary.folder}: {status.state}; {_counts(summary)}, of {summary.header.trials or '?'}"
+    yield from (f"note: {note}" for note in status.notes)
     if summary.best and summary.best.value is not None:
         yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
     if status.epoch_seconds is not None:
@@ -91,16 +117,26 @@ def status_lines(status: Status) -> Iterator[Table | str]:
             if status.left is not None
             else pace
         )
-    shown = [trial for trial in summary.trials if trial.state not in ENDED] + [
-        trial for trial in summary.trials if trial.state in ENDED
-    ][-RECENT:]
-    if shown:
+    if shown := _shown_trials(summary):
         yield _table(shown, status.epochs)
     yield from (f"waits: {reason}" for reason in status.waiting)
     for reason, numbers in status.failures.items():
         yield f"failed: trial {', '.join(map(str, numbers))}: {reason}"
     if status.failures:
         yield f"        try again: python launch.py retry {summary.folder}"
+
+
+def _counts(summary: Summary) -> str:
+    """`3 complete, 1 failed`."""
+    states = [trial.state for trial in summary.trials]
+    known = (*ENDED, "running", "interrupted", "waiting")
+    return ", ".join(f"{states.count(state)} {state}" for state in known if state in states) or "no trial yet"
+
+
+def _shown_trials(summary: Summary) -> list[TrialRow]:
+    """All that have not ended, and the newest of the others."""
+    ended = [trial for trial in summary.trials if trial.state in ENDED]
+    return [*(trial for trial in summary.trials if trial.state not in ENDED), *ended[-RECENT:]]
 
 
 def _table(trials: list[TrialRow], epochs: int | None) -> Table:
@@ -122,21 +158,40 @@ def _table(trials: list[TrialRow], epochs: int | None) -> Table:
     return table
 
 
-def _experiment(summary: Summary) -> dict[str, Any]:
-    """`experiment.yaml` as plain values; empty where it cannot be read."""
+def _read_asked(summary: Summary, notes: list[str]) -> Asked:
+    """What `experiment.yaml` asks; a damaged one is noted."""
+    if not summary.experiment:
+        return Asked()
     try:
-        return dict(yaml.safe_load(summary.experiment) or {})
-    except (yaml.YAMLError, ValueError):
-        return {}
+        values = parse_yaml(summary.experiment, names.EXPERIMENT).values
+    except InputError as error:
+        notes.append(f"{first_line(error)}; the file is left out.")
+        return Asked()
+    epochs, resources = _number(values, "trial", "training", "epochs"), partial(_number, values, "resources")
+    return Asked(
+        epochs=None if epochs is None else int(epochs),
+        workers=resources("workers") or 1,
+        cpus=resources("cpus_per_worker") or 1,
+        gpus=resources("gpus_per_worker") or 0,
+    )
 
 
-def _epoch_seconds(folder: Path, trial: TrialRow) -> list[float]:
-    """Seconds of each epoch that a trial's folder has a record of; else their mean over the trial."""
-    try:
-        history = json.loads((trial_folder(folder, trial.number) / MANIFEST).read_text())["history"]
-        measured = [float(record["seconds"]) for record in history]
-    except (OSError, ValueError, KeyError, TypeError):
-        measured = []
+def _number(values: Any, *path: str) -> float | None:
+    """The number at a path of nested mappings; None where there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, int | float) and not isinstance(values, bool) else None
+
+
+def _epoch_seconds(folder: Path, trial: TrialRow, notes: list[str]) -> list[float]:
+    """Seconds of each epoch that a trial's folder has a record of; else their mean over the trial. A damaged manifest
+    is noted."""
+    manifest, measured = trial_folder(folder, trial.number) / MANIFEST, list[float]()
+    if manifest.is_file():
+        try:
+            measured = [float(record["seconds"]) for record in json.loads(manifest.read_text())["history"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            notes.append(f"{manifest.relative_to(folder)} could not be read and is left out.")
     return measured or ([trial.seconds / trial.epochs] if trial.seconds and trial.epochs else [])
 
 
@@ -157,7 +212,7 @@ def _at_once(summary: Summary) -> int:
     return max(summary.header.concurrent_trials or 1, 1)
 
 
-def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
+def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
     to_come, run = _to_come(summary), f"python launch.py resume {summary.folder}"
     interrupted = sum(trial.state == "interrupted" for trial in summary.trials)
     if summary.state == "interrupted":
@@ -167,9 +222,8 @@ def _waiting(summary: Summary, experiment: dict[str, Any]) -> Iterator[str]:
             yield f"{counted(to_come, 'trial')} not started; nothing runs: {run}"
     elif summary.state == "running" and to_come:
         running, machine = sum(trial.state == "running" for trial in summary.trials), summary.header.machine or {}
-        resources = experiment.get("resources") or {}
-        gpus = f" and {resources['gpus_per_worker']:g} GPU(s)" if resources.get("gpus_per_worker") else ""
-        needs = f"{resources.get('workers', 1)} worker(s) with {resources.get('cpus_per_worker', 1)} CPU(s){gpus} each"
+        gpus = f" and {asked.gpus:g} GPU(s)" if asked.gpus else ""
+        needs = f"{asked.workers:g} worker(s) with {asked.cpus:g} CPU(s){gpus} each"
         if running < _at_once(summary):
             yield (
                 f"{counted(to_come, 'trial')}: {running} of {_at_once(summary)} places are taken, the next one is about"

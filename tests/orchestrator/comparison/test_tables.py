@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
-from rich.console import Console
 
 from orchestrator.comparison.rows import Cell, Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS, comparison_table, legend
+from orchestrator.console import PlainConsole
 from tests.support.tested_runs import METRIC, make_run, seeds
 from tests.support.tiny import Launch
 
@@ -19,7 +19,7 @@ from tests.support.tiny import Launch
 def terminal(folders: list[Path], metric: str = METRIC) -> str:
     """What a terminal of 80 columns shows."""
     rows, file = comparison_rows(folders, [metric], "test"), StringIO()
-    console = Console(file=file, width=80, highlight=False, soft_wrap=True)
+    console = PlainConsole(file=file, width=80, soft_wrap=True)
     console.print(comparison_table(rows, metric, "test"))
     for line in legend(rows):
         console.print(line, soft_wrap=False)
@@ -140,6 +140,6 @@ def test_html_shows_every_name_as_it_is() -> None:
 
 def test_markup_in_names_is_shown_on_a_terminal() -> None:
     file = StringIO()
-    console = Console(file=file, width=80, highlight=False)
+    console = PlainConsole(file=file, width=80)
     console.print(comparison_table(one_row("cor[x]", "[red]\x1b[2J[/]"), METRIC, "test"))
     assert "cor[x]" in file.getvalue() and r"[red]\x1b[2J[/]" in file.getvalue()

@@ -18,9 +18,9 @@ from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from rich.console import Console
 
 import orchestrator
+from orchestrator.console import PlainConsole
 from orchestrator.report.status import read_status, status_lines
 from orchestrator.runs.folder import trial_folder
 from tests.support.paths import ROOT
@@ -31,9 +31,9 @@ TOLD = {"concurrent_trials": 2, "scheduler": "asha", "machine": {"host": "node-7
 
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    console = Console(width=100, highlight=False, soft_wrap=True)
+    console = PlainConsole(width=100, soft_wrap=True)
     for part in status_lines(read_status(folder)):
-        console.print(part, markup=False)
+        console.print(part)
     return capsys.readouterr().out
 
 
@@ -112,6 +112,46 @@ def test_a_finished_search_and_one_that_has_not_begun(tmp_path: Path, capsys: py
     assert "no trial yet, of 20" in shown(tmp_path / "new", capsys)
     with pytest.raises(InputError, match="no search here"):
         read_status(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "content"),
+    [
+        ("study.json", '{"study_name": "crop", "ended": "2026-01-05T11:30:00+00:00"'),
+        ("study.journal", "no journal\nat all\n"),
+        ("best/result.json", "{"),
+        ("test.json", "[]"),
+        ("trials/0000/manifest.json", '{"history": 3}'),
+        ("experiment.yaml", "trial: {training: [" + "\n"),
+    ],
+)
+def test_a_damaged_run_is_not_called_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damaged: str, content: str
+) -> None:
+    folder = tmp_path / "run"
+    complete_trial(make_run(folder, ended="2026-01-05T11:30:00+00:00", trials=1), 58.0)
+    assert ": finished" in shown(folder, capsys)
+    (folder / damaged).parent.mkdir(parents=True, exist_ok=True)
+    (folder / damaged).write_text(content)
+    text = shown(folder, capsys)
+    assert "finished" not in text and "never started" not in text
+    assert [line for line in text.splitlines() if line.startswith("note: ") and Path(damaged).name in line]
+
+
+def test_a_damaged_file_is_noted_while_a_search_runs(held: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (held / "test.json").write_text("{")
+    text = shown(held, capsys)
+    assert f"{held}: running; 1 complete" in text and "note: test.json could not be read" in text
+
+
+def test_reasons_and_places_cannot_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_run(tmp_path / "run")
+    fail_trial(study, "lost \x1b]0;owned\x07 [bold]at[/bold] cor[x]")
+    trial = start_trial(study, (50.0,))
+    trial.set_user_attr("worker", "node[1]\x1b[2J:7")
+    text = shown(tmp_path / "run", capsys)
+    assert r"failed: trial 0: lost \x1b]0;owned\x07 [bold]at[/bold] cor[x]" in text
+    assert r"node[1]\x1b[2J:7" in text
 
 
 def test_trials_that_were_put_back_wait(tmp_path: Path) -> None:
