@@ -26,6 +26,7 @@ from wsol.config import OptimConfig
 from wsol.data import metadata
 from wsol.data.dataset import Split
 from wsol.data.metadata import Metadata
+from wsol.errors import InputError
 from wsol.method import Method
 from wsol.methods import adl, has, spg
 from wsol.metric import Sample
@@ -266,7 +267,7 @@ def test_a_constant_map_on_published_masks_has_the_share_of_the_object(name: str
 
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 def test_published_masks_of_nothing_and_everything(constant: float) -> None:
-    with pytest.raises(ValueError, match="pxap is not defined"):
+    with pytest.raises(InputError, match="pxap is not defined"):
         pxap_of(sample_on("nothing", constant))
     assert pxap_of(sample_on("everything", constant)) == 100.0
 

@@ -16,23 +16,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from wsol.data import metadata
+from wsol.data import masks, metadata
+from wsol.data.decoding import Pixels
 from wsol.data.metadata import Metadata
 from wsol.data.rows import read_lines
 from wsol.errors import InputError
-from wsol.opencv import cv2
 from wsol.schema import DatasetConfig
 from wsol.types import Annotation
 
 SPLIT_FOLDERS = {"train_weaksup": "train", "train_fullsup": "val", "test": "test"}
 """Our split names (those of the papers) -> the published folder names. The original ImageNet *val* is our `test`."""
 
-UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What PIL raises for a damaged image."""
-
-Pixels = NDArray[np.uint8]
 SplitCounts = dict[str, int]
 """Numbers of `images`, `classes`, `boxes` and `masks`; of masks, one each instance."""
 
@@ -56,10 +51,14 @@ class Split:
         image_root: image ids are relative to it.
         mask_root: mask paths are relative to it.
         key: names this selection of images in cache files.
+        displayed: images are read with their EXIF orientation; see `Dataset`.
     """
 
-    def __init__(self, name: str, metadata: Metadata, image_root: Path, mask_root: Path, key: str) -> None:
+    def __init__(
+        self, name: str, metadata: Metadata, image_root: Path, mask_root: Path, key: str, *, displayed: bool = False
+    ) -> None:
         self.name, self.metadata, self.image_root, self.mask_root, self.key = name, metadata, image_root, mask_root, key
+        self.displayed = displayed
         self._masks: dict[tuple[int, int], Pixels] = {}
 
     def __len__(self) -> int:
@@ -78,6 +77,11 @@ class Split:
     def image_path(self, position: int) -> Path:
         """The image file."""
         return self.image_root / self.image_ids[position]
+
+    def mask_paths(self, position: int) -> tuple[list[Path], Path | None]:
+        """The mask files of an image's instances, and of its ignored region if there is one; none without masks."""
+        paths, ignored = ((), "") if self.metadata.masks is None else self.metadata.masks[position]
+        return [self.mask_root / path for path in paths], self.mask_root / ignored if ignored else None
 
     def annotation(self, position: int, grid: int) -> Annotation:
         """Where the object is.
@@ -109,8 +113,7 @@ class Split:
         for label in np.unique(self.labels):
             members = np.flatnonzero(self.labels == label)
             chosen += members[torch.randperm(len(members), generator=generator)[:per_class].numpy()].tolist()
-        part = _select(self.metadata, sorted(chosen))
-        return Split(self.name, part, self.image_root, self.mask_root, f"{self.key}.{per_class}s{seed}")
+        return self._part(sorted(chosen), f"{per_class}s{seed}")
 
     def listed(self, path: Path) -> Split:
         """The images whose ids a file lists, one a line, in the order of this split.
@@ -129,21 +132,15 @@ class Split:
 
     def only(self, positions: list[int]) -> Split:
         """The images at some positions, in that order."""
-        digest = hashlib.blake2b(repr(positions).encode(), digest_size=4).hexdigest()
-        return Split(
-            self.name, _select(self.metadata, positions), self.image_root, self.mask_root, f"{self.key}.{digest}"
-        )
+        return self._part(positions, hashlib.blake2b(repr(positions).encode(), digest_size=4).hexdigest())
+
+    def _part(self, positions: list[int], key: str) -> Split:
+        part, key = _select(self.metadata, positions), f"{self.key}.{key}"
+        return Split(self.name, part, self.image_root, self.mask_root, key, displayed=self.displayed)
 
     def _mask(self, position: int, grid: int) -> Pixels:
-        """(grid, grid) uint8: the instances OR-ed are 1, the ignored region outside of them 255."""
-        assert self.metadata.masks is not None
-        paths, ignore = self.metadata.masks[position]
-        mask = np.zeros((grid, grid), np.uint8)
-        if ignore:
-            mask[_on_grid(self.mask_root / ignore, grid)] = 255
-        for path in paths:
-            mask[_on_grid(self.mask_root / path, grid)] = 1
-        return mask
+        objects, ignored = self.mask_paths(position)
+        return masks.united(objects, ignored, grid, self.image_path(position) if self.displayed else None)
 
 
 class Dataset:
@@ -158,6 +155,9 @@ class Dataset:
         remedy: what to do when files are missing.
         published: split name -> counts that the published metadata has; what is not given may be any number.
         test_folder: of the metadata of test, where there are several.
+        own: the images are the user's own: read as displayed, with the EXIF orientation, since that is how he annotated
+            them; read whole by `data check`, which never advises to delete one. Published data sets are read as stored,
+            because the published numbers were made so.
     """
 
     def __init__(
@@ -171,12 +171,13 @@ class Dataset:
         remedy: str | None = None,
         published: Mapping[str, SplitCounts] | None = None,
         test_folder: str = SPLIT_FOLDERS["test"],
+        own: bool = False,
     ) -> None:
         self.name, self.class_names, self.num_classes = config.name, class_names, len(class_names)
         self.image_root, self.metadata_root = images, metadata
         self.key = key or config.name
         self.remedy = remedy or f"run `{prepare_command(config)}`"
-        self.published = published or {}
+        self.published, self.own = published or {}, own
         self.folders = {**SPLIT_FOLDERS, "test": test_folder}
 
     def split(self, name: str) -> Split:
@@ -196,7 +197,8 @@ class Dataset:
                 raise InputError(f"{needed}: no such folder, it should hold the {what} of {self.name}; {self.remedy}")
         data = metadata.read(folder, annotated=name != "train_weaksup", num_classes=self.num_classes)
         images = name if folder.name == SPLIT_FOLDERS[name] else folder.name
-        return Split(name, data, self.image_root, self.image_root, f"{self.key}-{images}")
+        key = f"{self.key}-{images}"
+        return Split(name, data, self.image_root, self.image_root, key, displayed=self.own)
 
 
 def prepare_command(config: DatasetConfig) -> str:
@@ -222,23 +224,3 @@ def _select(data: Metadata, positions: list[int]) -> Metadata:
         boxes=None if data.boxes is None else tuple(data.boxes[position] for position in positions),
         masks=None if data.masks is None else tuple(data.masks[position] for position in positions),
     )
-
-
-def _on_grid(path: Path, grid: int) -> NDArray[np.bool_]:
-    """(grid, grid): nearest neighbour; grey value above 0.5 of 0..255, alpha does not count."""
-    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if grey is None:
-        raise InputError(f"{path}: no such mask, or not readable as an image")
-    rows, columns = (_nearest(side, grid) for side in grey.shape)
-    picked: NDArray[np.bool_] = grey[rows[:, None], columns] > 0
-    return picked
-
-
-def _nearest(side: int, grid: int) -> NDArray[np.int64]:
-    """(grid,) source indices floor(d * side / grid), in OpenCV's order of operations.
-
-    Where d * side / grid is an integer, its rounding takes the pixel before for some sides (1600 among them); the
-    reference uses OpenCV.
-    """
-    indices: NDArray[np.int64] = np.floor(np.arange(grid) * (1 / (grid / side))).astype(np.int64)
-    return np.minimum(indices, side - 1)

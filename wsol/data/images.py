@@ -21,15 +21,17 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from wsol.data import metadata
-from wsol.data.dataset import UNDECODABLE, Pixels, Split
+from wsol.data import decoding, metadata
+from wsol.data.dataset import Split
+from wsol.data.decoding import Pixels
 from wsol.data.staging import local_copy
-from wsol.errors import InputError
+from wsol.errors import InputError, listed
 from wsol.pace import Pace
 from wsol.schema import DatasetConfig
 from wsol.threads import map_ahead
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
+"""Raise it whenever a decoded pixel changes: caches made before are then made again."""
 
 Item = TypeVar("Item")
 
@@ -73,12 +75,32 @@ class ImageStore:
 def _decode(split: Split, size: int, position: int) -> Pixels:
     path = split.image_path(position)
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+        with decoding.opened(path) as image:
+            wrong = size_problem(split, position, image)
+            if wrong is None:
+                whole = decoding.rgb(image, displayed=split.displayed)
+                return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
     except FileNotFoundError:
         raise InputError(f"{path}: no such image, but {split.metadata.folder / metadata.IDS} lists it") from None
-    except UNDECODABLE as error:
+    except decoding.Undecodable as error:
         raise InputError(f"{path}: cannot be decoded ({error}); replace the file") from None
+    raise InputError(f"{path}: {wrong}")
+
+
+def size_problem(split: Split, position: int, image: Image.Image) -> str | None:
+    """How the size of an opened image differs from what the metadata says; None where it does not, or says nothing."""
+    if split.metadata.sizes is None:
+        return None
+    found, (width, height) = decoding.size(image, displayed=split.displayed), split.metadata.sizes[position].tolist()
+    if found == (width, height):
+        return None
+    problem = f"has {found[0]} x {found[1]} pixels, {metadata.SIZES} says {width} x {height}"
+    if decoding.size(image, displayed=not split.displayed) != (width, height):
+        return problem
+    turn = f"EXIF orientation {decoding.orientation(image)}"
+    if split.displayed:
+        return f"{problem}, which fits the file without its {turn}; annotate it as displayed, or remove the orientation"
+    return f"{problem}, which fits it as displayed ({turn}); this data set is read as stored, as published"
 
 
 def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None:
@@ -112,23 +134,31 @@ def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, ste
     images = map_ahead(
         partial(_decode, split, size), range(len(split)), threads=config.workers, ahead=8 * config.workers
     )
+    blank: list[str] = []
     try:
         with temporary.open("wb") as file:  # written in order, not mapped: a full disk is then an error, not a crash
-            for image in _with_lines(images, len(split), f"decoding {stem}"):
+            for position, image in enumerate(_with_lines(images, len(split), f"decoding {stem}")):
                 file.write(image.tobytes())
+                if color := decoding.blank_color(image):
+                    blank.append(f"{split.image_ids[position]} ({color})")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if blank:
+        _say(f"{stem}: {len(blank)} of {len(split)} images are all black or all white: {listed(blank)}")
     for other in path.parent.iterdir():
         if re.fullmatch(re.escape(stem) + r"-[0-9a-f]{16}\.uint8", other.name) and other != path:
             other.unlink(missing_ok=True)
 
 
 def _fingerprint(split: Split, size: int) -> str:
-    """16 hex digits over the names, sizes and times of the source files, the side and the format of the cache."""
-    digest = hashlib.blake2b(f"{CACHE_FORMAT} {size}".encode(), digest_size=8)
+    """16 hex digits over the names, sizes and times of the source files, the side, the format of the cache, whether
+    images are turned, and the sizes in pixels that they were compared with."""
+    digest = hashlib.blake2b(f"{CACHE_FORMAT} {size} {split.displayed}".encode(), digest_size=8)
+    if split.metadata.sizes is not None:
+        digest.update(split.metadata.sizes.tobytes())
     for name in split.image_ids:
         path = f"{split.image_root}/{name}"
         try:

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsol.data.dataset import Pixels, Split, seeded_generator
+from wsol.data.dataset import Split, seeded_generator
+from wsol.data.decoding import Pixels
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
 from wsol.threads import map_ahead

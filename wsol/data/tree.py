@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from wsol.data import metadata
-from wsol.data.dataset import SPLIT_FOLDERS, UNDECODABLE, Dataset, Split, SplitCounts
+from wsol.data import decoding, masks, metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Split, SplitCounts
+from wsol.data.images import size_problem
 from wsol.errors import InputError
 from wsol.threads import map_ahead
 
 SHOWN = 3
-MISSING, DAMAGED = "are missing", "are damaged or other ones (delete them, then prepare again)"
+MISSING, DAMAGED = "are missing", "are damaged or other ones"
+NO_OBJECT = "have no pixel of an object"
+TURNED = "have an EXIF orientation; they are read as displayed"
+BLANK = "are all black or all white"
+ASPECT = "have another aspect than their image; each is stretched to the whole image"
+NOTES = (TURNED, BLANK, ASPECT)
+"""Of these a line is said; the others make the data set unusable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about the files of one image.
+
+    Attributes:
+        kind: one of the texts above.
+        text: which file, and what about it.
+    """
+
+    kind: str
+    text: str
 
 
 def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str, SplitCounts]:
     """Verify a data set: counts are the published ones, all files are there, no image is in two splits, and images have
     the size of the metadata.
 
-    Only the headers of images are read; of files whose size in pixels the metadata does not give, only that they are
-    not empty.
+    The user's own images and masks are read whole. Of prepared data sets, whose archives were verified, only the
+    headers of images are read; of files whose size in pixels the metadata does not give, only that they are not empty.
 
     Args:
         dataset: any.
-        log: gets one line of counts per split.
+        log: gets one line of counts per split, and lines about what is unusual and may be meant.
 
     Returns:
         split name -> counts of `images`, `classes`, `boxes` and `masks`.
@@ -34,25 +55,56 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
     Raises:
         InputError: with the number and the first few of each kind of problem in each split.
     """
-    counts: dict[str, SplitCounts] = {}
+    splits: dict[str, Split] = {}
     problems: list[str] = []
-    split_of: dict[str, str] = {}
     for name in SPLIT_FOLDERS:
         try:
-            split = dataset.split(name)
+            splits[name] = dataset.split(name)
         except InputError as error:
             problems.append(f"{name}: {error}")
-            continue
-        counts[name] = _counts(split)
+    counts = {name: _counts(split) for name, split in splits.items()}
+    problems += in_two_splits({name: split.image_ids for name, split in splits.items()})
+    for name, split in splits.items():
         log(f"{dataset.name} {name}: " + ", ".join(f"{count} {what}" for what, count in counts[name].items()))
-        problems += [
-            *_unlike_published(split, counts[name], dataset.published.get(name, {})),
-            *_in_two_splits(split, split_of),
-            *_files(split),
-        ]
+        problems += _unlike_published(split, counts[name], dataset.published.get(name, {}))
+        found = _files(split, whole=dataset.own)
+        for kind in NOTES:
+            for line in _section(split, kind, found.get(kind, [])):
+                log(line)
+        again = "" if dataset.own else " (move them away, then prepare again)"
+        for kind, more in ((MISSING, ""), (DAMAGED, again), (NO_OBJECT, "")):
+            problems += _section(split, kind + more, found.get(kind, []))
     if problems:
-        raise InputError("\n".join([f"{dataset.name}: the data set is not complete; {dataset.remedy}", *problems]))
+        raise InputError("\n".join([_headline(dataset), *problems]))
     return counts
+
+
+def shared_images(dataset: Dataset) -> list[str]:
+    """Lines about images that are in two splits; none where there are none. Only the lists of ids are read.
+
+    Raises:
+        InputError: a list is missing or defective.
+    """
+    folders = {name: dataset.metadata_root / dataset.folders[name] for name in SPLIT_FOLDERS}
+    return in_two_splits({name: metadata.read_ids(folder) for name, folder in folders.items()})
+
+
+def in_two_splits(image_ids: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines about images that are in two splits, from split name -> image ids: a line for each split with such ones,
+    and its first few."""
+    split_of: dict[str, str] = {}
+    lines: list[str] = []
+    for name, images in image_ids.items():
+        twice = [f"{image}: is in {split_of[image]} and in {name}" for image in images if image in split_of]
+        lines += _first(twice, f"{name}: {len(twice)} of {len(images)} images are in another split too")
+        split_of.update(dict.fromkeys(images, name))
+    return lines
+
+
+def _headline(dataset: Dataset) -> str:
+    if dataset.own:
+        return f"{dataset.name}: mend what is named here, or take its rows out of the metadata"
+    return f"{dataset.name}: the data set is not complete; {dataset.remedy}"
 
 
 def _unlike_published(split: Split, found: SplitCounts, published: SplitCounts) -> list[str]:
@@ -64,21 +116,19 @@ def _unlike_published(split: Split, found: SplitCounts, published: SplitCounts) 
     ]
 
 
-def _in_two_splits(split: Split, split_of: dict[str, str]) -> list[str]:
-    twice = [f"{image}: is in {split_of[image]} and in {split.name}" for image in split.image_ids if image in split_of]
-    split_of.update(dict.fromkeys(split.image_ids, split.name))
-    return _first(twice, f"{split.name}: {len(twice)} of {len(split)} images are in another split too")
+def _files(split: Split, *, whole: bool) -> dict[str, list[str]]:
+    """Kind of finding -> what was found."""
+    found: dict[str, list[str]] = {}
+    examine = partial(_examined, split, whole)
+    for findings in map_ahead(examine, range(len(split)), threads=8, ahead=256):
+        for finding in findings:
+            found.setdefault(finding.kind, []).append(finding.text)
+    return found
 
 
-def _files(split: Split) -> list[str]:
-    found: dict[str, list[str]] = {MISSING: [], DAMAGED: []}
-    for kind, problem in filter(None, map_ahead(partial(_problem, split), range(len(split)), threads=8, ahead=256)):
-        found[kind].append(problem)
-    return [
-        line
-        for kind, lines in found.items()
-        for line in _first(lines, f"{split.name}: files of {len(lines)} of {len(split)} images {kind}")
-    ]
+def _section(split: Split, kind: str, lines: list[str]) -> list[str]:
+    what = "masks" if kind in (NO_OBJECT, ASPECT) else "files"
+    return _first(lines, f"{split.name}: {what} of {len(lines)} of {len(split)} images {kind}")
 
 
 def _first(problems: list[str], title: str) -> list[str]:
@@ -88,27 +138,57 @@ def _first(problems: list[str], title: str) -> list[str]:
     return [f"{title}:", *(f"  {problem}" for problem in problems[:SHOWN]), *more]
 
 
-def _problem(split: Split, position: int) -> tuple[str, str] | None:
-    """What is wrong with the files of one image, by kind."""
-    path, data = split.image_path(position), split.metadata
-    masks = () if data.masks is None else filter(None, (*data.masks[position][0], data.masks[position][1]))
-    for needed in (path, *(split.mask_root / mask for mask in masks)):
+def _examined(split: Split, whole: bool, position: int) -> list[Finding]:
+    """What there is to say about the files of one image; the first thing that is missing or damaged ends it."""
+    path, (objects, ignored) = split.image_path(position), split.mask_paths(position)
+    for needed in (path, *objects, *([ignored] if ignored else [])):
         try:
             if needed.stat().st_size == 0:
-                return DAMAGED, f"{needed}: is empty"
+                return [Finding(DAMAGED, f"{needed}: is empty")]
         except OSError:
-            return MISSING, f"{needed}: no such file"
-    if data.sizes is None:
-        return None
+            return [Finding(MISSING, f"{needed}: no such file")]
     try:
-        with Image.open(path) as image:
-            found = image.size
-    except UNDECODABLE as error:
-        return DAMAGED, f"{path}: cannot be read ({error})"
-    width, height = data.sizes[position].tolist()
-    if found == (width, height):
-        return None
-    return DAMAGED, f"{path}: has {found[0]} x {found[1]} pixels, {metadata.SIZES} says {width} x {height}"
+        if not whole:
+            return list(_header(split, position)) if split.metadata.sizes is not None else []
+        found = list(_whole_image(split, position))
+    except decoding.Undecodable as error:
+        return [Finding(DAMAGED, f"{path}: cannot be read ({error})")]
+    size = masks.displayed_size(path)
+    for mask in (*objects, *([ignored] if ignored else [])):
+        found += _whole_mask(mask, size, mask != ignored) if size else []
+    return found
+
+
+def _header(split: Split, position: int) -> Iterator[Finding]:
+    path = split.image_path(position)
+    with decoding.opened(path) as image:
+        if problem := size_problem(split, position, image):
+            yield Finding(DAMAGED, f"{path}: {problem}")
+
+
+def _whole_image(split: Split, position: int) -> Iterator[Finding]:
+    yield from _header(split, position)
+    path = split.image_path(position)
+    with decoding.opened(path) as image:
+        if (orientation := decoding.orientation(image)) != 1:
+            yield Finding(TURNED, f"{path}: EXIF orientation {orientation}")
+        if color := decoding.blank_color(np.asarray(decoding.rgb(image, displayed=split.displayed))):
+            yield Finding(BLANK, f"{path}: all {color}")
+
+
+def _whole_mask(path: Path, image: decoding.Side, is_object: bool) -> Iterator[Finding]:
+    try:
+        values = decoding.mask_values(path)
+    except decoding.Undecodable as error:
+        yield Finding(DAMAGED, f"{path}: cannot be read ({error})")
+        return
+    height, width = values.shape[:2]
+    if masks.is_turned((width, height), image):
+        yield Finding(DAMAGED, masks.turned_problem(path, (width, height), image))
+    elif not masks.same_aspect((width, height), image):
+        yield Finding(ASPECT, f"{path}: {width} x {height} pixels, its image {image[0]} x {image[1]}")
+    if is_object and not masks.has_object(values).any():
+        yield Finding(NO_OBJECT, f"{path}: has no pixel above 0")
 
 
 def _counts(split: Split) -> SplitCounts:

@@ -50,7 +50,13 @@ def build(config: Config) -> Dataset:
         raise InputError(f"data.class_names has {len(names)} names, but data.num_classes is {classes}")
     key = f"folder-{hashlib.sha256(str(Path(config.images).resolve()).encode()).hexdigest()[:10]}"
     return Dataset(
-        config, images=Path(config.images), metadata=Path(config.metadata), class_names=names, key=key, remedy=remedy
+        config,
+        images=Path(config.images),
+        metadata=Path(config.metadata),
+        class_names=names,
+        key=key,
+        remedy=remedy,
+        own=True,
     )
 
 

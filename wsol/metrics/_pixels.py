@@ -13,6 +13,7 @@ from abc import abstractmethod
 import numpy as np
 import torch
 
+from wsol.errors import InputError
 from wsol.metric import Metric, Sample
 from wsol.ops.boxes import Floats, Ints, threshold_values
 
@@ -71,10 +72,12 @@ def average_precision(counts: Ints) -> float:
 
 
 def require_object(counts: Ints, name: str, images: int) -> None:
-    """Raises ValueError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are
+    """Raises InputError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are
     for its message."""
     if not counts[OBJECT_ROW].any():
-        raise ValueError(f"{name} is not defined: none of the {images} masks has a pixel of an object")
+        raise InputError(
+            f"{name} is not defined: none of the {images} masks has a pixel of an object; `data check` names the files"
+        )
 
 
 class PixelMetric(Metric):

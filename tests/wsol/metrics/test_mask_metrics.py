@@ -18,6 +18,7 @@ from wsol import plugins
 from wsol.baseline import center_gaussian
 from wsol.data.dataset import Split
 from wsol.data.metadata import Metadata
+from wsol.errors import InputError
 from wsol.metric import Metric, Sample
 from wsol.metrics import pxap
 from wsol.types import Annotation
@@ -121,13 +122,13 @@ def test_a_constant_map_has_the_share_of_the_object(
 @pytest.mark.parametrize("name", MASK_METRICS)
 @pytest.mark.parametrize("constant", [0.0, 1.0])
 def test_masks_without_any_object_have_no_value(name: str, constant: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} is not defined: none of the 1 masks has a pixel of an object"):
+    with pytest.raises(InputError, match=f"{name} is not defined: none of the 1 masks has a pixel of an object"):
         values(name, [sample(np.full((4, 4), constant), np.zeros((4, 4)))])
     assert values(name, [sample(np.full((4, 4), constant), np.ones((4, 4)))])[name] == 100
 
 
 def test_a_mask_with_only_ignored_pixels_has_no_value() -> None:
-    with pytest.raises(ValueError, match="not defined"):
+    with pytest.raises(InputError, match="not defined"):
         values("pxap", [sample(np.ones((2, 2)), np.full((2, 2), IGNORED))])
 
 
