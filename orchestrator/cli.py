@@ -269,8 +269,11 @@ def check_data(name: of.DatasetName, settings: of.Settings = None, root: of.Root
 
 def main() -> None:
     """Run a verb. Exit code 0 done, 1 failed, 2 bad input, 130 interrupted and resumable."""
+    from orchestrator.console import go_on_unread
+    from wsol.disk import full_disk_of
     from wsol.errors import InputError, RunFailed
 
+    go_on_unread()
     try:
         app()
     except InputError as error:
@@ -281,6 +284,11 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if (full := full_disk_of(error)) is None:
+            raise
+        _complain(f"failed: {full}")
+        sys.exit(1)
 
 
 def _complain(text: str) -> None:

@@ -77,7 +77,7 @@ class Running:
             return
         queue = Interleaved(self.folder, studies, self._after_search, self.planned.reruns_of_a_cell())
         with (
-            interruptible(self.folder, patient=True) as stopped,
+            interruptible(self.folder, finish_epochs=True) as stopped,
             CampaignProgress(queue, self.plan.concurrent, console) as progress,
         ):
             run_trials(queue, self.plan, progress, resources, stopped.is_set)

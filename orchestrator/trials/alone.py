@@ -39,7 +39,7 @@ def train_together(study: Study | None, folder: Path, experiment: Experiment) ->
     assert task is not None  # else the sum were 0
     console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
     with interruptible(
-        folder, patient=distributed.world() == 1
+        folder, finish_epochs=distributed.world() == 1
     ) as stopped:  # torchrun ends the other processes at once
         _train_task(study, task, folder, stopped.is_set)
 

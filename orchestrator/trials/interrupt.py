@@ -9,36 +9,42 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.console import console
+from orchestrator.console import console, print_at_once
+from wsol.disk import full_disk_of
+from wsol.errors import RunFailed
 
 INTERRUPTED = 130
 """Exit code of what can be resumed."""
 
 
 @contextlib.contextmanager
-def interruptible(folder: Path, *, patient: bool = False) -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end a run so that it can be resumed; a second one ends the process on the spot, which can be
-    resumed as well.
+def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[threading.Event]:
+    """Ctrl-C, SIGTERM and a full disk end a run so that it can be resumed; a second signal ends the process on the spot,
+    which can be resumed as well.
 
     Args:
         folder: of the run.
-        patient: leave the block to end itself after the first one, when the running epochs have ended.
+        finish_epochs: leave the block to end itself after the first signal, when the running epochs have ended.
 
     Yields:
         set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor,
             which may just be running.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
+        RunFailed: a disk is full.
     """
     stopped = threading.Event()
-    remedy = f"interrupted; continue with: python launch.py resume {folder}"
+    remedy = f"continue with: python launch.py resume {folder}"
 
     def stop(number: int, frame: object) -> None:
         if stopped.is_set():
-            os.write(1, f"\n{remedy}\n".encode())
+            print_at_once(f"\ninterrupted; {remedy}\n")
             os._exit(INTERRUPTED)
         stopped.set()
-        if not patient:
+        if not finish_epochs:
             raise KeyboardInterrupt
-        os.write(1, b"\nstops when the running epochs have ended; once more: at once\n")
+        print_at_once("\nstops when the running epochs have ended; once more: at once\n")
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -46,8 +52,12 @@ def interruptible(folder: Path, *, patient: bool = False) -> Iterator[threading.
         if stopped.is_set():
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        console.print(f"\n{remedy}")
+        console.print(f"\ninterrupted; {remedy}")
         raise
+    except OSError as error:
+        if (full := full_disk_of(error, folder)) is None:
+            raise
+        raise RunFailed(f"{full}; {remedy}") from error
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -80,7 +80,7 @@ def run_search(study: Study, folder: Path, plan: Plan, resources: dict[str, floa
     )
     progress = SearchProgress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
     try:
-        with interruptible(folder, patient=True) as stopped, progress:
+        with interruptible(folder, finish_epochs=True) as stopped, progress:
             run_trials(study, plan, progress, resources, stopped.is_set, mirror)
     finally:
         write_trials(folder, study.trials())

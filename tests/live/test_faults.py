@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cluster.environment import session_folder
 from orchestrator.experiment.load import load_experiment
 from orchestrator.runs.folder import trial_folder, write_experiment
 from orchestrator.runs.header import RunHeader
@@ -33,7 +35,9 @@ PATIENCE = 90
 @contextlib.contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     """`launch.py` with words, for the time of the block."""
-    process = subprocess.Popen(command(*words), env=environment(), text=True, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(*words), env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         yield process
     finally:
@@ -53,6 +57,13 @@ def worker_of(number: int) -> int:
     """Process id of the one that writes a trial's TensorBoard events."""
     events = max(trial_folder(RUN, number).glob("events.out.tfevents.*.[0-9]*"), key=lambda path: path.stat().st_mtime)
     return int(events.name.split(".")[-2])
+
+
+def child_named(process: subprocess.Popen[str], name: str) -> int:
+    """Process id of a child of a process."""
+    (found,) = Path(f"/proc/{process.pid}/task").glob(f"{process.pid}/children")
+    children = [int(number) for number in found.read_text().split()]
+    return next(number for number in children if Path(f"/proc/{number}/comm").read_text().strip() == name)
 
 
 def running() -> list[str]:
@@ -89,6 +100,7 @@ def test_an_interrupted_search_ends_its_epochs_and_a_second_signal_does_not_wait
 TURNS = """
 import sys, time
 from pathlib import Path
+from orchestrator.cluster.environment import session_folder
 from orchestrator.experiment.load import load_experiment
 from orchestrator.study.study import Study
 from wsol.errors import InputError
@@ -161,6 +173,23 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
     assert "hung (see hung.txt in its folder); goes on" in out
     (row,) = rows("runs/tiny")
     assert row["state"] == "complete" and row["hung"] == row["restarts"] == str(count_hangs(trial_folder(RUN, 0)))
+
+
+def test_a_killed_raylet_ends_the_search_with_a_line(space_file: Path) -> None:
+    """Ray Tune would wait for it for ever. What Ray logs meanwhile is its user's alone."""
+    with started("search", str(space_file), "study.trials=2", "training.epochs=4000") as process:
+        until(lambda: epochs(0), process)
+        private = session_folder().parent
+        assert private.stat().st_uid == os.geteuid() and stat.S_IMODE(private.stat().st_mode) == 0o700
+        session = (session_folder() / "session_latest").resolve()
+        assert (session / "logs" / "raylet.out").exists() and private in session.parents
+        os.kill(child_named(process, "raylet"), signal.SIGKILL)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1 and "Traceback" not in out, out
+    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert line.startswith("failed: Ray has died on this machine: its raylet was killed")
+    assert line.endswith("continue with: python launch.py resume runs/tiny")
+    assert set(running()) == {"RUNNING"}
 
 
 def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Path) -> None:
