@@ -94,8 +94,10 @@ class Checkpoints:
         return next((entry.epoch for entry in kept), 0)
 
     def _is_intact(self, entry: Entry) -> bool:
-        path = self.folder / entry.file
-        return path.exists() and sha256(path) == entry.sha256
+        try:
+            return sha256(self.folder / entry.file) == entry.sha256
+        except OSError:
+            return False
 
     def drop_latest(self) -> None:
         """Forget the latest checkpoint unless it is the best: a finished trial needs only that one."""

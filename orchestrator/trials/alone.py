@@ -14,6 +14,7 @@ from orchestrator.runs.folder import trial_folder, write_trials
 from orchestrator.runs.store import store_of_run
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
+from orchestrator.trials.causes import begins_without_its_checkpoints
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.trials.progress import SearchProgress
 from wsol.errors import Diverged, InputError
@@ -61,6 +62,8 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
         if stopped():
             raise KeyboardInterrupt
 
+    if lost := begins_without_its_checkpoints(task.folder):
+        progress.note(lost)
     try:
         with progress, EpochLog(task.folder, task.config, writes=True) as log:
             history = train(task.config, task.folder, task.objective, report, log)

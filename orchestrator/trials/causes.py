@@ -8,6 +8,9 @@ from pathlib import Path
 from orchestrator.runs import names
 from orchestrator.study.watchdog import count_hangs
 from wsol.checkpoint import Checkpoints
+from wsol.errors import InputError
+
+LOST = "its checkpoints are missing or damaged: starts again at epoch 1"
 
 
 def cause_of_death(folder: Path) -> str:
@@ -22,8 +25,15 @@ def cause_of_death(folder: Path) -> str:
 
 def where_it_goes_on(folder: Path) -> str:
     """Where the next process of the trial in a folder of this machine begins, in words."""
-    checkpoints = Checkpoints(folder)
+    try:
+        checkpoints = Checkpoints(folder)
+    except (InputError, ValueError):  # its process will say what is wrong with them
+        return "is started again"
     if epochs := checkpoints.epochs_kept():
         return f"goes on from its last checkpoint, of epoch {epochs}"
-    lost = "its checkpoints are missing or damaged: " if checkpoints.latest is not None else ""
-    return f"{lost}starts again at epoch 1"
+    return LOST if checkpoints.latest is not None else "starts again at epoch 1"
+
+
+def begins_without_its_checkpoints(folder: Path) -> str | None:
+    """What a user is to know of a trial that is about to begin: that the epochs it has behind it are lost; else None."""
+    return LOST if where_it_goes_on(folder) == LOST else None

@@ -18,7 +18,7 @@ from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker
 from orchestrator.study.task import Queue, Task
 from orchestrator.study.watchdog import count_hangs
-from orchestrator.trials.causes import cause_of_death, where_it_goes_on
+from orchestrator.trials.causes import begins_without_its_checkpoints, cause_of_death, where_it_goes_on
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.reminders import Reminder
 from orchestrator.trials.wire import Assignment, EpochReport, Report, TrialDone, TrialFailed, TrialHalted, decode
@@ -90,8 +90,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if task is None:
             more = self.study.is_waiting() or self._running  # a running trial may have to be put back
             return None if more and not self._ends() else str(Searcher.FINISHED)
-        self._running[trial_id] = Running(task)
+        trial = self._running[trial_id] = Running(task)
         self._progress.start(task.number, self.study.planned)
+        if lost := self._mirror is None and begins_without_its_checkpoints(task.folder):
+            self._progress.note(f"{trial.label}  {lost}")
         self._keep_journal()
         return Assignment.of_task(task, self._plan, self._stores(task)).to_plain()
 

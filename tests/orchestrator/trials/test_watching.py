@@ -81,14 +81,6 @@ def test_the_limit_is_generous(minutes: float | None, longest: float | None, sec
     assert seconds_allowed(minutes, longest) == seconds
 
 
-def test_the_last_words_are_those_of_the_last_death(tmp_path: Path) -> None:
-    assert "without a message" in cause_of_death(tmp_path)
-    (tmp_path / "error.txt").write_text("Traceback\nValueError: no\n")
-    assert cause_of_death(tmp_path) == "ValueError: no"
-    (tmp_path / "hung.txt").write_text("Timeout (0:30:00)!\n")
-    assert cause_of_death(tmp_path).startswith("hung: ")
-
-
 def experiment(**study: Any) -> Experiment:
     return Experiment.model_validate({**copy.deepcopy(TINY), "study": {"trials": 3, **study}})
 

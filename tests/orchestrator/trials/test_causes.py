@@ -1,0 +1,72 @@
+"""What is said of a trial whose process died: why, and from where it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.cluster.plan import Plan
+from orchestrator.experiment.model import Experiment
+from orchestrator.study.study import Study
+from orchestrator.trials.causes import begins_without_its_checkpoints, cause_of_death, where_it_goes_on
+from orchestrator.trials.progress import SearchProgress
+from orchestrator.trials.searcher import StudySearcher
+from tests.support.studies import create
+from tests.support.tiny import TINY
+from wsol.checkpoint import Checkpoints
+
+LOST = "its checkpoints are missing or damaged: starts again at epoch 1"
+
+
+def trained(folder: Path) -> Path:
+    """The folder of a trial with two epochs, of which the first was the best."""
+    for epoch, best in ((1, True), (2, False)):
+        record = {"epoch": epoch, "objective": 2.0, "objective_now": 3.0 - epoch}
+        Checkpoints(folder).save({"weight": epoch}, record, best=best)
+    return folder
+
+
+def test_the_last_words_are_those_of_the_last_death(tmp_path: Path) -> None:
+    assert "without a message" in cause_of_death(tmp_path)
+    (tmp_path / "error.txt").write_text("Traceback\nValueError: no\n")
+    assert cause_of_death(tmp_path) == "ValueError: no"
+    (tmp_path / "hung.txt").write_text("Timeout (0:30:00)!\n")
+    assert cause_of_death(tmp_path).startswith("hung: ")
+
+
+def test_where_a_trial_goes_on_is_where_its_checkpoints_allow(tmp_path: Path) -> None:
+    assert where_it_goes_on(tmp_path / "new") == "starts again at epoch 1"
+    folder = trained(tmp_path / "trial")
+    assert where_it_goes_on(folder) == "goes on from its last checkpoint, of epoch 2"
+    (folder / "epoch-0002.pt").write_bytes(b"damaged")
+    assert where_it_goes_on(folder) == "goes on from its last checkpoint, of epoch 1"
+    (folder / "epoch-0001.pt").unlink()
+    assert where_it_goes_on(folder) == LOST == begins_without_its_checkpoints(folder)
+    (folder / "manifest.json").write_text("{")
+    assert where_it_goes_on(folder) == "is started again"
+
+
+@pytest.mark.parametrize("loss", ["missing", "damaged"])
+def test_a_trial_without_checkpoints_is_not_said_to_go_on_from_them(tmp_path: Path, loss: str) -> None:
+    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 1}}))
+    first, said = begun(study)
+    assert not said
+    for path in trained(tmp_path / "run" / "trials" / "0000").glob("epoch-*"):
+        path.unlink() if loss == "missing" else path.write_bytes(b"damaged")
+    first.restarted("a", lost_node=False)
+    first.on_trial_complete("a", error=True)
+    assert said == [f"trial   0  lost its process; {LOST}", f"trial   0  lost its process twice; {LOST}"]
+    study.close()
+    _, said = begun(Study(tmp_path / "run", study.experiment))
+    assert said == [f"trial   0  {LOST}"]
+
+
+def begun(study: Study) -> tuple[StudySearcher, list[str]]:
+    """A search of a study whose trial runs as `a`, and what it will have noted."""
+    progress, said = SearchProgress(1, 2, console=Console(quiet=True)), list[str]()
+    progress.note = said.append  # type: ignore[method-assign]
+    searcher = StudySearcher(study, Plan(1, 1, 0.0, 1, {}), progress, lambda: False)
+    assert searcher.suggest("a")
+    return searcher, said
