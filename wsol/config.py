@@ -12,6 +12,9 @@ from wsol import plugins
 from wsol.errors import InputError
 from wsol.schema import BackboneConfig, DatasetConfig, FilePath, PluginConfig, Strict
 
+LARGEST_SEED = 2**34
+"""What torch draws from is a 64-bit number made of seed, epoch and worker."""
+
 
 def any_plugin(kind: str) -> PlainValidator:
     """Validates a field of a `Config` by the `Config` of the plugin that its `name` names; `kind` is a key of
@@ -80,7 +83,8 @@ class EvaluationConfig(Strict):
         extractor: makes the raw map of the asked class.
         normalizer: brings the resized map to [0, 1].
         metrics: what is counted.
-        threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1.
+        threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1. Finer ones than 1e-4 would only fill
+            the memory: box metrics see 256 levels.
         batch_size: images of one forward pass of one worker.
     """
 
@@ -95,7 +99,7 @@ class EvaluationConfig(Strict):
         min_length=1,
         validate_default=True,
     )
-    threshold_step: float = Field(default=0.001, gt=0, le=0.5)
+    threshold_step: float = Field(default=0.001, ge=1e-4, le=0.5)
     batch_size: int = Field(default=64, ge=1)
 
 
@@ -108,7 +112,7 @@ class TrainConfig(Strict):
             starts; null: with those of the backbone.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     initial_run: FilePath | None = None
     method: Annotated[SerializeAsAny[PluginConfig], any_plugin("method")]
     backbone: Annotated[SerializeAsAny[BackboneConfig], any_plugin("backbone")]

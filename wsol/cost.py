@@ -20,12 +20,11 @@ from wsol.config import OptimConfig, TrainConfig
 from wsol.data import metadata
 from wsol.data.dataset import Sizes
 from wsol.data.images import ImageStore
-from wsol.data.loading import TrainLoader
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, require_countable
 from wsol.method import Method
 from wsol.optim import build_optimizer
-from wsol.training import train_epoch
+from wsol.training import build_loader, train_epoch
 
 QUICK = 5.0
 """A first measurement of fewer seconds is mostly start-up: the fastest of the next ones counts."""
@@ -86,12 +85,10 @@ def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, thr
 
 def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
     """Of the last epoch, when every part of the loss has set in, at a rate that changes little."""
-    config = config.model_copy(update={"optim": config.optim.model_copy(update={"lr": 1e-6})})
-    optimizer = build_optimizer(method, config.optim)
-    side, store = config.data.image_size, images.size
-    loader = TrainLoader(
-        images.split, images, batch_size=len(images), image_size=side, resize_size=store, seed=0, rank=0, world=1
-    )
+    whole = config.training.model_copy(update={"batch_size": len(images)})
+    slow = config.optim.model_copy(update={"lr": 1e-6})
+    config = config.model_copy(update={"training": whole, "optim": slow})
+    optimizer, loader = build_optimizer(method, config.optim), build_loader(images, method, config)
 
     def step() -> float:
         return (

@@ -11,10 +11,27 @@ FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
 """A file or folder as a user writes it: `~` at the start is the home of who runs this."""
 
 
+LARGEST, SMALLEST = 3.4028234663852886e38, 1.401298464324817e-45
+"""The largest and the smallest positive 32-bit float; tensors hold such numbers."""
+
+
 class Strict(BaseModel):
-    """Frozen, typed without guessing (`"3"` is no number, `true` is no number), closed to unknown keys."""
+    """Frozen, typed without guessing (`"3"` is no number, `true` is no number), closed to unknown keys and to numbers
+    that do not fit a 64-bit whole number or a 32-bit float."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits(cls, value: object) -> object:
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise ValueError(
+                    f"must lie within 64-bit whole numbers, -2^63 to 2^63 - 1, not of {number.bit_length()} bits"
+                )
+            if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
+                raise ValueError(f"is beyond 32-bit floats, {SMALLEST:.2g} to {LARGEST:.2g}: {number:g}")
+        return value
 
 
 class PluginConfig(Strict):

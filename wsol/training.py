@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -23,8 +24,9 @@ from torch import Tensor, nn
 from wsol import build, distributed
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import TrainConfig
+from wsol.console import say_once
 from wsol.data.images import ImageStore
-from wsol.data.loading import TrainLoader, to_batch
+from wsol.data.loading import TrainLoader, smallest_share, to_batch
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
 from wsol.method import Method
@@ -78,7 +80,7 @@ def train(
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
-    loader = _loader(weaksup, config)
+    loader = build_loader(weaksup, method, config)
 
     for epoch in range(len(history) + 1, config.training.epochs + 1):
         started = time.perf_counter()
@@ -205,17 +207,45 @@ def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Op
     return history
 
 
-def _loader(images: ImageStore, config: TrainConfig) -> TrainLoader:
-    return TrainLoader(
+def build_loader(images: ImageStore, method: Method, config: TrainConfig) -> TrainLoader:
+    """This worker's share of train_weaksup. A last batch from which batch norm could not learn is left out, and that is
+    said.
+
+    Raises:
+        InputError: it could not learn from any batch, or the sizes do not fit.
+    """
+    count, batch_size, world = len(images.split), config.training.batch_size, distributed.world()
+    single = smallest_share(count, batch_size, world) == 1
+    loader = TrainLoader(
         images.split,
         images,
-        batch_size=config.training.batch_size,
+        batch_size=batch_size,
         image_size=config.data.image_size,
         resize_size=config.data.resize_size,
         seed=config.seed,
         rank=distributed.rank(),
-        world=distributed.world(),
+        world=world,
+        least=2 if single and not _learns_from_one_image(method, config.data.image_size) else 1,
     )
+    if loader.left_out and distributed.is_main():
+        say_once(
+            f"training.batch_size {batch_size}: the last batch of every epoch is left out, {loader.left_out} of {count}"
+            " images: a worker has one of them, its map is a single cell, and batch norm cannot learn from that"
+        )
+    return loader
+
+
+def _learns_from_one_image(method: Method, side: int) -> bool:
+    """Whether the backbone can be trained on a batch of one image; batch norm needs two numbers of each channel."""
+    copied = deepcopy(method).train()  # the passes of training change its statistics
+    try:
+        with torch.no_grad():
+            copied.network.backbone(torch.zeros(1, 3, side, side, device=distributed.device()))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return False
+    return True
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

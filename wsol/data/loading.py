@@ -60,9 +60,14 @@ class TrainLoader:
         seed: of order and augmentation.
         rank: this worker's number in [0, world).
         world: number of workers.
+        least: images that each worker needs of a batch; a last batch that has too few for that is left out.
+
+    Attributes:
+        left_out: images of an epoch that are left out, other ones in every epoch.
 
     Raises:
-        InputError: the crop is larger than the image, or there are more workers than images in a batch.
+        InputError: the crop is larger than the image, there are more workers than images in a batch, or no batch has
+            enough images.
         ValueError: the store's images have another size.
     """
 
@@ -77,6 +82,7 @@ class TrainLoader:
         seed: int,
         rank: int,
         world: int,
+        least: int = 1,
     ) -> None:
         if resize_size < image_size:
             raise InputError(
@@ -91,10 +97,17 @@ class TrainLoader:
             raise ValueError(f"the store holds images of {store.size} px, not {resize_size}")
         self.split, self.store, self.batch_size, self.image_size = split, store, batch_size, image_size
         self.seed, self.rank, self.world = seed, rank, world
+        if smallest_share(min(batch_size, len(split)), batch_size, world) < least:
+            raise InputError(
+                f"training.batch_size {batch_size}, {len(split)} images and {world} workers: a worker has fewer than"
+                f" {least} images of a batch, and batch norm cannot learn from one image whose map is a single cell;"
+                " set larger batches, a larger data.image_size or a smaller backbone.stride"
+            )
+        self.left_out = len(split) % batch_size if smallest_share(len(split), batch_size, world) < least else 0
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.split) // self.batch_size)
+        return -(-(len(self.split) - self.left_out) // self.batch_size)
 
     def epoch(self, epoch: int) -> Iterator[RawBatch]:
         """The batches of one epoch (1-based), prepared ahead in threads."""
@@ -102,7 +115,8 @@ class TrainLoader:
         order = torch.randperm(count, generator=generator).tolist()
         offsets = torch.randint(self.store.size - self.image_size + 1, (count, 2), generator=generator).numpy()
         flips = (torch.rand(count, generator=generator) < 0.5).numpy()
-        batches = (order[start : start + self.batch_size] for start in range(0, count, self.batch_size))
+        starts = range(0, count - self.left_out, self.batch_size)
+        batches = (order[start : start + self.batch_size] for start in starts)
         return map_ahead(partial(self._batch, offsets, flips), batches, threads=2, ahead=BATCHES_AHEAD)
 
     def _batch(self, offsets: NDArray[np.int64], flips: NDArray[np.bool_], members: list[int]) -> RawBatch:
@@ -117,6 +131,12 @@ class TrainLoader:
             crop = image[top : top + side, left : left + side]
             pixels[place] = crop[:, ::-1] if flips[position] else crop
         return _raw_batch(self.split, mine, pixels, weight)
+
+
+def smallest_share(images: int, batch_size: int, world: int) -> int:
+    """How many images of a batch a worker has at least, in an epoch over so many images; one without any repeats
+    one."""
+    return max(1, min(images, images % batch_size or batch_size) // world)
 
 
 class EvalLoader:
