@@ -1,8 +1,8 @@
 """Checkpoints of one trial that survive a crash at any moment.
 
-A folder holds `epoch-0003.pt` files and `manifest.json`, which has the record of every epoch and names the latest and
-the best file with their SHA-256. A file is written under a temporary name, synced and renamed *before* the manifest
-names it, and the manifest is replaced in one step: what the manifest names is complete.
+A folder holds `epoch-0003.pt` files and `manifest.json`, which has the record of every epoch and what was trained, and
+names the latest and the best file with their SHA-256. A file is written under a temporary name, synced and renamed
+*before* the manifest names it, and the manifest is replaced in one step: what the manifest names is complete.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
-from wsol.errors import InputError
-from wsol.files import sha256, sync_and_rename, write_text
+from wsol.errors import InputError, first_line, listed
+from wsol.files import sha256, sync_and_rename, temporary_beside, write_text
+from wsol.schema import differing
+
+if TYPE_CHECKING:
+    from wsol.config import TrainConfig
 
 MANIFEST = "manifest.json"
 """In the folder of a training: what is known of it, see `Checkpoints`."""
@@ -41,23 +46,56 @@ class Entry:
 
 
 class Checkpoints:
-    """The checkpoints in a folder: the latest and the best one are kept, and the records of all epochs.
+    """The checkpoints in a folder: the latest and the best one are kept, the records of all epochs, and what was
+    trained.
 
     Args:
         folder: made on the first save.
+        config: what is trained here; None: whatever was.
+
+    Raises:
+        InputError: the manifest is damaged, or the checkpoints are of another configuration.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: TrainConfig | None = None) -> None:
         self.folder = folder
         self.history: list[Record] = []
         self.latest: Entry | None = None
         self.best: Entry | None = None
-        manifest = folder / MANIFEST
-        if manifest.exists():
-            content = json.loads(manifest.read_text())
-            self.history = content["history"]
+        self.config = None if config is None else config.model_dump(mode="json")
+        if (folder / MANIFEST).exists():
+            trained = self._read()
+            if config is not None and trained is not None and self.latest is not None:
+                self._require_same(config, trained)
+            self.config = self.config or trained
+
+    def _read(self) -> dict[str, Any] | None:
+        """Take over what the manifest says; returns what was trained, which the first manifests do not say."""
+        path = self.folder / MANIFEST
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
             self.latest = Entry(**content["latest"]) if content["latest"] else None
             self.best = Entry(**content["best"]) if content["best"] else None
+            self.history = [dict(record) for record in content["history"]]
+            trained: dict[str, Any] | None = content.get("config")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: is damaged ({type(error).__name__}: {first_line(error)}); restore it from a copy, or delete"
+                " it: then this training begins again at epoch 1"
+            ) from None
+        return trained
+
+    def _require_same(self, config: TrainConfig, trained: dict[str, Any]) -> None:
+        """Never go on with weights that were trained otherwise."""
+        try:
+            other = differing(config, type(config).model_validate(trained))
+        except ValidationError as error:
+            other = [first_line(error)]
+        if other:
+            raise InputError(
+                f"{self.folder / MANIFEST}: these checkpoints are of another configuration ({listed(other)}); train in"
+                " another folder, or delete this one"
+            )
 
     def save(self, state: dict[str, Any], record: Record, *, best: bool) -> None:
         """Write a state (tensors, numbers, strings in dicts and lists) as the latest checkpoint and, if `best`, as the
@@ -116,20 +154,22 @@ class Checkpoints:
             "latest": self.latest and asdict(self.latest),
             "best": self.best and asdict(self.best),
             "history": self.history,
+            "config": self.config,
         }
         write_text(self.folder / MANIFEST, json.dumps(content, indent=1))
         kept = {entry.file for entry in (self.latest, self.best) if entry}
-        for path in self.folder.glob(f"{PREFIX}*"):
+        left = self.folder.glob(f"{MANIFEST}.*")  # by a process that was killed while it wrote
+        for path in (*self.folder.glob(f"{PREFIX}*"), *left):
             if path.name not in kept:
                 path.unlink()
 
 
 def write_state(path: Path, state: dict[str, Any]) -> str:
     """Save with `torch.save` under a temporary name, sync, rename; returns the SHA-256 of the file."""
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    digest = sha256(temporary)
-    sync_and_rename(temporary, path)
+    with temporary_beside(path) as temporary:
+        torch.save(state, temporary)
+        digest = sha256(temporary)
+        sync_and_rename(temporary, path)
     return digest
 
 

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
+
+TEMPORARY = ".part"
+"""Ends the names of files that are not whole yet."""
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a UTF-8 text file in one step: a reader sees the old or the new text, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    sync_and_rename(temporary, path)
+    with temporary_beside(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        sync_and_rename(temporary, path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A new empty file in the folder of `path`, of this block alone: no other process writes to it, and it is no link
+    to somewhere else. Removed at the end, unless it was renamed."""
+    temporary = path.with_name(f"{path.name[:100]}.{token_hex(4)}{TEMPORARY}")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_and_rename(temporary: Path, path: Path) -> None:

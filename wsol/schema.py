@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -119,3 +120,25 @@ class DatasetConfig(PluginConfig):
 def is_archive(root: str) -> bool:
     """Whether a root of data sets is a file to unpack."""
     return root.partition("?")[0].endswith(".tar")
+
+
+CHANGES_NO_NUMBER = ("data.root", "data.cache", "data.workers", "data.stage")
+"""Where the images lie and how they are read: what was trained is the same wherever that was."""
+
+
+def differing(one: BaseModel, other: BaseModel) -> list[str]:
+    """The dotted paths in which two configurations differ, with both values; those that change no number are left
+    out."""
+    return [
+        f"{path}: {ours!r} and {theirs!r}"
+        for path, ours, theirs in _differing("", one.model_dump(mode="json"), other.model_dump(mode="json"))
+        if path not in CHANGES_NO_NUMBER
+    ]
+
+
+def _differing(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in {**one, **other}:
+            yield from _differing(f"{path}.{name}".lstrip("."), one.get(name), other.get(name))
+    elif one != other:
+        yield path, one, other

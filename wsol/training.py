@@ -65,7 +65,7 @@ def train(
         InputError: data, weights or configuration cannot be used.
         Diverged: the loss is not finite.
     """
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, config)
     if len(checkpoints.history) == config.training.epochs:
         return checkpoints.history
 
@@ -199,9 +199,14 @@ def _rank(record: Record, history: list[Record], objective: str, checkpoint: str
 
 def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Optimizer) -> list[Record]:
     found = checkpoints.newest_intact()
+    lost = f"{checkpoints.folder}: its last checkpoint is missing or damaged;"
     if found is None:
+        if checkpoints.latest is not None:
+            say_once(f"{lost} the training starts again at epoch 1")
         return []
     state, history = found
+    if checkpoints.latest is not None and len(history) < checkpoints.latest.epoch:
+        say_once(f"{lost} the training goes on from the one of epoch {len(history)}")
     method.load_state_dict(state["method"])
     optimizer.load_state_dict(state["optimizer"])
     return history

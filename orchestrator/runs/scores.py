@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsol.errors import InputError
-from wsol.files import sync_and_rename
+from wsol.files import sync_and_rename, temporary_beside
 
 if TYPE_CHECKING:
     from wsol.data.dataset import Split
@@ -47,10 +47,11 @@ def write_scores(best: Path, scores: Scores, split: Split) -> None:
         **{CURVES + name: values.astype(np.float32) for name, values in scores.curves.items()},
     }
     images = hashlib.sha256("\n".join(sorted(split.image_ids)).encode()).hexdigest()
-    temporary = path.with_suffix(".part")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, images=np.array(images), threshold_step=np.array(scores.threshold_step), **arrays)  # type: ignore[arg-type]
-    sync_and_rename(temporary, path)
+    step = np.array(scores.threshold_step)
+    with temporary_beside(path) as temporary:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, images=np.array(images), threshold_step=step, **arrays)  # type: ignore[arg-type]
+        sync_and_rename(temporary, path)
 
 
 def read_scores(best: Path, split: str) -> Stored:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.support.tiny import TINY
 from wsol import checkpoint, files
 from wsol.checkpoint import Checkpoints, read_state, write_state
+from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.files import sha256, sync_and_rename, write_text
 
@@ -84,4 +88,45 @@ def test_text_is_replaced_whole(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "one")
     write_text(tmp_path / "a.txt", "two")
     assert (tmp_path / "a.txt").read_text() == "two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_checkpoints_of_another_configuration_are_refused(tmp_path: Path) -> None:
+    config = TrainConfig.model_validate(TINY["trial"])
+    Checkpoints(tmp_path, config).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
+    moved = config.model_copy(update={"data": config.data.model_copy(update={"root": "elsewhere"})})
+    assert Checkpoints(tmp_path, moved).latest is not None  # the images may lie anywhere
+    seeded = config.model_copy(update={"seed": 7})
+    with pytest.raises(InputError, match=r"manifest.json: .* another configuration \(seed: 7 and 0\)"):
+        Checkpoints(tmp_path, seeded)
+    manifest = tmp_path / "manifest.json"
+    first = {name: value for name, value in json.loads(manifest.read_text()).items() if name != "config"}
+    manifest.write_text(json.dumps(first))  # as the first version wrote it
+    assert Checkpoints(tmp_path, seeded).latest is not None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"latest": 3, "best": null, "history": []}', "\x00" * 9])
+def test_a_damaged_manifest_is_named_with_the_remedy(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest.json: is damaged .* or delete it: .* begins again at epoch 1"):
+        Checkpoints(tmp_path)
+
+
+def test_a_temporary_file_is_nobody_elses_and_no_link(tmp_path: Path) -> None:
+    """A stranger's folder may have a link where a temporary file would go."""
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "report.html.part").symlink_to(victim)
+    write_text(folder / "report.html", "ours")
+    assert victim.read_text() == "kept" and (folder / "report.html").read_text() == "ours"
+    assert not (folder / "report.html").is_symlink()
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    texts = [str(number) * 1000 for number in range(8)] * 25
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda text: write_text(tmp_path / "a.txt", text), texts))
+    assert (tmp_path / "a.txt").read_text() in texts
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

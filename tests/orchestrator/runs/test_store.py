@@ -115,7 +115,9 @@ def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, buck
 
 def test_a_second_run_of_the_same_name_is_refused_and_a_run_can_be_restored(tmp_path: Path, address: str) -> None:
     require_free_store(address, "tiny")
-    write(tmp_path / "tiny", study_json=json.dumps(RunHeader("tiny")), trials__0000__log="l", trials__0000__epoch="x")
+    write(
+        tmp_path / "tiny", study_json=json.dumps({"study_name": "tiny"}), trials__0000__log="l", trials__0000__epoch="x"
+    )
     (tmp_path / "tiny" / "trials" / "0000" / "epoch").rename(tmp_path / "tiny" / "trials" / "0000" / "epoch-0001.pt")
     experiment = Experiment.model_validate({**TINY, "resources": {"storage": address}})
     mirror = store_of_run(tmp_path / "tiny", experiment)
