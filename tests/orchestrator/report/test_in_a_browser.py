@@ -22,16 +22,16 @@ READY = (
 MARKS = ".scatterlayer path, .barlayer path, .contourlayer path, .contourlayer image, .heatmaplayer image"
 CORNERS = "({x, y, width, height}) => [x, y + scrollY, x + width, y + scrollY + height]"
 PLACE = f"({CORNERS})(document.getElementById('plot-parallel').getBoundingClientRect())"
-LOOK = f"""({{
-  figures: Object.fromEntries([...document.querySelectorAll('.plot')].map((plot) => [plot.id, plot.querySelectorAll('{MARKS}').length])),
+LOOK = f"""((all) => ({{
+  figures: Object.fromEntries(all('.plot').map((plot) => [plot.id, plot.querySelectorAll('{MARKS}').length])),
   parallel: {PLACE},
   overflow: document.documentElement.scrollWidth - innerWidth,
-  wide: [...document.querySelectorAll('.card:not(.scroll)')].filter((card) => card.scrollWidth > card.clientWidth).length,
+  wide: all('.card:not(.scroll)').filter((card) => card.scrollWidth > card.clientWidth).length,
   background: getComputedStyle(document.body).backgroundColor,
-  shown: [...document.querySelectorAll('.pictures figure')].filter((figure) => figure.offsetHeight > 0).length,
-  after: (document.querySelectorAll('[data-tab]')[1].click(), document.querySelector('[aria-pressed=true]').textContent),
-  sorted: (document.querySelectorAll('.trials th button')[2].click(), document.querySelector('.trials tbody td').textContent),
-}})"""
+  shown: all('.pictures figure').filter((figure) => figure.offsetHeight > 0).length,
+  after: (all('[data-tab]')[1].click(), all('[aria-pressed=true]')[0].textContent),
+  sorted: (all('.trials th button')[2].click(), all('.trials tbody td')[0].textContent),
+}}))((selector) => [...document.querySelectorAll(selector)])"""
 
 
 @pytest.fixture(scope="module")

@@ -190,8 +190,9 @@ def test_a_run_from_python(space_file: Path) -> None:
 def test_functions_are_found_after_all_modules_were_imported() -> None:
     """A module of the same name would take the place of a function."""
     code = (
-        "import orchestrator.verbs.search, orchestrator.trials.tuner, orchestrator.comparison.rows; from orchestrator import *;"
-        " print(search, resume, evaluate)"
+        "import orchestrator.verbs.search, orchestrator.trials.tuner, orchestrator.comparison.rows\n"
+        "from orchestrator import *\n"
+        "print(search, resume, evaluate)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.count("<function") == 3
