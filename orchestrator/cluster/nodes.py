@@ -24,7 +24,7 @@ def node_resources(accelerator_type: str | None = None) -> list[dict[str, float]
 
 
 def what_waits_for_room() -> str | None:
-    """What Ray was asked for and can not give at this moment, and what is free; None where nothing waits."""
+    """What Ray was asked for and cannot give at this moment, and what is free; None where nothing waits."""
     import ray
 
     waiting = [
@@ -76,7 +76,7 @@ def version_differences(node: str, here: dict[str, str], there: dict[str, str] |
     """What a node has in other versions than this process, or None."""
     if isinstance(there, Exception):
         return (
-            f"{node}: can not run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that"
+            f"{node}: cannot run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that"
             " every node sees"
         )
     differ = [

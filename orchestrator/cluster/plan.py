@@ -109,7 +109,7 @@ def plan_trials(
 
 
 def totals_of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, float]:
-    """Ray's totals with the GPUs of the wanted kind only; what an autoscaler may still start is counted whatever its
+    """Ray's totals with the GPUs of the kind that is asked for only; what an autoscaler may still start is counted whatever its
     kind.
 
     Raises:
@@ -147,7 +147,7 @@ def request_room(plan: Plan, trials: int) -> None:
     from ray.autoscaler.sdk import request_resources
 
     if plan.workers == 1:
-        with contextlib.suppress(Exception):  # a hint: a cluster that can not take it is no reason to end a search
+        with contextlib.suppress(Exception):  # a hint: a cluster that cannot take it is no reason to end a search
             request_resources(bundles=[plan.needs()] * min(trials, plan.concurrent))
 
 

@@ -35,5 +35,5 @@ def where_it_goes_on(folder: Path) -> str:
 
 
 def begins_without_its_checkpoints(folder: Path) -> str | None:
-    """What a user is to know of a trial that is about to begin: that the epochs it has behind it are lost; else None."""
+    """That the epochs of a trial that is about to begin are lost, in words; None where they are not."""
     return LOST if where_it_goes_on(folder) == LOST else None

@@ -19,8 +19,8 @@ INTERRUPTED = 130
 
 @contextlib.contextmanager
 def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[threading.Event]:
-    """Ctrl-C, SIGTERM and a full disk end a run so that it can be resumed; a second signal ends the process on the spot,
-    which can be resumed as well.
+    """Ctrl-C, SIGTERM and a full disk end a run so that it can be resumed; a second signal ends the process on the
+    spot, which can be resumed as well.
 
     Args:
         folder: of the run.

@@ -47,7 +47,7 @@ def _wandb(study: str) -> Any:
 
 
 def _seeing_trials(kind: type[Any]) -> type[Any]:
-    """A callback that sees what a reader wants of our trials."""
+    """A callback of Tune that is shown what a reader of its logs looks for."""
 
     class SeeingTrials(kind):  # type: ignore[misc]
         def log_trial_start(self, trial: Any) -> None:

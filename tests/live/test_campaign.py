@@ -42,12 +42,12 @@ def start(log: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def files(name: str) -> list[Path]:
-    """Of that name, in all run folders; a recursive search could meet folders that vanish."""
+    """Files of a name in all run folders; a recursive search could meet folders that vanish."""
     return [path for pattern in ("*/*", "*/*/seeds/*") for path in Path("runs").glob(f"{pattern}/{name}")]
 
 
 def states() -> dict[str, list[str]]:
-    """Of the trials of every cell that has begun; of those with seeds as well."""
+    """States of the trials of every cell that has begun, and of those with seeds, by name."""
     found = {}
     for header in files("study.json"):
         found[header.parent.name] = [trial.state.name for trial in open_study(header.parent).trials]

@@ -47,7 +47,7 @@ def unavailable() -> str | None:
         run("ip", "netns", "add", "wsol-try")
         run("ip", "netns", "del", "wsol-try")
     except subprocess.CalledProcessError as error:
-        return f"network namespaces can not be made: {error.stderr.strip()}"
+        return f"network namespaces cannot be made: {error.stderr.strip()}"
     return None
 
 

@@ -48,25 +48,25 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: Any) -> Module
 
 
 class Client:
-    """In place of MLflow's: keeps what it is told."""
+    """In place of MLflow's: keeps what it is given."""
 
-    told: list[tuple[Any, ...]] = []
+    entries: list[tuple[Any, ...]] = []
 
     def __init__(self, **where: Any) -> None:
         pass
 
     def create_run(self, **run: Any) -> SimpleNamespace:
-        self.told.append(("run", run["experiment_id"]))
+        self.entries.append(("run", run["experiment_id"]))
         return SimpleNamespace(info=SimpleNamespace(run_id="a"))
 
     def log_param(self, run_id: str, key: str, value: Any) -> None:
-        self.told.append(("param", key, value))
+        self.entries.append(("param", key, value))
 
     def log_metric(self, run_id: str, key: str, value: float, step: int) -> None:
-        self.told.append(("metric", key, value, step))
+        self.entries.append(("metric", key, value, step))
 
     def set_terminated(self, run_id: str, status: str) -> None:
-        self.told.append(("end", status))
+        self.entries.append(("end", status))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def mlflow(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     module(monkeypatch, "mlflow.exceptions", MlflowException=RuntimeError)
     module(monkeypatch, "mlflow.utils")
     module(monkeypatch, "mlflow.utils.mlflow_tags", MLFLOW_RUN_NAME="name")
-    monkeypatch.setattr(Client, "told", [])
+    monkeypatch.setattr(Client, "entries", [])
     return Client
 
 
@@ -119,16 +119,16 @@ def test_mlflow_is_told_the_configuration_and_every_epoch(mlflow: type[Client], 
     logger.log_trial_result(5, own, {**FROM_TUNE, **RECORD})
     logger.log_trial_result(6, own, OUTCOME)
     logger.log_trial_end(own)
-    assert mlflow.told[0] == ("run", "experiment crop_cub") and mlflow.told[-1] == ("end", "FINISHED")
-    told = {entry[1]: entry[2] for entry in mlflow.told if entry[0] == "param"}
+    assert mlflow.entries[0] == ("run", "experiment crop_cub") and mlflow.entries[-1] == ("end", "FINISHED")
+    parameters = {entry[1]: entry[2] for entry in mlflow.entries if entry[0] == "param"}
     assert (
-        told["trial"] == 0
-        and told["method.name"] == "cam"
-        and told["optim.lr"] > 0
-        and told["evaluation.metrics.0.name"] == "max_box_acc_v2"
+        parameters["trial"] == 0
+        and parameters["method.name"] == "cam"
+        and parameters["optim.lr"] > 0
+        and parameters["evaluation.metrics.0.name"] == "max_box_acc_v2"
     )
-    assert "folder" not in told and own.config["folder"]
-    values = {entry[1]: entry[2:] for entry in mlflow.told if entry[0] == "metric"}
+    assert "folder" not in parameters and own.config["folder"]
+    values = {entry[1]: entry[2:] for entry in mlflow.entries if entry[0] == "metric"}
     assert values.pop("training_iteration") == (2, 2) and values == {name: (value, 2) for name, value in RECORD.items()}
 
 
@@ -138,7 +138,7 @@ def test_a_trial_that_reported_a_failure_has_failed(mlflow: type[Client], trial:
     logger.setup()
     logger.log_trial_start(own)
     logger.log_trial_end(own)
-    assert mlflow.told[-1] == ("end", "FAILED")
+    assert mlflow.entries[-1] == ("end", "FAILED")
 
 
 def test_weights_and_biases_are_told_the_same(monkeypatch: pytest.MonkeyPatch, trial: SimpleNamespace) -> None:
