@@ -16,8 +16,8 @@ import yaml
 
 from orchestrator.cluster.autoscaler import MAXIMUM
 from orchestrator.runs.journal import open_study
-from tests.support.clusters import RAY, WRONG, Head, free_port, running, started
 from tests.support.paths import ROOT
+from tests.support.raylets import RAY, WRONG, Head, free_port, running, started
 
 pytestmark = pytest.mark.slow
 
