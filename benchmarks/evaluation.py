@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def peak_memory() -> float:
-    """Of this process so far, in MiB."""
+    """The largest memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

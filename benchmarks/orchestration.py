@@ -40,7 +40,9 @@ EXPERIMENT = """
 trial:
   method: {name: cam}
   backbone: {name: tiny, stride: 8, width: 16}
-  data: {name: synthetic, classes: 4, train_images: 40, fullsup_images: 10, test_images: 4, side: 64, image_size: 64, resize_size: 72}
+  data:
+    {name: synthetic, classes: 4, train_images: 40, fullsup_images: 10, test_images: 4, side: 64, image_size: 64,
+     resize_size: 72}
   optim: {lr: 0.01}
   training: {batch_size: 8}
 search: {optim.lr: {low: 0.001, high: 0.1, log: true}}

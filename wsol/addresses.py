@@ -44,7 +44,7 @@ def last_name(address: str) -> str:
 
 
 def unreachable(address: str, error: Exception) -> InputError:
-    """Which node can not reach what, and where to look."""
+    """Which node cannot reach what, and where to look."""
     reason = first_line(error).partition("; Detail")[0]
     return InputError(
         f"{socket.gethostname()}: {address}: {reason}; does it exist, and may this node read and write it (keys, role,"

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +59,7 @@ def bare_method(config: TrainConfig, num_classes: int) -> Method:
     return around(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
 
 
-def trained_method(config: TrainConfig, state: Mapping[str, Any], num_classes: int) -> Method:
+def trained_method(config: TrainConfig, state: Mapping[str, Tensor], num_classes: int) -> Method:
     """The method with the weights of its state dict, on this worker's device."""
     built = bare_method(config, num_classes)
     built.load_state_dict(state)

@@ -1,5 +1,5 @@
-"""The configuration of one training run. Every value a user can set has its field, range and meaning here or in a
-plugin's file."""
+"""The configuration of one training run. Every value a user can set has its field, range and meaning here, in
+`schema.py` (what all backbones and all data sets take) or in a plugin's file."""
 
 from __future__ import annotations
 

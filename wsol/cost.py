@@ -32,12 +32,12 @@ EVALUATED_ON_CPU = 8
 
 
 def weights_bytes(method: Method) -> int:
-    """Of parameters and buffers."""
+    """Bytes of parameters and buffers."""
     return int(sum(tensor.numel() * tensor.element_size() for tensor in method.state_dict().values()))
 
 
 def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
-    """Of weights and buffers, and the momentum of every trained parameter."""
+    """Bytes of weights and buffers, and of the momentum of every trained parameter."""
     trained = [
         parameter for group in method.parameter_groups() for parameter in group["params"]
     ]  # an optimizer would load torch's compiler: seconds
@@ -50,7 +50,7 @@ def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
 
 
 def device_name(threads: int) -> str:
-    """Of the device that this process trains on."""
+    """What the device is called that this process trains on."""
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else f"a CPU, {threads} thread(s)"
 
 
@@ -84,7 +84,7 @@ def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, thr
 
 
 def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
-    """Of the last epoch, when every part of the loss has set in, at a rate that changes little."""
+    """Seconds of a step in the last epoch, when every part of the loss has set in, at a rate that changes little."""
     whole = config.training.model_copy(update={"batch_size": len(images)})
     slow = config.optim.model_copy(update={"lr": 1e-6})
     config = config.model_copy(update={"training": whole, "optim": slow})

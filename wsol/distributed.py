@@ -85,7 +85,7 @@ def barrier() -> None:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """What one worker can not do for want of input, none does: the others would wait for it.
+    """What one worker cannot do for want of input, none does: the others would wait for it.
 
     Raises:
         InputError: of the first worker that has one, on all workers; with several workers it names the node.

@@ -215,7 +215,7 @@ def _on_cpu(extractor: PluginConfig, made: ScoreMaps) -> Extracted:
 
 
 def _cross_entropy(logits: np.ndarray, label: int) -> float:
-    """Of one image: logits (K,), its class."""
+    """The cross-entropy of one image from its logits (K,) and its class."""
     shifted = logits.astype(np.float64) - logits.max()
     return float(np.log(np.exp(shifted).sum()) - shifted[label])
 

@@ -6,7 +6,7 @@ try:
     import cv2
 except ImportError as error:
     raise ImportError(
-        "OpenCV can not be imported: pip install opencv-python-headless (opencv-python serves as well)"
+        "OpenCV cannot be imported: pip install opencv-python-headless (opencv-python serves as well)"
     ) from error
 
 __all__ = ["cv2"]

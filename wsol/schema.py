@@ -1,4 +1,5 @@
-"""What every `Config` extends: strict models, and what all backbones and all data sets take. Knows no plugin."""
+"""What every `Config` extends: strict models, and what all backbones and all data sets take. It knows no plugin, so
+that plugins and `config.py` can both import it."""
 
 from __future__ import annotations
 

@@ -69,14 +69,7 @@ def train(
     if len(checkpoints.history) == config.training.epochs:
         return checkpoints.history
 
-    with distributed.agreed():
-        dataset = build.dataset(config.data)
-        weaksup = build.images(dataset, "train_weaksup", config.data)
-        fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
-        _seed(config.seed)  # equal initial weights on all workers
-        method = (
-            build.method(config, dataset.num_classes).to(distributed.device()).to(memory_format=torch.channels_last)
-        )
+    method, weaksup, fullsup = _prepare(config)
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
@@ -101,6 +94,18 @@ def train(
     return history
 
 
+def _prepare(config: TrainConfig) -> tuple[Method, ImageStore, ImageStore]:
+    """The method with its first weights, the same on all workers, and the images that it trains on and is selected
+    by."""
+    with distributed.agreed():
+        dataset = build.dataset(config.data)
+        weaksup = build.images(dataset, "train_weaksup", config.data)
+        fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
+        _seed(config.seed)
+        method = build.method(config, dataset.num_classes)
+    return method.to(distributed.device()).to(memory_format=torch.channels_last), weaksup, fullsup
+
+
 def train_epoch(
     step: nn.Module,
     method: Method,
@@ -114,25 +119,18 @@ def train_epoch(
     set_learning_rates(optimizer, epoch, config.optim)
     _seed(config.seed, epoch, distributed.rank())
     method.train()
-    losses, images, started = _Losses(), 0, time.perf_counter()
+    losses, images, steps, started = _Losses(), 0, len(loader), time.perf_counter()
     for index, raw in enumerate(loader.epoch(epoch)):
         batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+        progress = Progress(epoch, config.training.epochs, (epoch - 1) * steps + index, config.training.epochs * steps)
         with autocast(config.training.precision, device):
-            terms = step(
-                batch,
-                Progress(
-                    epoch,
-                    config.training.epochs,
-                    (epoch - 1) * len(loader) + index,
-                    config.training.epochs * len(loader),
-                ),
-            )
+            terms = step(batch, progress)
         optimizer.zero_grad(set_to_none=True)
-        (torch.stack([term.float() for term in terms.values()]).sum() * raw.weight).backward()  # type: ignore[no-untyped-call]
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        (loss * raw.weight).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        share = (
-            len(batch.labels) if raw.weight > 0 else 0
-        )  # a worker without images in the last batch repeats one, for nothing
+        # A worker without images in the last batch repeats one, for nothing.
+        share = len(batch.labels) if raw.weight > 0 else 0
         losses.add(terms, share)
         images += share
         if (index + 1) % STEPS_BETWEEN_CHECKS == 0:

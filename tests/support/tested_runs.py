@@ -13,7 +13,7 @@ SHA = "c0ffee00" * 8
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    """Of a run on CUB as `best/result.json` has it."""
+    """The configuration of a run on CUB as `best/result.json` has it."""
     evaluation = {
         "extractor": {"name": "cam"},
         "normalizer": {"name": "min_max"},

@@ -112,7 +112,7 @@ def _once(lock: Path, there: Callable[[], bool], bring: Callable[[], None]) -> N
                 bring()
     except OSError as error:
         raise InputError(
-            f"{socket.gethostname()}: {lock.parent}: data.stage can not be used ({error}); name a folder with room on"
+            f"{socket.gethostname()}: {lock.parent}: data.stage cannot be used ({error}); name a folder with room on"
             " every node's own disk"
         ) from None
 

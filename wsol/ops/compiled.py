@@ -32,7 +32,7 @@ class _Compiled:
 
     @functools.cached_property
     def machine_code(self) -> Callable[..., Any]:
-        """Of this function. All compiled functions of its file get theirs, for they call each other."""
+        """The compiled function. All compiled functions of its file get theirs, for they call each other."""
         with _LOCK:
             names = self.function.__globals__
             for name, other in [(name, other) for name, other in names.items() if isinstance(other, _Compiled)]:

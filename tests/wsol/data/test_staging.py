@@ -101,7 +101,7 @@ def test_workers_of_a_node_share_one_copy(tmp_path: Path) -> None:
 def test_an_unusable_stage_names_node_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "node").write_text("a file in the way")
     dataset, config = make(tmp_path / "shared", stage=str(tmp_path / "node"))
-    with pytest.raises(InputError, match=rf"{socket.gethostname()}: {tmp_path}/node.*data.stage can not be used"):
+    with pytest.raises(InputError, match=rf"{socket.gethostname()}: {tmp_path}/node.*data.stage cannot be used"):
         ImageStore(dataset.split("test"), 9, config)
     (packed,) = copies(tmp_path / "shared")
     monkeypatch.setattr("wsol.data.staging.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))

@@ -154,7 +154,7 @@ def test_numbers_of_a_pattern(
     lattice_values: tuple[float, ...],
     exact_values: tuple[float, ...],
 ) -> None:
-    """Of the published filter and of the sum over all pairs; sums, two corners, one pixel inside."""
+    """Those of the published filter and those of the sum over all pairs; sums, two corners, one pixel inside."""
     pixels, regions = pattern(height, width)
     features, values = pixel_features(pixels, color, space), regions.flatten(2).transpose(1, 2)
     assert lattice.Lattice.under(features).neighbours.shape == (6, 2, corners)
