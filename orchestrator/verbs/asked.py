@@ -16,6 +16,8 @@ from orchestrator.verbs.evaluate import (
 from wsol.errors import InputError
 
 BASELINE = "center_gaussian"
+STOCK = "imagenet"
+"""Layout of a backbone's own published classifier, which needs no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,18 @@ def _maps(asked: Asked) -> None:
 
 
 def _import(asked: Asked) -> None:
-    usage = "use --import LAYOUT CHECKPOINT --experiment FILE [KEY=VALUE]... [--run DIR]"
+    usage = "use --import LAYOUT CHECKPOINT, or --import imagenet, and --experiment FILE [KEY=VALUE]... [--run DIR]"
     _require_only(asked, {"layout", "words", "experiment", "into"}, usage)
-    if asked.layout is None or asked.experiment is None or not asked.words:
+    if asked.layout is None or asked.experiment is None:
         raise InputError(usage)
-    checkpoint, *overrides = asked.words
-    evaluate_import(asked.layout, Path(checkpoint), asked.experiment, overrides, asked.into)
+    words = list(asked.words)
+    if asked.layout == STOCK:
+        checkpoint = None
+    elif words:
+        checkpoint = Path(words.pop(0))
+    else:
+        raise InputError(usage)
+    evaluate_import(asked.layout, checkpoint, asked.experiment, words, asked.into)
 
 
 def _settings(asked: Asked) -> None:

@@ -100,27 +100,32 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     return scores.metrics
 
 
-def evaluate_import(layout: str, file: Path, path: Path, overrides: list[str], run: Path | None) -> Path:
+def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[str], run: Path | None) -> Path:
     """Make a run folder of a released checkpoint and score it on train_fullsup; returns the folder.
 
     Args:
-        layout: whose names the weights have: a repository in `wsol/layouts.py`.
-        file: the checkpoint.
+        layout: whose names the weights have: a repository in `wsol/layouts.py`; or `imagenet`, the backbone's own
+            published classifier.
+        file: the checkpoint; None with `imagenet`.
         path: a search-space file, whose `trial` says method, backbone and data set.
         overrides: `KEY=VALUE`.
-        run: the run folder, `runs/<name of the checkpoint>` by default; must not hold a run.
+        run: the run folder, `runs/<name of the checkpoint>`, or `runs/imagenet-<backbone>`, by default; must not hold a
+            run.
 
     Raises:
         InputError: something the user can mend; nothing was written.
     """
     from orchestrator.winner.released import import_checkpoint
 
-    folder = run or Path("runs") / file.name.partition(".")[0]
+    loaded = load(path, overrides, ignores_search=True)
+    own = f"{layout}-{loaded.experiment.trial.backbone.name}" if file is None else file.name.partition(".")[0]
+    folder = run or Path("runs") / own
     require_new_run_folder(folder)
-    import_checkpoint(layout, file, load(path, overrides, ignores_search=True), folder)
+    import_checkpoint(layout, file, loaded, folder)
     result = read_result(folder)
     split = "train_fullsup"
-    console.print(f"imported {file} ({layout}) into {folder}")
+    what = f"the classifier of the published {loaded.experiment.trial.backbone.name}" if file is None else file
+    console.print(f"imported {what} ({layout}) into {folder}")
     console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
     console.print(f"report:      {write_report(folder)}")
     console.print(

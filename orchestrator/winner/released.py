@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from wsol.config import TrainConfig
 
 
-def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> None:
+def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Path) -> None:
     """Make a run folder of a checkpoint and measure it on train_fullsup, where its post-hoc settings are chosen; test
     stays untouched.
 
     Args:
-        layout: whose names the weights have, a key of `wsol.layouts.LAYOUTS`.
-        file: the checkpoint.
+        layout: whose names the weights have, a key of `wsol.layouts.LAYOUTS`; or `imagenet`, the backbone's own
+            published classifier.
+        file: the checkpoint; None with `imagenet`.
         loaded: the experiment whose `trial` says method, backbone and data set; its `search` is ignored.
         folder: of the run; must not hold one.
 
@@ -43,7 +44,7 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
         update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
     )
     weights = _weights(layout, file, experiment.trial)
-    source = {"layout": layout, "file": str(file), "sha256": sha256(file)}
+    source = {"layout": layout, **({} if file is None else {"file": str(file), "sha256": sha256(file)})}
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
         chosen = choose_settings(experiment, Path(staging), measure)
@@ -54,20 +55,29 @@ def import_checkpoint(layout: str, file: Path, loaded: Loaded, folder: Path) -> 
                 folder, dataclasses.replace(loaded, experiment=experiment), "import", imported=source, trials=0
             )
             shutil.copytree(Path(staging) / names.WINNER, folder / names.WINNER, dirs_exist_ok=True)
-            write_config(experiment, folder, f"The method of the imported {file.name}", chosen["config"])
+            write_config(
+                experiment,
+                folder,
+                f"The method of the imported {layout if file is None else file.name}",
+                chosen["config"],
+            )
             write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
             write_header(folder, dataclasses.replace(header, ended=timestamp()))  # last: it makes the folder a run
 
 
-def _weights(layout: str, file: Path, config: TrainConfig) -> dict[str, Any]:
+def _weights(layout: str, file: Path | None, config: TrainConfig) -> dict[str, Any]:
     """The state of the configured method with the weights of the file; the data set is checked as well."""
     from wsol import build, layouts, weights_file
     from wsol.evaluation import require_countable
+    from wsol.stock import stock_method
 
-    state = weights_file.read(file)
     dataset = build.dataset(config.data)
-    method = build.bare_method(config, dataset.num_classes)
-    layouts.fill(method, layout, state, str(file))
+    if file is None:
+        method = stock_method(config, dataset.class_names)
+    else:
+        state = weights_file.read(file)
+        method = build.bare_method(config, dataset.num_classes)
+        layouts.fill(method, layout, state, str(file))
     for split in ("train_fullsup", "test"):
         require_countable(build.images(dataset, split, config.data), config.evaluation)
     return method.state_dict()
