@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.preflight.place import named_place
+
 if TYPE_CHECKING:
     import optuna
 
@@ -30,7 +32,7 @@ def search(file: Place, *overrides: str, run: Place | None = None, address: str 
     """
     from orchestrator.verbs.search import search
 
-    return search(Path(file), list(overrides), _path(run), address)
+    return search(named_place(file), list(overrides), _path(run), address)
 
 
 def protocol(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
@@ -38,36 +40,36 @@ def protocol(file: Place, *overrides: str, run: Place | None = None, address: st
     Arguments: see `search`."""
     from orchestrator.verbs.protocol import protocol
 
-    return protocol(Path(file), list(overrides), _path(run), address)
+    return protocol(named_place(file), list(overrides), _path(run), address)
 
 
 def train(file: Place, *overrides: str, run: Place | None = None) -> Path:
     """Train the file's published point only, without Ray; returns the run folder. Arguments: see `search`."""
     from orchestrator.verbs.train import train
 
-    return train(Path(file), list(overrides), _path(run))
+    return train(named_place(file), list(overrides), _path(run))
 
 
 def resume(run: Place, *overrides: str, address: str | None = None) -> Path:
     """Go on with an interrupted run, or with a finished search that gets more trials; returns its folder."""
     from orchestrator.verbs.resume import resume
 
-    return resume(Path(run), list(overrides), address)
+    return resume(named_place(run), list(overrides), address)
 
 
 def retry(run: Place, *trials: int, address: str | None = None) -> Path:
     """Train failed trials again, all of them unless some are named; returns the run folder."""
     from orchestrator.verbs.resume import retry
 
-    return retry(Path(run), list(trials) or None, address)
+    return retry(named_place(run), list(trials) or None, address)
 
 
 def replay(run: Place, *trials: int, into: Place | None = None, address: str | None = None) -> Path:
     """Train recorded points again in a run of their own, all that completed unless some are named; returns its
     folder."""
-    from orchestrator.verbs.resume import replay
+    from orchestrator.verbs.replay import replay
 
-    return replay(Path(run), list(trials) or None, _path(into), address)
+    return replay(named_place(run), list(trials) or None, _path(into), address)
 
 
 def evaluate(
@@ -83,35 +85,35 @@ def evaluate(
     """
     from orchestrator.verbs.evaluate import evaluate
 
-    return evaluate(Path(run), split, test_again, _path(save_maps))
+    return evaluate(named_place(run), split, test_again, _path(save_maps))
 
 
 def load_study(run: Place) -> optuna.Study:
     """The Optuna study of a run, with everything that Optuna offers; also while it runs."""
     from orchestrator.runs.journal import open_study
 
-    return open_study(Path(run))
+    return open_study(named_place(run))
 
 
 def load_experiment(file: Place, *overrides: str) -> Experiment:
     """A search-space file, checked, without running anything."""
     from orchestrator.experiment.load import load_experiment
 
-    return load_experiment(Path(file), list(overrides)).experiment
+    return load_experiment(named_place(file), list(overrides)).experiment
 
 
 def read_summary(run: Place) -> Summary:
     """What a run folder says: its trials, the winner, its metrics and intervals."""
     from orchestrator.runs.summary import read_summary
 
-    return read_summary(Path(run))
+    return read_summary(named_place(run))
 
 
 def read_status(run: Place) -> Status:
     """How far a run is: when it will end, what waits and why, what failed."""
     from orchestrator.report.status import read_status
 
-    return read_status(Path(run))
+    return read_status(named_place(run))
 
 
 def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
@@ -119,15 +121,15 @@ def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), spl
     one configuration are one row."""
     from orchestrator.comparison.rows import comparison_rows
 
-    return comparison_rows([Path(run) for run in runs], metrics, split)
+    return comparison_rows([named_place(run) for run in runs], metrics, split)
 
 
 def write_report(run: Place) -> Path:
     """Write `report.html` of a run in any state; returns its path."""
     from orchestrator.report.page import write_report
 
-    return write_report(Path(run))
+    return write_report(named_place(run))
 
 
 def _path(place: Place | None) -> Path | None:
-    return None if place is None else Path(place)
+    return None if place is None else named_place(place)

@@ -132,7 +132,7 @@ def replay(
     address: of.Address = None,
 ) -> None:
     """Train recorded points of a search again and compare with what was recorded."""
-    from orchestrator.verbs.resume import replay
+    from orchestrator.verbs.replay import replay
 
     replay(folder, trial or None, run, address)
 

@@ -11,7 +11,8 @@ from orchestrator.campaign.model import CampaignCell, Planned, Reruns
 from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.experiment.load import Loaded, load_experiment
 from orchestrator.formats import timestamp
-from orchestrator.preflight.checks import check_data, check_model
+from orchestrator.preflight.checks import require_data, require_model
+from orchestrator.preflight.place import require_no_foreign_files, require_writable
 from orchestrator.runs import names
 from orchestrator.runs.folder import require_no_run, write_experiment
 from orchestrator.runs.provenance import git, versions
@@ -19,12 +20,23 @@ from wsol.errors import InputError
 from wsol.files import write_text
 
 
-def begin_campaign(folder: Path, planned: Planned, address: str | None) -> None:
-    """Check what can be checked, write down the cells; the file that makes the folder a campaign comes last."""
+def require_campaign(folder: Path, planned: Planned, address: str | None) -> None:
+    """Every check of a campaign that is about to begin, once; see `orchestrator.preflight.checks.require`.
+
+    Raises:
+        InputError: something the user can mend; nothing was written.
+    """
+    cells = {cell.name for cell in planned.cells}
+    require_writable(folder)
     require_no_run(folder)
+    require_no_foreign_files(folder, lambda name: name in cells)
     if address is None:
-        plan_here(planned)  # refuse before Ray starts
+        plan_here(planned)
     _check(planned.stages()[0])
+
+
+def begin_campaign(folder: Path, planned: Planned) -> None:
+    """Write down the cells; the file that makes the folder a campaign comes last."""
     for cell in planned.cells:
         (folder / cell.name).mkdir(parents=True, exist_ok=True)
         write_experiment(folder / cell.name, cell.experiment, f"A cell of {planned.source}. From {cell.loaded.source}.")
@@ -48,8 +60,14 @@ def begin_campaign(folder: Path, planned: Planned, address: str | None) -> None:
     )
 
 
+def end_campaign(folder: Path, *, done: bool) -> None:
+    """Note when a campaign ended; one that is not done has not."""
+    header = json.loads((folder / names.CAMPAIGN).read_text())
+    write_text(folder / names.CAMPAIGN, json.dumps({**header, "ended": timestamp() if done else None}, indent=1))
+
+
 def _check(cells: list[CampaignCell]) -> None:
-    """What can be checked before anything is written, each data set once."""
+    """Data and methods of some cells, each data set once."""
     checked: list[object] = []
     for cell in cells:
         trial = cell.experiment.trial
@@ -59,9 +77,9 @@ def _check(cells: list[CampaignCell]) -> None:
                 " `search` cells alone"
             )
         if (trial.data, trial.evaluation) not in checked:
-            check_data(cell.experiment)
+            require_data(cell.experiment)
             checked.append((trial.data, trial.evaluation))
-        check_model(cell.experiment)
+        require_model(cell.experiment)
 
 
 def read_campaign(folder: Path, overrides: list[str]) -> Planned:

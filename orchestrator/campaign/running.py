@@ -18,7 +18,7 @@ from orchestrator.cluster.remote import on_worker_node
 from orchestrator.console import console
 from orchestrator.experiment.load import Loaded
 from orchestrator.formats import timestamp
-from orchestrator.preflight.checks import check_model
+from orchestrator.preflight.checks import require_model
 from orchestrator.report.page import write_report
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment, write_trials
@@ -30,6 +30,7 @@ from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.measure import measure
+from orchestrator.winner.post_hoc import choice_in_words
 from wsol.errors import InputError
 
 
@@ -116,7 +117,7 @@ class Running:
         if not (self.folder / str(cell.after) / names.WINNER_WEIGHTS).exists():
             return f"starts from the winner of {cell.after}, which has none"
         try:
-            check_model(cell.experiment)
+            require_model(cell.experiment)
         except InputError as error:
             return str(error)
         return None
@@ -149,8 +150,12 @@ class Running:
         """Measure the winner of a run and test it, unless that is done."""
         if read_header(study.folder).ended and (not test or recorded_tests(study.folder)):
             return
-        if finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test) is not None:
+        result = finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test)
+        if result is not None:
             write_report(study.folder)
+            if result["post_hoc"]:
+                chosen = choice_in_words(result["post_hoc"])
+                console.print(f"{study.folder.name}: post-hoc settings chosen on train_fullsup: {chosen}")
         write_trials(study.folder, study.trials())
         update_header(study.folder, ended=timestamp())
 

@@ -118,8 +118,8 @@ def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
     return list(model.model_fields)
 
 
-def load(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
-    """`load_experiment`, whose notes the user is told."""
+def load_and_print_notes(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
+    """`load_experiment`, and what the user should be told of it."""
     loaded = load_experiment(path, overrides, ignores_search=ignores_search)
     for note in loaded.notes:
         console.print(f"note: {note}")

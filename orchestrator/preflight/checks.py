@@ -2,38 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cluster.plan import Plan, local_resources, plan_trials
+from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.preflight.forecast import require_disk_for
+from orchestrator.preflight.packages import require_logger_packages
+from orchestrator.preflight.place import require_new_run_folder
+from orchestrator.runs.store import require_free_store
+from orchestrator.study.samplers import require_sampler_packages
 
 if TYPE_CHECKING:
+    from wsol.data.dataset import Split
     from wsol.method import Method
 
 
-def check_runnable(experiment: Experiment, folder: Path) -> None:
-    """Read the data, decode what will be cached, try the metrics, build the model once, ask for room, before anything
-    is written or started."""
-    check_data(experiment)
-    require_disk_for(experiment, check_model(experiment), folder)
+def require(experiment: Experiment, folder: Path, address: str | None = None, *, alone: bool = False) -> None:
+    """Every check of a run that is about to begin, once, the cheap ones first. Nothing is written or started.
+
+        the folder can be made, and holds no run and nothing else
+        the packages of sampler and loggers are there
+        a trial fits this machine, unless it goes to a cluster, which is asked when it is connected
+        the store, if there is one, can be written, and has no run of that name
+        the data can be read, what will be cached can be decoded, the metrics can be counted
+        the method can be built, and has the blocks that are evaluated
+        the disk has room
+
+    Args:
+        experiment: of the run.
+        folder: of the run.
+        address: of a Ray cluster; None: this machine.
+        alone: one training without Ray, where this process, or each of torchrun, is a worker.
+
+    Raises:
+        InputError: something the user can mend: what, where, and what to do.
+    """
+    require_new_run_folder(folder)
+    require_packages(experiment, alone=alone)
+    if address is None:
+        local_plan(experiment, alone=alone)
+    require_free_store(experiment.resources.storage, folder.resolve().name)
+    require_data(experiment)
+    require_disk_for(experiment, require_model(experiment), folder)
 
 
-def check_data(experiment: Experiment) -> None:
-    """The part of `check_runnable` that runs with the same data set and metrics share."""
+def local_plan(experiment: Experiment, *, alone: bool = False) -> Plan:
+    """What a trial takes of this machine. Raises InputError where not even one fits; arguments as of `require`."""
+    resources = experiment.resources.model_copy(update={"workers": 1}) if alone else experiment.resources
+    return plan_trials(resources, experiment.study.trials, local_resources())
+
+
+def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
+    """Raises InputError where sampler or loggers need a package that is not installed; a training alone has no
+    loggers."""
+    require_sampler_packages(experiment.study.sampler)
+    if not alone:
+        require_logger_packages(experiment.study.loggers)
+
+
+def require_data(experiment: Experiment) -> None:
+    """What runs with the same data set and metrics share: read the data, decode what will be cached, try the metrics.
+    Images of two splits are noted.
+
+    Raises:
+        InputError: something is missing or damaged, or a metric cannot be counted.
+    """
     from wsol import build
+    from wsol.data.dataset import SPLIT_FOLDERS
     from wsol.evaluation import require_countable
 
     config = experiment.trial
     dataset = build.dataset(config.data)
-    build.images(dataset, "train_weaksup", config.data)
-    for split in ("train_fullsup", "test"):
-        require_countable(build.images(dataset, split, config.data), config.evaluation)
+    images = {name: build.images(dataset, name, config.data) for name in SPLIT_FOLDERS}
+    for name in ("train_fullsup", "test"):
+        require_countable(images[name], config.evaluation)
+    for note in shared_images({name: store.split for name, store in images.items()}):
+        console.print(f"note: {note}")
 
 
-def check_model(experiment: Experiment) -> Method:
-    """Build the model once, and look for the blocks that are evaluated; returns it."""
+def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:
+    """What is to be said about images that are in two splits."""
+    known = {name: set(split.image_ids) for name, split in splits.items()}
+    for one, other in combinations(known, 2):
+        if both := known[one] & known[other]:
+            yield (
+                f"{len(both)} of {len(known[other])} images of {other} are in {one} too, such as {min(both)}: scores on"
+                f" {other} are not those of unseen images"
+            )
+
+
+def require_model(experiment: Experiment) -> Method:
+    """Build the method once, and look for the blocks that are evaluated; returns it.
+
+    Raises:
+        InputError: the method cannot be built, or has no such block.
+    """
     from wsol import build
     from wsol.evaluation import require_blocks
 

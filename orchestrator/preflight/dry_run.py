@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.console import console
-from orchestrator.experiment.load import load
+from orchestrator.experiment.load import load_and_print_notes
 from orchestrator.formats import plain_text, to_yaml
 from orchestrator.preflight.forecast import forecast_lines, forecast_search, require_disk, trials_at_once
+from orchestrator.preflight.place import default_folder
 from orchestrator.study.begin import preview
 from orchestrator.study.samplers import require_sampler_packages
 
@@ -24,7 +25,7 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
     Raises:
         InputError: something the user can mend, such as a disk that is too full.
     """
-    loaded = load(path, overrides)
+    loaded = load_and_print_notes(path, overrides)
     require_sampler_packages(loaded.experiment.study.sampler)
     experiment = loaded.experiment
     console.print(to_yaml(experiment.model_dump(mode="json")), end="")
@@ -38,7 +39,7 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={plain_text(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})")
-    folder, made = run or Path("runs") / loaded.name, forecast_search(experiment)
+    folder, made = run or default_folder(loaded.name), forecast_search(experiment)
     for line in forecast_lines(made, concurrent, folder):
         console.print(line)
     require_disk(made.disk_bytes, folder)

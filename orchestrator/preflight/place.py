@@ -50,6 +50,11 @@ def named_place(name: str | Path) -> Path:
     return Path(name)
 
 
+def default_folder(name: str) -> Path:
+    """Where a run of that name goes unless the user says otherwise."""
+    return Path("runs") / name
+
+
 def require_writable(folder: Path) -> None:
     """Raises InputError where a folder cannot be made or written; nothing is left there."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
@@ -95,7 +100,7 @@ def require_maps_folder(folder: Path) -> None:
 
 def _is_of_a_run(name: str) -> bool:
     """Whether a run may have left it: a file of its own, a lock of one, or one that was not finished."""
-    return name in OF_A_RUN or Path(name).stem in OF_A_RUN or name.endswith(".part")
+    return name in OF_A_RUN or name.endswith((".part", ".lock"))
 
 
 def _names_in(folder: Path) -> Iterable[str]:

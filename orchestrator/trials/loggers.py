@@ -7,7 +7,6 @@ record.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -15,18 +14,8 @@ from typing import Any
 
 from orchestrator.trials.wire import Assignment, EpochReport, TrialFailed, TrialHalted, decode
 from wsol.checkpoint import Record
-from wsol.errors import InputError
 
 PROJECT = "wsol-search"
-
-
-def require_logger_packages(loggers: Sequence[str]) -> None:
-    """Raises InputError if a logger's package is not installed."""
-    missing = [name for name in loggers if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"study.loggers: {' and '.join(missing)} cannot be imported; install with: pip install {' '.join(missing)}"
-        )
 
 
 def make_loggers(loggers: Sequence[str], study: str) -> list[Any]:

@@ -1,61 +1,98 @@
-"""What ends every run: winner, final test, report, summary."""
+"""What ends every run: winner, final test, report, summary.
+
+finish_search   the winner is exported, measured on train_fullsup, and of a search tested once
+write_report    the page with all of it
+print           what was found: remarks and failures, the winner, its scores, what can be done next
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from orchestrator.console import console
 from orchestrator.formats import timestamp
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table
+from orchestrator.runs import names
 from orchestrator.runs.folder import write_trials
-from orchestrator.runs.header import update_header
+from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.tested import recorded_tests, test_of_checkpoint
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.in_store import kept_in_store
 from orchestrator.winner.measure import Measure
+from orchestrator.winner.post_hoc import choice_in_words
 from wsol.errors import RunFailed
 
 
-def conclude(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> Path:
-    """Winner, final test, report, summary."""
+def conclude(study: Study, measure_at: Measure) -> Path:
+    """Finish a run whose trials have ended, and close its study; returns its folder.
+
+    Args:
+        study: of the run. That of a search is tested once; that of a training keeps the post-hoc settings of its file.
+        measure_at: where the winner is measured.
+
+    Raises:
+        RunFailed: no trial succeeded, or a store does not answer.
+        InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    folder, kind = study.folder, read_header(study.folder).kind
     with interruptible(folder), kept_in_store(study, folder):
-        result = finish_search(study, folder, measure_at, test=test)
+        result = finish_search(study, folder, measure_at, test=kind == "search", choose=kind != "train")
         update_header(folder, ended=timestamp())
         write_trials(folder, study.trials())
         report = write_report(folder)
-    failed = study.failed()
-    front = study.pareto_front()
-    for line in _remarks(study):
-        console.print(line)
+    remarks, failed, front = list(_remarks(study)), study.failed(), study.pareto_front()
     study.close()
+    for line in remarks:
+        console.print(line)
     for trial in failed:
         console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red")
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
-    tested = test_of_checkpoint(folder, result["checkpoint_sha256"])
+    _print_winner(folder, result)
+    if kind == "train" and study.experiment.post_hoc and not result["post_hoc"]:
+        choose = f"python launch.py evaluate {folder} --experiment {folder / names.EXPERIMENT}"
+        console.print(
+            f"post-hoc settings of the file are kept; to choose them on train_fullsup:\n             {choose}"
+        )
+    if front:
+        console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
+    for line in _about_test(folder, result):
+        console.print(line)
+    console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
+    return folder
+
+
+def _print_winner(folder: Path, result: dict[str, Any]) -> None:
+    """Which trial it is, with what post-hoc settings, and its scores."""
     console.print(
         f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}"
     )
+    if result["post_hoc"]:
+        console.print(f"post-hoc settings chosen on train_fullsup: {choice_in_words(result['post_hoc'])}")
     if result["training_images"] != "all":
         console.print(f"trained on a part of train_weaksup: {result['training_images']}")
+    tested = test_of_checkpoint(folder, result["checkpoint_sha256"])
     scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
     for split, metrics in scores.items():
         console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
-    if front:
-        console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
-    if not tested and recorded_tests(folder):
+
+
+def _about_test(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+    """What the user can do about the test split."""
+    if test_of_checkpoint(folder, result["checkpoint_sha256"]):
+        return
+    if recorded_tests(folder):
         again = f'python launch.py evaluate {folder} --split test --test-again "why"'
-        console.print(f"test split:  was evaluated for another winner before; for this one:\n             {again}")
-    elif not tested:
-        console.print(
-            f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"
-        )
-    console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
-    return folder
+        yield f"test split:  was evaluated for another winner before; for this one:\n             {again}"
+    else:
+        sure = f"python launch.py evaluate {folder} --split test"
+        yield f"test split:  untouched; when you are sure:\n             {sure}"
 
 
 def _remarks(study: Study) -> Iterator[str]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.console import console
-from orchestrator.experiment.load import load
-from orchestrator.preflight.place import require_maps_folder, require_new_run_folder, require_writable
+from orchestrator.experiment.load import load_and_print_notes
+from orchestrator.preflight.place import default_folder, require_maps_folder, require_new_run_folder, require_writable
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table, settings_table
 from orchestrator.runs import names
@@ -15,7 +15,7 @@ from orchestrator.runs.tested import recorded_tests
 from orchestrator.winner.finish import evaluate_test
 from orchestrator.winner.in_store import push_evaluation
 from orchestrator.winner.measure import measure
-from orchestrator.winner.post_hoc import adopt_best, score_settings, selection_metric
+from orchestrator.winner.post_hoc import adopt_best, choice_in_words, score_settings, selection_metric
 from orchestrator.winner.result import read_result
 from wsol.errors import InputError
 
@@ -59,7 +59,7 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     """
     read_result(folder)
     require_writable(folder)
-    settings = score_settings(folder, load(path, []).experiment if path else None, overrides)
+    settings = score_settings(folder, load_and_print_notes(path, []).experiment if path else None, overrides)
     console.print(settings_table(f"train_fullsup, {folder}", settings, selection_metric(folder)))
     if recorded_tests(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
@@ -86,7 +86,7 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     from wsol import build
     from wsol.scoring import map_sizes, score_files
 
-    config = load(path, overrides, ignores_search=True).experiment.trial
+    config = load_and_print_notes(path, overrides, ignores_search=True).experiment.trial
     part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
     sizes = map_sizes(maps, part)
     console.print(
@@ -117,15 +117,17 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
     """
     from orchestrator.winner.released import import_checkpoint
 
-    loaded = load(path, overrides, ignores_search=True)
+    loaded = load_and_print_notes(path, overrides, ignores_search=True)
     own = f"{layout}-{loaded.experiment.trial.backbone.name}" if file is None else file.name.partition(".")[0]
-    folder = run or Path("runs") / own
+    folder = run or default_folder(own)
     require_new_run_folder(folder)
     import_checkpoint(layout, file, loaded, folder)
     result = read_result(folder)
     split = "train_fullsup"
     what = f"the classifier of the published {loaded.experiment.trial.backbone.name}" if file is None else file
     console.print(f"imported {what} ({layout}) into {folder}")
+    if result["post_hoc"]:
+        console.print(f"post-hoc settings chosen on train_fullsup: {choice_in_words(result['post_hoc'])}")
     console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
     console.print(f"report:      {write_report(folder)}")
     console.print(

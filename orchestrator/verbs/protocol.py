@@ -1,20 +1,30 @@
-"""The official protocol as one command: all cells of a campaign are searched together, their winners tested once, and
-ranked.
+"""`protocol`: the official protocol as one command. All cells of a campaign are searched together, their winners tested
+once, and ranked.
 
-    for every stage (cells that start from others' winners come after those):
-        all searches at once       `Interleaved`: each of them goes on, and so does each machine; then the best trials
-        with several seeds winners                    measured on train_fullsup, the one that counts tested; leaderboard
-        after each
+    load                the file with its overrides and all search spaces that it names, checked
+    require_campaign    all other checks, before anything is written; or: it is the campaign that has begun here
+    begin_campaign      the folder with what each cell is
+    connected           Ray on this machine, or a cluster
+        every stage         cells that start from others' winners come after those
+            search              `Interleaved`: each search goes on, and so does each machine; then the best with seeds
+            finish              winners measured on train_fullsup, the one that counts tested; leaderboard after each
+    end_campaign        which cells have no winner
 
 Nothing is remembered but in the cells' run folders: whoever starts it again goes on from there.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from orchestrator.campaign.folder import begin_campaign, plan_here, read_campaign, require_same_campaign
+from orchestrator.campaign.folder import (
+    begin_campaign,
+    end_campaign,
+    plan_here,
+    read_campaign,
+    require_campaign,
+    require_same_campaign,
+)
 from orchestrator.campaign.forecast import measure_cost, say_forecast
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.model import Planned, campaign_in_words
@@ -22,13 +32,12 @@ from orchestrator.campaign.running import opened_campaign
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
-from orchestrator.formats import timestamp
+from orchestrator.preflight.place import default_folder, require_writable
 from orchestrator.runs import names
 from orchestrator.runs.folder import is_campaign_folder
 from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.trials.interrupt import interruptible
 from wsol.errors import InputError, RunFailed
-from wsol.files import write_text
 
 
 def protocol(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
@@ -45,12 +54,13 @@ def protocol(path: Path, overrides: list[str], run: Path | None = None, address:
         RunFailed: a cell has no winner; all others are done.
         KeyboardInterrupt: stopped by the user; resumable.
     """
-    folder = run or Path("runs") / path.stem
+    folder = run or default_folder(path.stem)
     planned = _load(path, overrides, folder)
     if is_campaign_folder(folder):
         require_same_campaign(folder, planned)
     else:
-        begin_campaign(folder, planned, address)
+        require_campaign(folder, planned, address)
+        begin_campaign(folder, planned)
     return _run(folder, planned, address)
 
 
@@ -77,7 +87,7 @@ def print_forecast(path: Path, overrides: list[str], run: Path | None = None) ->
     Raises:
         InputError: something the user can mend.
     """
-    folder = run or Path("runs") / path.stem
+    folder = run or default_folder(path.stem)
     planned = _load(path, overrides, folder)
     plan = plan_here(planned)
     console.print(f"{planned.source}: {campaign_in_words(planned)}\nwould go to {folder}")
@@ -95,6 +105,8 @@ def _load(path: Path, overrides: list[str], folder: Path) -> Planned:
 
 
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:
+    """Do what is left of a campaign."""
+    require_writable(folder)
     with connected(address) as resources:
         plan = plan_on_cluster(planned.cells[0].experiment.resources, planned.trials(), resources)
         with opened_campaign(folder, planned, plan) as running:
@@ -106,12 +118,7 @@ def _run(folder: Path, planned: Planned, address: str | None) -> Path:
                     running.finish(stage)
             standings = running.standings()
     failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
-    write_text(
-        folder / names.CAMPAIGN,
-        json.dumps(
-            {**json.loads((folder / names.CAMPAIGN).read_text()), "ended": None if failed else timestamp()}, indent=1
-        ),
-    )
+    end_campaign(folder, done=not failed)
     console.print(f"\nleaderboard: {folder / names.LEADERBOARD}\ntensorboard: tensorboard --logdir {folder}")
     if failed:
         raise RunFailed("\n".join([f"{len(failed)} of {len(planned.cells)} cells have no winner", *failed]))

@@ -1,4 +1,11 @@
-"""`resume`, `retry`, `replay`: go on with a run, put failed trials back, train recorded points again."""
+"""`resume` and `retry`: go on with a run, put failed trials back.
+
+whose run is it?
+    a campaign's    all its cells go on, see `protocol`
+    a training's    its one trial goes on from its last checkpoint, see `train`
+    a search's      what its study still asks for is trained, see `search`
+conclude        once more, with whichever winner there is now
+"""
 
 from __future__ import annotations
 
@@ -7,26 +14,20 @@ from pathlib import Path
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
-from orchestrator.experiment.load import Loaded, load_experiment
+from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import RESUMABLE, Experiment
-from orchestrator.preflight.checks import check_runnable
+from orchestrator.preflight.checks import require_packages
+from orchestrator.preflight.place import require_new_run_folder, require_writable
 from orchestrator.runs import names
-from orchestrator.runs.folder import (
-    change_study,
-    is_campaign_folder,
-    open_experiment,
-    require_no_run,
-)
+from orchestrator.runs.folder import change_study, is_campaign_folder, open_experiment
 from orchestrator.runs.header import read_header, update_header
-from orchestrator.runs.journal import open_study
 from orchestrator.runs.store import restore_run
-from orchestrator.study.points import recorded_points
-from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.study.study import Study
 from orchestrator.trials.alone import train_together
-from orchestrator.trials.loggers import require_logger_packages
 from orchestrator.verbs.conclude import conclude
-from orchestrator.verbs.search import begin_search, run_search
+from orchestrator.verbs.protocol import resume_campaign
+from orchestrator.verbs.search import train_trials
+from orchestrator.winner.in_store import measure_on_nodes
 from orchestrator.winner.measure import measure
 from wsol.errors import InputError, RunFailed
 
@@ -47,24 +48,24 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
         KeyboardInterrupt: stopped by the user; resumable.
     """
     if store is not None:
+        require_new_run_folder(folder)
         restore_run(store, folder)
     if is_campaign_folder(folder):
-        from orchestrator.verbs.protocol import resume_campaign
-
         return resume_campaign(folder, overrides, address)
-    experiment = _with_changes(folder, overrides)
-    if read_header(folder).kind == "import":
+    experiment, kind = _with_changes(folder, overrides), read_header(folder).kind
+    require_writable(folder)
+    if kind == "import":
         raise InputError(
             f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate"
             f" {folder}`"
         )
-    if read_header(folder).kind == "train":
-        return _resume_training(folder, experiment)
-    require_sampler_packages(experiment.study.sampler)
+    if kind == "train":
+        return _go_on_training(folder, experiment)
+    require_packages(experiment)
     study = Study(folder, experiment)
     if any(override.startswith("study.") for override in overrides):
         change_study(folder, experiment)
-    return _go_on(study, folder, address)
+    return _go_on_searching(study, address)
 
 
 def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -> Path:
@@ -77,53 +78,32 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
 
     Raises:
         InputError: the run is no search, or one of the trials did not fail.
+        RunFailed: no trial succeeded, or Ray gave up.
+        KeyboardInterrupt: stopped by the user; resumable.
     """
     experiment = open_experiment(folder)
     if read_header(folder).kind not in ("search", "replay"):
         raise InputError(
             f"{folder}: is no search; to train again: python launch.py train {folder / names.EXPERIMENT} --run DIR"
         )
+    require_writable(folder)
+    require_packages(experiment)
     study = Study(folder, experiment)
     again = study.retry(numbers)
     console.print(f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back")
     if again:
         update_header(folder, ended=None)
-    return _go_on(study, folder, address)
+    return _go_on_searching(study, address)
 
 
-def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, address: str | None = None) -> Path:
-    """Train the recorded points of a run again, in a run folder of their own, and compare; test stays untouched.
-
-    Args:
-        folder: of the run.
-        numbers: which trials; None: all that completed.
-        run: the new run folder, `<folder>-replay` by default.
-        address: of a Ray cluster; None starts Ray on this machine.
-
-    Raises:
-        InputError: there is no such trial, or the new folder holds a run already.
-    """
-    experiment = open_experiment(folder)
-    points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
-    into = run or folder.with_name(f"{folder.name}-replay")
-    require_no_run(into)
-    check_runnable(experiment, into)
-    study = experiment.study.model_copy(
-        update={"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None}
-    )
-    loaded = Loaded(experiment.model_copy(update={"study": study}), str(folder), into.name)
-    return begin_search(loaded, into, address, "replay", {"replay_of": str(folder)}, points)
-
-
-def _go_on(study: Study, folder: Path, address: str | None) -> Path:
-    """Run what a study still asks for; without any, finish it."""
-    test = read_header(folder).kind == "search"
+def _go_on_searching(study: Study, address: str | None) -> Path:
+    """Train what a study still asks for; without any, conclude it again."""
     if study.unfinished():
-        require_logger_packages(study.experiment.study.loggers)
         with connected(address) as resources:
             plan = plan_on_cluster(study.experiment.resources, study.unfinished(), resources)
-            return run_search(study, folder, plan, resources, test=test)
-    wanted = study.experiment.study
+            train_trials(study, plan, resources)
+            return conclude(study, measure_on_nodes(study, plan))
+    folder, wanted = study.folder, study.experiment.study
     if reason := study.stopped():
         study.close()
         raise RunFailed(
@@ -139,21 +119,19 @@ def _go_on(study: Study, folder: Path, address: str | None) -> Path:
             f"all {wanted.trials} trials are finished; for more: python launch.py resume {folder}"
             f" study.trials={2 * wanted.trials}"
         )
-    return conclude(study, folder, measure, test=test)
+    return conclude(study, measure)
 
 
-def _resume_training(folder: Path, experiment: Experiment) -> Path:
+def _go_on_training(folder: Path, experiment: Experiment) -> Path:
     from wsol import distributed
 
     with distributed.process_group_from_environment():
         study = Study(folder, experiment) if distributed.is_main() else None
         if study and not study.unfinished():
-            console.print(
-                f"this training is finished; for another: python launch.py train {folder / names.EXPERIMENT} KEY=VALUE"
-                " --run DIR"
-            )
+            again = f"python launch.py train {folder / names.EXPERIMENT} KEY=VALUE --run DIR"
+            console.print(f"this training is finished; for another: {again}")
         train_together(study, folder, experiment)
-    return conclude(study, folder, measure, test=False) if study else folder
+    return conclude(study, measure) if study else folder
 
 
 def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
@@ -166,10 +144,9 @@ def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
         if not override.startswith(allowed) or override.startswith("resources.storage=")
     ]
     if foreign:
-        bounds = ", ".join(f"study.{name}" for name in RESUMABLE)
+        may = f"resources.* except storage and, of a search, {', '.join(f'study.{name}' for name in RESUMABLE)}"
         raise InputError(
-            f"command line: {foreign[0]}: a resumed run can only change resources.* except storage and, of a search,"
-            f" {bounds}; for other settings start a new run"
+            f"command line: {foreign[0]}: a resumed run can only change {may}; for other settings start a new run"
         )
     changed = load_experiment(folder / names.EXPERIMENT, overrides).experiment if overrides else experiment
     if changed.study.trials < experiment.study.trials:

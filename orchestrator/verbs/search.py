@@ -1,29 +1,33 @@
-"""`search`: train the trials of a search space, pick the winner on train_fullsup, test it once."""
+"""`search`: train the trials of a search space, pick the winner on train_fullsup, test it once.
+
+load            the file with its overrides, checked
+require         all other checks, before anything is written
+connected       Ray on this machine, or a cluster
+    plan            how many trials fit at once, and what each takes
+    begin_study     the run folder and its study
+    train_trials    Ray places what the study asks for; the study is told every epoch, until none is left
+    conclude        the winner and its post-hoc settings on train_fullsup, the final test, report and summary
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from orchestrator.cluster.connection import connected
-from orchestrator.cluster.plan import Plan, local_resources, plan_on_cluster, plan_trials
+from orchestrator.cluster.plan import Plan, plan_on_cluster
 from orchestrator.console import console
-from orchestrator.experiment.load import Loaded, load
+from orchestrator.experiment.load import load_and_print_notes
 from orchestrator.formats import counted
-from orchestrator.preflight.checks import check_runnable
-from orchestrator.runs.folder import require_no_run, write_trials
-from orchestrator.runs.store import require_free_store, store_of_run
+from orchestrator.preflight import checks
+from orchestrator.preflight.place import default_folder
+from orchestrator.runs.folder import write_trials
+from orchestrator.runs.store import store_of_run
 from orchestrator.study.begin import begin_study
-from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
-from orchestrator.trials.loggers import require_logger_packages
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.verbs.conclude import conclude
 from orchestrator.winner.in_store import measure_on_nodes
-
-if TYPE_CHECKING:
-    from orchestrator.study.points import Candidate
 
 
 def search(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
@@ -40,48 +44,38 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
         RunFailed: no trial succeeded, or Ray gave up.
         KeyboardInterrupt: stopped by the user; resumable.
     """
-    loaded = load(path, overrides)
-    folder = run or Path("runs") / loaded.name
-    require_no_run(folder)
-    require_sampler_packages(loaded.experiment.study.sampler)
-    check_runnable(loaded.experiment, folder)
-    return begin_search(loaded, folder, address, "search", {})
-
-
-def begin_search(
-    loaded: Loaded,
-    folder: Path,
-    address: str | None,
-    kind: str,
-    facts: dict[str, Any],
-    points: list[Candidate] | None = None,
-) -> Path:
-    trials = loaded.experiment.study.trials
-    require_logger_packages(loaded.experiment.study.loggers)
-    if address is None:
-        plan_trials(loaded.experiment.resources, trials, local_resources())  # refuse before Ray starts
-    require_free_store(loaded.experiment.resources.storage, folder.resolve().name)
+    loaded = load_and_print_notes(path, overrides)
+    folder = run or default_folder(loaded.name)
+    checks.require(loaded.experiment, folder, address)
     with connected(address) as resources:
-        plan = plan_on_cluster(loaded.experiment.resources, trials, resources)
-        facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, **facts}
-        study = begin_study(folder, loaded, kind, points, **facts)
-        return run_search(study, folder, plan, resources, test=kind == "search")
+        plan = plan_on_cluster(loaded.experiment.resources, loaded.experiment.study.trials, resources)
+        study = begin_study(folder, loaded, "search", machine=plan.machine, concurrent_trials=plan.concurrent)
+        train_trials(study, plan, resources)
+        return conclude(study, measure_on_nodes(study, plan))
 
 
-def run_search(study: Study, folder: Path, plan: Plan, resources: dict[str, float], *, test: bool) -> Path:
+def train_trials(study: Study, plan: Plan, resources: dict[str, float]) -> None:
+    """Train all trials that a study still asks for.
+
+    Args:
+        study: of a run.
+        plan: what a trial takes.
+        resources: Ray's resource totals.
+
+    Raises:
+        RunFailed: Ray gave up, or too many trials failed.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
     from orchestrator.trials.tuner import run_trials
 
-    mirror = store_of_run(folder, study.experiment)
-    done = study.best()
-    epochs = study.experiment.trial.training.epochs
+    folder, waiting, best = study.folder, study.unfinished(), study.best()
     console.print(
-        f"{counted(study.unfinished(), 'trial')}, {plan.concurrent} at a time, {plan.workers} worker(s) each; results"
-        f" in {folder}"
+        f"{counted(waiting, 'trial')}, {plan.concurrent} at a time, {plan.workers} worker(s) each; results in {folder}"
     )
-    progress = SearchProgress(study.unfinished(), epochs, plan.concurrent, done.values[0] if done else None, console)
+    epochs = study.experiment.trial.training.epochs
+    progress = SearchProgress(waiting, epochs, plan.concurrent, best.values[0] if best else None, console)
     try:
         with interruptible(folder, finish_epochs=True) as stopped, progress:
-            run_trials(study, plan, progress, resources, stopped.is_set, mirror)
+            run_trials(study, plan, progress, resources, stopped.is_set, store_of_run(folder, study.experiment))
     finally:
         write_trials(folder, study.trials())
-    return conclude(study, folder, measure_on_nodes(plan, mirror), test=test)

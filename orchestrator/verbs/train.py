@@ -1,15 +1,21 @@
-"""`train`: the published point alone, without Ray."""
+"""`train`: the published point alone, without Ray.
+
+the processes of torchrun, or this one
+    load            the file with its overrides, checked; its search is ignored
+    require         all other checks, before anything is written       the first process only
+    begin_study     the run folder, and a study of one trial           the first process only
+    train_together  all processes train that trial
+conclude        what was trained on train_fullsup, with the post-hoc settings of the file; report and summary
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
-from orchestrator.cluster.plan import local_resources, plan_trials
-from orchestrator.experiment.load import Loaded, load
-from orchestrator.preflight.checks import check_runnable
-from orchestrator.runs.folder import require_no_run
-from orchestrator.runs.store import require_free_store
+from orchestrator.experiment.load import Loaded, load_and_print_notes
+from orchestrator.preflight import checks
+from orchestrator.preflight.place import default_folder
 from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
 from orchestrator.trials.alone import train_together
@@ -18,7 +24,8 @@ from orchestrator.winner.measure import measure
 
 
 def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
-    """Train the published point without Ray, alone or under torchrun; returns the run folder.
+    """Train the published point without Ray, alone or under torchrun; returns the run folder. The post-hoc settings of
+    the file are kept.
 
     Args:
         path: a search-space file; its `search` is ignored.
@@ -33,19 +40,17 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
     from wsol import distributed
 
     with distributed.process_group_from_environment():
-        loaded = load(path, overrides, ignores_search=True)
+        loaded = load_and_print_notes(path, overrides, ignores_search=True)
         loaded = dataclasses.replace(loaded, experiment=loaded.experiment.alone(loaded.experiment.trial))
-        folder = run or Path("runs") / loaded.name
-        study = _create_for_training(loaded, folder) if distributed.is_main() else None
+        folder = run or default_folder(loaded.name)
+        study = _begin(folder, loaded) if distributed.is_main() else None
         train_together(study, folder, loaded.experiment)
-    return conclude(study, folder, measure, test=False) if study else folder
+    return conclude(study, measure) if study else folder
 
 
-def _create_for_training(loaded: Loaded, folder: Path) -> Study:
+def _begin(folder: Path, loaded: Loaded) -> Study:
     from wsol import distributed
 
-    require_no_run(folder)
-    require_free_store(loaded.experiment.resources.storage, folder.resolve().name)
-    check_runnable(loaded.experiment, folder)
-    machine = plan_trials(loaded.experiment.resources.model_copy(update={"workers": 1}), 1, local_resources()).machine
+    checks.require(loaded.experiment, folder, alone=True)
+    machine = checks.local_plan(loaded.experiment, alone=True).machine
     return begin_study(folder, loaded, "train", machine=machine, workers=distributed.world())

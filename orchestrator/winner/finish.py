@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
 
 
-def finish_search(study: Study, folder: Path, measure_at: Measure, *, test: bool) -> dict[str, Any] | None:
-    """Export and measure the winner, choose its post-hoc settings; with `test`, evaluate the test split unless that was
-    done before, for whichever winner. Then drop the checkpoints that nobody asks for any more.
+def finish_search(
+    study: Study, folder: Path, measure_at: Measure, *, test: bool, choose: bool = True
+) -> dict[str, Any] | None:
+    """Export and measure the winner, and test it. Then drop the checkpoints that nobody asks for any more.
+
+    Args:
+        study: of the run.
+        folder: of the run.
+        measure_at: where to measure.
+        test: evaluate the test split, unless that was done before, for whichever winner.
+        choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept.
 
     Returns:
         `best/result.json`; None where no trial succeeded.
@@ -36,7 +44,9 @@ def finish_search(study: Study, folder: Path, measure_at: Measure, *, test: bool
     trial = study.best()
     if trial is None:
         return None
-    result = _adopted(folder, trial.number) or _measured_winner(study, trial, folder, measure_at)
+    result = _kept(folder, trial.number, choose=choose) or _measured_winner(
+        study, trial, folder, measure_at, choose=choose
+    )
     if test and not recorded_tests(folder):
         evaluate_test(folder, measure_at, result["train_fullsup"], None)
     if entry := test_of_checkpoint(folder, result["checkpoint_sha256"]):
@@ -46,15 +56,19 @@ def finish_search(study: Study, folder: Path, measure_at: Measure, *, test: bool
     return result
 
 
-def _adopted(folder: Path, number: int) -> dict[str, Any] | None:
-    """The result of a trial that won before, if its post-hoc settings were chosen by the user since: they stay."""
+def _kept(folder: Path, number: int, *, choose: bool) -> dict[str, Any] | None:
+    """The result of a trial that won before, if its post-hoc settings were chosen by the user since, or, where nothing
+    is chosen now, by an older version: they stay."""
     path = folder / names.WINNER_RESULT
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return result if result.get("adopted") and result["trial"] == number else None
+    chosen = result.get("adopted") or (result.get("post_hoc") and not choose)
+    return result if chosen and result["trial"] == number else None
 
 
-def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure) -> dict[str, Any]:
-    """Export a trial, measure it and choose its post-hoc settings."""
+def _measured_winner(
+    study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure, *, choose: bool
+) -> dict[str, Any]:
+    """Export a trial, measure it and, if asked to, choose its post-hoc settings."""
     objective = study.experiment.study.objectives[0]
     result = {
         "trial": trial.number,
@@ -62,7 +76,8 @@ def _measured_winner(study: Study, trial: FrozenTrial, folder: Path, measure_at:
         "value": trial.values[0],
         **export_winner(study, trial, folder),
     }
-    result.update(choose_settings(study.experiment, folder, measure_at, find_rivals(study, folder)))
+    experiment = study.experiment if choose else study.experiment.model_copy(update={"post_hoc": {}})
+    result.update(choose_settings(experiment, folder, measure_at, find_rivals(study, folder)))
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     return result

@@ -62,13 +62,14 @@ def push_evaluation(folder: Path) -> None:
             mirror.push(lambda name: not name.startswith(f"{names.TRIALS}/"))
 
 
-def measure_on_nodes(plan: Plan, mirror: Mirror | None) -> Measure:
-    """`measure` on a node that has what a worker needs.
+def measure_on_nodes(study: Study, plan: Plan) -> Measure:
+    """`measure` on a node that has what a worker needs; where the run has a store, the winner travels through it.
 
     Args:
+        study: of the run.
         plan: what a worker needs.
-        mirror: of the run folder, through which the winner travels; None: all nodes see the folder.
     """
+    mirror = store_of_run(study.folder, study.experiment)
     if mirror is None:
         return on_worker_node(plan, measure)
     there = on_worker_node(plan, partial(measure_in_scratch, mirror.address), same_folders=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,17 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
 def selection_metric(folder: Path) -> str:
     """The metric by which the run selects."""
     return str(read_result(folder)["objective"]).partition("/")[2]
+
+
+def choice_in_words(grid: Sequence[Mapping[str, Any]]) -> str:
+    """Which of several settings was chosen, such as `max_crop_area=0.3 (of 48)`: the first of the best, so that the
+    configuration as it is wins a draw.
+
+    Args:
+        grid: `values` and `value` of each, the configuration as it is first.
+    """
+    best = max(grid, key=lambda setting: float(setting["value"]))
+    return f"{settings_in_words(best['values'])} (of {len(grid)})"
 
 
 def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:

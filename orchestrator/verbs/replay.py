@@ -1,0 +1,46 @@
+"""`replay`: train the recorded points of a search again and compare; as `search`, without the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.cluster.connection import connected
+from orchestrator.cluster.plan import plan_on_cluster
+from orchestrator.experiment.load import Loaded
+from orchestrator.preflight import checks
+from orchestrator.runs.folder import open_experiment
+from orchestrator.runs.journal import open_study
+from orchestrator.study.begin import begin_study
+from orchestrator.study.points import recorded_points
+from orchestrator.verbs.conclude import conclude
+from orchestrator.verbs.search import train_trials
+from orchestrator.winner.in_store import measure_on_nodes
+
+
+def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, address: str | None = None) -> Path:
+    """Train the recorded points of a run again, in a run folder of their own, and compare; test stays untouched.
+
+    Args:
+        folder: of the run.
+        numbers: which trials; None: all that completed.
+        run: the new run folder, `<folder>-replay` by default.
+        address: of a Ray cluster; None starts Ray on this machine.
+
+    Raises:
+        InputError: there is no such trial, or the new folder holds a run already.
+        RunFailed: no trial succeeded, or Ray gave up.
+        KeyboardInterrupt: stopped by the user; resumable.
+    """
+    recorded = open_experiment(folder)
+    points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
+    bounds = {"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None}
+    experiment = recorded.model_copy(update={"study": recorded.study.model_copy(update=bounds)})
+    into = run or folder.with_name(f"{folder.name}-replay")
+    checks.require(experiment, into, address)
+    loaded = Loaded(experiment, str(folder), into.name)
+    with connected(address) as resources:
+        plan = plan_on_cluster(experiment.resources, len(points), resources)
+        facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, "replay_of": str(folder)}
+        study = begin_study(into, loaded, "replay", points, **facts)
+        train_trials(study, plan, resources)
+        return conclude(study, measure_on_nodes(study, plan))
