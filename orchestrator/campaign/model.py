@@ -69,9 +69,7 @@ class Reruns(Strict):
     """
 
     top: int = Field(default=1, ge=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_distinct)] = Field(
-        default=[1, 2, 3], min_length=1, max_length=20
-    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]], AfterValidator(_distinct)] = Field(default=[1, 2, 3], min_length=1, max_length=20)
     set: dict[str, Any] = {}
 
 
@@ -99,7 +97,7 @@ class Campaign(Strict):
     datasets: Annotated[list[Name], AfterValidator(_distinct)] = Field(min_length=1)
     trials: int = Field(default=30, ge=1)
     sampler: Literal["random", "tpe", "gp", "cma_es", "qmc"] = "random"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     published_points: bool = False
     checkpoint: Literal["best", "last"] = "last"
     reruns: Reruns | None = None

@@ -4,116 +4,54 @@ schedulers."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from orchestrator.experiment.messages import at, describe
-from orchestrator.experiment.space import Distribution, known_value
+from orchestrator.experiment.branches import in_words, plugin_branches
+from orchestrator.experiment.messages import at, reason
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.paths import has_path
+from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.experiment.search_checks import drawing_problems, invalid, search_problems
+from orchestrator.experiment.space import known_value
 from orchestrator.experiment.yaml_nodes import KeyPath
 from orchestrator.experiment.yaml_reader import Document
 from wsol import plugins
-from wsol.config import TrainConfig
 from wsol.errors import InputError
 
-if TYPE_CHECKING:
-    from orchestrator.experiment.model import Experiment
+POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")
+"""Beginnings of the paths that can change without changing a weight."""
 
-
-POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")  # what can change without changing a weight
-
-
-ONE_OBJECTIVE = ("cma_es",)  # samplers that know only one
-
+ONE_OBJECTIVE = ("cma_es",)
+"""Samplers that know only one."""
 
 Problem = tuple[KeyPath, str]
 """Where in the file, and what."""
 
 
 def problems(document: Document, experiment: Experiment) -> list[str]:
-    """Everything that is wrong, one line each."""
+    """Everything with which no run can begin, one line each."""
     found = [*_search_problems(experiment), *_point_problems(experiment)]
     found = [
         *(found or _whole_space_problems(experiment)),
         *_post_hoc_problems(experiment),
         *_study_problems(experiment),
     ]
+    return _lines(document, found)
+
+
+def later_problems(document: Document, experiment: Experiment) -> list[str]:
+    """Everything that a run without other problems would come upon later, one line each. Run folders made before this
+    was asked may have some, and are opened nevertheless."""
+    drawing = [(("search", path), text) for path, text in drawing_problems(experiment)]
+    settings = [] if drawing else _setting_problems(experiment)
+    return _lines(document, [*drawing, *settings, *_objective_problems(experiment)])
+
+
+def _lines(document: Document, found: list[Problem]) -> list[str]:
     return list(dict.fromkeys(at(document, path, text) for path, text in found))
 
 
 def _search_problems(experiment: Experiment) -> Iterator[Problem]:
-    """Every searched path must exist, hold the published value, be valid at both ends, and depend on earlier ones
-    only."""
-    for path, distribution in experiment.search.items():
-        for text in _dependency_problems(experiment, path) or _range_problems(experiment, path, distribution):
-            yield ("search", path), text
-
-
-def _dependency_problems(experiment: Experiment, path: str) -> list[str]:
-    distribution, order = experiment.search[path], list(experiment.search)
-    needed = [*distribution.when, *distribution.bounds.values()]
-    late = [other for other in needed if other in order and order.index(other) >= order.index(path)]
-    if late:
-        return [f"depends on {other}, which must stand above it in search" for other in late]
-    if not distribution.bounds:
-        return []
-    try:
-        low, high = (experiment.extent(end) for end in (distribution.low, distribution.high))
-    except KeyError as error:
-        return [str(error.args[0])]
-    except TypeError:
-        return ["its bounds must be numbers, or paths of numbers"]
-    if low[1] > high[0] and not _ordered(experiment, distribution.low, distribution.high):
-        return [f"low can become {low[1]:g}, which is above {high[0]:g}, what high can become: no value would be left"]
-    return ["a log range needs low > 0"] if distribution.log and low[0] <= 0 else []
-
-
-def _ordered(experiment: Experiment, low: Any, high: Any) -> bool:
-    """Whether the range of one bound begins at the other, or ends there: then they never cross."""
-    search = experiment.search
-    return (high in search and search[high].low == low) or (low in search and search[low].high == high)
-
-
-def _range_problems(experiment: Experiment, path: str, distribution: Distribution) -> list[str]:
-    try:
-        published = experiment.published(path)
-        integer = experiment.parameter(path).integer
-    except KeyError as error:
-        return [str(error.args[0])]
-    except ValueError as error:
-        return [f"its condition can not hold: {_first_words(error)}"]
-    found = []
-    closed = distribution.within(
-        {other: known_value(other, {}, experiment.base()) for other in distribution.bounds.values()}
-    )
-    if not distribution.when and not closed.contains(published):
-        found.append(f"the published value trial.{path} = {published!r} lies outside of the search range")
-    for end in distribution.ends():
-        value = int(end) if isinstance(end, (int, float)) and integer else end
-        found += [
-            f"{value!r} is not allowed: {text}"
-            for text in _invalid(experiment, {**experiment.conditions(path), **_moved(experiment, path, value)})
-        ]
-    return found
-
-
-def _moved(experiment: Experiment, path: str, value: Any) -> dict[str, Any]:
-    """A value at a path, and the same at every path whose range it bounds: those move along in a search. (Paths that do
-    not exist have their own problem.)"""
-    values = {path: value}
-    for other, distribution in experiment.search.items():
-        for bound in distribution.bounds.values():
-            if bound in values and _exists(experiment, other):
-                values[other] = values[bound]
-    return values
-
-
-def _exists(experiment: Experiment, path: str) -> bool:
-    try:
-        experiment.published(path)
-    except (KeyError, ValueError):
-        return False
-    return True
+    yield from ((("search", path), text) for path, text in search_problems(experiment))
 
 
 def _point_problems(experiment: Experiment) -> Iterator[Problem]:
@@ -130,9 +68,9 @@ def _point_problems(experiment: Experiment) -> Iterator[Problem]:
             yield (*place, "values"), str(error.args[0])
             continue
         except ValueError as error:
-            yield (*place, "values"), _first_words(error)
+            yield (*place, "values"), reason(error)
             continue
-        yield from (((*place, "values"), text) for text in _invalid(experiment, point.values))
+        yield from (((*place, "values"), text) for text in invalid(experiment, point.values))
         for path, value in drawn.items():
             distribution = experiment.search[path]
             closed = distribution.within(
@@ -147,13 +85,11 @@ def _post_hoc_problems(experiment: Experiment) -> Iterator[Problem]:
     for path, values in experiment.post_hoc.items():
         place: KeyPath = ("post_hoc", path)
         if not path.startswith(POST_HOC):
-            yield place, f"can not be chosen after training; what can begins with {', '.join(POST_HOC)}"
+            yield place, f"cannot be chosen after training; what can begins with {', '.join(POST_HOC)}"
             continue
         for value in values:
             try:
-                yield from (
-                    (place, f"{value!r} is not allowed: {text}") for text in _invalid(experiment, {path: value})
-                )
+                yield from ((place, f"{value!r} is not allowed: {text}") for text in invalid(experiment, {path: value}))
             except KeyError as error:
                 yield place, str(error.args[0])
 
@@ -173,6 +109,43 @@ def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
         except InputError as error:
             place, _, text = str(error).partition(": ")
             yield tuple(place.split(".", 1)), text
+
+
+def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Post-hoc settings must be settings of every plugin that the winner can have, and allowed together."""
+    paths = list(experiment.post_hoc)
+    for path in paths:
+        if around := [other for other in paths if path.startswith(f"{other}.")]:
+            yield ("post_hoc", path), f"is a part of {around[0]}, which is chosen as a whole: give its values there"
+            return
+    for branch in plugin_branches(experiment, paths):
+        where = f" where {in_words(branch)}" if branch else ""
+        plain = experiment.plain(branch)
+        if missing := [path for path in paths if not has_path(plain, path)]:
+            yield ("post_hoc", missing[0]), f"cannot be chosen{where}: there is no such setting"
+            return
+        try:
+            post_hoc_settings(experiment.configure(branch), experiment.post_hoc)
+        except ValueError as error:
+            yield ("post_hoc", paths[-1]), f"cannot be chosen with the others{where}: {reason(error)}"
+            return
+
+
+def _objective_problems(experiment: Experiment) -> Iterator[Problem]:
+    """An objective is one of the numbers that its metric gives: of those it gives for sums that are all one, which
+    takes no data."""
+    evaluation = experiment.trial.evaluation
+    for objective in experiment.study.objectives:
+        _, metric, *rest = objective.split("/")
+        settings = next((settings for settings in evaluation.metrics if settings.name == metric), None)
+        if settings is None or not rest:
+            continue
+        counted = plugins.build("metric", settings, evaluation.threshold_step)
+        counted.merge({name: sums + 1 for name, sums in counted.state().items()})
+        known = [f"train_fullsup/{name}" for name in counted.compute()]
+        if objective not in known:
+            hint = plugins.did_you_mean(objective, known)
+            yield ("study", "objective"), f"{metric} gives no {objective!r}{hint}; it gives {', '.join(known)}"
 
 
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
@@ -208,22 +181,5 @@ def _study_problems(experiment: Experiment) -> Iterator[Problem]:
                 "resources",
                 "workers",
             ),
-            f"{workers} workers can not share out a global batch of {batch} (trial.training.batch_size)",
+            f"{workers} workers cannot share out a global batch of {batch} (trial.training.batch_size)",
         )
-
-
-def _invalid(experiment: Experiment, values: dict[str, Any]) -> list[str]:
-    """What is not allowed about `trial` with some values replaced."""
-    try:
-        TrainConfig.model_validate(experiment.plain(values))
-    except ValidationError as error:
-        return [describe(dict(e), list) for e in error.errors(include_url=False)]
-    except ValueError as error:  # another plugin that does not exist
-        return [str(error)]
-    return []
-
-
-def _first_words(error: ValueError) -> str:
-    return (
-        describe(dict(error.errors(include_url=False)[0]), list) if isinstance(error, ValidationError) else str(error)
-    )

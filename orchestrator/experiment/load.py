@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.console import console
-from orchestrator.experiment.checks import problems
+from orchestrator.experiment.branches import never_drawn
+from orchestrator.experiment.checks import later_problems, problems
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, Point
 from orchestrator.experiment.overrides import apply_overrides, chosen_variant, plugin_kind, variant_names, with_variant
@@ -48,7 +49,9 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
     variant, others = chosen_variant(overrides or [])
     document = with_variant(read_yaml(path), variant)
     notes = apply_overrides(document, others, ignores_search=ignores_search)
-    return Loaded(_check(document), str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
+    experiment = _check_new(document)
+    notes += [f"search.{path} is never drawn: its condition does not hold" for path in never_drawn(experiment)]
+    return Loaded(experiment, str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
 
 
 def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
@@ -67,7 +70,7 @@ def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Exper
             if overrides:
                 own = deepcopy(own)  # variants share what they do not change
                 apply_overrides(own, overrides, ignores_search=False)
-            found[name] = _check(own)
+            found[name] = _check_new(own)
         except InputError as error:
             wrong += str(error).splitlines()
     if wrong:
@@ -82,6 +85,14 @@ def parse_experiment(text: str, source: str) -> Experiment:
         InputError: everything that is wrong, one line each.
     """
     return _check(parse_yaml(text, source))
+
+
+def _check_new(document: Document) -> Experiment:
+    """Check what is no recorded run."""
+    experiment = _check(document)
+    if found := later_problems(document, experiment):
+        raise InputError("\n".join(found))
+    return experiment
 
 
 def _check(document: Document) -> Experiment:

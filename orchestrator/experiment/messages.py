@@ -1,18 +1,22 @@
-"""How a mistake in a file is told: place, dotted path, what is wrong, what is allowed."""
+"""How a mistake in a file is told: place, dotted path, what is wrong, what is allowed; on one line, whatever its keys
+and values hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.experiment.yaml_nodes import KeyPath
+from pydantic import ValidationError
+
+from orchestrator.experiment.yaml_nodes import KeyPath, dotted
 from orchestrator.experiment.yaml_reader import Document
+from orchestrator.formats import one_line
 from wsol import plugins
 
 
 def at(document: Document, path: KeyPath, text: str) -> str:
     """`file:line: dotted.path: text`."""
-    return f"{document.place(path)}: {'.'.join(str(key) for key in path)}: {text}"
+    return f"{document.place(path)}: {dotted(path)}: {one_line(text)}"
 
 
 def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
@@ -30,3 +34,10 @@ def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> st
         text = "a mapping of keys to values"
     got = error.get("input")
     return f"should be {text}, got {got!r}" if not isinstance(got, (dict, list)) else f"should be {text}"
+
+
+def reason(error: ValueError) -> str:
+    """What a configuration was refused for, first of all; of pydantic's errors or of any other."""
+    if isinstance(error, ValidationError):
+        return describe(dict(error.errors(include_url=False)[0]), list)
+    return str(error)

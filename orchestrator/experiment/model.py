@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from orchestrator.experiment.overrides import plugin_kind, shared_fields
-from orchestrator.experiment.paths import value_at_path, with_value_at
+from orchestrator.experiment.paths import Values, value_at_path, with_value_at
 from orchestrator.experiment.space import Distribution, Parameter, Space
 from wsol import plugins
 from wsol.config import TrainConfig
@@ -30,7 +30,7 @@ class StudyConfig(Strict):
     """What is searched for and how.
 
     Attributes:
-        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split can not
+        objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split cannot
             be named. With a list, the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for
             the best compromises between all of them.
         trials: how many configurations are trained; the first is the published point, then the named ones.
@@ -56,7 +56,7 @@ class StudyConfig(Strict):
     objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
     trials: int = Field(default=30, ge=1)
     sampler: Literal["tpe", "random", "gp", "cma_es", "qmc", "grid"] = "tpe"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
     grace_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
@@ -119,7 +119,7 @@ class ResourcesConfig(Strict):
             )
         if info.data.get("workers", 1) > 1:
             raise ValueError(
-                f"should be a whole number with several workers, got {gpus:g}: the workers of a trial can not share"
+                f"should be a whole number with several workers, got {gpus:g}: the workers of a trial cannot share"
                 " a GPU"
             )
         return gpus
@@ -136,7 +136,7 @@ class Point(Strict):
 
     name: str
     source: str = ""
-    values: dict[str, Any] = Field(min_length=1)
+    values: Values = Field(min_length=1)
 
 
 class Experiment(Strict):
@@ -161,7 +161,7 @@ class Experiment(Strict):
     study: StudyConfig = StudyConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
-    def base(self) -> dict[str, Any]:
+    def base(self) -> Values:
         """The published configuration as plain values."""
         return self.trial.model_dump()
 
@@ -171,9 +171,9 @@ class Experiment(Strict):
 
     def parameter(self, path: str) -> Parameter:
         """One of the space."""
-        return Parameter(path, self.search[path], _draws_integers(self.search[path], self.published(path)))
+        return Parameter(path, self.search[path], draws_integers(self.search[path], self.published(path)))
 
-    def plain(self, values: dict[str, Any]) -> dict[str, Any]:
+    def plain(self, values: Values) -> Values:
         """`trial` as plain values with some replaced, outer ones first: another plugin name changes what there is below
         it.
 
@@ -186,15 +186,19 @@ class Experiment(Strict):
             plain = _replaced(plain, path, values[path])
         return plain
 
-    def configure(self, values: dict[str, Any]) -> TrainConfig:
+    def configure(self, values: Values) -> TrainConfig:
         """The configuration of a trial: `trial` with some values replaced."""
         return TrainConfig.model_validate(self.plain(values))
 
-    def conditions(self, path: str) -> dict[str, Any]:
-        """Values with which a searched value is searched."""
-        return {
-            other: wanted[0] if isinstance(wanted, list) else wanted for other, wanted in self.search[path].when.items()
-        }
+    def conditions(self, path: str) -> Values:
+        """Values with which a searched value is searched, and those with which what it names is searched itself."""
+        order = list(self.search)
+        found: Values = {}
+        for other, wanted in self.search[path].when.items():
+            if other in order[: order.index(path)]:
+                found |= self.conditions(other)
+            found[other] = wanted[0] if isinstance(wanted, list) else wanted
+        return found
 
     def published(self, path: str) -> Any:
         """The value at a searched path where its conditions hold: of `trial`, or the default of another plugin."""
@@ -234,7 +238,7 @@ class Experiment(Strict):
 _SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for it in every configuration
 
 
-def _settled_from(plain: dict[str, Any]) -> int:
+def _settled_from(plain: Values) -> int:
     """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate
     has decayed once."""
     epochs: int = plain["training"]["epochs"]
@@ -256,7 +260,7 @@ def _leaves(plain: Any) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _replaced(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+def _replaced(plain: Values, path: str, value: Any) -> Values:
     """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of
     the kind take."""
     place, _, key = path.rpartition(".")
@@ -274,7 +278,8 @@ def config_hash(config: BaseModel) -> str:
     return hashlib.sha256(json.dumps(config.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _draws_integers(distribution: Distribution, published: Any) -> bool:
+def draws_integers(distribution: Distribution, published: Any) -> bool:
+    """Whether a range draws integers, at a place where the published configuration has a value."""
     if distribution.options is not None:
         return False
     if isinstance(published, (int, float)):

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.experiment.paths import Values
+from orchestrator.experiment.yaml_nodes import MAX_DEPTH, KeyPath
 from orchestrator.experiment.yaml_reader import COMMAND_LINE, Document, merged, parse_scalar
 from wsol import plugins
 from wsol.errors import InputError
@@ -13,15 +15,10 @@ from wsol.plugins import did_you_mean
 
 SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 
-
 VARIANTS = "variants"
 
-
-KINDS = {
-    "data": "dataset",
-    "metrics": "metric",
-    "base": "method",
-}  # keys that hold a plugin and are not called like its kind
+KINDS = {"data": "dataset", "metrics": "metric", "base": "method"}
+"""Keys that hold a plugin and are not called like its kind."""
 
 
 def variant_names(document: Document) -> list[str]:
@@ -69,8 +66,8 @@ def chosen_variant(overrides: list[str]) -> tuple[str | None, list[str]]:
 
 
 def apply_overrides(document: Document, overrides: list[str], *, ignores_search: bool) -> list[str]:
-    """Put every `KEY=VALUE` into the document; those that choose a plugin come first, so that the others are meant for
-    it.
+    """Put every `KEY=VALUE` into the document; whole sections come first, then those that choose a plugin, so that the
+    others are meant for it.
 
     Args:
         document: is changed.
@@ -82,10 +79,9 @@ def apply_overrides(document: Document, overrides: list[str], *, ignores_search:
         What the user should be told.
 
     Raises:
-        InputError: a key or value can not be used, or the file searches settings of a plugin that was replaced.
+        InputError: a key or value cannot be used, or the file searches settings of a plugin that was replaced.
     """
-    notes = (_apply(document, override, ignores_search) for override in sorted(overrides, key=_order))
-    return [note for note in notes if note]
+    return [note for override in sorted(overrides, key=_order) for note in _apply(document, override, ignores_search)]
 
 
 def plugin_kind(key: str) -> str | None:
@@ -104,9 +100,12 @@ def shared_fields(kind: str, name: str, other: str) -> set[str]:
     return set(next(base for base in first.__mro__ if issubclass(second, base)).model_fields) - {"name"}
 
 
-def _order(override: str) -> tuple[bool, int]:
-    place = _plugin_place(override.partition("=")[0])
-    return place is None, 0 if place is None else place.count(".")
+def _order(override: str) -> tuple[int, int]:
+    key = override.partition("=")[0]
+    if key in SECTIONS:
+        return 0, 0
+    place = _plugin_place(key)
+    return (2, 0) if place is None else (1, place.count("."))
 
 
 def _plugin_place(key: str) -> str | None:
@@ -116,31 +115,27 @@ def _plugin_place(key: str) -> str | None:
     return place if place.partition(".")[0] not in SECTIONS and plugin_kind(place.rpartition(".")[2]) else None
 
 
-def _apply(document: Document, override: str, ignores_search: bool) -> str | None:
-    """Put one override into the document; a note where that changes what is searched."""
+def _apply(document: Document, override: str, ignores_search: bool) -> list[str]:
+    """Put one override into the document; notes where that changes what is searched, or takes something away."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise InputError(f"command line: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
+        raise InputError(f"{COMMAND_LINE}: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
+    if key.count(".") >= MAX_DEPTH:
+        raise InputError(f"{COMMAND_LINE}: {key[:50]!r}: nested deeper than {MAX_DEPTH} levels")
     place, value = _plugin_place(key), parse_scalar(text)
     if place is not None and isinstance(value.get("name") if isinstance(value, dict) else value, str):
         return _choose(document, place, value, override, ignores_search)
+    if key in SECTIONS:
+        return _replaced(key, _put_at(document, [key], value, key), value)
     section, _, rest = key.partition(".")
-    if section not in SECTIONS or not rest:
+    if section not in SECTIONS:
         section, rest = "trial", key
-    values = document.values.setdefault(section, {})
-    _put_at(
-        document,
-        section,
-        _searched_path(values, rest) if section in ("search", "post_hoc") else rest.split("."),
-        value,
-        key,
-    )
-    return _fixed(document, rest, text) if section == "trial" else None
+    path = _searched_path(document, section, rest) if section in ("search", "post_hoc") else rest.split(".")
+    former = _put_at(document, [section, *path], value, key)
+    return [*(_fixed(document, rest, text) if section == "trial" else []), *_replaced(key, former, value)]
 
 
-def _choose(
-    document: Document, place: str, value: str | dict[str, Any], override: str, ignores_search: bool
-) -> str | None:
+def _choose(document: Document, place: str, value: str | Values, override: str, ignores_search: bool) -> list[str]:
     """Put another plugin into `trial`, by its name or with its settings; what the file says about settings of the
     former one goes."""
     own, (key, _, text) = _plugin_at(document, place), override.partition("=")
@@ -148,20 +143,21 @@ def _choose(
     former = own["name"] if isinstance(own.get("name"), str) else name
     shared = None if former == name else _shared(place, former, name)
     kept = {field: setting for field, setting in own.items() if shared is None or field in shared}
-    _put_at(document, "trial", place.split("."), {**kept, "name": name} if isinstance(value, str) else value, key)
+    _put_at(document, ["trial", *place.split(".")], {**kept, "name": name} if isinstance(value, str) else value, key)
     stale = [] if shared is None else list(_about(document, place, shared))
     if not stale:
-        return _fixed(document, f"{place}.name", text)
+        lost = _replaced(key, own, value) if former == name and isinstance(value, dict) else []
+        return [*_fixed(document, f"{place}.name", text), *lost]
     what = ", ".join(".".join(map(str, path)) for path in stale)
     if not ignores_search:
         remedy = f"search a file of {name}, or `train` this one, which leaves that out"
         raise InputError(f"{COMMAND_LINE}: {override}: {document.file} searches {former}: {what}; {remedy}")
     for section, entry in reversed(stale):
         del document.values[section][entry]
-    return f"{place} is {name}; left out of {document.file}: {what}"
+    return [f"{place} is {name}; left out of {document.file}: {what}"]
 
 
-def _plugin_at(document: Document, place: str) -> dict[str, Any]:
+def _plugin_at(document: Document, place: str) -> Values:
     """What stands at a place in `trial`; empty where there is no mapping."""
     values = document.values.get("trial")
     for part in place.split("."):
@@ -198,46 +194,59 @@ def _about(document: Document, place: str, shared: set[str]) -> Iterator[tuple[s
             yield "points", index
 
 
-def _fixed(document: Document, path: str, text: str) -> str | None:
+def _fixed(document: Document, path: str, text: str) -> list[str]:
     """End the search of a value that was given; a note if it was searched."""
     searched = document.values.get("search")
     if isinstance(searched, dict) and searched.pop(path, None) is not None:
-        return f"{path} is fixed at {text} and no longer searched"
-    return None
+        return [f"{path} is fixed at {text} and no longer searched"]
+    return []
 
 
-def _put_at(document: Document, section: str, path: list[str], value: Any, key: str) -> None:
-    values, place = document.values.setdefault(section, {}), tuple[str | int, ...]((section,))
+def _replaced(key: str, former: Any, value: Any) -> list[str]:
+    """A note where a mapping or a list is replaced that has what the new value has not."""
+    gone = [name for name in _names(former) if name not in _names(value)]
+    return [f"{key} is replaced; it no longer has {', '.join(gone)}"] if gone else []
+
+
+def _names(values: Any) -> list[str]:
+    """The keys of a mapping; the names of what a list holds that has one, points or plugins."""
+    if isinstance(values, dict):
+        return list(values)
+    entries = values if isinstance(values, list) else []
+    return list(dict.fromkeys(str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry))
+
+
+def _put_at(document: Document, path: list[str], value: Any, key: str) -> Any:
+    """Put a value at a path, of which everything that is missing is made; returns what stood there."""
+    values: Any = document.values
+    place: KeyPath = ()
     for part in path[:-1]:
-        place = (*place, int(part) if part.isdigit() else part)
-        if isinstance(values, dict) and part not in values:
-            document.places[place] = COMMAND_LINE
-        values = _below(values, part, key)
-    _put(values, path[-1], value, key)
-    document.places[(*place, path[-1])] = COMMAND_LINE
+        if isinstance(values, dict) and values.get(part) is None:
+            values[part], document.places[(*place, part)] = {}, COMMAND_LINE
+        here = _position(values, part, key)
+        values, place = values[here], (*place, here)
+    last = _position(values, path[-1], key)
+    former = values[last] if isinstance(values, list) else values.get(last)
+    values[last], place = value, (*place, last)
+    for inside in [known for known in document.places if known[: len(place)] == place]:
+        del document.places[inside]
+    document.places[place] = COMMAND_LINE
+    return former
 
 
-def _searched_path(values: Any, path: str) -> list[str]:
+def _position(values: Any, part: str, key: str) -> Any:
+    """The key or list position that a part of a path names, in what holds it."""
+    if isinstance(values, dict):
+        return part
+    if isinstance(values, list) and part in map(str, range(len(values))):
+        return int(part)
+    raise InputError(f"{COMMAND_LINE}: {key}: {part!r} cannot be set, what holds it is {values!r}")
+
+
+def _searched_path(document: Document, section: str, path: str) -> list[str]:
     """Keys of `search` and `post_hoc` hold dots themselves: the longest one that is there counts as one key."""
-    parts = path.split(".")
+    parts, there = path.split("."), document.values.get(section)
     for end in range(len(parts), 0, -1):
-        if isinstance(values, dict) and ".".join(parts[:end]) in values:
+        if isinstance(there, dict) and ".".join(parts[:end]) in there:
             return [".".join(parts[:end]), *parts[end:]]
     return [path]
-
-
-def _below(values: Any, part: str, key: str) -> Any:
-    if isinstance(values, dict):
-        return values.setdefault(part, {})
-    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
-        return values[int(part)]
-    raise InputError(f"command line: {key}: there is nothing below {part!r}")
-
-
-def _put(values: Any, part: str, value: Any, key: str) -> None:
-    if isinstance(values, dict):
-        values[part] = value
-    elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-        values[int(part)] = value
-    else:
-        raise InputError(f"command line: {key}: {part!r} can not be set, what holds it is {values!r}")

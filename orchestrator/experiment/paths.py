@@ -21,8 +21,17 @@ def value_at_path(values: Any, path: str) -> Any:
     return values
 
 
+def has_path(values: Any, path: str) -> bool:
+    """Whether there is a value at a dotted path."""
+    try:
+        value_at_path(values, path)
+    except KeyError:
+        return False
+    return True
+
+
 def with_value_at(values: Any, path: str, value: Any) -> Any:
-    """A copy of nested dicts and lists with another value at a dotted path (see `get`)."""
+    """A copy of nested dicts and lists with another value at a dotted path; raises as `value_at_path`."""
     return _replaced(values, path.split("."), value, path)
 
 
@@ -35,7 +44,7 @@ def _replaced(values: Any, keys: list[str], value: Any, path: str) -> Any:
 
 def _step(values: Any, key: str, path: str) -> Any:
     if isinstance(values, list):
-        if key.isdigit() and int(key) < len(values):
+        if key in map(str, range(len(values))):
             return int(key)
         raise KeyError(f"no item {key!r} in {path!r}: the list has {len(values)}, counted from 0")
     if not isinstance(values, dict):

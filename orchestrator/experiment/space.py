@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from orchestrator.experiment.paths import value_at_path
+from orchestrator.experiment.paths import Values, value_at_path
+from orchestrator.experiment.scalars import Scalar
 from wsol.errors import InputError
 from wsol.schema import Strict
 
 if TYPE_CHECKING:
     import optuna
-
-
-Scalar = bool | int | float | str | None
 
 
 Number = int | float
@@ -90,7 +88,7 @@ class Distribution(Strict):
             else [end for end in (self.low, self.high) if not isinstance(end, str)]
         )
 
-    def within(self, values: dict[str, Any]) -> Distribution:
+    def within(self, values: dict[str, Scalar]) -> Distribution:
         """The same with numbers for `low` and `high`: `values` has them by path."""
         return (
             self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
@@ -112,7 +110,7 @@ class Parameter:
     distribution: Distribution
     integer: bool
 
-    def suggest(self, trial: optuna.Trial, known: dict[str, Any] | None = None) -> Scalar:
+    def suggest(self, trial: optuna.Trial, known: dict[str, Scalar] | None = None) -> Scalar:
         """Draw a value through Optuna; `known` has the values by path that bounds name."""
         d = self.distribution.within(known or {})
         with warnings.catch_warnings():
@@ -128,20 +126,20 @@ class Parameter:
             value = trial.suggest_float(self.path, float(low), float(high), step=d.step, log=d.log)
         return _without_noise(value, low, d.step)
 
-    def grid(self, known: dict[str, Any]) -> list[Scalar]:
-        """Every value that can be drawn; `known` as in `suggest`.
+    def grid(self, known: dict[str, Scalar]) -> Iterator[Scalar]:
+        """Every value that can be drawn, one after the other; `known` as in `suggest`.
 
         Raises:
             InputError: it is a range without steps.
         """
         d = self.distribution.within(known)
         if d.options is not None:
-            return d.options
+            return iter(d.options)
         step = d.step or (1 if self.integer and not d.log else None)
         if step is None:
             raise InputError(f"search.{self.path}: a grid needs choices or a step, this is a continuous range")
         low, high = self._range(d)
-        return [_without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1)]
+        return (_without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1))
 
     def _range(self, d: Distribution) -> tuple[Number, Number]:
         """Both ends; integers lie inside, and with steps the upper one is reached."""
@@ -158,21 +156,32 @@ class Space:
 
     parameters: tuple[Parameter, ...]
 
-    def suggest(self, trial: optuna.Trial, base: dict[str, Any]) -> dict[str, Scalar]:
+    def suggest(self, trial: optuna.Trial, base: Values) -> dict[str, Scalar]:
         """Draw every parameter whose condition holds, given the values drawn before it and the configuration `base`."""
         drawn: dict[str, Scalar] = {}
         for parameter in self.parameters:
-            if conditions_hold(parameter.distribution, drawn, base):
+            if self.is_drawn(parameter, drawn, base):
                 drawn[parameter.path] = parameter.suggest(trial, _known(parameter.distribution, drawn, base))
         return drawn
 
-    def point(self, base: dict[str, Any]) -> dict[str, Scalar]:
+    def point(self, base: Values) -> dict[str, Scalar]:
         """The searched values as they stand in the configuration `base`, those whose condition holds there."""
-        return {
-            p.path: value_at_path(base, p.path) for p in self.parameters if conditions_hold(p.distribution, {}, base)
-        }
+        point: dict[str, Scalar] = {}
+        for parameter in self.parameters:
+            if self.is_drawn(parameter, point, base):
+                point[parameter.path] = value_at_path(base, parameter.path)
+        return point
 
-    def grid(self, base: dict[str, Any]) -> Iterator[dict[str, Scalar]]:
+    def is_drawn(self, parameter: Parameter, drawn: dict[str, Scalar], base: Values) -> bool:
+        """Whether the condition of a parameter holds, given what was drawn before it and the configuration around it. A
+        searched value that was not drawn fulfils none: whatever stands there, no one chose it."""
+        searched = {other.path for other in self.parameters}
+        return all(
+            (path in drawn or path not in searched) and _matches(known_value(path, drawn, base), wanted)
+            for path, wanted in parameter.distribution.when.items()
+        )
+
+    def grid(self, base: Values) -> Iterator[dict[str, Scalar]]:
         """Every combination of values, with conditions and bounds; the last parameter changes fastest.
 
         Raises:
@@ -180,7 +189,7 @@ class Space:
         """
         points: list[dict[str, Scalar]] = [{}]
         for parameter in self.parameters:
-            points = list(itertools.islice(_extended(points, parameter, base), LARGEST_GRID + 1))
+            points = list(itertools.islice(self._extended(points, parameter, base), LARGEST_GRID + 1))
             if len(points) > LARGEST_GRID:
                 raise InputError(
                     f"study.sampler: a grid of more than {LARGEST_GRID:,} points; use fewer or wider steps, or another"
@@ -188,13 +197,18 @@ class Space:
                 )
         return iter(points)
 
+    def _extended(
+        self, points: list[dict[str, Scalar]], parameter: Parameter, base: Values
+    ) -> Iterator[dict[str, Scalar]]:
+        for point in points:
+            if self.is_drawn(parameter, point, base):
+                known = _known(parameter.distribution, point, base)
+                yield from ({**point, parameter.path: value} for value in parameter.grid(known))
+            else:
+                yield point
 
-def conditions_hold(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> bool:
-    """Whether a value is searched, given what was drawn and the configuration around it."""
-    return all(_matches(known_value(path, drawn, base), wanted) for path, wanted in distribution.when.items())
 
-
-def known_value(path: str, drawn: dict[str, Scalar], base: dict[str, Any]) -> Any:
+def known_value(path: str, drawn: dict[str, Scalar], base: Values) -> Any:
     """The drawn value at a path, else the one of the configuration; None where neither has one."""
     try:
         return drawn[path] if path in drawn else value_at_path(base, path)
@@ -202,20 +216,7 @@ def known_value(path: str, drawn: dict[str, Scalar], base: dict[str, Any]) -> An
         return None
 
 
-def _extended(
-    points: list[dict[str, Scalar]], parameter: Parameter, base: dict[str, Any]
-) -> Iterator[dict[str, Scalar]]:
-    for point in points:
-        if conditions_hold(parameter.distribution, point, base):
-            yield from (
-                {**point, parameter.path: value}
-                for value in parameter.grid(_known(parameter.distribution, point, base))
-            )
-        else:
-            yield point
-
-
-def _known(distribution: Distribution, drawn: dict[str, Scalar], base: dict[str, Any]) -> dict[str, Any]:
+def _known(distribution: Distribution, drawn: dict[str, Scalar], base: Values) -> dict[str, Scalar]:
     """The values that the bounds of a distribution name, by path."""
     return {path: known_value(path, drawn, base) for path in distribution.bounds.values()}
 

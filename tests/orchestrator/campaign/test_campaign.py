@@ -161,7 +161,7 @@ def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> 
         ({"backbones": {"wide": {"variant": "has"}}}, "its variant has and has of backbone wide exclude each other"),
         ({"reruns": {"seeds": [1, 1]}}, "reruns.seeds: should differ from each other"),
         ({"reruns": {"set": {"optim.lrr": 1.0}}}, "reruns.set"),
-        ({"resources": {"workers": 9}}, "9 workers can not share out a global batch of 4"),
+        ({"resources": {"workers": 9}}, "9 workers cannot share out a global batch of 4"),
     ],
 )
 def test_mistakes_are_named_where_they_stand(

@@ -95,7 +95,7 @@ def test_later_files_of_a_list_win(tmp_path: Path) -> None:
         ("extends: .\n", "top.yaml:1: extends: there is no file {folder}"),
     ],
 )
-def test_what_can_not_be_extended(tmp_path: Path, text: str, message: str) -> None:
+def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "wrong.yaml").write_text("a: 1\n")
     (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
     (tmp_path / "back.yaml").write_text("a: 1\nextends: top.yaml\n")
