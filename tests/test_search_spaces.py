@@ -181,7 +181,9 @@ def test_published_combinations_of_crop_cam(name: str, backbone: str, values: tu
     method = trial.method.model_dump()
     assert (*(method[field] for field in CROP_FIELDS), trial.optim.lr, trial.optim.head_lr_scale) == values
     percentile = {"resnet50": 0.3, "vgg16": 0.2, "inception_v3": 0.4}[backbone]
-    normalizer = {"name": "ivr", "lower_percentile": percentile} if "ivr" in name else {"name": "min_max"}
+    normalizer = (
+        {"name": "ivr", "lower_percentile": percentile, "form": "paper"} if "ivr" in name else {"name": "min_max"}
+    )
     assert method["normalizer"] == trial.evaluation.normalizer.model_dump() == normalizer
 
 
