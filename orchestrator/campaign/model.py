@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, field_validator
 from orchestrator.experiment.load import Loaded
 from orchestrator.experiment.model import Experiment, ResourcesConfig, config_hash
 from orchestrator.formats import counted
+from wsol.config import LARGEST_SEED
 from wsol.schema import Strict
 
 AXES = {"method": "method", "backbone": "backbone", "dataset": "data set"}
@@ -69,7 +70,9 @@ class Reruns(Strict):
     """
 
     top: int = Field(default=1, ge=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]], AfterValidator(_distinct)] = Field(default=[1, 2, 3], min_length=1, max_length=20)
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]], AfterValidator(_distinct)] = Field(
+        default=[1, 2, 3], min_length=1, max_length=20
+    )
     set: dict[str, Any] = {}
 
 
