@@ -3,13 +3,14 @@ schedulers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from orchestrator.experiment.branches import in_words, plugin_branches
 from orchestrator.experiment.messages import at, reason
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import has_path
-from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.experiment.post_hoc import MOST_SETTINGS, post_hoc_settings
 from orchestrator.experiment.search_checks import drawing_problems, invalid, search_problems
 from orchestrator.experiment.space import known_value
 from orchestrator.experiment.yaml_nodes import KeyPath
@@ -118,17 +119,24 @@ def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
         if around := [other for other in paths if path.startswith(f"{other}.")]:
             yield ("post_hoc", path), f"is a part of {around[0]}, which is chosen as a whole: give its values there"
             return
+    if math.prod(len(values) for values in experiment.post_hoc.values()) > MOST_SETTINGS:
+        yield ("post_hoc",), f"has more than {MOST_SETTINGS:,} combinations, each of which is scored: give fewer values"
+        return
     for branch in plugin_branches(experiment, paths):
-        where = f" where {in_words(branch)}" if branch else ""
-        plain = experiment.plain(branch)
+        where, plain = f" where {in_words(branch)}" if branch else "", experiment.plain(branch)
         if missing := [path for path in paths if not has_path(plain, path)]:
             yield ("post_hoc", missing[0]), f"cannot be chosen{where}: there is no such setting"
             return
-        try:
-            post_hoc_settings(experiment.configure(branch), experiment.post_hoc)
-        except ValueError as error:
-            yield ("post_hoc", paths[-1]), f"cannot be chosen with the others{where}: {reason(error)}"
-            return
+        for path, values in experiment.post_hoc.items():
+            for value in values:
+                yield from (
+                    (("post_hoc", path), f"{value!r} is not allowed{where}: {text}")
+                    for text in invalid(experiment, {**branch, path: value})
+                )
+    try:
+        post_hoc_settings(experiment.trial, experiment.post_hoc)
+    except ValueError as error:
+        yield ("post_hoc",), f"has values that are not allowed together: {reason(error)}"
 
 
 def _objective_problems(experiment: Experiment) -> Iterator[Problem]:

@@ -5,26 +5,35 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from orchestrator.experiment.paths import value_at_path, with_value_at
+from orchestrator.experiment.paths import Values, value_at_path, with_value_at
 from wsol.config import TrainConfig
 
+MOST_SETTINGS = 10_000
+"""Combinations of post-hoc values that one experiment may have."""
 
-def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> list[tuple[dict[str, Any], TrainConfig]]:
-    """The configuration as it is, then with every other combination of post-hoc values, those that change least first:
-    of several that score alike, the first one is closest to what was published."""
-    found: list[tuple[dict[str, Any], TrainConfig]] = [({}, config)]
+Setting = tuple[Values, TrainConfig]
+"""Dotted path -> value of what is set, and the configuration with it."""
+
+
+def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> list[Setting]:
+    """The configuration as it is, always and first, then with every other combination of post-hoc values, those that
+    change least first: who takes the first of several that score alike stays closest to what was published.
+
+    Raises:
+        KeyError: the configuration has no such path.
+        ValueError: a combination is not allowed.
+    """
+    own = config.model_dump()
+    found: dict[str, Setting] = {config.model_dump_json(): ({}, config)}
     for values in product(*post_hoc.values()):
-        setting = dict(zip(post_hoc, values, strict=True))
-        plain = config.model_dump()
+        setting, plain = dict(zip(post_hoc, values, strict=True)), own
         for path, value in setting.items():
             plain = with_value_at(plain, path, value)
         changed = TrainConfig.model_validate(plain)
-        if changed not in (other for _, other in found):
-            found.append((setting, changed))
-    own = config.model_dump()
+        found.setdefault(changed.model_dump_json(), (setting, changed))
+    return sorted(found.values(), key=lambda setting: _count_changes(own, setting))
 
-    def changes(setting: tuple[dict[str, Any], TrainConfig]) -> int:
-        plain = setting[1].model_dump()
-        return sum(value_at_path(plain, path) != value_at_path(own, path) for path in setting[0])
 
-    return sorted(found, key=changes)
+def _count_changes(own: Values, setting: Setting) -> int:
+    plain = setting[1].model_dump()
+    return sum(value_at_path(plain, path) != value_at_path(own, path) for path in setting[0])

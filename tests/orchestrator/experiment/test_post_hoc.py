@@ -1,0 +1,74 @@
+"""Post-hoc settings: the published ones are always among them and first, and equal ones are there once."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.post_hoc import post_hoc_settings
+from tests.support.tiny import TINY
+from wsol.errors import InputError
+
+IVR = {"name": "ivr", "lower_percentile": 0.3}
+CONFIG = Experiment.model_validate(
+    {**TINY, "trial": {**TINY["trial"], "evaluation": {"normalizer": IVR, "threshold_step": 0.01}}}
+).trial
+
+
+@pytest.mark.parametrize("values", permutations([0.1, 0.3, 0.5]))
+def test_what_is_published_comes_first_wherever_it_stands(values: tuple[float, ...]) -> None:
+    settings = post_hoc_settings(CONFIG, {"evaluation.normalizer.lower_percentile": list(values)})
+    assert settings[0] == ({}, CONFIG)
+    found = [config.evaluation.normalizer.model_dump()["lower_percentile"] for _, config in settings]
+    assert found == [0.3, *(value for value in values if value != 0.3)]
+
+
+def test_what_is_published_comes_first_where_no_value_is_the_published_one() -> None:
+    settings = post_hoc_settings(CONFIG, {"evaluation.normalizer": [{"name": "max"}, {"name": "min_max"}]})
+    assert settings[0] == ({}, CONFIG) and len(settings) == 3
+
+
+def test_those_that_change_least_come_first_and_equal_ones_once() -> None:
+    post_hoc: dict[str, list[Any]] = {
+        "evaluation.normalizer": [{"name": "max"}, IVR, {**IVR, "name": "ivr"}],
+        "evaluation.extractor": [{"name": "grad_cam"}, {"name": "cam"}],
+    }
+    settings = post_hoc_settings(CONFIG, post_hoc)
+    names = [(config.evaluation.normalizer.name, config.evaluation.extractor.name) for _, config in settings]
+    assert names == [("ivr", "cam"), ("max", "cam"), ("ivr", "grad_cam"), ("max", "grad_cam")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["post_hoc.evaluation.normalizer=[{name: max, lower: 1}]"],
+            "command line: post_hoc.evaluation.normalizer: {'name': 'max', 'lower': 1} is not allowed: unknown key",
+        ),
+        (
+            [
+                "evaluation.normalizer={name: pas}",
+                "search.evaluation.normalizer.name={choices: [pas, ivr]}",
+                "post_hoc.evaluation.normalizer.percentile=[40]",
+            ],
+            "command line: post_hoc.evaluation.normalizer.percentile: cannot be chosen where evaluation.normalizer.name"
+            " is 'ivr': there is no such setting",
+        ),
+        (
+            [
+                f"post_hoc.evaluation.normalizer={[{'name': 'pas', 'percentile': n / 2} for n in range(1, 181)]}",
+                f"post_hoc.evaluation.extractor={[{'name': 'cam'}] * 100}",
+            ],
+            "post_hoc: has more than 10,000 combinations, each of which is scored: give fewer values",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_chosen(space_file: Path, words: list[str], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_experiment(space_file, words)
+    assert message in str(error.value)
