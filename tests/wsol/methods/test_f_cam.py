@@ -1,24 +1,18 @@
-"""F-CAM: barrier, CRF and seeds against recorded numbers and slow references, the decoder's published size, training
-from a finished run."""
+"""F-CAM: the decoder's published size, the method, training from a finished run."""
 
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Tensor
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.verbs.evaluate import evaluate
 from orchestrator.verbs.train import train as train_alone
-from tests.support.vectors import files, load
 from wsol import build, plugins
 from wsol.checkpoint import read_state
 from wsol.config import TrainConfig
@@ -26,11 +20,7 @@ from wsol.errors import InputError
 from wsol.methods import f_cam
 from wsol.methods._unet import Decoder, skips
 from wsol.network import CamHead, Classifier
-from wsol.normalizers.min_max import min_max
-from wsol.ops import lattice, seeds
-from wsol.ops.barrier import extended_log_barrier, sharpness_at, size_barrier
-from wsol.ops.crf import dense_crf_energy, exact_filter, pixel_features
-from wsol.ops.lattice import lattice_filter
+from wsol.ops.crf import dense_crf_energy
 from wsol.training import train
 from wsol.types import Batch, Progress
 
@@ -57,295 +47,6 @@ def make(**fields: object) -> f_cam.FCAM:
 def make_batch(count: int = 4) -> Batch:
     images = torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     return Batch(images, torch.arange(count) % CLASSES, tuple(map(str, range(count))))
-
-
-def assert_close(found: Tensor, recorded: np.ndarray, tolerance: float) -> None:
-    expected = torch.tensor(recorded, dtype=torch.float64)
-    torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=tolerance * expected.abs().max().item())
-
-
-# --- barrier ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", files("extended_log_barrier"))
-def test_the_barrier_is_the_published_one(path: Path) -> None:
-    vector = load(path)
-    sharpnesses = [key.split("_")[1] for key in vector if key.endswith("_mean_loss")]
-    assert sharpnesses
-    for sharpness in sharpnesses:
-        values = torch.from_numpy(vector[f"t_{sharpness}_fx"]).requires_grad_()
-        loss = extended_log_barrier(values, float(sharpness)).mean()
-        loss.backward()
-        assert_close(loss, vector[f"t_{sharpness}_mean_loss"], 1e-5)
-        torch.testing.assert_close(values.grad, torch.from_numpy(vector[f"t_{sharpness}_grad"]), rtol=1e-5, atol=0)
-
-
-@pytest.mark.parametrize("path", files("extended_log_barrier"))
-def test_the_size_loss_is_the_published_one(path: Path) -> None:
-    vector = load(path)
-    logits = torch.from_numpy(vector["max_size_logits"]).requires_grad_()
-    loss = float(vector["max_size_lambda"]) * size_barrier(logits.softmax(1), float(vector["max_size_t"]))
-    loss.backward()
-    assert_close(loss, vector["max_size_loss"], 1e-5)
-    assert_close(logits.grad, vector["max_size_grad"], 1e-5)
-
-
-@pytest.mark.parametrize("path", files("extended_log_barrier"))
-def test_sharpness_grows_as_published(path: Path) -> None:
-    """There it is multiplied in float32."""
-    recorded = load(path)["t_schedule_from_1_max_10_mul_1.01"].tolist()
-    found = [sharpness_at(epoch, 1.0, 1.01, 10.0) for epoch in range(1, len(recorded) + 1)]
-    assert found == pytest.approx(recorded, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("t", "value", "expected"),
-    [(1, -25088, -10.130145), (1, 0, 1), (1, 1, 2), (2, -0.25, 0.693147), (10, -0.01, 0.460517)],
-)
-def test_values_of_the_barrier(t: float, value: float, expected: float) -> None:
-    """Also where a logarithm alone would be infinite."""
-    values = torch.tensor([value], dtype=torch.float64, requires_grad=True)
-    found = extended_log_barrier(values, t)
-    found.sum().backward()
-    assert found.item() == pytest.approx(expected, abs=1e-6) and torch.isfinite(values.grad).all()
-
-
-# --- CRF --------------------------------------------------------------------------------------------------------------
-
-FILTERS = {"exact": (exact_filter, 1e-4), "reference_lattice": (lattice_filter, 1e-6)}
-
-
-@pytest.mark.parametrize("kind", FILTERS)
-@pytest.mark.parametrize("path", files("dense_crf_energy"))
-def test_energy_and_gradient_are_the_recorded_ones(path: Path, kind: str) -> None:
-    vector, (filtered_by, tolerance) = load(path), FILTERS[kind]
-    regions = torch.from_numpy(vector["segmentation"]).requires_grad_()
-    sigmas = {"sigma_color": float(vector["sigma_rgb"]), "sigma_space": float(vector["sigma_xy"])}
-    energy = dense_crf_energy(regions, torch.from_numpy(vector["images_0_255"]), **sigmas, filtered_by=filtered_by)
-    energy.backward()
-    assert_close(energy, vector[f"{kind}_loss"], tolerance)
-    assert_close(-regions.grad * len(regions) / 2, vector[f"{kind}_filtered"], tolerance)
-    if f"{kind}_grad" in vector:
-        assert_close(regions.grad, vector[f"{kind}_grad"], tolerance)
-
-
-def pattern(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pixels (1, 3, H, W) and two regions (1, 2, H, W) that sum to 1."""
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    pixels = torch.stack([(7 * x + 11 * y + 40 * channel) % 256 for channel in range(3)])
-    second = ((x + 2 * y) % 5) / 4
-    return pixels[None].double(), torch.stack((1 - second, second))[None].double()
-
-
-PATTERNS = [
-    (8, 8, 15, 100, 97, (221.20483, 0.230603, 0.555521, 4.262136), (410.99914, 0.725730, 1.124670, 8.256284)),
-    (8, 8, 15, 4, 149, (139.84052, 0.182124, 0.401070, 2.770131), (311.35228, 0.673456, 1.059514, 6.608450)),
-    (16, 12, 10, 8, 393, (495.08435, 0.053711, 0.169919, 2.941606), (1098.09384, 0.232778, 0.469851, 6.677105)),
-]
-
-
-@pytest.mark.parametrize(("height", "width", "color", "space", "corners", "lattice_values", "exact_values"), PATTERNS)
-def test_numbers_of_a_pattern(
-    height: int,
-    width: int,
-    color: float,
-    space: float,
-    corners: int,
-    lattice_values: tuple[float, ...],
-    exact_values: tuple[float, ...],
-) -> None:
-    """Those of the published filter and those of the sum over all pairs; sums, two corners, one pixel inside."""
-    pixels, regions = pattern(height, width)
-    features, values = pixel_features(pixels, color, space), regions.flatten(2).transpose(1, 2)
-    assert lattice.Lattice.under(features).neighbours.shape == (6, 2, corners)
-    for filtered_by, expected in ((lattice_filter, lattice_values), (exact_filter, exact_values)):
-        sums = filtered_by(features, values)
-        read = sums[0].T.reshape(2, height, width)
-        found = [(sums * values).sum(), read[1, 0, 0], read[1, -1, -1], read[0, 3, 4]]
-        assert [value.item() for value in found] == pytest.approx(expected, rel=2e-5)
-
-
-@pytest.mark.parametrize("filtered_by", [exact_filter, lattice_filter])
-def test_images_of_a_batch_do_not_see_each_other(filtered_by, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, regions = pattern(8, 8)
-    both, parts = torch.cat((pixels, 255 - pixels)), torch.cat((regions, regions.flip(1)))
-    sigmas = {"sigma_color": 15.0, "sigma_space": 100.0, "filtered_by": filtered_by}
-    together = dense_crf_energy(parts, both, **sigmas)
-    singly = [dense_crf_energy(parts[i : i + 1], both[i : i + 1], **sigmas) for i in range(2)]
-    assert together.item() == pytest.approx(torch.stack(singly).mean().item(), rel=1e-6)
-    if filtered_by is lattice_filter:
-        assert together.item() == pytest.approx(-223.466339, rel=1e-7)
-        monkeypatch.setitem(lattice.POINTS_AT_ONCE, "cpu", 1)
-        assert torch.equal(dense_crf_energy(parts, both, **sigmas), together)
-
-
-@pytest.mark.parametrize("filtered_by", [exact_filter, lattice_filter])
-def test_the_gradient_is_minus_two_sums_over_images(filtered_by) -> None:
-    pixels, regions = pattern(16, 12)
-    parts = torch.cat((regions, regions.flip(1))).requires_grad_()
-    dense_crf_energy(
-        parts, torch.cat((pixels, pixels)), sigma_color=20, sigma_space=5, filtered_by=filtered_by
-    ).backward()
-    sums = filtered_by(pixel_features(torch.cat((pixels, pixels)), 20, 5), parts.detach().flatten(2).transpose(1, 2))
-    torch.testing.assert_close(parts.grad, -sums.transpose(1, 2).reshape(parts.shape))
-
-
-def test_the_exact_filter_is_the_sum_over_all_pairs() -> None:
-    """And the energy is the penalty of cut pairs less a number of the image."""
-    torch.manual_seed(0)
-    pixels, regions = (
-        255 * torch.rand(2, 3, 12, 10, dtype=torch.float64),
-        torch.randn(2, 2, 12, 10, dtype=torch.float64).softmax(1),
-    )
-    features = pixel_features(pixels, 40, 6)
-    kernel = torch.exp(-torch.cdist(features, features).square() / 2)
-    values = regions.flatten(2).transpose(1, 2)
-    torch.testing.assert_close(exact_filter(features, values), kernel @ values, rtol=1e-5, atol=1e-6)
-    cut = torch.einsum("bpk,bpq,bqk->b", values, kernel, 1 - values)
-    energy = dense_crf_energy(regions, pixels, sigma_color=40, sigma_space=6, filtered_by=exact_filter)
-    assert energy.item() == pytest.approx((cut - kernel.sum((1, 2))).mean().item(), rel=1e-5)
-
-
-def test_too_small_deviations_are_refused() -> None:
-    with pytest.raises(ValueError, match="larger deviations"):
-        lattice_filter(pixel_features(255 * torch.rand(1, 3, 16, 16), 0.01, 0.01), torch.rand(1, 256, 2))
-
-
-# --- seeds ------------------------------------------------------------------------------------------------------------
-
-
-def slow_otsu(levels: np.ndarray) -> int:
-    """Every threshold, exactly."""
-    best, best_value = 0, Fraction(0)
-    for threshold in range(256):
-        low, high = levels[levels <= threshold].astype(int), levels[levels > threshold].astype(int)
-        if len(low) and len(high):
-            distance = Fraction(int(low.sum()), len(low)) - Fraction(int(high.sum()), len(high))
-            value = len(low) * len(high) * distance**2
-            if value > best_value:
-                best, best_value = threshold, value
-    return best
-
-
-def test_otsu_is_the_best_of_all_thresholds() -> None:
-    random = np.random.default_rng(0)
-    images = [
-        np.clip(random.normal(random.integers(0, 255), random.integers(1, 60), (9, 11)), 0, 255).astype(int)
-        for _ in range(20)
-    ]
-    images += [
-        random.choice([3, 200], (9, 11)),
-        random.choice([0, 1], (9, 11)),
-        random.choice([254, 255], (9, 11)),
-        np.full((9, 11), 7),
-    ]
-    found = seeds.otsu(torch.from_numpy(np.stack(images)))
-    assert found.tolist() == [slow_otsu(image) for image in images]
-    assert found.tolist()[-4:] == [3, 0, 254, 0]
-
-
-def test_otsu_is_that_of_opencv() -> None:
-    maps = torch.rand(30, 16, 16, generator=torch.Generator().manual_seed(0)) ** 3 * 255
-    expected = [cv2.threshold(image.byte().numpy(), 0, 255, cv2.THRESH_OTSU)[0] for image in maps]
-    assert seeds.otsu(maps.long()).tolist() == expected
-
-
-@pytest.mark.parametrize("size", [1, 3, 11])
-def test_erosion_and_dilation_are_those_of_opencv(size: int) -> None:
-    masks = (
-        torch.rand(6, 40, 30, generator=torch.Generator().manual_seed(0))
-        < torch.tensor([0.001, 0.01, 0.05, 0.95, 0.99, 0.999])[:, None, None]
-    )
-    square = np.ones((size, size), np.uint8)
-    dilated = [cv2.dilate(mask.numpy().astype(np.uint8), square) for mask in masks]
-    assert np.array_equal(seeds.dilate(masks, size).numpy(), np.stack(dilated))
-    eroded = [cv2.erode(mask.numpy().astype(np.uint8), square) for mask in masks]
-    kept = [
-        shrunk if shrunk.any() else mask.numpy() for shrunk, mask in zip(eroded, masks, strict=True)
-    ]  # what would vanish stays
-    assert np.array_equal(seeds.erode(masks, size).numpy(), np.stack(kept))
-
-
-def blob(size: int = 224) -> Tensor:
-    """One smooth object (1, H, W), brought to [0, 1] on 28x28 cells and enlarged."""
-    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
-    cells = min_max(torch.exp(-((x - 10) ** 2 / 18 + (y - 16) ** 2 / 40))[None])
-    return F.interpolate(cells[None], size=(size, size), mode="bilinear", align_corners=False)[0]
-
-
-def test_pools_of_a_blob() -> None:
-    """Numbers of the published code."""
-    levels = (blob() * 255).long()
-    assert seeds.otsu(levels).item() == 79
-    objects = levels > 79
-    assert objects.sum() == 6280 and seeds.erode(objects, 11).sum() == 4556
-    background = seeds.lowest(blob(), 0.1)
-    assert background.sum() == 5017 and blob()[background].max() <= blob()[~background].min()
-
-
-def draws(scores: Tensor, **changed: float) -> Tensor:
-    settings = {"foreground": 1, "background": 1, "background_pool": 0.1, "erosion_size": 11, "seed_size": 3, **changed}
-    return seeds.draw_seeds(scores, **settings)
-
-
-def test_seeds_lie_in_their_pools_and_are_drawn_anew() -> None:
-    torch.manual_seed(0)
-    scores = blob(224).expand(8, -1, -1)
-    first, second = (
-        draws(scores, seed_size=1, foreground=5, background=7),
-        draws(scores, seed_size=1, foreground=5, background=7),
-    )
-    assert not torch.equal(first, second)
-    assert not torch.equal(first[0], first[1])  # each image for itself
-    assert ((first == 1).sum((1, 2)) == 5).all() and ((first == 0).sum((1, 2)) == 7).all()
-    assert seeds.erode((scores * 255).long() > 79, 11)[first == 1].all() and seeds.lowest(scores, 0.1)[first == 0].all()
-    state = torch.get_rng_state()
-    again = draws(scores)
-    torch.set_rng_state(state)
-    assert torch.equal(draws(scores), again)
-
-
-def test_seeds_become_squares() -> None:
-    torch.manual_seed(0)
-    for labels in (draws(blob()), draws(blob(), seed_size=5)):
-        for label in (0, 1):
-            rows, columns = (labels[0] == label).nonzero().T
-            side = 3 if len(rows) <= 9 else 5
-            assert rows.max() - rows.min() < side and columns.max() - columns.min() < side
-    assert (draws(blob()) == 1).sum() == 9  # the object touches no border
-
-
-def test_where_object_and_background_meet_nothing_is_said() -> None:
-    scores = torch.zeros(1, 4, 4)
-    scores[0, :, 2:] = 1
-    labels = draws(scores, foreground=16, background=16, background_pool=0.5, erosion_size=1)
-    assert labels[0].tolist() == [[0, 255, 255, 1]] * 4
-
-
-@pytest.mark.parametrize("count", [1, 3, 40])
-def test_draws_are_uniform(count: int) -> None:
-    torch.manual_seed(0)
-    mask = torch.zeros(5, 6, dtype=torch.bool)
-    mask[1:4, 2:] = True  # 12 pixels
-    drawn = seeds.draw(mask.expand(4000, -1, -1), count)
-    assert (drawn.sum((1, 2)) == min(count, 12)).all() and not drawn[:, ~mask].any()
-    assert drawn[:, mask].float().mean(0).tolist() == pytest.approx([min(count / 12, 1)] * 12, abs=0.04)
-
-
-def test_a_map_that_says_nothing_has_no_seeds() -> None:
-    labels = draws(torch.stack((torch.zeros(32, 32), torch.full((32, 32), 0.7))))
-    assert (labels == seeds.IGNORED).all()
-    scores = torch.randn(2, 2, 32, 32, requires_grad=True)
-    loss = f_cam.seed_loss(scores, labels)
-    loss.backward()
-    assert loss == 0 and (scores.grad == 0).all()
-
-
-def test_the_loss_of_seeds_is_a_mean_over_pixels() -> None:
-    scores, labels = torch.randn(3, 2, 8, 8), torch.full((3, 8, 8), 255)
-    labels[0, :2], labels[2, 5] = 1, 0
-    expected = F.cross_entropy(scores.permute(0, 2, 3, 1)[labels != 255], labels[labels != 255])
-    torch.testing.assert_close(f_cam.seed_loss(scores, labels), expected)
 
 
 # --- decoder ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-import cv2
+"""Every normalizer: the range, gradients and broken maps, the recorded numbers, and maps of ten values."""
+
 import numpy as np
 import pytest
 import torch
@@ -6,21 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.support.normalizing import build
 from tests.support.vectors import files, load
 from wsol import plugins
-from wsol.metric import Sample
-from wsol.metrics import max_box_acc
 from wsol.normalizers.ivr import ivr
 from wsol.normalizers.min_max import min_max
-from wsol.ops.boxes import boxes_by_level
-from wsol.ops.resize import resize_maps
-from wsol.types import Annotation
-
-
-def build(name, **values):
-    plugin = plugins.load("normalizer", name)
-    return plugin.build(plugin.Config(**values))
-
 
 VARIANTS = [*((name, {}) for name in plugins.names("normalizer")), ("pas", {"quantised": True})]
 
@@ -172,139 +163,6 @@ def test_gradients_are_exact(normalizer):
 def test_settings_out_of_range_are_refused(name, values):
     with pytest.raises(ValidationError):
         build(name, **values)
-
-
-def box_at(score_map, threshold):
-    """The box of the largest contour at a fraction of the map's maximum."""
-    boxes = boxes_by_level(score_map)
-    return boxes.largest[int(threshold * boxes.peak)]
-
-
-@pytest.mark.parametrize("path", files("percentile_thresholding"))
-def test_boxes_at_a_percentile_equal_the_recorded_ones(path):
-    case = load(path)
-    maps = resize_maps(torch.from_numpy(case.pop("cams")), (224, 224))
-    for key, recorded in case.items():
-        threshold, percentile = float(key.split("_")[2]), float(key.split("_")[4])
-        scaled = build("pas", percentile=percentile, quantised=True)(maps).numpy()
-        # Recorded corners may lie one pixel outside of the map.
-        assert np.array_equal([box_at(score_map, threshold) for score_map in scaled], np.minimum(recorded, 223)), key
-
-
-def steps(*counts):
-    """A 10 x 10 map with so many pixels at 1, 0.6, 0.3 and 0."""
-    return (
-        torch.tensor([1.0, 0.6, 0.3, 0.0], dtype=torch.float64)
-        .repeat_interleave(torch.tensor(counts))
-        .reshape(1, 10, 10)
-    )
-
-
-@pytest.mark.parametrize(
-    ("percentile", "peak", "sizes"),
-    [
-        (100, 255, {0.45: 20, 0.5: 20, 0.7: 5}),
-        (95, 158, {0.45: 50, 0.5: 20, 0.97: 5}),
-        (90, 153, {0.45: 50, 0.5: 20, 0.9: 20}),
-        (80, 91, {0.5: 50, 0.9: 20}),
-        (50, 38, {0.0: 50, 0.9: 50}),
-        (40, 1, {0.0: 50, 0.5: 50, 0.9: 50}),
-    ],
-)
-def test_percentile_levels_of_a_map_with_four_values(percentile, peak, sizes):
-    pixels = (build("pas", percentile=percentile, quantised=True)(steps(5, 15, 30, 50)).numpy() * 255).astype(np.uint8)
-    assert pixels.max() == peak
-    assert {threshold: (pixels > int(threshold * peak)).sum() for threshold in sizes} == sizes
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(1, 100), st.integers(2, 30))
-def test_the_8_bit_percentile_is_the_published_one(seed, percentile, values):
-    maps = torch.from_numpy(np.random.default_rng(seed).integers(0, values, (1, 9, 7)).astype(np.float64))
-    pixels = (min_max(maps).numpy() * 255).astype(np.uint8)
-    cut = (build("pas", percentile=percentile, quantised=True)(maps).numpy() * 255).astype(np.uint8)
-    assert np.array_equal(
-        cut, np.minimum(pixels, int(max(1, np.percentile(pixels, percentile)))) if maps.max() > maps.min() else pixels
-    )
-
-
-def test_box_metrics_see_the_percentile_as_the_maximum():
-    maps = min_max(resize_maps(torch.from_numpy(np.random.default_rng(1).standard_normal((1, 7, 7))), (56, 56)))
-    cut = build("pas", percentile=80, quantised=True)(maps).numpy()[0]
-    counter = max_box_acc.build(max_box_acc.Config(), 0.01)
-    counter.update(Sample(cut, Annotation((56, 56), np.array([(3, 3, 40, 40)])), 0, threshold_step=0.01))
-    pixels = (maps.numpy()[0] * 255).astype(np.uint8)
-    yardstick = int(np.percentile(pixels, 80))
-    whole = boxes_by_level(maps.numpy()[0])
-    assert all(np.array_equal(box_at(cut, t), whole.largest[int(t * yardstick)]) for t in np.arange(100) * 0.01)
-    assert counter.compute()["max_box_acc/threshold_30"] < 1
-
-
-RAW = [[0, 1], [2, 5]]
-RESIZED = [
-    [-0.2941589355, -0.0321655273, 0.3993530273, 0.6613464355],
-    [0.2998657227, 0.7823486328, 1.5770263672, 2.0595092773],
-    [1.2782592773, 2.1239013672, 3.5167236328, 4.3623657227],
-    [1.8722839355, 2.9384155273, 4.6943969727, 5.7605285645],
-]
-EIGHT_BIT = [[0, 11, 29, 40], [25, 45, 78, 99], [66, 101, 160, 196], [91, 136, 210, 255]]
-
-
-def test_resize_and_min_max_of_a_small_map():
-    resized = resize_maps(torch.tensor([RAW], dtype=torch.float32), (4, 4))
-    assert resized.dtype == torch.float64
-    assert np.allclose(resized[0], RESIZED, rtol=0, atol=1e-10)
-    assert (min_max(resized)[0] * 255).int().tolist() == EIGHT_BIT
-
-
-def test_resize_and_min_max_of_one_peak():
-    raw = torch.zeros(1, 14, 14)
-    raw[0, 5, 8] = 1
-    resized = resize_maps(raw, (224, 224))
-    assert resized.min().item() == pytest.approx(-0.1107908504, abs=1e-10) and resized.max().item() == pytest.approx(
-        0.9956864245, abs=1e-10
-    )
-    assert divmod(resized.argmax().item(), 224) == (87, 135)
-    assert resized.sum().item() == pytest.approx(256) and (resized == 0).sum() == 46080
-    pixels = (min_max(resized) * 255).int()
-    assert pixels[resized == 0].unique().tolist() == [25]
-    assert [(pixels > level).sum().item() for level in (0, 20, 37, 38, 51, 128, 254)] == [
-        50136,
-        49024,
-        816,
-        808,
-        692,
-        308,
-        4,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [
-        ((7, 7), (224, 224)),
-        ((14, 14), (224, 224)),
-        ((28, 28), (224, 224)),
-        ((6, 10), (96, 160)),
-        ((1, 4), (8, 32)),
-        ((3, 3), (3, 3)),
-    ],
-)
-def test_resize_equals_opencv(shape, size):
-    raw = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    resized = resize_maps(torch.from_numpy(raw)[None], size)[0].numpy()
-    expected = cv2.resize(raw.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC)
-    assert np.abs(resized - expected).max() <= 1e-14
-    assert np.array_equal(quantised(resized), quantised(expected))
-
-
-def quantised(score_map):
-    return (min_max(torch.from_numpy(score_map)[None]) * 255).int().numpy()
-
-
-def test_resize_is_differentiable():
-    raw = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda maps: resize_maps(maps, (6, 5)), raw)
 
 
 def test_ivr_as_inside_of_the_released_crop_cam() -> None:

@@ -1,0 +1,40 @@
+"""Methods and what they are stacked on, on small networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.small_networks import CLASSES
+from wsol import plugins
+from wsol.types import Batch
+
+SIDE = 32
+METHODS = plugins.names("method")
+SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
+OTHERS = tuple(
+    name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm")
+)  # timm's have a file of their own
+STACKS = [(method, backbone) for backbone in SMALL + LARGE + OTHERS for method in METHODS]
+LONG_STACKS = [stack if stack[1] == "tiny" else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS]
+TINY_RATE, RATE = 0.05, 0.003
+"""Learning rates; the wide networks need the small one."""
+
+every_long_stack = pytest.mark.parametrize(("name", "backbone"), LONG_STACKS)
+
+
+def make_batch(count: int = 8, side: int = SIDE) -> Batch:
+    """Noise with a bright square whose place is the class."""
+    images = 0.2 * torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(count) % CLASSES
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = (label // 2) * side // 2, (label % 2) * side // 2
+        image[:, top : top + side // 2, left : left + side // 2] += torch.tensor([1.0, -1.0, 0.5]).roll(label)[
+            :, None, None
+        ]
+    return Batch(images, labels, tuple(f"image{i}" for i in range(count)))
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()

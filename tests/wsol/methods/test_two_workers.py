@@ -1,0 +1,73 @@
+"""Two workers end with the same network, whatever the method and its base."""
+
+from __future__ import annotations
+
+import datetime
+import multiprocessing
+import traceback
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tests.support.method_stacks import RATE, every_long_stack, make_batch, total
+from tests.support.small_networks import make
+from wsol.types import Batch, Progress
+
+
+def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
+    """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward
+    pass."""
+    method = make(name, backbone).train()
+    wrapped = nn.parallel.DistributedDataParallel(method)
+    optimizer = torch.optim.SGD(method.parameters(), lr=RATE)
+    whole = make_batch()
+    batch = Batch(whole.images[rank::2], whole.labels[rank::2], whole.image_ids[rank::2])
+    torch.manual_seed(rank)
+    for step in range(3):
+        optimizer.zero_grad()
+        total(wrapped(batch, Progress(step + 1, 3, step, 3))).backward()
+        optimizer.step()
+    return {
+        key: value for key, value in method.state_dict().items() if not key.endswith(("running_mean", "running_var"))
+    }
+
+
+def worker(rank: int, folder: str, stacks: list[tuple[str, str]]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=datetime.timedelta(seconds=60)
+    )
+    for name, backbone in stacks:
+        try:
+            result: object = train_three_steps(name, backbone, rank)
+        except Exception:
+            result = traceback.format_exc()
+        torch.save(result, Path(folder) / f"{name}_{backbone}_{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both workers train every stack that is tested in this run, because starting them takes longer than training."""
+    tests = [item for item in request.session.items if "two_workers" in getattr(item, "fixturenames", ())]
+    stacks = [(item.callspec.params["name"], item.callspec.params["backbone"]) for item in tests]
+    folder = tmp_path_factory.mktemp("two_workers")
+    multiprocessing.set_forkserver_preload(["torch._dynamo"])  # imported once for both
+    torch.multiprocessing.start_processes(worker, (str(folder), stacks), nprocs=2, start_method="forkserver")
+    return folder
+
+
+@every_long_stack
+def test_two_workers_end_with_the_same_network(name: str, backbone: str, two_workers: Path) -> None:
+    paths = [two_workers / f"{name}_{backbone}_{rank}.pt" for rank in range(2)]
+    first, second = (torch.load(path, weights_only=True) for path in paths)
+    for path in paths:
+        path.unlink()  # hundreds of megabytes
+    assert isinstance(first, dict), first
+    assert isinstance(second, dict), second
+    assert [key for key in first if not torch.equal(first[key], second[key])] == []
+    start = make(name, backbone).state_dict()
+    assert any(not torch.equal(first[key], start[key]) for key in first)
