@@ -20,7 +20,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from wsol.addresses import last_name, open_address
-from wsol.errors import InputError
+from wsol.data import archives
+from wsol.errors import InputError, first_line
 from wsol.files import sync_and_rename
 from wsol.schema import DatasetConfig, is_archive
 
@@ -90,12 +91,13 @@ def _unpacked(archive: str, stage: Path) -> Path:
         try:
             with (
                 filesystem.open_input_stream(path, buffer_size=READ_BYTES) as stream,
-                tarfile.open(fileobj=stream, mode="r|") as tar,
+                tarfile.open(fileobj=stream, mode="r|", tarinfo=archives.StrictHeader) as tar,
             ):
-                tar.extractall(temporary, filter="data")
-        except tarfile.TarError as error:
+                archives.unpack_tar(tar, temporary, archive, info.size)
+        except archives.DAMAGED as error:
             raise InputError(
-                f"{archive}: is no readable .tar ({error}); make it anew: tar -cf {stem}.tar -C ROOT FOLDERS"
+                f"{archive}: is no readable .tar ({first_line(error)}); make it anew: tar -cf {stem}.tar -C ROOT"
+                " FOLDERS"
             ) from None
         temporary.rename(folder)
 

@@ -12,6 +12,7 @@ import numpy as np
 from wsol.data import decoding, masks, metadata
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Split, SplitCounts
 from wsol.data.images import size_problem
+from wsol.data.metadata import Metadata
 from wsol.errors import InputError
 from wsol.threads import map_ahead
 
@@ -62,11 +63,12 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
             splits[name] = dataset.split(name)
         except InputError as error:
             problems.append(f"{name}: {error}")
-    counts = {name: _counts(split) for name, split in splits.items()}
+    counts = {name: count(split.metadata) for name, split in splits.items()}
     problems += in_two_splits({name: split.image_ids for name, split in splits.items()})
     for name, split in splits.items():
-        log(f"{dataset.name} {name}: " + ", ".join(f"{count} {what}" for what, count in counts[name].items()))
-        problems += _unlike_published(split, counts[name], dataset.published.get(name, {}))
+        log(f"{dataset.name} {name}: " + ", ".join(f"{number} {what}" for what, number in counts[name].items()))
+        cut = f"; the files in {split.metadata.folder} may be cut short: delete them and prepare again"
+        problems += [line + cut for line in unlike_published(name, counts[name], dataset.published.get(name, {}))]
         found = _files(split, whole=dataset.own)
         for kind in NOTES:
             for line in _section(split, kind, found.get(kind, [])):
@@ -107,12 +109,12 @@ def _headline(dataset: Dataset) -> str:
     return f"{dataset.name}: the data set is not complete; {dataset.remedy}"
 
 
-def _unlike_published(split: Split, found: SplitCounts, published: SplitCounts) -> list[str]:
+def unlike_published(split: str, found: SplitCounts, published: SplitCounts) -> list[str]:
+    """What of the published counts a split does not have."""
     return [
-        f"{split.name}: {found[what]} {what} in the metadata instead of the published {count}; "
-        f"the files in {split.metadata.folder} may be cut short: delete them and prepare again"
-        for what, count in published.items()
-        if found[what] != count
+        f"{split}: {found[what]} {what} in the metadata instead of the published {number}"
+        for what, number in published.items()
+        if found[what] != number
     ]
 
 
@@ -191,10 +193,11 @@ def _whole_mask(path: Path, image: decoding.Side, is_object: bool) -> Iterator[F
         yield Finding(NO_OBJECT, f"{path}: has no pixel above 0")
 
 
-def _counts(split: Split) -> SplitCounts:
+def count(data: Metadata) -> SplitCounts:
+    """How many images, classes, boxes and masks a split has."""
     return {
-        "images": len(split),
-        "classes": len(np.unique(split.labels)),
-        "boxes": sum(len(boxes) for boxes in split.metadata.boxes or ()),
-        "masks": sum(len(paths) for paths, _ in split.metadata.masks or ()),
+        "images": len(data.image_ids),
+        "classes": len(np.unique(data.labels)),
+        "boxes": sum(len(boxes) for boxes in data.boxes or ()),
+        "masks": sum(len(paths) for paths, _ in data.masks or ()),
     }

@@ -1,41 +1,33 @@
 """What the `prepare` of several data sets needs: find, verify and unpack published archives, and get the metadata. No
 plugin.
 
-Nothing is half done after a kill: a file is written beside its place and then gets its name, and what is in place
-stays. So the same command goes on where it stopped.
+Nothing is half done after a kill: a file is written beside its place, checked, and then gets its name, and what is in
+place stays. So the same command goes on where it stopped, and never with files of another data set.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import shutil
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 from wsol import files
 from wsol.data import metadata
-from wsol.data.dataset import SPLIT_FOLDERS, prepare_command
+from wsol.data.archives import copy, members, readable
+from wsol.data.dataset import SPLIT_FOLDERS, SplitCounts, prepare_command
+from wsol.data.decoding import Side, Undecodable, opened, size
+from wsol.data.tree import count, unlike_published
 from wsol.datasets._download import download
 from wsol.errors import InputError
 from wsol.pace import Pace
 from wsol.schema import DatasetConfig
 
 Log = Callable[[str], None]
-Member = tuple[str, Callable[[Path], None]]
-"""Name inside of an archive or folder, and what brings it to a path."""
-
 REFERENCE = "https://github.com/clovaai/wsolevaluation"
 RAW = "https://raw.githubusercontent.com"
-DAMAGED = (EOFError, tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -70,11 +62,14 @@ class Part:
         archive: holds them.
         target: the folder that they go to.
         wanted: end of the path in the archive, all with the same number of parts -> path relative to `target`.
+        sizes: path relative to `target` -> width and height in pixels that the image must have; of others, only that
+            they are images.
     """
 
     archive: Archive
     target: Path
     wanted: Mapping[str, str]
+    sizes: Mapping[str, Side] = field(default_factory=dict)
 
     def missing(self) -> dict[str, str]:
         """What of `wanted` is not in place."""
@@ -134,13 +129,19 @@ def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], lo
         log: gets lines of progress.
 
     Raises:
-        InputError: an archive is missing or damaged, or has not all files.
+        InputError: an archive is missing or damaged, lacks files, or has other ones, which are not put in place.
     """
     needed = [(part, missing) for part in parts if (missing := part.missing())]
     require(config, source, [part.archive for part, _ in needed])
     for part, missing in needed:
         found = obtain(config, source, part.archive, log)
-        left = _bring(found, missing, part.target, log)
+        left, wrong = _bring(found, part, missing, log)
+        if wrong:
+            raise InputError(
+                f"{found}: {len(wrong)} of the {len(missing)} files that {config.name} needs from it are damaged or"
+                f" other ones, {'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}; it is not the one that the metadata"
+                " belongs to"
+            )
         if left:
             raise InputError(
                 f"{found}: has {len(missing) - len(left)} of the {len(missing)} files that {config.name} needs from it,"
@@ -155,12 +156,12 @@ def fetch_metadata(
     target: Path,
     source: Path | None,
     log: Log,
+    counts: Mapping[str, SplitCounts],
     *,
-    folders: Iterable[str] = tuple(SPLIT_FOLDERS.values()),
     reference: str = REFERENCE,
 ) -> None:
     """Copy the text files of `<source>/metadata/<published name>/<folder>`, or download them, unless they are there
-    already.
+    already; they get their place when all are there, well-formed, and as many rows as were published.
 
     Args:
         config: for the message.
@@ -168,98 +169,56 @@ def fetch_metadata(
         target: receives the folders.
         source: what the user gave.
         log: gets a line per folder.
-        folders: which.
+        counts: folder -> counts that were published; which folders there are.
         reference: the repository on GitHub that has them.
 
     Raises:
-        InputError: the files of a folder are neither in place nor in the source, and cannot be downloaded.
+        InputError: the files of a folder are neither in place nor in the source, and cannot be downloaded, or are
+            defective.
     """
-    for folder in folders:
+    for folder, published_counts in counts.items():
         if (target / folder / metadata.IDS).exists():
             continue
-        offered = _place_for(config, source) / "metadata" / published / folder
-        files_of_a_split = [metadata.LABELS, metadata.SIZES, metadata.LOCALIZATION]
-        names = [path.name for path in offered.iterdir() if path.is_file()] if offered.is_dir() else files_of_a_split
+        offered, waiting = _place_for(config, source) / "metadata" / published / folder, target / f".{folder}.tmp"
+        address = f"{RAW}{urlsplit(reference).path}/HEAD/metadata/{published}/{folder}"
         try:
-            for name in (
-                *(name for name in names if name != metadata.IDS),
-                metadata.IDS,
-            ):  # with the last one, a folder is complete
-                if offered.is_dir():
-                    _copy(offered / name, target / folder / name)
-                else:
-                    download(
-                        f"{RAW}{urlsplit(reference).path}/HEAD/metadata/{published}/{folder}/{name}",
-                        target / folder / name,
-                        log,
-                    )
+            _gather_text(offered, address, waiting, log)
         except (OSError, InputError) as error:
             why = str(error).split("; ")[0]
             raise InputError(
                 f"{target / folder}: no metadata of {published} ({why}). Get the folder metadata/{published} of"
                 f" {reference}, put it into {offered.parent} and run `{_command(config, source)}`"
             ) from None
+        _require_published(offered if offered.is_dir() else waiting, folder, published_counts, waiting)
+        for name in sorted(path.name for path in waiting.iterdir() if path.name != metadata.IDS):
+            (target / folder).mkdir(parents=True, exist_ok=True)
+            (waiting / name).replace(target / folder / name)
+        (waiting / metadata.IDS).replace(target / folder / metadata.IDS)  # with the last one, a folder is complete
+        waiting.rmdir()
         log(f"{target / folder}: metadata of {published}")
 
 
-def unpack(archive: Path, target: Path, log: Log) -> None:
-    """Unpack a whole zip or tar file; members that point outside the target are refused.
-
-    Raises:
-        InputError: the file is no archive, or damaged.
-    """
-    log(f"unpacking {archive}")
-    target.mkdir(parents=True, exist_ok=True)
-    with readable(archive):
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                opened.extractall(target)
-        else:
-            with tarfile.open(archive) as opened_tar:
-                opened_tar.extractall(target, filter="data")
+def _gather_text(offered: Path, address: str, waiting: Path, log: Log) -> None:
+    """Bring the text files of one split to a folder where they wait."""
+    if not offered.is_dir():
+        for name in metadata.FORMATS:
+            download(f"{address}/{name}", waiting / name, log)
+        return
+    shutil.rmtree(waiting, ignore_errors=True)  # of a download that was given up
+    for path in sorted(path for path in offered.iterdir() if path.is_file()):
+        copy(path, waiting / path.name)
 
 
-@contextmanager
-def readable(archive: Path) -> Iterator[None]:
-    """What goes wrong with an archive inside of the block is said in words.
-
-    Raises:
-        InputError: the archive is damaged, or the disk refused.
-    """
+def _require_published(read_from: Path, folder: str, counts: SplitCounts, waiting: Path) -> None:
+    """Raises InputError where metadata is defective or cut short; then it does not wait any longer."""
+    split = {published: name for name, published in SPLIT_FOLDERS.items()}.get(folder, folder)
     try:
-        yield
-    except DAMAGED as error:
-        raise InputError(
-            f"{archive}: cannot be unpacked ({error}); the file may be damaged or cut short, get it again"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{archive}: cannot be unpacked ({error}); what is done stays, the same command goes on"
-        ) from None
-
-
-def members(place: Path) -> Iterator[Member]:
-    """The files of a folder, a zip or a tar file, in their order."""
-    if place.is_dir():
-        yield from (
-            (path.relative_to(place).as_posix(), partial(_link, path))
-            for path in sorted(place.rglob("*"))
-            if path.is_file()
-        )
-    elif zipfile.is_zipfile(place):
-        with zipfile.ZipFile(place) as opened:
-            yield from (
-                (info.filename, partial(_place, partial(opened.open, info)))
-                for info in opened.infolist()
-                if not info.is_dir()
-            )
-    else:
-        with tarfile.open(place) as opened_tar:
-            yield from (
-                (member.name, partial(_place, partial(_open, opened_tar, member)))
-                for member in opened_tar
-                if member.isreg()
-            )
+        found = count(metadata.read(read_from, annotated=folder != SPLIT_FOLDERS["train_weaksup"]))
+        if wrong := unlike_published(split, found, counts):
+            raise InputError(f"{wrong[0]}; the files in {read_from} may be cut short: get them again")
+    except InputError:
+        shutil.rmtree(waiting, ignore_errors=True)
+        raise
 
 
 def _place_for(config: DatasetConfig, source: Path | None) -> Path:
@@ -282,6 +241,16 @@ def _command(config: DatasetConfig, source: Path | None) -> str:
     return prepare_command(config) + (f" --source {source}" if source is not None else "")
 
 
+def listed_sizes(*folders: Path) -> dict[str, Side | None]:
+    """Image id -> width and height, None where the metadata has none, of all images that some splits list."""
+    found: dict[str, Side | None] = {}
+    for folder in folders:
+        data = metadata.read(folder, annotated=False)
+        sizes = [None] * len(data.image_ids) if data.sizes is None else map(tuple, data.sizes.tolist())
+        found.update(zip(data.image_ids, sizes, strict=True))
+    return found
+
+
 def _verify(archive: Archive, path: Path, log: Log) -> None:
     again = "it is damaged, cut short or another file: get it again, or unpack it yourself and give the folder"
     size = path.stat().st_size
@@ -293,42 +262,30 @@ def _verify(archive: Archive, path: Path, log: Log) -> None:
             raise InputError(f"{path}: has MD5 {found}, the published file {archive.md5}; {again}")
 
 
-def _bring(place: Path, missing: Mapping[str, str], target: Path, log: Log) -> list[str]:
-    """Bring the missing files that are there; returns the ends of the paths of those that are not."""
-    log(f"{place}: bringing {len(missing)} files to {target}")
+def _bring(place: Path, part: Part, missing: Mapping[str, str], log: Log) -> tuple[list[str], list[str]]:
+    """Bring the missing files that are there; returns the ends of the paths of those that are not, and what is wrong
+    with those that were not put in place."""
+    log(f"{place}: bringing {len(missing)} files to {part.target}")
     depth, left, pace = next(iter(missing)).count("/") + 1, dict(missing), Pace()
+    wrong: list[str] = []
     with readable(place):
         for name, bring in members(place):
             wanted = left.pop("/".join(name.split("/")[-depth:]), None)
             if wanted is not None:
-                bring(target / wanted)
+                try:
+                    bring(part.target / wanted, partial(_require_image, part.sizes.get(wanted)))
+                except Undecodable as error:
+                    wrong.append(f"{wanted}: {error}")
             if not left:
                 break
             if pace.is_due():
                 log(f"{place.name}: {len(missing) - len(left)} of {len(missing)} files")
-    return list(left)
+    return list(left), wrong
 
 
-def _link(source: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # a link whose file is gone
-    path.symlink_to(source.resolve())
-
-
-def _copy(source: Path, path: Path) -> None:
-    with source.open("rb") as file:
-        _place(lambda: file, path)
-
-
-def _place(open_source: Callable[[], IO[bytes]], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open_source() as source, part.open("wb") as file:
-        shutil.copyfileobj(source, file)
-    part.replace(path)
-
-
-def _open(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    opened = archive.extractfile(member)
-    assert opened is not None  # only files are asked for
-    return opened
+def _require_image(expected: Side | None, path: Path) -> None:
+    """Raises Undecodable where a file is no image or has another size."""
+    with opened(path) as image:
+        found = size(image, displayed=False)
+    if expected is not None and found != expected:
+        raise Undecodable(f"has {found[0]} x {found[1]} pixels, {metadata.SIZES} says {expected[0]} x {expected[1]}")

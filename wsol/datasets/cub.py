@@ -11,6 +11,8 @@ too (MIT licence). `CUBSmall.zip` and its metadata are linked from https://githu
 The images belong to their photographers: CUB for non-commercial research and education, CUBV2 and CUBSmall under the
 Creative Commons licences listed beside their metadata.
 
+*Orientation.* Images are read as stored, without their EXIF orientation, as by the code of the published numbers.
+
 *Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in
 `<root>/metadata/CUB/{train,val,test,small}`.
 """
@@ -24,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from wsol.data import metadata
-from wsol.data.dataset import Dataset, Sizes, prepare_command
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes, prepare_command
 from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
@@ -107,18 +109,22 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     """
     tree, images = _metadata_root(config), Path(config.root) / "CUB"
     if config.metadata is None:
-        _prepare.fetch_metadata(config, "CUB", tree, source, log)
-    parts = [Part(CUB, images, _listed(tree, "train", "test")), Part(CUBV2, images, _listed(tree, "val"))]
+        counts = {folder: COUNTS[folder] for folder in SPLIT_FOLDERS.values()}
+        _prepare.fetch_metadata(config, "CUB", tree, source, log, counts)
+    parts = [_part(CUB, images, tree / "train", tree / "test"), _part(CUBV2, images, tree / "val")]
     if config.test_images != "official":
-        _prepare.fetch_metadata(config, "CUB", tree, source, log, folders=["small"], reference=SMALL_REFERENCE)
+        small = {"small": COUNTS["small"]}
+        _prepare.fetch_metadata(config, "CUB", tree, source, log, small, reference=SMALL_REFERENCE)
         metadata.write(tree / "test_and_small", _joined(tree / "test", tree / "small"))
-        parts.append(Part(CUB_SMALL, images, _listed(tree, "small")))
+        parts.append(_part(CUB_SMALL, images, tree / "small"))
     _prepare.gather(config, source, parts, log)
     check_tree(build(config), log)
 
 
-def _listed(tree: Path, *folders: str) -> dict[str, str]:
-    return {name: name for folder in folders for name in metadata.read(tree / folder, annotated=False).image_ids}
+def _part(archive: Archive, images: Path, *folders: Path) -> Part:
+    sizes = _prepare.listed_sizes(*folders)
+    known = {name: size for name, size in sizes.items() if size is not None}
+    return Part(archive, images, {name: name for name in sizes}, known)
 
 
 def _joined(*folders: Path) -> metadata.Metadata:

@@ -3,6 +3,9 @@
 *Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a
 few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files. Mask paths are
 relative to `images` too.
+
+*Orientation.* Images and masks are read as displayed, with their EXIF orientation: so they were annotated. Sizes and
+boxes in the metadata are those of the displayed image.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ licence) are downloaded. The archive of ImageNetV2 now names its images by a has
 `<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and gives them their published names back. Sorted
 order does not: the boxes would silently belong to other images.
 
+*Orientation.* Images are read as stored, without their EXIF orientation, as by the code of the published numbers.
+
 *Layout.* `<root>/ILSVRC/train/<wnid>/*.JPEG`, `<root>/ILSVRC/val/ILSVRC2012_val_*.JPEG`,
 `<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in `<root>/metadata/ILSVRC/{train,val,test}`. Where the metadata of
 `train` is absent it is made from the images: classes are the wnids in byte order.
@@ -22,15 +24,17 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from wsol import files
-from wsol.data import metadata
-from wsol.data.dataset import Dataset, Sizes
+from wsol.data import archives, metadata
+from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Sizes
 from wsol.data.metadata import Metadata
+from wsol.data.rows import read_lines
 from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._download import download
@@ -105,31 +109,31 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     tree, images = _metadata_root(config), _images(config)
     if config.metadata is None:
         offers_train = source is not None and (source / "metadata" / "ILSVRC" / "train" / metadata.IDS).is_file()
-        _prepare.fetch_metadata(
-            config, "ILSVRC", tree, source, log, folders=["val", "test", *(["train"] if offers_train else [])]
-        )
-    validation = Part(
-        VAL, images / "val", {name.rsplit("/", 1)[-1]: name.rsplit("/", 1)[-1] for name in _listed(tree / "test")}
-    )
-    v2 = Part(
-        V2, images / "val2", {name.removeprefix("val2/"): name.removeprefix("val2/") for name in _listed(tree / "val")}
-    )
+        splits = ["train_fullsup", "test", *(["train_weaksup"] if offers_train else [])]
+        counts = {SPLIT_FOLDERS[split]: COUNTS[split] for split in splits}
+        _prepare.fetch_metadata(config, "ILSVRC", tree, source, log, counts)
+    validation = _part(VAL, images / "val", tree / "test")
+    v2 = _part(V2, images / "val2", tree / "val")
     train = images / "train"
     absent = [part.archive for part in (validation, v2) if part.missing()] + ([] if train.is_dir() else [TRAIN])
     _prepare.require(config, source, absent)
     if v2.missing():
         place = _prepare.obtain(config, source, V2, log)
-        v2 = Part(V2, v2.target, _renamed(v2.wanted, place, tree / "val" / "mapping.txt", source, log))
+        v2 = replace(v2, wanted=_renamed(v2.wanted, place, tree / "val" / "mapping.txt", source, log))
     _prepare.gather(config, source, [validation, v2], log)
     if not train.is_dir():
-        _bring_train(_prepare.obtain(config, source, TRAIN, log), train, log)
+        number = COUNTS["train_weaksup"]["images"] if config.metadata is None else None
+        _bring_train(_prepare.obtain(config, source, TRAIN, log), train, number, log)
     if not (tree / "train" / metadata.IDS).is_file():
         _write_train_metadata(images, tree / "train", log)
     check_tree(build(config), log)
 
 
-def _listed(folder: Path) -> tuple[str, ...]:
-    return metadata.read(folder, annotated=False).image_ids
+def _part(archive: Archive, target: Path, folder: Path) -> Part:
+    """Images whose ids are a path in `target` below its name, such as `val2/0/1.jpeg`."""
+    sizes = {name.removeprefix(f"{target.name}/"): size for name, size in _prepare.listed_sizes(folder).items()}
+    known = {name: size for name, size in sizes.items() if size is not None}
+    return Part(archive, target, {name: name for name in sizes}, known)
 
 
 def _images(config: Config) -> Path:
@@ -140,29 +144,46 @@ def _metadata_root(config: Config) -> Path:
     return Path(config.metadata) if config.metadata else Path(config.root) / "metadata" / "ILSVRC"
 
 
-def _bring_train(place: Path, target: Path, log: Callable[[str], None]) -> None:
+def _bring_train(place: Path, target: Path, number: int | None, log: Callable[[str], None]) -> None:
     """Link to a folder of classes, or unpack the archive, which holds one archive per class; a class that is complete
-    is not unpacked again."""
+    is not unpacked again. `number` of images is checked before the folder gets its place; None: any."""
     if place.is_dir():
-        _require_classes(place)
+        _require_whole(place, target, number)
         target.symlink_to(place.resolve())
         log(f"{target}: a link to {place}")
         return
     temporary = target.with_name(".train.tmp")
-    with _prepare.readable(place), tarfile.open(place) as outer:
-        for member in outer:
-            wnid, inner = Path(member.name).stem, outer.extractfile(member)
+    if not temporary.is_dir():
+        temporary.mkdir(parents=True)
+        archives.require_room(temporary, place.stat().st_size, place)
+    packed = place.stat().st_size
+    with archives.readable(place), tarfile.open(place, tarinfo=archives.StrictHeader) as outer:
+        for name, member in archives.plain_members(outer, place, packed):
+            wnid, inner = Path(name).stem, outer.extractfile(member)
             if inner is None or (temporary / wnid).is_dir():
                 continue
             part = target.with_name(".train.class.tmp")
             shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-            with tarfile.open(fileobj=inner) as images:
-                images.extractall(part, filter="data")
-            temporary.mkdir(exist_ok=True)
+            with tarfile.open(fileobj=inner, tarinfo=archives.StrictHeader) as images:
+                archives.unpack_tar(images, part, place, member.size)
             part.rename(temporary / wnid)
             log(f"{wnid}: unpacked")
     _require_classes(temporary)
+    try:
+        _require_whole(temporary, target, number)
+    except InputError:
+        shutil.rmtree(temporary)  # its classes count as complete, so nothing would be added to it
+        raise
     temporary.rename(target)
+
+
+def _require_whole(folder: Path, target: Path, number: int | None) -> None:
+    _require_classes(folder)
+    found = sum(1 for _ in folder.glob("*/*.JPEG"))
+    if number not in (None, found):
+        raise InputError(
+            f"{target}: holds {found} images instead of {number}; it is not complete, and not put in place"
+        )
 
 
 def _require_classes(folder: Path) -> None:
@@ -178,12 +199,12 @@ def _renamed(
     wanted: Mapping[str, str], place: Path, mapping: Path, source: Path | None, log: Callable[[str], None]
 ) -> dict[str, str]:
     """What the images are called in this archive -> their published names."""
-    with _prepare.readable(place):
-        first = next((name for name, _ in _prepare.members(place) if name.endswith(".jpeg")), "")
+    with archives.readable(place):
+        first = next((name for name, _ in archives.members(place) if name.endswith(".jpeg")), "")
     if Path(first).stem.isdigit():
         return dict(wanted)
     if source is not None and (source / "mapping.txt").is_file() and not mapping.is_file():
-        files.write_text(mapping, (source / "mapping.txt").read_text(encoding="utf-8"))
+        files.write_text(mapping, "\n".join(read_lines(source / "mapping.txt")))
     download(MAPPING, mapping, log)
     found = _read_mapping(mapping)
     lost = [name for name in wanted if name not in found]
@@ -197,7 +218,7 @@ def _renamed(
 
 def _read_mapping(path: Path) -> dict[str, str]:
     """Published name -> name in the archive."""
-    rows = [[field.strip() for field in line.split(",")] for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [[field.strip() for field in line.split(",")] for line in read_lines(path)]
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
             raise InputError(
@@ -215,8 +236,8 @@ def _write_train_metadata(images: Path, folder: Path, log: Callable[[str], None]
         for label, wnid in enumerate(wnids)
         for path in sorted((images / "train" / wnid).glob("*.JPEG"))
     ]
-    if len(listed) != (count := COUNTS["train_weaksup"]["images"]):
-        raise InputError(f"{images / 'train'}: holds {len(listed)} images instead of {count}; it is not complete")
+    if len(listed) != (number := COUNTS["train_weaksup"]["images"]):
+        raise InputError(f"{images / 'train'}: holds {len(listed)} images instead of {number}; it is not complete")
     log(f"{folder}: made from the {len(listed)} images of {images / 'train'}")
     names, labels = zip(*listed, strict=True)
     metadata.write(folder, Metadata(folder, names, np.array(labels, dtype=np.int64), None, None, None))

@@ -8,6 +8,8 @@ in test.
 https://github.com/clovaai/wsolevaluation; the metadata from there too (MIT licence). Images are listed as CC BY 2.0,
 annotations as CC BY 4.0.
 
+*Orientation.* Images are read as stored, without their EXIF orientation, as by the code of the published numbers.
+
 *Layout.* `<root>/OpenImages/{train,val,test}/<mid>/<hex>.jpg`; in val and test the masks `<hex>_m<mid>_<hex8>.png` and
 one `<hex>_ignore.png` are beside the image. Metadata in `<root>/metadata/OpenImages/{train,val,test}`.
 """
@@ -79,7 +81,8 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     """
     tree, target = _metadata_root(config), Path(config.root) / "OpenImages"
     if config.metadata is None:
-        _prepare.fetch_metadata(config, "OpenImages", tree, source, log)
+        counts = {folder: COUNTS[split] for split, folder in SPLIT_FOLDERS.items()}
+        _prepare.fetch_metadata(config, "OpenImages", tree, source, log, counts)
     images: list[str] = []
     masks: list[str] = []
     for split, folder in SPLIT_FOLDERS.items():

@@ -26,9 +26,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from wsol.data import metadata
+from wsol.data import archives, metadata
 from wsol.data.dataset import Dataset, Sizes, prepare_command
 from wsol.data.metadata import Metadata
+from wsol.data.rows import integer, read_lines
 from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.errors import InputError
@@ -60,7 +61,10 @@ class Config(DatasetConfig):
 
 def build(config: Config) -> Dataset:
     """The prepared data set; raises InputError where it is not there or was prepared with another split."""
-    folder = _folder(config)
+    return _at(_folder(config), config)
+
+
+def _at(folder: Path, config: Config) -> Dataset:
     if not (folder / "wnids.txt").is_file():
         raise InputError(f"{folder / 'wnids.txt'}: no such file; run `{prepare_command(config)}`")
     wnids = _lines(folder / "wnids.txt")
@@ -89,13 +93,16 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
         InputError: something is missing or damaged, and how to get it.
     """
     folder = _folder(config)
-    if not folder.is_dir():
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        _bring(_source(config, source, log), temporary, log)
-        temporary.rename(folder)
-    _write_metadata(folder, config)
-    check_tree(build(config), log)
+    if folder.is_dir():
+        _write_metadata(folder, config)
+        check_tree(build(config), log)
+        return
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    _bring(_source(config, source, log), temporary, log)
+    _write_metadata(temporary, config)
+    check_tree(_at(temporary, config), log)
+    temporary.rename(folder)
 
 
 def _folder(config: Config) -> Path:
@@ -112,10 +119,12 @@ def _bring(source: Path, target: Path, log: Callable[[str], None]) -> None:
     """The archive's folder as `target`."""
     if source.is_dir():
         log(f"copying {source}")
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("test"))
+        with archives.readable(source):
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("test"))
         return
     unpacked = target.with_name(f"{target.name}.unpacked")
-    _prepare.unpack(source, unpacked, log)
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+    archives.unpack(source, unpacked, log)
     inner = unpacked / ARCHIVE_FOLDER
     if not (inner / "wnids.txt").is_file():
         raise InputError(f"{source}: holds no {ARCHIVE_FOLDER}/wnids.txt; expected the archive {URL}")
@@ -148,8 +157,17 @@ def _write_metadata(folder: Path, config: Config) -> None:
         )
     test = [(f"val/images/{name}", wnids.index(wnid), box) for name, wnid, box in annotated]
     test.sort(key=lambda row: row[1])
+    made, former = folder / ".metadata.tmp", folder / ".metadata.old"
+    for left in (made, former):
+        shutil.rmtree(left, ignore_errors=True)
     for published, rows in (("train", weaksup), ("val", fullsup), ("test", test)):
-        metadata.write(folder / "metadata" / published, _metadata(folder, rows))
+        if not rows:
+            raise InputError(f"{folder}: has no images for the split {published}; expected the layout of {URL}")
+        metadata.write(made / published, _metadata(folder, rows))
+    if (folder / "metadata").is_dir():
+        (folder / "metadata").rename(former)
+    made.rename(folder / "metadata")  # all splits at once: parts of two would share images
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def _draw(image_id: str) -> str:
@@ -176,7 +194,7 @@ def _boxes(path: Path, *, named: bool) -> list[tuple[str, str, list[int]]]:
         fields = line.split("\t")
         try:
             file, wnid, *corners = fields if named else [fields[0], "", *fields[1:]]
-            x0, y0, x1, y1 = map(int, corners)
+            x0, y0, x1, y1 = (integer(corner, "box corner") for corner in corners)
         except ValueError:
             raise InputError(
                 f"{path}:{number}: expected a file{', a wnid' if named else ''} and x0 y0 x1 y1, separated by tabs"
@@ -187,8 +205,8 @@ def _boxes(path: Path, *, named: bool) -> list[tuple[str, str, list[int]]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
+        return [line for line in read_lines(path) if line.strip()]
+    except FileNotFoundError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); expected the layout of {URL}") from None
 
 

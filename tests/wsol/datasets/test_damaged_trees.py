@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from tests.support.faked_trees import (
     archives_of,
     fake,
     know_archives,
+    picture,
     put,
     rows_of,
 )
 from tests.support.tiny import Launch
 from wsol import build
-from wsol.data import metadata
-from wsol.datasets import _prepare
+from wsol.data import archives, metadata
 
 
 def cut(path: Path, share: float = 0.6) -> bytes:
@@ -92,7 +93,7 @@ def test_an_archive_that_lacks_an_image(
     name: str, archive: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faked = fake(name, monkeypatch)
-    members = [member for member, _ in _prepare.members(Path("source") / archive)]
+    members = [member for member, _ in archives.members(Path("source") / archive)]
     splits = {folder: rows_of(name, folder, real=False) for folder in ("train", "val", "test")}
     files = archives_of(name, splits)[archive]
     put(Path("source") / archive, {member: files[member] for member in members[1:]})
@@ -147,9 +148,12 @@ def test_metadata_cut_short_has_another_count(name: str, launch: Launch, monkeyp
         and f"train_fullsup: {len(rows) - 1} images in the metadata instead of the published {len(rows)}" in err
     )
     assert launch("data", "check", faked.name)[0] == 2
-    assert launch("data", "check", faked.name, f"metadata=data/metadata/{name}")[0] == 0, (
-        "a selection of one's own may have any size"
-    )
+    assert not (Path("data/metadata") / name / "val").exists(), "what was cut short is not in place"
+    listed.write_text("\n".join(rows))
+    assert faked.prepare(launch)[0] == 0, "nor used again"
+    shutil.copytree(Path("data/metadata") / name, "selection")
+    (Path("selection/val") / metadata.IDS).write_text("\n".join(rows[:-1]))
+    assert launch("data", "check", faked.name, "metadata=selection")[0] == 0, "of one's own, it may have any size"
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -174,3 +178,55 @@ def test_a_kill_leaves_nothing_half_done(name: str, launch: Launch, monkeypatch:
     )
     assert faked.prepare(launch)[0] == 0
     assert not list(Path("data").rglob(".*"))
+
+
+@pytest.mark.parametrize("outside", ["../outside/x.jpg", "/outside/x.jpg", "a/../../../outside/x.jpg"])
+@pytest.mark.parametrize("name", PLUGINS)
+def test_metadata_of_a_stranger_writes_nothing_outside_of_the_root(
+    name: str, outside: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faked = fake(name, monkeypatch)
+    outside = outside if outside.startswith(("a", ".")) else str(Path.cwd()) + outside
+    for folder in ("val", "test"):
+        for path in (Path("source/metadata") / name / folder).iterdir():
+            rows = path.read_text().split("\n")
+            rows[0] = ",".join([outside, *rows[0].split(",")[1:]])
+            path.write_text("\n".join(rows))
+    for words in ((), (f"metadata=source/metadata/{name}",)):
+        before = {path for path in Path.cwd().rglob("*") if "data" not in path.parts}
+        code, _, err = faked.prepare(launch, *words)
+        assert code == 2 and f"image_ids.txt:1: {outside!r} is no path inside of" in err
+        assert {path for path in Path.cwd().rglob("*") if "data" not in path.parts} == before
+        assert not list(Path("data").glob("*/*.jpg")) and not Path("outside").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [("CUB", "CUBV2.tar"), ("OpenImages", "OpenImages_images.zip"), ("OpenImages", "OpenImages_annotations.zip")],
+)
+def test_other_images_under_the_right_names_are_not_put_in_place(
+    name: str, archive: str, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive whose digest is not published: of another version, or pages of an error."""
+    faked = fake(name, monkeypatch)
+    path = Path("source") / archive
+    whole = path.read_bytes()
+    names = [member for member, _ in archives.members(path)]
+    put(path, dict.fromkeys(names, picture(7, 5) if name == "CUB" else b"<html>"))
+    code, _, err = faked.prepare(launch)
+    assert code == 2 and f"source/{archive}: {len(names)} of the {len(names)} files that {faked.name} needs" in err
+    assert ("has 7 x 5 pixels, image_sizes.txt says 500 x" if name == "CUB" else "it is no image") in err
+    ends = {Path(member).name for member in names}
+    assert not [path for path in Path("data", name).rglob("*.*") if path.name in ends]
+    path.write_bytes(whole)
+    assert faked.prepare(launch)[0] == 0
+
+
+def test_links_in_an_archive_are_refused(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    faked = fake("CUB", monkeypatch)
+    with tarfile.open("source/CUBV2.tar", "w") as opened:
+        member = tarfile.TarInfo("001.Bird_1/val_0000_0.jpg")
+        member.type, member.linkname = tarfile.SYMTYPE, str(Path.cwd() / "source")
+        opened.addfile(member)
+    code, _, err = faked.prepare(launch)
+    assert code == 2 and "source/CUBV2.tar: holds '001.Bird_1/val_0000_0.jpg', a link;" in err

@@ -17,16 +17,17 @@ from tests.support.faked_trees import (
 )
 from tests.support.tiny import Launch
 from wsol import build
-from wsol.datasets import _prepare, imagenet
+from wsol.data import archives
+from wsol.datasets import imagenet
 
 
 def test_imagenet_that_is_unpacked_already_is_linked_to(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     faked = fake("ILSVRC", monkeypatch)
     for archive, folder in (("ILSVRC2012_img_val.tar", "val/n{0:08}"), ("ILSVRC2012_img_train.tar", "train")):
-        for number, (name, bring) in enumerate(_prepare.members(Path("source") / archive)):
+        for number, (name, bring) in enumerate(archives.members(Path("source") / archive)):
             bring(Path("elsewhere") / folder.format(number) / name)
     for path in list(Path("elsewhere/train").glob("*.tar")):
-        _prepare.unpack(path, path.with_suffix(""), lambda line: None)
+        archives.unpack(path, path.with_suffix(""), lambda line: None)
     shutil.move("source/metadata", "elsewhere/metadata")
     shutil.move("source/mapping.txt", "elsewhere/mapping.txt")
     shutil.move("source/imagenetv2-threshold0.7.tar.gz", "elsewhere")
@@ -50,6 +51,7 @@ def test_imagenet_train_that_lacks_classes_or_images(launch: Launch, monkeypatch
     code, _, err = faked.prepare(launch)
     assert code == 2 and "data/ILSVRC/train: holds 40 images instead of 41" in err
     assert not Path("data/metadata/ILSVRC/train").exists()
+    assert not Path("data/ILSVRC/train").exists() and not Path("data/ILSVRC/.train.tmp").exists(), "not used again"
 
 
 def test_imagenetv2_with_its_published_names_needs_no_mapping(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +85,6 @@ def test_a_wrong_mapping(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> Non
     code, _, err = faked.prepare(launch)
     assert (
         code == 2
-        and "train_fullsup: files of 2 of 12 images are damaged or other ones" in err
+        and "2 of the 12 files that imagenet needs from it are damaged or other ones, 1/0.jpeg: has 500 x 333" in err
         and "image_sizes.txt says 500 x 333" in err
     )

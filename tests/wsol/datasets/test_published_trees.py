@@ -79,6 +79,8 @@ BY_HAND = {
 def test_all_files_behind_a_login_are_named_at_once(name: str, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         fake(name, patch)
+        counts = PLUGINS[name].COUNTS
+    patch.setattr(PLUGINS[name], "COUNTS", counts)
     patch.setattr(_prepare, "RAW", NOWHERE)
     for path in Path("source").glob("*.*"):
         path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.small_archives import picture, put_files, quiet
+from wsol.data import metadata
 from wsol.data.dataset import SPLIT_FOLDERS
 from wsol.datasets import tiny_imagenet
 from wsol.errors import InputError
@@ -106,3 +108,59 @@ def test_damaged_archive_is_named(tmp_path: Path) -> None:
     put_files(tmp_path, {"tiny-imagenet-200.zip": "half a file"})
     with pytest.raises(InputError, match=r"tiny-imagenet-200\.zip: cannot be unpacked"):
         tiny_imagenet.prepare(tiny_config(tmp_path), tmp_path, quiet)
+
+
+def test_what_is_not_whole_is_not_put_in_place_nor_used_again(tmp_path: Path, tiny_source: Path) -> None:
+    lost = tiny_source / "val/images/val_1.JPEG"
+    content = lost.read_bytes()
+    for damage in (lost.unlink, lambda: lost.write_bytes(picture((32, 64))), lambda: lost.write_bytes(b"")):
+        damage()
+        with pytest.raises(InputError, match=r"val_1\.JPEG: (no such file|has 32 x 64 pixels|is empty)"):
+            tiny_imagenet.prepare(tiny_config(tmp_path), tiny_source, quiet)
+        assert not (tmp_path / "data/tiny_imagenet").exists()
+    lost.write_bytes(content)
+    tiny_imagenet.prepare(tiny_config(tmp_path), tiny_source, quiet)
+    assert len(tiny_imagenet.build(tiny_config(tmp_path)).split("test")) == 2
+
+
+def test_a_new_split_is_there_whole_or_not_at_all(
+    tmp_path: Path, tiny_source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else train of one split and val of another would share images."""
+    tiny_imagenet.prepare(tiny_config(tmp_path), tiny_source, quiet)
+    write, written = metadata.write, []
+
+    def killed(folder: Path, data: metadata.Metadata) -> None:
+        written.append(folder)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write(folder, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_imagenet.prepare(tiny_config(tmp_path, 3), None, quiet)
+    data = tiny_imagenet.build(tiny_config(tmp_path))
+    assert [len(data.split(name)) for name in SPLIT_FOLDERS] == [8, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("wnids.txt", b"", "classes that wnids.txt does not list: n01, n02"),
+        ("wnids.txt", b"\xff\xff", "wnids.txt: cannot be read as UTF-8"),
+        ("wnids.txt", b"../../n01\n", "_boxes.txt: cannot be read"),
+        ("val/val_annotations.txt", b"", "has no images for the split test"),
+        (
+            "val/val_annotations.txt",
+            b"val_0.JPEG\tn01\t0\t0\t3\t" + b"9" * 40,
+            "expected a file, a wnid and x0 y0 x1 y1",
+        ),
+        ("val/val_annotations.txt", b"../../x.JPEG\tn01\t0\t0\t3\t9", "is no path inside of"),
+    ],
+)
+def test_odd_archives_are_one_line(tmp_path: Path, tiny_source: Path, file: str, content: bytes, said: str) -> None:
+    (tiny_source / file).write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(said)):
+        tiny_imagenet.prepare(tiny_config(tmp_path), tiny_source, quiet)
+    assert not (tmp_path / "data/tiny_imagenet").exists()
