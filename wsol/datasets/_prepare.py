@@ -137,10 +137,10 @@ def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], lo
         found = obtain(config, source, part.archive, log)
         left, wrong = _bring(found, part, missing, log)
         if wrong:
+            shown = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
             raise InputError(
                 f"{found}: {len(wrong)} of the {len(missing)} files that {config.name} needs from it are damaged or"
-                f" other ones, {'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}; it is not the one that the metadata"
-                " belongs to"
+                f" other ones, {shown}; it is not the one that the metadata belongs to"
             )
         if left:
             raise InputError(
