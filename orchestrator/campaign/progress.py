@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.formats import duration
 from orchestrator.trials.progress import SearchProgress
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.campaign.interleaved import Interleaved
+    from wsol.checkpoint import Record
 
 
 class CampaignProgress(SearchProgress):
@@ -32,7 +33,7 @@ class CampaignProgress(SearchProgress):
         """A trial begins."""
         self._started[number] = time.perf_counter()
 
-    def epoch(self, number: int, record: dict[str, Any]) -> None:
+    def epoch(self, number: int, record: Record) -> None:
         """Nothing: a campaign has too many epochs to show them all."""
 
     def complete(self, number: int, value: float) -> None:

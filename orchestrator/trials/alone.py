@@ -21,17 +21,25 @@ from wsol.errors import Diverged, InputError
 
 
 def train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
-    """The only trial of a study without Ray, in this process and the others of torchrun; only the first has the study
-    and writes."""
+    """Train the only trial of a study without Ray, in this process and the others of torchrun.
+
+    Args:
+        study: of the run, which the first process has and the others do not.
+        folder: of the run; the first process alone writes into it.
+        experiment: of the run.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; it stays resumable.
+        RunFailed: a disk is full; it stays resumable.
+    """
     import torch
 
     from wsol import distributed
     from wsol.training import train
 
     task = study.ask() if study else None
-    if not distributed.sum_over_workers(
-        torch.tensor(int(task is not None))
-    ):  # all wait here: the first process has checked the input by now
+    # All processes wait here: the first one has checked the input by now.
+    if not distributed.sum_over_workers(torch.tensor(int(task is not None))):
         return
     if study is None:
         with contextlib.suppress(Diverged):  # the first process says so
@@ -39,9 +47,8 @@ def train_together(study: Study | None, folder: Path, experiment: Experiment) ->
         return
     assert task is not None  # else the sum were 0
     console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
-    with interruptible(
-        folder, finish_epochs=distributed.world() == 1
-    ) as stopped:  # torchrun ends the other processes at once
+    alone = distributed.world() == 1  # torchrun ends the other processes at once
+    with interruptible(folder, finish_epochs=alone) as stopped:
         _train_task(study, task, folder, stopped.is_set)
 
 

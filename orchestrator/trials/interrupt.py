@@ -54,7 +54,7 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; {remedy}")
         raise
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch says nothing of the disk
         if (full := full_disk_of(error, folder)) is None:
             raise
         raise RunFailed(f"{full}; {remedy}") from error

@@ -4,7 +4,7 @@ below them."""
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -12,6 +12,9 @@ from rich.progress import Progress as Bar
 
 from orchestrator.console import PlainConsole
 from orchestrator.formats import duration
+
+if TYPE_CHECKING:
+    from wsol.checkpoint import Record
 
 
 class SearchProgress:
@@ -50,7 +53,7 @@ class SearchProgress:
         """A trial begins."""
         self._say(f"trial {number:>3}  starts ({number + 1} of {of})")
 
-    def epoch(self, number: int, record: dict[str, Any]) -> None:
+    def epoch(self, number: int, record: Record) -> None:
         """A trial has finished an epoch."""
         self._epochs_of[number] = int(record["epoch"])
         self._seconds.append(float(record["seconds"]))

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.trials.interrupt import interruptible
 from tests.support.launcher import command, environment
+from wsol import disk
 from wsol.errors import RunFailed
 
 RUN = """
@@ -62,9 +63,13 @@ def test_what_is_read_is_not_lost() -> None:
     assert done.stdout.endswith("\ninterrupted; continue with: python launch.py resume run\n")
 
 
-def test_a_full_disk_leaves_a_run_to_be_resumed(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_a_run_to_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = f"the disk of {tmp_path} is full; .* python launch.py resume {tmp_path}/run"
     with pytest.raises(RunFailed, match=said), interruptible(tmp_path / "run"):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "run" / "trials.csv"))
+    monkeypatch.setattr(disk, "SCARCE_BYTES", 2**60)
+    with pytest.raises(RunFailed, match=said), interruptible(tmp_path / "run"):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+    monkeypatch.undo()
     with pytest.raises(PermissionError), interruptible(tmp_path / "run"):
         raise PermissionError(errno.EACCES, "Permission denied")
