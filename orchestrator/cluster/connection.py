@@ -34,7 +34,13 @@ QUIET = {
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_AUTH_MODE": "token"}
 
 
-SHARED = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # an autoscaler needs minutes for a machine
+SHARED = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # an autoscaler needs minutes for a machine
+    "RAY_BACKEND_LOG_LEVEL": "error",  # a refused token would be said once a second
+}
+
+
+TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token, in this order"
 
 
 @contextmanager
@@ -65,8 +71,10 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
     with contextlib.suppress(OSError):
         (Path.home() / ".ray" / "auth_token").chmod(0o600)  # Ray leaves its token readable by everybody
     try:
-        if address is not None and same_versions:
-            _require_same_versions()
+        if address is not None:
+            _require_that_nodes_use_the_token(address)
+            if same_versions:
+                _require_same_versions()
         totals = ray.cluster_resources()
         yield {
             name: max(totals.get(name, 0.0), limit)
@@ -81,6 +89,22 @@ def use_token() -> None:
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if named or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def uses_token() -> bool:
+    """Whether the processes of Ray that this one is of, or will talk to, show each other a token."""
+    return os.environ.get("RAY_AUTH_MODE") == "token"
+
+
+def _require_that_nodes_use_the_token(address: str) -> None:
+    """A cluster without a token takes the calls of a process that has one, but cannot call back: every trial would
+    die."""
+    answers = on_every_node(uses_token)
+    if uses_token() and not any(answer is True for answer in answers.values()) and False in answers.values():
+        raise InputError(
+            f"--address {address}: the cluster was started without a token and this process has one, so that trials"
+            " could not report: start the cluster with RAY_AUTH_MODE=token, or set RAY_AUTH_MODE=disabled here"
+        )
 
 
 def _require_same_versions() -> None:
@@ -123,10 +147,27 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
+def _require_accepted_token(address: str) -> None:
+    """Ray tries for 20 seconds with a token that is refused, and says then that nobody answers."""
+    import ray
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    try:
+        GcsClient(address=address)
+    except ray.exceptions.AuthenticationError:
+        raise InputError(
+            f"--address {address}: the cluster refuses the token; it must be the one the cluster was started with, in"
+            f" {TOKEN_PLACES}"
+        ) from None
+    except Exception:  # of another kind of address, or another trouble, which `ray.init` will tell
+        return
+
+
 def _join(address: str) -> None:
     import ray
 
     _require_answer(address)
+    _require_accepted_token(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:

@@ -75,6 +75,21 @@ def test_another_token_is_refused(two_nodes: Head, changes: dict[str, str], said
     assert code == 2 and said in out and "~/.ray/auth_token" in out and "Traceback" not in out
 
 
+def test_a_search_with_another_token_is_refused_in_a_line(two_nodes: Head, tmp_path: Path) -> None:
+    words = ["search", "search_spaces/synthetic.yaml", "--run", str(tmp_path / "run"), "--address", two_nodes.address]
+    code, out = two_nodes.launch(*words, RAY_AUTH_TOKEN=WRONG)
+    assert code == 2 and out.startswith("error: ") and "the cluster refuses the token" in out and out.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_with_a_token_on_a_cluster_without_is_refused_in_a_line(tmp_path: Path) -> None:
+    with running(tmp_path, {"num_cpus": 1}, RAY_AUTH_MODE="disabled") as head:
+        words = ["search", "search_spaces/synthetic.yaml", "--run", str(tmp_path / "run"), "--address", head.address]
+        code, out = head.launch(*words)
+    assert code == 2 and out.startswith("error: ") and "was started without a token" in out and out.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_nobody_at_the_address(two_nodes: Head) -> None:
     code, out = two_nodes.launch("submit", "--address", f"http://127.0.0.1:{free_port()}", "--", "list", "methods")
     assert code == 2 and "ray dashboard" in out and "Traceback" not in out

@@ -192,6 +192,21 @@ def test_a_killed_raylet_ends_the_search_with_a_line(space_file: Path) -> None:
     assert set(running()) == {"RUNNING"}
 
 
+def test_a_search_whose_reader_ends_with_it_is_interrupted_as_any_other(space_file: Path) -> None:
+    """As `| tee log`, which Ctrl-C ends, too."""
+    words = command("search", str(space_file), "study.trials=2", "training.epochs=4000")
+    process = subprocess.Popen(words, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        until(lambda: epochs(0), process)
+        process.stdout.close()  # type: ignore[union-attr]
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()  # type: ignore[union-attr]
+        assert process.wait(PATIENCE) == 130 and "Traceback" not in errors and "Error" not in errors, errors
+    finally:
+        process.kill()
+    assert set(running()) == {"RUNNING"} and (RUN / "trials.csv").exists()
+
+
 def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Path) -> None:
     with started(
         "search", str(space_file), "study.trials=2", "training.epochs=80", "resources.concurrent_trials=2"
