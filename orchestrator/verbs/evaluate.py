@@ -147,7 +147,7 @@ def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
         metric name -> percent.
 
     Raises:
-        InputError: the metadata can not be read, or has masks instead of boxes.
+        InputError: the metadata cannot be read, or has masks instead of boxes.
     """
     from wsol import build
     from wsol.baseline import center_gaussian, score_constant_map

@@ -32,7 +32,7 @@ def test_every_help_ends_with_examples_that_parse(verb: str, launch: Launch) -> 
 RUN = "give one run folder"
 BASELINE = "use --baseline center_gaussian --metadata DIR"
 MAPS = "use --maps DIR --experiment FILE"
-IMPORT = "use --import LAYOUT CHECKPOINT --experiment FILE"
+IMPORT = "use --import LAYOUT CHECKPOINT"
 SETTINGS = "post-hoc settings are chosen on train_fullsup"
 
 
