@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from orchestrator.campaign.model import Campaign, CampaignCell, Change, MethodChange, Planned, Reruns
 from orchestrator.experiment.load import load_experiment
-from orchestrator.experiment.messages import at, describe
+from orchestrator.experiment.messages import at, describe, reason
 from orchestrator.experiment.model import Experiment, ResourcesConfig
 from orchestrator.experiment.overrides import SECTIONS
 from orchestrator.experiment.yaml_nodes import KeyPath
@@ -47,7 +48,7 @@ def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
     try:
         campaign = Campaign.model_validate(document.values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
+        raise InputError("\n".join(_explain(document, e) for e in error.errors(include_url=False))) from None
     cells: list[CampaignCell] = []
     wrong: list[str] = []
     for dataset, backbone, method in (
@@ -126,12 +127,7 @@ def _require_possible(document: Document, experiment: Experiment, reruns: Reruns
     except KeyError as error:
         raise InputError(at(document, ("reruns", "set"), str(error.args[0]))) from None
     except ValueError as error:
-        message = (
-            describe(dict(error.errors(include_url=False)[0]), list)
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
-        raise InputError(at(document, ("reruns", "set"), message)) from None
+        raise InputError(at(document, ("reruns", "set"), reason(error))) from None
 
 
 def _apply(document: Document, override: str) -> None:
@@ -156,7 +152,7 @@ def _apply(document: Document, override: str) -> None:
     values[last], document.places[(*path, last)] = parse_scalar(text), COMMAND_LINE
 
 
-def _explain(document: Document, error: dict[str, Any]) -> str:
+def _explain(document: Document, error: ErrorDetails) -> str:
     path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
     return at(document, path, describe(error, lambda: _allowed_keys(path[:-1])))
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 
 from orchestrator.experiment.branches import in_words, plugin_branches
+from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.messages import at, reason
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import has_path
@@ -98,7 +99,7 @@ def _post_hoc_problems(experiment: Experiment) -> Iterator[Problem]:
 def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
     """What can be asked only of a space without mistakes."""
     epochs = experiment.trial.training.epochs
-    if experiment.study.scheduler != "none" and (grace := experiment.grace_epochs()) >= epochs:
+    if experiment.study.scheduler != "none" and (grace := grace_epochs(experiment)) >= epochs:
         reason = (
             f"no trial may be stopped before epoch {grace} (warm-up, start epochs and the first decay of the learning"
             " rate)"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from orchestrator.console import console
 from orchestrator.experiment.branches import never_drawn
@@ -24,7 +25,14 @@ from wsol.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked experiment, the name of its file and variant, and what the user should be told."""
+    """A checked experiment.
+
+    Attributes:
+        experiment: what the file says, after overrides.
+        source: the file.
+        name: of the file, and of its variant.
+        notes: what the user should be told.
+    """
 
     experiment: Experiment
     source: str
@@ -38,8 +46,9 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
     Args:
         path: a YAML file.
         overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section
-            (`trial`, `search`, `study`, `resources`) is meant in `trial`. An override of a searched value fixes it: it
-            is no longer searched. Another plugin, as in `method=cam`, starts from its own defaults.
+            (`trial`, `search`, `points`, `post_hoc`, `study`, `resources`) is meant in `trial`; a section alone, as in
+            `points=[]`, is replaced as a whole. An override of a searched value fixes it: it is no longer searched.
+            Another plugin, as in `method=cam`, starts from its own defaults.
         ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not
             refused.
 
@@ -49,8 +58,9 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
     variant, others = chosen_variant(overrides or [])
     document = with_variant(read_yaml(path), variant)
     notes = apply_overrides(document, others, ignores_search=ignores_search)
-    experiment = _check_new(document)
-    notes += [f"search.{path} is never drawn: its condition does not hold" for path in never_drawn(experiment)]
+    experiment = _check_file(document)
+    if not ignores_search:
+        notes += [f"search.{path} is never drawn: its condition does not hold" for path in never_drawn(experiment)]
     return Loaded(experiment, str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
 
 
@@ -70,7 +80,7 @@ def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Exper
             if overrides:
                 own = deepcopy(own)  # variants share what they do not change
                 apply_overrides(own, overrides, ignores_search=False)
-            found[name] = _check_new(own)
+            found[name] = _check_file(own)
         except InputError as error:
             wrong += str(error).splitlines()
     if wrong:
@@ -87,8 +97,8 @@ def parse_experiment(text: str, source: str) -> Experiment:
     return _check(parse_yaml(text, source))
 
 
-def _check_new(document: Document) -> Experiment:
-    """Check what is no recorded run."""
+def _check_file(document: Document) -> Experiment:
+    """Check what a user wrote; of a recorded run less is asked, see `later_problems`."""
     experiment = _check(document)
     if found := later_problems(document, experiment):
         raise InputError("\n".join(found))
@@ -99,13 +109,13 @@ def _check(document: Document) -> Experiment:
     try:
         experiment = Experiment.model_validate(document.values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(document, dict(e)) for e in error.errors(include_url=False))) from None
+        raise InputError("\n".join(_explain(document, e) for e in error.errors(include_url=False))) from None
     if found := problems(document, experiment):
         raise InputError("\n".join(found))
     return experiment
 
 
-def _explain(document: Document, error: dict[str, Any]) -> str:
+def _explain(document: Document, error: ErrorDetails) -> str:
     path: KeyPath = tuple(error["loc"])
     return at(document, path, describe(error, lambda: _allowed_keys(document.values, path[:-1])))
 

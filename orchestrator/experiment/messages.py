@@ -4,9 +4,9 @@ and values hold."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from orchestrator.experiment.yaml_nodes import KeyPath, dotted
 from orchestrator.experiment.yaml_reader import Document
@@ -19,9 +19,9 @@ def at(document: Document, path: KeyPath, text: str) -> str:
     return f"{document.place(path)}: {dotted(path)}: {one_line(text)}"
 
 
-def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> str:
-    """What is wrong and what is allowed, of one of pydantic's errors; the keys are asked for only where one is
-    unknown."""
+def describe(error: ErrorDetails, allowed_keys: Callable[[], list[str]]) -> str:
+    """What is wrong and what is allowed, in words for one of pydantic's errors; the keys are asked for only where one
+    is unknown."""
     if error["type"] == "missing":
         return "this key is missing"
     if error["type"] == "extra_forbidden":
@@ -39,5 +39,5 @@ def describe(error: dict[str, Any], allowed_keys: Callable[[], list[str]]) -> st
 def reason(error: ValueError) -> str:
     """What a configuration was refused for, first of all; of pydantic's errors or of any other."""
     if isinstance(error, ValidationError):
-        return describe(dict(error.errors(include_url=False)[0]), list)
+        return describe(error.errors(include_url=False)[0], list)
     return str(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
@@ -16,14 +15,8 @@ from wsol import plugins
 from wsol.config import TrainConfig
 from wsol.schema import Strict
 
-RESUMABLE = (
-    "trials",
-    "hours",
-    "max_failures",
-    "hang_minutes",
-    "max_failed_trials",
-    "keep_checkpoints",
-)  # what a resumed study may change
+RESUMABLE = ("trials", "hours", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")
+"""What a resumed study may change."""
 
 
 class StudyConfig(Strict):
@@ -50,7 +43,7 @@ class StudyConfig(Strict):
             minutes, and no limit before its first one.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
-        loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/loggers.py`.
+        loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/trials/loggers.py`.
     """
 
     objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
@@ -170,7 +163,7 @@ class Experiment(Strict):
         return Space(tuple(self.parameter(path) for path in self.search))
 
     def parameter(self, path: str) -> Parameter:
-        """One of the space."""
+        """One searched value of the space."""
         return Parameter(path, self.search[path], draws_integers(self.search[path], self.published(path)))
 
     def plain(self, values: Values) -> Values:
@@ -187,7 +180,7 @@ class Experiment(Strict):
         return plain
 
     def configure(self, values: Values) -> TrainConfig:
-        """The configuration of a trial: `trial` with some values replaced."""
+        """The configuration of a trial: `trial` with some values replaced; raises as `plain`."""
         return TrainConfig.model_validate(self.plain(values))
 
     def conditions(self, path: str) -> Values:
@@ -221,44 +214,6 @@ class Experiment(Strict):
         study = self.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"})
         return self.model_copy(update={"trial": trial, "search": {}, "points": [], "study": study})
 
-    def grace_epochs(self) -> int:
-        """The first epoch after which a trial of this experiment may be stopped."""
-        latest = {
-            path: max(d.ends(), key=_or_zero)
-            for path, d in self.search.items()
-            if path.rpartition(".")[2] in _SETTLE and d.ends()
-        }
-        variants = [point.values for point in self.points] + [
-            {**self.conditions(path), path: end} for path, end in latest.items()
-        ]
-        plains = [self.base(), *(self.plain(values) for values in variants)]
-        return max([self.study.grace_epochs, *(_settled_from(plain) for plain in plains)])
-
-
-_SETTLE = {"lr_decay_every", "start_epoch", "warmup_fraction"}  # the words for it in every configuration
-
-
-def _settled_from(plain: Values) -> int:
-    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate
-    has decayed once."""
-    epochs: int = plain["training"]["epochs"]
-    if decays := plain["optim"]["lr_decay_epochs"]:
-        plain = with_value_at(plain, "optim.lr_decay_every", min(decays))
-    begins: list[int] = [
-        round(value * epochs) + 1 if name == "warmup_fraction" else value
-        for name, value in _leaves(plain)
-        if name in _SETTLE
-    ]
-    return max([1, *(begin for begin in begins if begin <= epochs)])
-
-
-def _leaves(plain: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            yield from _leaves(value)
-        else:
-            yield name, value
-
 
 def _replaced(plain: Values, path: str, value: Any) -> Values:
     """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of
@@ -291,7 +246,3 @@ def _number(value: Any) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no number")
     return value
-
-
-def _or_zero(value: Any) -> float:
-    return value if isinstance(value, (int, float)) else 0

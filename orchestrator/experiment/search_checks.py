@@ -46,7 +46,7 @@ def invalid(experiment: Experiment, values: Values) -> list[str]:
     try:
         TrainConfig.model_validate(experiment.plain(values))
     except ValidationError as error:
-        return [describe(dict(e), list) for e in error.errors(include_url=False)]
+        return [describe(e, list) for e in error.errors(include_url=False)]
     except ValueError as error:  # another plugin that does not exist
         return [str(error)]
     return []

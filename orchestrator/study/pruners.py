@@ -6,13 +6,14 @@ from typing import Any
 
 import optuna
 
+from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.model import Experiment
 
 
 def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
     """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period
     ends."""
-    grace, factor = experiment.grace_epochs(), experiment.study.reduction_factor
+    grace, factor = grace_epochs(experiment), experiment.study.reduction_factor
     return {
         "none": {},
         "asha": {"min_resource": grace, "reduction_factor": factor, "min_early_stopping_rate": 0, "bootstrap_count": 0},

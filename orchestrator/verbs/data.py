@@ -58,7 +58,7 @@ def _dataset_config(name: str, root: Path, settings: list[str]) -> DatasetConfig
         config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": str(root), **values})
     except ValidationError as error:
         problems = [
-            (".".join(map(str, e["loc"])), describe(dict(e), lambda: list(plugin.Config.model_fields)))
+            (".".join(map(str, e["loc"])), describe(e, lambda: list(plugin.Config.model_fields)))
             for e in error.errors()
         ]
         raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None

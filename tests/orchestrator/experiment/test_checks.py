@@ -8,6 +8,7 @@ import optuna
 import pytest
 import yaml
 
+from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import config_hash
 from wsol.errors import InputError
@@ -104,7 +105,7 @@ def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
         "optim.lr_decay_every=2",
         "search.optim.lr_decay_every={low: 2, high: 3}",
     ]
-    assert load_experiment(space_file, [*words, *late]).experiment.grace_epochs() == 3
+    assert grace_epochs(load_experiment(space_file, [*words, *late]).experiment) == 3
     with pytest.raises(InputError, match="several objectives need scheduler: none"):
         load_experiment(
             space_file, [*words[:2], "study.objective=[train_fullsup/max_box_acc_v2, train_fullsup/max_box_acc]"]
@@ -137,3 +138,14 @@ def test_a_wrong_path_is_said_once(space_file: Path) -> None:
     with pytest.raises(InputError) as error:
         load_experiment(space_file, ["search.optim.lrr={low: 1, high: 2}"])
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_words_that_yaml_1_1_reads_as_booleans_are_words(space_file: Path) -> None:
+    """Also in files, where our own messages advise `cache: off`."""
+    text = space_file.read_text()
+    space_file.write_text(text.replace("name: synthetic", "name: synthetic\n    cache: off"))
+    assert load_experiment(space_file).experiment.trial.data.cache == "off"
+    assert load_experiment(space_file, ["data.cache=on"]).experiment.trial.data.cache == "on"
+    space_file.write_text(text.replace("name: cam", "name: no"))
+    with pytest.raises(InputError, match=r"trial\.method: unknown method 'no'"):
+        load_experiment(space_file)

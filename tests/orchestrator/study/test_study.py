@@ -15,6 +15,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from orchestrator.experiment.grace import grace_epochs
 from orchestrator.report.importance import importance
 from orchestrator.runs.header import RunHeader
 from orchestrator.runs.summary import read_summary
@@ -232,9 +233,9 @@ def test_every_scheduler_stops_some_but_nobody_early(tmp_path: Path, scheduler: 
 )
 def test_grace_period(trial: dict[str, Any], search: dict[str, Any], grace: int) -> None:
     of = experiment(trial={"optim": {"lr": 0.01}, **trial}, search=search)
-    assert of.grace_epochs() == grace
+    assert grace_epochs(of) == grace
     asked = of.model_copy(update={"study": of.study.model_copy(update={"grace_epochs": 8})})
-    assert asked.grace_epochs() == 8
+    assert grace_epochs(asked) == 8
 
 
 def test_several_objectives(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The grace of a trial: until when it is too early to compare it with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.paths import Values, with_value_at
+
+SETTLES = {"lr_decay_every", "start_epoch", "warmup_fraction"}
+"""The words of every configuration for when something begins, or ends its beginning."""
+
+
+def grace_epochs(experiment: Experiment) -> int:
+    """The first epoch after which a trial of an experiment may be stopped: that of its study, or the latest at which
+    one of its configurations has settled."""
+    latest = {
+        path: max(distribution.ends(), key=_or_zero)
+        for path, distribution in experiment.search.items()
+        if path.rpartition(".")[2] in SETTLES and distribution.ends()
+    }
+    variants = [point.values for point in experiment.points] + [
+        {**experiment.conditions(path), path: end} for path, end in latest.items()
+    ]
+    plains = [experiment.base(), *(experiment.plain(values) for values in variants)]
+    return max([experiment.study.grace_epochs, *(_settled_from(plain) for plain in plains)])
+
+
+def _settled_from(plain: Values) -> int:
+    """The epoch (1-based) from which trials can be compared: warm-up is over, late parts have begun, the learning rate
+    has decayed once."""
+    epochs: int = plain["training"]["epochs"]
+    if decays := plain["optim"]["lr_decay_epochs"]:
+        plain = with_value_at(plain, "optim.lr_decay_every", min(decays))
+    begins: list[int] = [
+        round(value * epochs) + 1 if name == "warmup_fraction" else value
+        for name, value in _leaves(plain)
+        if name in SETTLES
+    ]
+    return max([1, *(begin for begin in begins if begin <= epochs)])
+
+
+def _leaves(plain: Values) -> Iterator[tuple[str, Any]]:
+    """Name and value of everything in nested mappings that is no mapping itself."""
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield name, value
+
+
+def _or_zero(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0
