@@ -48,7 +48,8 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stopped
+        with _threads_silent_about_full_disks():
+            yield stopped
         if stopped.is_set():
             raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -61,3 +62,19 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _threads_silent_about_full_disks() -> Iterator[None]:
+    """A thread that cannot write, such as TensorBoard's, leaves no traceback beside the line that says why."""
+    former = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is None or full_disk_of(arguments.exc_value) is None:
+            former(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = former

@@ -74,8 +74,9 @@ def train_trials(study: Study, plan: Plan, resources: dict[str, float]) -> None:
     )
     epochs = study.experiment.trial.training.epochs
     progress = SearchProgress(waiting, epochs, plan.concurrent, best.values[0] if best else None, console)
-    try:
-        with interruptible(folder, finish_epochs=True) as stopped, progress:
-            run_trials(study, plan, progress, resources, stopped.is_set, store_of_run(folder, study.experiment))
-    finally:
-        write_trials(folder, study.trials())
+    with interruptible(folder, finish_epochs=True) as stopped:
+        try:
+            with progress:
+                run_trials(study, plan, progress, resources, stopped.is_set, store_of_run(folder, study.experiment))
+        finally:
+            write_trials(folder, study.trials())

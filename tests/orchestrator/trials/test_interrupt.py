@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,20 @@ def test_a_full_disk_leaves_a_run_to_be_resumed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     with pytest.raises(PermissionError), interruptible(tmp_path / "run"):
         raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(("number", "shown"), [(errno.ENOSPC, 0), (errno.EIO, 1)], ids=["full", "other"])
+def test_a_thread_that_finds_the_disk_full_leaves_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, shown: int
+) -> None:
+    def write() -> None:
+        raise OSError(number, "cannot write")
+
+    seen: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with interruptible(tmp_path / "run"):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+    assert len(seen) == shown
