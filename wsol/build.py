@@ -80,10 +80,19 @@ def dataset(config: DatasetConfig) -> Dataset:
 
 
 def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
-    """One split, cut to the configured list, or to the configured number of images of each class."""
+    """One split, cut to the configured list, or to the configured number of images of each class.
+
+    Raises:
+        InputError: as of `Dataset.split` and `Split.listed`, or the list is not there and nothing stands in for it.
+    """
     listed = subset_list(data, config) if name == "train_weaksup" else None
     if listed is not None and listed.is_file():
         return data.split(name).listed(listed)
+    if listed is not None and config.subset_per_class is None:
+        raise InputError(
+            f"{listed}: no such list of images, data.subset_list names it; correct the name, say with"
+            " data.subset_per_class how many images of each class to take instead, or set data.subset_list=null for all"
+        )
     per_class = {"train_weaksup": config.subset_per_class, "train_fullsup": config.fullsup_per_class}.get(name)
     return data.split(name) if per_class is None else data.split(name).subset(per_class, config.subset_seed)
 

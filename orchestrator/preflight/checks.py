@@ -67,7 +67,7 @@ def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
 
 def require_data(experiment: Experiment) -> None:
     """What runs with the same data set and metrics share: read the data, decode what will be cached, try the metrics.
-    Images of two splits are noted.
+    Images of two splits are noted, and which list of training images is used or missing.
 
     Raises:
         InputError: something is missing or damaged, or a metric cannot be counted.
@@ -83,6 +83,8 @@ def require_data(experiment: Experiment) -> None:
         require_countable(images[name], config.evaluation)
     for note in shared_images({name: store.split for name, store in images.items()}):
         console.print(f"note: {note}")
+    if config.data.subset_list is not None:
+        console.print(f"note: trained on {build.training_images(dataset, config.data)}")
 
 
 def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:

@@ -90,7 +90,7 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     Raises:
         InputError: a file is missing, a row is malformed, or a listed image has no label, size, box or mask.
     """
-    ids = read_ids(folder)
+    ids = _read_ids(folder / IDS)
     labels = _in_order(ids, _read_labels(folder / LABELS, num_classes), folder / LABELS, "class label")
     rows = read_rows(folder / LOCALIZATION, FORMATS) if annotated else []
     with_masks = 2 * sum(len(fields) in (2, 3) for _, fields in rows) > len(rows)  # the first row may be the broken one
@@ -104,19 +104,6 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     needs_sizes = boxes is not None or bool(size_of)
     sizes = np.array(_in_order(ids, size_of, folder / SIZES, "image size"), dtype=np.int64) if needs_sizes else None
     return Metadata(folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, boxes, masks)
-
-
-def read_ids(folder: Path) -> list[str]:
-    """The image ids of one split, checked; the other files are not read.
-
-    Raises:
-        InputError: the file is missing, lists nothing, or an id twice, or one that leaves its folder.
-    """
-    path = folder / IDS
-    rows = read_rows(path, FORMATS, fields=1)
-    if not rows:
-        raise InputError(f"{path}: no image is listed: the split is empty; every line is one {FORMATS[IDS]}")
-    return list(unique(path, rows, lambda fields: require_inside(fields[0])))
 
 
 def write(folder: Path, metadata: Metadata) -> None:
@@ -150,6 +137,13 @@ def _localization_lines(metadata: Metadata) -> Iterator[str]:
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     write_text(path, "\n".join(lines))  # like the published files: no newline after the last row
+
+
+def _read_ids(path: Path) -> list[str]:
+    rows = read_rows(path, FORMATS, fields=1)
+    if not rows:
+        raise InputError(f"{path}: no image is listed: the split is empty; every line is one {FORMATS[IDS]}")
+    return list(unique(path, rows, lambda fields: require_inside(fields[0])))
 
 
 def _read_labels(path: Path, num_classes: int | None) -> dict[str, int]:

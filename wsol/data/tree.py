@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.data import decoding, masks, metadata
+from wsol.data import decoding, masks
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Split, SplitCounts
 from wsol.data.images import size_problem
 from wsol.data.metadata import Metadata
@@ -64,7 +64,7 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
         except InputError as error:
             problems.append(f"{name}: {error}")
     counts = {name: count(split.metadata) for name, split in splits.items()}
-    problems += in_two_splits({name: split.image_ids for name, split in splits.items()})
+    problems += _in_two_splits({name: split.image_ids for name, split in splits.items()})
     for name, split in splits.items():
         log(f"{dataset.name} {name}: " + ", ".join(f"{number} {what}" for what, number in counts[name].items()))
         cut = f"; the files in {split.metadata.folder} may be cut short: delete them and prepare again"
@@ -81,19 +81,7 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
     return counts
 
 
-def shared_images(dataset: Dataset) -> list[str]:
-    """Lines about images that are in two splits; none where there are none. Only the lists of ids are read.
-
-    Raises:
-        InputError: a list is missing or defective.
-    """
-    folders = {name: dataset.metadata_root / dataset.folders[name] for name in SPLIT_FOLDERS}
-    return in_two_splits({name: metadata.read_ids(folder) for name, folder in folders.items()})
-
-
-def in_two_splits(image_ids: Mapping[str, Sequence[str]]) -> list[str]:
-    """Lines about images that are in two splits, from split name -> image ids: a line for each split with such ones,
-    and its first few."""
+def _in_two_splits(image_ids: Mapping[str, Sequence[str]]) -> list[str]:
     split_of: dict[str, str] = {}
     lines: list[str] = []
     for name, images in image_ids.items():

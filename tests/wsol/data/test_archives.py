@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.damage import damaged
 from tests.support.small_archives import picture, quiet
 from wsol.data import archives
 from wsol.data.staging import staged
@@ -248,22 +249,3 @@ def test_hundreds_of_damaged_archives(kind: str, target: Path) -> None:
             assert "\n" not in str(error)
     assert outside(target) == before and refused > 30
     assert not [path for path in target.rglob("*") if path.is_symlink()]
-
-
-def damaged(content: bytes, draw: random.Random) -> bytes:
-    """One to four bytes changed, a part cut out or doubled, or the end cut off."""
-    changed = bytearray(content)
-    kind = draw.randrange(4)
-    if kind == 0:
-        for _ in range(draw.randint(1, 4)):
-            changed[draw.randrange(len(changed))] = draw.randrange(256)
-        return bytes(changed)
-    start = draw.randrange(len(changed))
-    end = min(len(changed), start + draw.randint(1, 600))
-    if kind == 1:
-        del changed[start:end]
-    elif kind == 2:
-        changed[start:start] = changed[start:end]
-    else:
-        del changed[start:]
-    return bytes(changed)

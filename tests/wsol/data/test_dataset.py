@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.folders import SIZE, make
+from wsol import build
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset
 from wsol.errors import InputError
 from wsol.schema import DatasetConfig
@@ -79,3 +80,16 @@ def test_a_list_of_images_is_read_in_any_encoding_and_must_list_some(tmp_path: P
     path.write_bytes(b"\xff\x00\xfe")
     with pytest.raises(InputError, match=r"list\.txt: cannot be read as UTF-8"):
         split.listed(path)
+
+
+def test_a_list_of_images_that_is_missing_has_something_in_its_stead_or_is_an_error(tmp_path: Path) -> None:
+    """A misspelt name must not mean: train on everything."""
+    data, config = make(tmp_path)
+    for name in ("proxi.txt", " "):
+        misspelt = config.model_copy(update={"subset_list": name})
+        with pytest.raises(InputError, match=rf"train/{name}: no such list of images, data\.subset_list names it"):
+            build.split(data, "train_weaksup", misspelt)
+    instead = misspelt.model_copy(update={"subset_per_class": 2})
+    assert len(build.split(data, "train_weaksup", instead)) == 6
+    assert "there is no " in build.training_images(data, instead)
+    assert len(build.split(data, "test", misspelt)) == 4

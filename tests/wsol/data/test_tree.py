@@ -11,7 +11,7 @@ from PIL import Image
 from tests.support.folders import SIZE, make
 from wsol.data import metadata
 from wsol.data.metadata import Metadata
-from wsol.data.tree import check_tree, shared_images
+from wsol.data.tree import check_tree
 from wsol.datasets import folder
 from wsol.errors import InputError
 
@@ -176,20 +176,3 @@ def test_a_damaged_mask_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "images/test/c_mask.png").unlink()
     _, error = checked(config)
     assert "test/b_mask.png: cannot be read (it is no image" in error and "test/c_mask.png: no such file" in error
-
-
-def test_images_in_two_splits_are_found_from_the_lists_alone(tmp_path: Path) -> None:
-    data, _ = make(tmp_path)
-    assert shared_images(data) == []
-    for name in ("train", "test"):
-        listed = tmp_path / "toy/metadata" / name / "image_ids.txt"
-        listed.write_text(listed.read_text() + "\nval/0.png\nval/1.png")
-    (tmp_path / "toy/metadata/val/class_labels.txt").unlink()
-    assert shared_images(data) == [
-        "train_fullsup: 2 of 5 images are in another split too:",
-        "  val/0.png: is in train_weaksup and in train_fullsup",
-        "  val/1.png: is in train_weaksup and in train_fullsup",
-        "test: 2 of 6 images are in another split too:",
-        "  val/0.png: is in train_fullsup and in test",
-        "  val/1.png: is in train_fullsup and in test",
-    ]
