@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from rich.table import Table
 
@@ -16,9 +15,6 @@ from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import duration, megabytes
 from orchestrator.preflight.forecast import forecast_search
-
-MeasureCost = Callable[[dict[str, Any]], dict[str, Any]]
-"""Runs `measure_cost` somewhere: here, or on a node with a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +28,10 @@ class Cost:
 
     seconds: float
     checkpoint_bytes: int
+
+
+MeasureCost = Callable[[Experiment], Cost]
+"""Runs `measure_cost` somewhere: here, or on a node with a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class Need:
     disk_bytes: int
 
 
-def measure_cost(request: dict[str, Any]) -> dict[str, Any]:
-    """The cost of a trial of `experiment`, JSON, measured in this process."""
-    made = forecast_search(Experiment.model_validate_json(request["experiment"], strict=False))
-    return {"seconds": made.seconds_per_trial * made.workers, "checkpoint_bytes": made.checkpoint_bytes}
+def measure_cost(experiment: Experiment) -> Cost:
+    """The cost of a trial, measured in this process."""
+    made = forecast_search(experiment)
+    return Cost(made.seconds_per_trial * made.workers, made.checkpoint_bytes)
 
 
 def forecast_table(needs: Mapping[str, Need], plan: Plan) -> Table:
@@ -82,21 +82,22 @@ def _sum(needs: Mapping[str, Need]) -> Need:
     return Need(*(sum(column) for column in zip(*map(astuple, needs.values()), strict=True)))
 
 
-def cost_of_trial(experiment: Experiment, measure_at: MeasureCost) -> Cost:
-    """The cost of a trial where `measure_at` calls `measure_cost`."""
-    return Cost(**measure_at({"experiment": experiment.model_dump_json()}))
-
-
 def need_of_trials(experiment: Experiment, cost: Cost, trials: int) -> Need:
-    """What so many trials need."""
+    """What some trials of an experiment need in all."""
     kept = min(trials, experiment.study.keep_checkpoints)
     return Need(trials, trials * experiment.trial.training.epochs, trials * cost.seconds, kept * cost.checkpoint_bytes)
 
 
 def say_forecast(left: list[tuple[CampaignCell, int]], measure_at: MeasureCost, plan: Plan) -> None:
-    """What the trials that are left need; the cells that have some are measured."""
+    """Print what the trials that are left need.
+
+    Args:
+        left: each cell with the number of its trials that are left; where there are none, nothing is measured.
+        measure_at: where a trial's cost is measured.
+        plan: how many run at once.
+    """
     needs = {
-        cell.name: need_of_trials(cell.experiment, cost_of_trial(cell.experiment, measure_at), trials)
+        cell.name: need_of_trials(cell.experiment, measure_at(cell.experiment), trials)
         for cell, trials in left
         if trials
     }

@@ -6,7 +6,7 @@ So all of them make progress together, and no machine is idle at the end of one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,31 @@ if TYPE_CHECKING:
     from wsol.checkpoint import Record
 
 
+@dataclass(slots=True)
+class _Member:
+    """One of the studies.
+
+    Attributes:
+        study: which.
+        is_followed: whether others may follow it that are not known yet.
+        running: how many of its trials are.
+    """
+
+    study: Study
+    is_followed: bool
+    running: int = 0
+
+    def share_left(self) -> float:
+        """Of its trials, those that are still to be asked for."""
+        return self.study.unfinished() / self.study.planned
+
+    def is_through(self) -> bool:
+        """Whether none of its trials runs or is to be asked for."""
+        return not self.running and not self.study.unfinished()
+
+
 class Interleaved:
-    """What `orchestrator.tuning` asks and tells, over several studies. Trials are numbered in the order in which they
-    are asked for.
+    """Several studies as one `Queue`. Trials are numbered in the order in which they are asked for.
 
     Args:
         folder: of the campaign.
@@ -32,37 +54,39 @@ class Interleaved:
     def __init__(
         self, folder: Path, studies: dict[str, Study], then: Callable[[str], dict[str, Study]], following: int = 0
     ) -> None:
-        self.folder, self.max_failures = folder, max(study.max_failures for study in studies.values())
+        self.folder = folder
+        self.max_failures = max(study.max_failures for study in studies.values())
         self.loggers = sorted({name for study in studies.values() for name in study.loggers})
-        self._studies, self._then, self._following = dict(studies), then, following
-        self._ahead = dict(studies)  # those that others may follow
+        self._members = {name: _Member(study, is_followed=True) for name, study in studies.items()}
+        self._then, self._following = then, following
         self._asked: list[tuple[str, int]] = []
-        self._running = dict.fromkeys(studies, 0)
         for name in studies:
-            self._go_on_behind(name)
+            self._let_followers_in(name)
         self.planned = self.unfinished()
 
     def unfinished(self) -> int:
-        """How many trials are still to be asked for, at most."""
-        return sum(study.unfinished() for study in self._studies.values()) + self._following * len(self._ahead)
+        """See `Queue.unfinished`."""
+        members = self._members.values()
+        followed = sum(member.is_followed for member in members)
+        return sum(member.study.unfinished() for member in members) + self._following * followed
 
     def is_waiting(self) -> bool:
-        """Whether there may be more to ask for once running trials have ended."""
+        """See `Queue.is_waiting`."""
         return self.unfinished() > 0
 
     def stopped(self) -> str | None:
-        """Nothing stops all of them: one whose trials fail ends alone."""
+        """See `Queue.stopped`. Nothing stops all of them: one whose trials fail ends alone."""
         return None
 
     def ask(self) -> Task | None:
-        """The next trial of the study with the largest share left; None where no study has one now."""
-        for name in sorted(self._studies, key=self._left, reverse=True):
-            task = self._studies[name].ask()
+        """See `Queue.ask`: the next trial of the study with the largest share left."""
+        for name in sorted(self._members, key=lambda name: self._members[name].share_left(), reverse=True):
+            task = self._members[name].study.ask()
             if task is not None:
                 self._asked.append((name, task.number))
-                self._running[name] += 1
+                self._members[name].running += 1
                 return replace(task, number=len(self._asked) - 1)
-            self._go_on_behind(name)  # all that was left repeats other trials
+            self._let_followers_in(name)  # all that was left repeats other trials
         return None
 
     def place(self, number: int) -> tuple[str, int]:
@@ -70,60 +94,61 @@ class Interleaved:
         return self._asked[number]
 
     def report(self, number: int, record: Record) -> bool:
-        """See `Study.report`."""
-        name, own = self._asked[number]
-        return self._studies[name].report(own, record)
+        """See `Queue.report`."""
+        study, own = self._study_of(number)
+        return study.report(own, record)
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """See `Study.complete`. Checkpoints that can not win any more go at once: all studies together have many."""
-        name, own = self._asked[number]
-        failure = self._studies[name].complete(own, history, seconds, worker)
-        drop_checkpoints(self._studies[name], self._studies[name].folder)
-        self._end(name)
+        """See `Queue.complete`. Checkpoints that cannot win any more go at once: all studies together have many."""
+        study, own = self._study_of(number)
+        failure = study.complete(own, history, seconds, worker)
+        drop_checkpoints(study, study.folder)
+        self._end(number)
         return failure
 
     def prune(self, number: int, seconds: float, worker: str) -> float:
-        """See `Study.prune`."""
-        name, own = self._asked[number]
-        value = self._studies[name].prune(own, seconds, worker)
-        self._end(name)
+        """See `Queue.prune`."""
+        study, own = self._study_of(number)
+        value = study.prune(own, seconds, worker)
+        self._end(number)
         return value
 
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
-        """See `Study.fail`."""
-        name, own = self._asked[number]
-        self._studies[name].fail(own, reason, seconds, worker)
-        self._end(name)
+        """See `Queue.fail`."""
+        study, own = self._study_of(number)
+        study.fail(own, reason, seconds, worker)
+        self._end(number)
 
     def count(self, number: int, **changes: int) -> None:
-        """See `Study.count`."""
-        name, own = self._asked[number]
-        self._studies[name].count(own, **changes)
+        """See `Queue.count`."""
+        study, own = self._study_of(number)
+        study.count(own, **changes)
 
     def put_back(self, number: int) -> bool:
-        """See `Study.put_back`."""
-        name, own = self._asked[number]
-        if not self._studies[name].put_back(own):
-            return False
-        self._running[name] -= 1
-        return True
+        """See `Queue.put_back`."""
+        study, own = self._study_of(number)
+        is_back = study.put_back(own)
+        self._members[self.place(number)[0]].running -= is_back
+        return is_back
 
     def value(self, number: int) -> float:
-        """Of a complete trial."""
+        """See `Queue.value`."""
+        study, own = self._study_of(number)
+        return study.value(own)
+
+    def _study_of(self, number: int) -> tuple[Study, int]:
         name, own = self._asked[number]
-        return self._studies[name].value(own)
+        return self._members[name].study, own
 
-    def _left(self, name: str) -> float:
-        return self._studies[name].unfinished() / self._studies[name].planned
+    def _end(self, number: int) -> None:
+        name, _ = self._asked[number]
+        self._members[name].running -= 1
+        self._let_followers_in(name)
 
-    def _end(self, name: str) -> None:
-        self._running[name] -= 1
-        self._go_on_behind(name)
-
-    def _go_on_behind(self, name: str) -> None:
-        """Let the studies in that follow one which is through."""
-        if name in self._ahead and not self._running[name] and not self._studies[name].unfinished():
-            del self._ahead[name]
-            followers = self._then(name)
-            self._studies.update(followers)
-            self._running.update(dict.fromkeys(followers, 0))
+    def _let_followers_in(self, name: str) -> None:
+        """Ask for the studies that follow one, once it is through."""
+        member = self._members[name]
+        if member.is_followed and member.is_through():
+            member.is_followed = False
+            for follower, study in self._then(name).items():
+                self._members[follower] = _Member(study, is_followed=False)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import html
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from orchestrator.comparison.rows import Row, comparison_rows, interval_of_mean
 from orchestrator.comparison.tables import FORMATS, comparison_table
+from orchestrator.formats import html_text, markdown_text
 from orchestrator.runs import names
 from orchestrator.runs.tested import recorded_tests
 from orchestrator.winner.result import read_result
@@ -35,8 +35,8 @@ class Standing:
     """How a cell stands.
 
     Attributes:
-        cell: of the campaign.
-        folders: of its runs that were tested: of its search, or of its winner's seeds; empty while there is none.
+        cell: which.
+        folders: those of its runs that were tested: of its search, or of its winner's seeds; empty while there is none.
         failure: why there will be none; else empty.
     """
 
@@ -46,11 +46,11 @@ class Standing:
 
     @property
     def metric(self) -> str:
-        """By which it was selected."""
+        """Name of the metric by which it was selected."""
         return self.cell.experiment.study.objectives[0].partition("/")[2]
 
     def values(self) -> list[float]:
-        """Of that metric on test, one for each run."""
+        """What its runs reach in that metric on test."""
         return [float(recorded_tests(folder)[0]["metrics"][self.metric]) for folder in self.folders]
 
 
@@ -64,40 +64,71 @@ def group_table(standings: Sequence[Standing], of: CampaignCell) -> Table | str:
 def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standing]) -> None:
     """`leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, as far as they
     are tested."""
+    board = _board(planned, standings)
+    write_text(folder / names.LEADERBOARD_TEXT, _markdown(board))
+    write_text(folder / names.LEADERBOARD, _page(board))
+
+
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """What a leaderboard says.
+
+    Attributes:
+        title: of the page.
+        about: sentences before the tables.
+        failures: cells that will have no number, and why.
+        overviews: data set -> lines of cells, methods x backbones, the heads first.
+        groups: heading -> runs that are compared, or why they cannot be.
+    """
+
+    title: str
+    about: list[str]
+    failures: list[str]
+    overviews: dict[str, list[list[str]]]
+    groups: dict[str, list[Row] | str]
+
+
+def _board(planned: Planned, standings: Sequence[Standing]) -> _Board:
     tested = sum(bool(standing.folders) for standing in standings)
-    title = f"Leaderboard of {planned.name}"
-    about = [f"{tested} of {len(standings)} cells are tested. {_rules(planned)}", *_remarks(standings)]
-    overview = [
-        (data, _overview([one for one in standings if one.cell.dataset == data]))
-        for data in _axis(standings, "dataset")
-    ]
-    groups = [
-        (f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}", _rows(group))
-        for group in _groups(standings)
-    ]
-    markdown = [f"# {title}", *about]
-    page = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in about)]
-    for data, lines in overview:
-        markdown += [
-            f"## {data}",
-            "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])),
-        ]
-        page += [f"<h2>{html.escape(data)}</h2>", _html(lines)]
-    for heading, rows in groups:
-        markdown += [f"### {heading}", rows if isinstance(rows, str) else FORMATS["markdown"](rows)]
-        page += [
-            f"<h3>{html.escape(heading)}</h3>",
-            html.escape(rows) if isinstance(rows, str) else FORMATS["html"](rows),
-        ]
-    write_text(folder / names.LEADERBOARD_TEXT, "\n\n".join(markdown) + "\n")
-    head = (
-        '<!doctype html><html lang="en"><meta'
-        f' charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    return _Board(
+        f"Leaderboard of {planned.name}",
+        [f"{tested} of {len(standings)} cells are tested. {_rules(planned)}", *_remarks(standings)],
+        [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure],
+        {
+            dataset: _overview([one for one in standings if one.cell.dataset == dataset])
+            for dataset in _axis(standings, "dataset")
+        },
+        {
+            f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}": _rows(group)
+            for group in _groups(standings)
+        },
     )
-    write_text(folder / names.LEADERBOARD, "\n".join([head, *page, "</html>\n"]))
+
+
+def _markdown(board: _Board) -> str:
+    parts = [f"# {markdown_text(board.title)}", *board.about, *map(markdown_text, board.failures)]
+    for dataset, (heads, *lines) in board.overviews.items():
+        table = [heads, ["---"] * len(heads), *lines]
+        parts += [f"## {dataset}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
+    for heading, rows in board.groups.items():
+        parts += [f"### {heading}", markdown_text(rows) if isinstance(rows, str) else FORMATS["markdown"](rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _page(board: _Board) -> str:
+    title = html_text(board.title)
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    parts = [head, f"<h1>{title}</h1>", *(f"<p>{html_text(line)}</p>" for line in (*board.about, *board.failures))]
+    for dataset, lines in board.overviews.items():
+        parts += [f"<h2>{html_text(dataset)}</h2>", _html_table(lines)]
+    for heading, rows in board.groups.items():
+        table = html_text(rows) if isinstance(rows, str) else FORMATS["html"](rows)
+        parts += [f"<h3>{html_text(heading)}</h3>", table]
+    return "\n".join([*parts, "</html>\n"])
 
 
 def _rules(planned: Planned) -> str:
+    """By which rules all cells were compared."""
     study, training = planned.cells[0].experiment.study, planned.cells[0].experiment.trial.training
     text = (
         f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch,"
@@ -113,7 +144,7 @@ def _rules(planned: Planned) -> str:
 
 
 def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
-    """What is to be known about the numbers: short lists of training images, and what failed."""
+    """What must be known about the numbers: who was trained on a short list of images."""
     parts: dict[str, list[str]] = {}
     for standing in standings:
         for part in {str(read_result(folder).get("training_images", "all")) for folder in standing.folders}:
@@ -123,7 +154,6 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
         for part, methods in parts.items()
         if part != "all"
     )
-    yield from (f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure)
 
 
 def _overview(standings: Sequence[Standing]) -> list[list[str]]:
@@ -167,7 +197,7 @@ def _rows(group: Sequence[Standing]) -> list[Row] | str:
         return f"not comparable: {error}"
 
 
-def _html(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = ([html.escape(word) for word in line] for line in lines)
+def _html_table(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = ([html_text(word) for word in line] for line in lines)
     rows = "\n".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body)
     return f"<table>\n<tr><th>{'</th><th>'.join(head)}</th></tr>\n{rows}\n</table>"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,7 @@ def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
         raise InputError("\n".join(_explain(document, e) for e in error.errors(include_url=False))) from None
     cells: list[CampaignCell] = []
     wrong: list[str] = []
-    for dataset, backbone, method in (
-        (d, b, m) for d in campaign.datasets for b in campaign.backbones for m in campaign.methods
-    ):
+    for dataset, backbone, method in product(campaign.datasets, campaign.backbones, campaign.methods):
         try:
             cells.append(_cell(document, campaign, (method, backbone, dataset), folder))
         except InputError as error:
@@ -63,28 +63,42 @@ def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
     return Planned(path.stem, str(path), cells, campaign.reruns, campaign.published_points)
 
 
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a campaign changes in the file of a cell.
+
+    Attributes:
+        key: dotted path.
+        value: the new one.
+        place: where the campaign file says so; empty where nobody does.
+    """
+
+    key: str
+    value: Any
+    place: KeyPath = ()
+
+
 def _cell(document: Document, campaign: Campaign, names: tuple[str, str, str], folder: Path) -> CampaignCell:
+    """The cell of a method, a backbone and a data set."""
     method, backbone, dataset = names
-    chosen, base = campaign.methods[method], campaign.methods[method].after
-    after = None if base is None else _name(campaign, base, backbone, dataset)
-    changes = list(_changes(campaign, method, backbone, None if after is None else str(folder / after)))
-    variants = [change.variant for change in (chosen, campaign.backbones[backbone]) if change.variant is not None]
-    place: KeyPath = ("methods", method)
-    if len(variants) > 1:
-        raise InputError(
-            at(
-                document,
-                place,
-                f"its variant {variants[0]} and {variants[1]} of backbone {backbone} exclude each other",
-            )
-        )
-    words = [f"variant={variant}" for variant in variants] + [f"{key}={json.dumps(value)}" for key, value, _ in changes]
+    chosen = campaign.methods[method]
+    after = None if chosen.after is None else _name(campaign, chosen.after, backbone, dataset)
+    start = [] if after is None else [_Setting("initial_run", str(folder / after), ("methods", method, "after"))]
+    settings = [
+        *_settings_of_all(campaign),
+        *_settings_of(campaign, method, backbone),
+        *start,
+        *_settings_of_user(campaign),
+    ]
+    words = [f"{setting.key}={json.dumps(setting.value)}" for setting in settings]
+    if variant := _variant(document, campaign, method, backbone):
+        words = [f"variant={variant}", *words]
+    file = Path(document.file).parent / chosen.file.replace("{dataset}", dataset)
     try:
-        loaded = load_experiment(Path(document.file).parent / chosen.file.replace("{dataset}", dataset), words)
+        loaded = load_experiment(file, words)
     except InputError as error:
-        raise InputError(
-            "\n".join(_where(document, line, changes, place) for line in str(error).splitlines())
-        ) from None
+        told = (_where(document, line, settings, ("methods", method)) for line in str(error).splitlines())
+        raise InputError("\n".join(told)) from None
     if campaign.reruns is not None:
         _require_possible(document, loaded.experiment, campaign.reruns)
     return CampaignCell(_name(campaign, method, backbone, dataset), method, backbone, dataset, after, loaded)
@@ -94,34 +108,52 @@ def _name(campaign: Campaign, method: str, backbone: str, dataset: str) -> str:
     return "-".join([*([dataset] if len(campaign.datasets) > 1 else []), method, backbone])
 
 
-def _changes(campaign: Campaign, method: str, backbone: str, start: str | None) -> Iterator[tuple[str, Any, KeyPath]]:
-    """Key, value, and where it stands; later ones win."""
-    yield from (("study." + key, getattr(campaign, key), (key,)) for key in ("trials", "sampler", "seed"))
-    yield "study.hours", None, ()  # of one search alone; here they share the machines
-    yield "training.checkpoint", campaign.checkpoint, ("checkpoint",)
-    yield from (
-        (f"resources.{key}", value, ("resources", key)) for key, value in campaign.resources.model_dump().items()
-    )
-    for path, change in (
-        (("methods", method), campaign.methods[method]),
-        (("backbones", backbone), campaign.backbones[backbone]),
-    ):
-        yield from ((key, value, (*path, "set", key)) for key, value in change.set.items())
-    if start is not None:
-        yield "initial_run", start, ("methods", method, "after")
-    yield from ((key, value, ("set", key)) for key, value in campaign.set.items())
+def _variant(document: Document, campaign: Campaign, method: str, backbone: str) -> str | None:
+    """The variant of its file that a method or a backbone wants.
+
+    Raises:
+        InputError: both want one.
+    """
+    own, of_backbone = campaign.methods[method].variant, campaign.backbones[backbone].variant
+    if own is not None and of_backbone is not None:
+        message = f"its variant {own} and {of_backbone} of backbone {backbone} exclude each other"
+        raise InputError(at(document, ("methods", method), message))
+    return of_backbone if own is None else own
 
 
-def _where(document: Document, line: str, changes: list[tuple[str, Any, KeyPath]], place: KeyPath) -> str:
-    """A mistake that a change made, at the change; any other, at the method, after which its own place follows."""
+def _settings_of_all(campaign: Campaign) -> Iterator[_Setting]:
+    """The rules of the comparison, the same for every cell; all other settings come after them and win."""
+    yield from (_Setting(f"study.{key}", getattr(campaign, key), (key,)) for key in ("trials", "sampler", "seed"))
+    yield _Setting("study.hours", None)  # of one search alone; here they share the machines
+    yield _Setting("training.checkpoint", campaign.checkpoint, ("checkpoint",))
+    for key, value in campaign.resources.model_dump().items():
+        yield _Setting(f"resources.{key}", value, ("resources", key))
+
+
+def _settings_of(campaign: Campaign, method: str, backbone: str) -> Iterator[_Setting]:
+    """What a method sets, and what a backbone does."""
+    for key, value in campaign.methods[method].set.items():
+        yield _Setting(key, value, ("methods", method, "set", key))
+    for key, value in campaign.backbones[backbone].set.items():
+        yield _Setting(key, value, ("backbones", backbone, "set", key))
+
+
+def _settings_of_user(campaign: Campaign) -> Iterator[_Setting]:
+    """What is set in every cell; last, so that it wins."""
+    yield from (_Setting(key, value, ("set", key)) for key, value in campaign.set.items())
+
+
+def _where(document: Document, line: str, settings: list[_Setting], place: KeyPath) -> str:
+    """A mistake that a setting made, at the setting; any other, at the method, after which its own place follows."""
     if not line.startswith(f"{COMMAND_LINE}: "):
         return at(document, place, line)
     text = line.removeprefix(f"{COMMAND_LINE}: ")
-    named = [path for key, _, path in changes if text.removeprefix("trial.").startswith(key)]
+    named = [setting.place for setting in settings if text.removeprefix("trial.").startswith(setting.key)]
     return f"{document.place(named[-1] if named else place)}: {text}"
 
 
 def _require_possible(document: Document, experiment: Experiment, reruns: Reruns) -> None:
+    """Raises InputError where what is set in the trials that are trained again does not fit a cell."""
     try:
         experiment.configure(reruns.set)
     except KeyError as error:
@@ -131,7 +163,7 @@ def _require_possible(document: Document, experiment: Experiment, reruns: Reruns
 
 
 def _apply(document: Document, override: str) -> None:
-    """Put one `KEY=VALUE` into the document."""
+    """Put one `KEY=VALUE` into the document: into `set` where the campaign itself has no such key."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(f"{COMMAND_LINE}: {override!r}: expected KEY=VALUE, such as trials=4 or training.epochs=2")

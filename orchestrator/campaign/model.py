@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from orchestrator.experiment.load import Loaded
 from orchestrator.experiment.model import Experiment, ResourcesConfig, config_hash
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import counted
 from wsol.config import LARGEST_SEED
 from wsol.schema import Strict
@@ -43,7 +44,7 @@ class Change(Strict):
     """
 
     variant: str | None = None
-    set: dict[str, Any] = {}
+    set: Values = {}
 
 
 class MethodChange(Change):
@@ -63,9 +64,9 @@ class Reruns(Strict):
     """The best trials of a search, trained again.
 
     Attributes:
-        top: so many of each cell.
-        seeds: that each is trained with. The search itself used `trial.seed` and chose by it, so others are more
-            honest.
+        top: how many trials of each cell.
+        seeds: that each of them is trained with. The search itself used `trial.seed` and chose by it, so others are
+            more honest.
         set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
     """
 
@@ -73,7 +74,12 @@ class Reruns(Strict):
     seeds: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]], AfterValidator(_distinct)] = Field(
         default=[1, 2, 3], min_length=1, max_length=20
     )
-    set: dict[str, Any] = {}
+    set: Values = {}
+
+    @property
+    def count(self) -> int:
+        """How many trainings there are of each cell, at most."""
+        return self.top * len(self.seeds)
 
 
 class Campaign(Strict):
@@ -84,9 +90,9 @@ class Campaign(Strict):
         methods: name -> search-space file.
         backbones: name -> what it changes there.
         datasets: names of the data sets.
-        trials: of each cell.
+        trials: how many each cell has.
         sampler: see `StudyConfig`.
-        seed: of the sampler.
+        seed: that the sampler draws with.
         published_points: try the published settings of the files first; they count as trials.
         checkpoint: see `TrainingConfig`.
         reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
@@ -104,7 +110,7 @@ class Campaign(Strict):
     published_points: bool = False
     checkpoint: Literal["best", "last"] = "last"
     reruns: Reruns | None = None
-    set: dict[str, Any] = {}
+    set: Values = {}
     resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("methods")
@@ -118,14 +124,13 @@ class Campaign(Strict):
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignCell:
-    """One search of a campaign.
+class Combination:
+    """What a cell is a combination of, by the names in the campaign file.
 
     Attributes:
-        name: of its folder.
-        method, backbone, dataset: names in the campaign file.
+        name: of the cell and its folder.
+        method, backbone, dataset: what is combined.
         after: the cell whose winner it starts from; None for most.
-        loaded: its checked experiment.
     """
 
     name: str
@@ -133,12 +138,26 @@ class CampaignCell:
     backbone: str
     dataset: str
     after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignCell(Combination):
+    """One search of a campaign.
+
+    Attributes:
+        loaded: its checked experiment.
+    """
+
     loaded: Loaded
 
     @property
     def experiment(self) -> Experiment:
         """What is searched."""
         return self.loaded.experiment
+
+    def combination(self) -> Combination:
+        """What it is a combination of, without its experiment."""
+        return Combination(self.name, self.method, self.backbone, self.dataset, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +179,12 @@ class Planned:
     published_points: bool
 
     def trials(self) -> int:
-        """Of all cells, with those that are trained again."""
+        """How many trials all cells have, those included that are trained again."""
         return sum(cell.experiment.study.trials for cell in self.cells) + len(self.cells) * self.reruns_of_a_cell()
 
     def reruns_of_a_cell(self) -> int:
-        """How many there are at most."""
-        return 0 if self.reruns is None else self.reruns.top * len(self.reruns.seeds)
+        """How many trials of a cell are trained again, at most."""
+        return 0 if self.reruns is None else self.reruns.count
 
     def stages(self) -> list[list[CampaignCell]]:
         """The cells in groups; a cell starts from one of an earlier group, or from none."""
@@ -174,20 +193,15 @@ class Planned:
             depth[cell.name] = 0 if cell.after is None else depth[cell.after] + 1
         return [[cell for cell in self.cells if depth[cell.name] == stage] for stage in range(max(depth.values()) + 1)]
 
-    def identity(self) -> dict[str, Any]:
-        """What must be equal for two campaigns to be one: everything but the resources."""
-        alike = {
+    def hashes(self) -> dict[str, str]:
+        """Cell -> hash of everything that makes its numbers: its experiment without the resources."""
+        return {
             cell.name: config_hash(cell.experiment.model_copy(update={"resources": ResourcesConfig()}))
             for cell in self.cells
-        }
-        return {
-            "hashes": alike,
-            "reruns": self.reruns and self.reruns.model_dump(),
-            "published_points": self.published_points,
         }
 
 
 def campaign_in_words(planned: Planned) -> str:
-    """What it is, in words."""
+    """How large a campaign is: `2 methods x 1 backbone x 1 data set, 60 trials`."""
     axes = [counted(len({getattr(cell, axis) for cell in planned.cells}), what) for axis, what in AXES.items()]
     return f"{' x '.join(axes)}, {counted(planned.trials(), 'trial')}"

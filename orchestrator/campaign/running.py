@@ -1,10 +1,14 @@
-"""A campaign that is worked on, with all of its studies open."""
+"""A campaign that is worked on, with all of its studies open.
+
+Nothing is remembered but in the cells' run folders: whoever opens it again goes on from there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.campaign.forecast import measure_cost, say_forecast
@@ -34,8 +38,41 @@ from orchestrator.winner.post_hoc import choice_in_words
 from wsol.errors import InputError
 
 
-class Running:
-    """A campaign that is worked on, with all of its studies open.
+@dataclass(slots=True)
+class RunningCell:
+    """A cell that is worked on.
+
+    Attributes:
+        cell: which.
+        study: its search.
+        reruns: its best trials, trained again, with their studies; empty before the search is through, and where
+            nothing is trained again.
+        failure: why there will be no winner; else empty.
+    """
+
+    cell: CampaignCell
+    study: Study
+    reruns: list[tuple[Rerun, Study]] = field(default_factory=list)
+    failure: str = ""
+
+    def studies(self) -> list[Study]:
+        """All that are open."""
+        return [self.study, *(study for _, study in self.reruns)]
+
+    def has_winner(self) -> bool:
+        """Whether a trial succeeded, and with another seed where some are trained again."""
+        return self.study.best() is not None and (not self.reruns or winning_trial(self.reruns) is not None)
+
+    def standing(self) -> Standing:
+        """How it stands: the runs that count are its search, or the winner's with each seed."""
+        best = winning_trial(self.reruns)
+        again = [study.folder for rerun, study in self.reruns if rerun.trial == best]
+        counting = again if self.reruns else [self.study.folder]
+        return Standing(self.cell, [folder for folder in counting if recorded_tests(folder)], self.failure)
+
+
+class RunningCampaign:
+    """A campaign that is worked on; see `opened_campaign`.
 
     Args:
         folder: of the campaign.
@@ -45,35 +82,46 @@ class Running:
 
     def __init__(self, folder: Path, planned: Planned, plan: Plan) -> None:
         self.folder, self.planned, self.plan = folder, planned, plan
-        self.studies: dict[str, Study] = {}
-        self.reruns: dict[str, list[tuple[Rerun, Study]]] = {}
-        self.failures: dict[str, str] = {}
-        for cell in planned.cells:
-            self.studies[cell.name] = self._open(folder / cell.name, cell.loaded, "search", planned.published_points)
-            self.studies[cell.name].gives_up = False
+        self._cells: dict[str, RunningCell] = {}
+
+    def open(self) -> None:
+        """Open the studies of all cells, beginning those that have not begun.
+
+        Raises:
+            InputError: another process works on one of them, or its folder is damaged.
+        """
+        for cell in self.planned.cells:
+            study = self._open(self.folder / cell.name, cell.loaded, "search", self.planned.published_points)
+            study.gives_up = False
+            self._cells[cell.name] = RunningCell(cell, study)
 
     def close(self) -> None:
         """Let other processes open the studies."""
-        for study in [*self.studies.values(), *(study for pairs in self.reruns.values() for _, study in pairs)]:
-            write_trials(study.folder, study.trials())
-            study.close()
+        for cell in self._cells.values():
+            for study in cell.studies():
+                write_trials(study.folder, study.trials())
+                study.close()
 
     def foretell(self) -> None:
         """Say what is left to do and how long it will take."""
-        left = [(cell, self._left(cell)) for cell in self.planned.cells]
+        left = [(cell.cell, self._left(cell)) for cell in self._cells.values()]
         trials = sum(trials for _, trials in left)
         console.print(f"{self.folder}: {campaign_in_words(self.planned)}, {trials} left")
         if trials:
             say_forecast(left, on_worker_node(self.plan, measure_cost), self.plan)
 
     def search(self, stage: list[CampaignCell], resources: dict[str, float]) -> None:
-        """Train all trials of some cells, those of their best ones with several seeds as well."""
+        """Train all trials of some cells together, then those of their best ones with several seeds.
+
+        Args:
+            stage: cells whose predecessors are finished.
+            resources: what Ray has in all.
+        """
         from orchestrator.trials.tuner import run_trials
 
-        for cell in stage:
-            if cell.after is not None and (hindrance := self._hindrance(cell)):
-                self.failures[cell.name] = hindrance
-        studies = {cell.name: self.studies[cell.name] for cell in stage if cell.name not in self.failures}
+        for cell in self._of(stage):
+            cell.failure = self._hindrance(cell.cell) or ""
+        studies = {cell.cell.name: cell.study for cell in self._of(stage) if not cell.failure}
         if not studies:
             return
         queue = Interleaved(self.folder, studies, self._after_search, self.planned.reruns_of_a_cell())
@@ -85,36 +133,34 @@ class Running:
 
     def finish(self, stage: list[CampaignCell]) -> None:
         """Measure and test the winners of some cells, as many at once as trials; the leaderboard after each."""
-        cells = [cell for cell in stage if cell.name not in self.failures]
         pool = ThreadPoolExecutor(max(self.plan.concurrent, 1))
         try:
-            waiting = {pool.submit(self._conclude, cell): cell for cell in cells}
+            waiting = {pool.submit(self._conclude, cell): cell for cell in self._of(stage) if not cell.failure}
             for done in as_completed(waiting):
                 if error := done.exception():
-                    self.failures[waiting[done].name] = (
-                        f"its winner could not be measured ({type(error).__name__}: {error})"
-                    )
+                    waiting[done].failure = f"its winner could not be measured ({type(error).__name__}: {error})"
                 self._show(waiting[done])
         finally:
             pool.shutdown(cancel_futures=True)
 
     def standings(self) -> list[Standing]:
         """How all cells stand."""
-        return [Standing(cell, self._tested(cell), self.failures.get(cell.name, "")) for cell in self.planned.cells]
+        return [cell.standing() for cell in self._cells.values()]
 
-    def _left(self, cell: CampaignCell) -> int:
-        """Trials of a cell that are not through, with those of its best ones that are trained again."""
-        again = [
-            study
-            for header in (self.folder / cell.name).glob(names.HEADERS_OF_SEEDS)
-            for study in [open_study(header.parent)]
-        ]
-        done = sum(trial.state.is_finished() for study in again for trial in study.get_trials(deepcopy=False))
-        return self.studies[cell.name].unfinished() + max(self.planned.reruns_of_a_cell() - done, 0)
+    def _of(self, stage: list[CampaignCell]) -> list[RunningCell]:
+        return [self._cells[cell.name] for cell in stage]
+
+    def _left(self, cell: RunningCell) -> int:
+        """How many trials of a cell are not through, those of its best ones included that are trained again."""
+        begun = [open_study(header.parent) for header in cell.study.folder.glob(names.HEADERS_OF_SEEDS)]
+        done = sum(trial.state.is_finished() for study in begun for trial in study.get_trials(deepcopy=False))
+        return cell.study.unfinished() + max(self.planned.reruns_of_a_cell() - done, 0)
 
     def _hindrance(self, cell: CampaignCell) -> str | None:
-        """Why a cell can not start from the winner that it is to start from."""
-        if not (self.folder / str(cell.after) / names.WINNER_WEIGHTS).exists():
+        """Why a cell cannot start from the winner that it is to start from; None where nothing stands in the way."""
+        if cell.after is None:
+            return None
+        if not (self.folder / cell.after / names.WINNER_WEIGHTS).exists():
             return f"starts from the winner of {cell.after}, which has none"
         try:
             require_model(cell.experiment)
@@ -123,28 +169,30 @@ class Running:
         return None
 
     def _after_search(self, name: str) -> dict[str, Study]:
-        """The best trials of a cell, to be trained again."""
+        """The studies of a cell's best trials, to be trained again."""
+        cell = self._cells[name]
         if self.planned.reruns is not None:
-            again = planned_reruns(self.studies[name], self.planned.reruns)
-            self.reruns[name] = [(rerun, self._open(rerun.folder, rerun.loaded, "train", True)) for rerun in again]
-        return {rerun.name: study for rerun, study in self.reruns.get(name, [])}
+            cell.reruns = [
+                (rerun, self._open(rerun.folder, rerun.loaded, "train", True))
+                for rerun in planned_reruns(cell.study, self.planned.reruns)
+            ]
+        return {rerun.name: study for rerun, study in cell.reruns}
 
-    def _open(self, folder: Path, loaded: Loaded, kind: str, points: bool) -> Study:
+    def _open(self, folder: Path, loaded: Loaded, kind: str, published_points: bool) -> Study:
         """The study of a run folder, begun where there is none."""
         if (folder / names.HEADER).exists():
             return Study(folder, open_experiment(folder))
         facts = {"machine": self.plan.machine, "concurrent_trials": self.plan.concurrent, "campaign": str(self.folder)}
-        return begin_study(folder, loaded, kind, None if points else [], **facts)
+        return begin_study(folder, loaded, kind, None if published_points else [], **facts)
 
-    def _conclude(self, cell: CampaignCell) -> None:
-        """The winner of a cell: of its search, or, where its best trials were trained again, by their mean over
-        seeds."""
-        pairs = self.reruns.get(cell.name, [])
-        self._measure(self.studies[cell.name], test=self.planned.reruns is None)
-        for rerun, study in pairs:
-            self._measure(study, test=rerun.trial == winning_trial(pairs))
-        if self.studies[cell.name].best() is None or (pairs and winning_trial(pairs) is None):
-            self.failures[cell.name] = f"no trial succeeded, see {self.folder / cell.name / names.TRIALS_TABLE}"
+    def _conclude(self, cell: RunningCell) -> None:
+        """Measure the winner of a cell and test it: its search's, or that of its best trials over all seeds."""
+        best = winning_trial(cell.reruns)
+        self._measure(cell.study, test=self.planned.reruns is None)
+        for rerun, study in cell.reruns:
+            self._measure(study, test=rerun.trial == best)
+        if not cell.has_winner():
+            cell.failure = f"no trial succeeded, see {cell.study.folder / names.TRIALS_TABLE}"
 
     def _measure(self, study: Study, *, test: bool) -> None:
         """Measure the winner of a run and test it, unless that is done."""
@@ -159,30 +207,26 @@ class Running:
         write_trials(study.folder, study.trials())
         update_header(study.folder, ended=timestamp())
 
-    def _tested(self, cell: CampaignCell) -> list[Path]:
-        """The runs of a cell that count and were tested."""
-        pairs = self.reruns.get(cell.name, [])
-        best = winning_trial(pairs)
-        counting = (
-            [study.folder for rerun, study in pairs if rerun.trial == best] if pairs else [self.folder / cell.name]
-        )
-        return [folder for folder in counting if recorded_tests(folder)]
-
-    def _show(self, cell: CampaignCell) -> None:
+    def _show(self, cell: RunningCell) -> None:
+        """Write the leaderboard, and print how a cell ended and its part of it."""
         standings = self.standings()
         write_leaderboard(self.folder, self.planned, standings)
         tested = sum(bool(standing.folders) for standing in standings)
-        console.print(
-            f"\n{cell.name}: {self.failures.get(cell.name, 'tested')}  ({tested} of {len(standings)} cells)",
-        )
-        if any(standing.cell == cell and standing.folders for standing in standings):
-            console.print(group_table(standings, cell))
+        console.print(f"\n{cell.cell.name}: {cell.failure or 'tested'}  ({tested} of {len(standings)} cells)")
+        if cell.standing().folders:
+            console.print(group_table(standings, cell.cell))
 
 
 @contextmanager
-def opened_campaign(folder: Path, planned: Planned, plan: Plan) -> Iterator[Running]:
-    running = Running(folder, planned, plan)
+def opened_campaign(folder: Path, planned: Planned, plan: Plan) -> Iterator[RunningCampaign]:
+    """A campaign with all of its studies open for the time of the block.
+
+    Raises:
+        InputError: another process works on one of them, or its folder is damaged.
+    """
+    campaign = RunningCampaign(folder, planned, plan)
     try:
-        yield running
+        campaign.open()
+        yield campaign
     finally:
-        running.close()
+        campaign.close()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
+from orchestrator.campaign.header import read_campaign_header
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import duration
 from orchestrator.report.status import ENDED
@@ -28,10 +27,10 @@ class CellStatus:
     Attributes:
         name: of the cell.
         search: what its run folder says; None before it begins.
-        trials: of its search.
-        again: of its best trials with several seeds, those that have begun.
-        reruns: how many of them there will be.
-        tested: runs that were evaluated on test.
+        trials: how many its search has.
+        again: runs of its best trials with several seeds, those that have begun.
+        reruns: how many of those there will be.
+        tested: how many of its runs were evaluated on test.
     """
 
     name: str
@@ -56,17 +55,16 @@ class CellStatus:
 
 def read_campaign_status(folder: Path) -> list[CellStatus]:
     """How far all cells of a campaign are, in its order."""
-    header = _header(folder)
-    again = header["reruns"]
-    reruns = again["top"] * len(again["seeds"]) if again else 0
-    return [_cell(folder / cell["name"], reruns) for cell in header["cells"]]
+    header = read_campaign_header(folder)
+    reruns = 0 if header.reruns is None else header.reruns.count
+    return [_cell(folder / cell.name, reruns) for cell in header.cells]
 
 
 def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | str]:
-    """What a terminal shows of it."""
-    header, summaries = _header(folder), [run for cell in cells for run in cell.runs]
+    """What a terminal shows of a campaign."""
+    summaries = [run for cell in cells for run in cell.runs]
     is_running = any(run.state == "running" for run in summaries)
-    state = "finished" if header["ended"] else "running" if is_running else "interrupted"
+    state = "finished" if read_campaign_header(folder).ended else "running" if is_running else "interrupted"
     planned, left = sum(cell.trials + cell.reruns for cell in cells), sum(cell.left for cell in cells)
     tested = sum(bool(cell.tested) for cell in cells)
     yield f"{folder}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
@@ -82,11 +80,6 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
     if state == "interrupted":
         yield f"nothing runs; go on with: python launch.py resume {folder}"
     yield f"a cell alone: python launch.py status {folder}/CELL"
-
-
-def _header(folder: Path) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads((folder / names.CAMPAIGN).read_text())
-    return header
 
 
 def _cell(folder: Path, reruns: int) -> CellStatus:

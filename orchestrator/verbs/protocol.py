@@ -19,13 +19,13 @@ from pathlib import Path
 
 from orchestrator.campaign.folder import (
     begin_campaign,
-    end_campaign,
     plan_here,
     read_campaign,
     require_campaign,
     require_same_campaign,
 )
 from orchestrator.campaign.forecast import measure_cost, say_forecast
+from orchestrator.campaign.header import end_campaign
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.model import Planned, campaign_in_words
 from orchestrator.campaign.running import opened_campaign
@@ -109,14 +109,14 @@ def _run(folder: Path, planned: Planned, address: str | None) -> Path:
     require_writable(folder)
     with connected(address) as resources:
         plan = plan_on_cluster(planned.cells[0].experiment.resources, planned.trials(), resources)
-        with opened_campaign(folder, planned, plan) as running:
+        with opened_campaign(folder, planned, plan) as campaign:
             with interruptible(folder):
-                running.foretell()
+                campaign.foretell()
             for stage in planned.stages():
-                running.search(stage, resources)
+                campaign.search(stage, resources)
                 with interruptible(folder):
-                    running.finish(stage)
-            standings = running.standings()
+                    campaign.finish(stage)
+            standings = campaign.standings()
     failed = [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure]
     end_campaign(folder, done=not failed)
     console.print(f"\nleaderboard: {folder / names.LEADERBOARD}\ntensorboard: tensorboard --logdir {folder}")

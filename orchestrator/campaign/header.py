@@ -1,0 +1,107 @@
+"""`campaign.json`: which cells a campaign has, with what it began, whether it has ended. The file makes a folder a
+campaign, so it is written after the cells' files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.campaign.model import Combination, Planned, Reruns
+from orchestrator.experiment.paths import Values
+from orchestrator.formats import timestamp
+from orchestrator.runs import names
+from orchestrator.runs.provenance import git, versions
+from wsol.errors import InputError
+from wsol.files import write_text
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignHeader:
+    """What is known of a campaign beside its cells' runs.
+
+    Attributes:
+        name: of the file.
+        source: the file.
+        cells: in their order.
+        hashes: cell -> hash of its experiment, resources excepted.
+        reruns: of each cell's best trials.
+        published_points: whether they are tried first.
+        started, ended: times with their zone; `ended` is None until every cell has a winner.
+        command: that began it.
+        git: commit of the code and whether it was changed since; None outside a checkout.
+        versions: package -> version.
+    """
+
+    name: str
+    source: str
+    cells: tuple[Combination, ...]
+    hashes: dict[str, str]
+    reruns: Reruns | None
+    published_points: bool
+    started: str
+    ended: str | None
+    command: str
+    git: Values | None
+    versions: dict[str, str]
+
+
+def write_campaign_header(folder: Path, planned: Planned) -> None:
+    """Make a folder, which holds the files of the cells, a campaign."""
+    header = CampaignHeader(
+        name=planned.name,
+        source=planned.source,
+        cells=tuple(cell.combination() for cell in planned.cells),
+        hashes=planned.hashes(),
+        reruns=planned.reruns,
+        published_points=planned.published_points,
+        started=timestamp(),
+        ended=None,
+        command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        git=git(),
+        versions=versions(),
+    )
+    _write(folder, header)
+
+
+def read_campaign_header(folder: Path) -> CampaignHeader:
+    """`campaign.json` of a folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / names.CAMPAIGN
+    try:
+        header = TypeAdapter(CampaignHeader).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: holds no campaign (no {names.CAMPAIGN})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    if not header.cells:
+        raise _damaged(path, "it has no cells")
+    for cell in header.cells:
+        if cell.name != Path(cell.name).name or cell.name in ("", "..") or "\0" in cell.name:
+            raise _damaged(path, f"cell {cell.name!r} is not one plain part of a path")
+    return header
+
+
+def end_campaign(folder: Path, *, done: bool) -> None:
+    """Write down that every cell has a winner, or that some have none (any more)."""
+    _write(folder, replace(read_campaign_header(folder), ended=timestamp() if done else None))
+
+
+def _write(folder: Path, header: CampaignHeader) -> None:
+    reruns = None if header.reruns is None else header.reruns.model_dump()
+    write_text(folder / names.CAMPAIGN, json.dumps({**asdict(header), "reruns": reruns}, indent=1))
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    remedy = "restore it from a copy; each folder beside it is a run of its own, for `resume`"
+    return InputError(f"{path}: is damaged ({why}); {remedy}")

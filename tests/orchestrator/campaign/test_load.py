@@ -1,0 +1,135 @@
+"""A campaign file is read: its cells, and mistakes in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.campaign.load import load_campaign
+from orchestrator.experiment.model import Experiment
+from tests.support.campaigns import CELLS, FILE, write
+from tests.support.paths import ROOT
+from tests.support.tiny import Launch
+
+SHIPPED = sorted((ROOT / "search_spaces" / "campaigns").glob("*.yaml"))
+
+
+def load(path: Path, *overrides: str) -> dict[str, Experiment]:
+    planned = load_campaign(path, list(overrides), Path("runs/all"))
+    return {cell.name: cell.experiment for cell in planned.cells}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_campaign_is_valid(path: Path) -> None:
+    planned = load_campaign(path, [], Path("runs") / path.stem)
+    for cell in planned.cells:
+        assert cell.experiment.trial.data.name == cell.dataset
+        assert len(cell.experiment.search) >= 1, f"{path.name}: nothing is searched in the cell {cell.name}"
+    command = f"launch.py protocol search_spaces/campaigns/{path.name}"
+    assert command in path.read_text(), f"{path.name}: its opening comment does not say `python {command}`"
+
+
+@pytest.mark.parametrize(("name", "count"), [("demo", 6), ("cub", 45), ("imagenet", 45)])
+def test_campaigns_follow_the_protocol(name: str, count: int) -> None:
+    path = ROOT / "search_spaces" / "campaigns" / f"{name}.yaml"
+    planned = load_campaign(path, [], Path("runs") / path.stem)
+    for cell in planned.cells:
+        study, trial = cell.experiment.study, cell.experiment.trial
+        assert (study.sampler, study.scheduler, trial.training.checkpoint) == ("random", "none", "last")
+        assert study.objectives == [
+            "train_fullsup/pxap" if trial.data.name == "openimages" else "train_fullsup/max_box_acc_v2"
+        ]
+        if name != "demo":
+            assert study.trials == 30
+            assert trial.data.fullsup_per_class == {"imagenet": 10, "cub": 5, "openimages": 5}[cell.dataset]
+    assert len(planned.cells) == count
+
+
+def test_a_cell_is_a_search_space_with_its_changes(campaign_file: Path) -> None:
+    cells = load(campaign_file, "trials=7", "sampler=tpe", "resources.concurrent_trials=2", "optim.weight_decay=0.01")
+    assert list(cells) == CELLS
+    for experiment in cells.values():
+        assert (experiment.study.trials, experiment.study.sampler, experiment.resources.concurrent_trials) == (
+            7,
+            "tpe",
+            2,
+        )
+        assert (
+            experiment.trial.training.epochs,
+            experiment.trial.training.checkpoint,
+            experiment.trial.optim.weight_decay,
+        ) == (1, "last", 0.01)
+    wide = cells["has-wide"].trial.backbone.model_dump()["width"]
+    assert (wide, cells["has-narrow"].trial.backbone.model_dump()["width"]) == (8, 4)
+    assert set(cells["has-wide"].search) == {"optim.lr", "method.drop_rate"} and set(cells["cam-wide"].search) == {
+        "optim.lr"
+    }
+
+
+def test_a_value_that_is_set_is_searched_no_more(campaign_file: Path) -> None:
+    cells = load(campaign_file, "method.drop_rate=0.1", "methods={has: {file: tiny.yaml, variant: has}}")
+    assert (
+        set(cells["has-wide"].search) == {"optim.lr"}
+        and cells["has-wide"].trial.method.model_dump()["drop_rate"] == 0.1
+    )
+
+
+def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> None:
+    methods = {
+        **FILE["methods"],
+        "crop": {"file": "tiny.yaml", "after": "has", "set": {"method": {"name": "crop_cam"}}},
+    }
+    planned = load_campaign(write(campaign_file, methods=methods), [], Path("runs/all"))
+    after = {cell.name: (cell.after, cell.experiment.trial.initial_run) for cell in planned.cells if cell.after}
+    assert after == {f"crop-{name}": (f"has-{name}", f"runs/all/has-{name}") for name in ("narrow", "wide")}
+    assert [[cell.name for cell in stage] for stage in planned.stages()] == [CELLS, ["crop-narrow", "crop-wide"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trails": 3}, "all.yaml:17: trails: unknown key, did you mean 'trials'?"),
+        ({"methods": {"cam": {"fil": "tiny.yaml"}}}, "all.yaml:3: methods.cam.fil: unknown key, did you mean 'file'?"),
+        ({"methods": {"cam": {"file": "nowhere.yaml"}}}, "all.yaml:2: methods.cam: nowhere.yaml: cannot be read"),
+        (
+            {"methods": {"cam": {"file": "tiny.yaml", "variant": "haz"}}},
+            "all.yaml:2: variant=haz: tiny.yaml has no such variant",
+        ),
+        ({"methods": {"CAM": {"file": "tiny.yaml"}}}, "methods.CAM: should be"),
+        (
+            {"methods": {"cam": {"file": "tiny.yaml", "after": "has"}}},
+            "methods: cam is after 'has', which must stand above it",
+        ),
+        (
+            {"backbones": {"wide": {"set": {"backbone.widht": 8}}}},
+            "all.yaml:10: trial.backbone.widht: unknown key, did you mean 'width'?",
+        ),
+        ({"set": {"optim.lr": -1.0}}, "all.yaml:16: trial.optim.lr: should be greater than 0, got -1.0"),
+        ({"trials": "many"}, "all.yaml:14: trials: should be a valid integer, got 'many'"),
+        ({"datasets": ["synthetic", "synthetic"]}, "datasets: should differ from each other"),
+        ({"backbones": {"wide": {"variant": "has"}}}, "its variant has and has of backbone wide exclude each other"),
+        ({"reruns": {"seeds": [1, 1]}}, "reruns.seeds: should differ from each other"),
+        ({"reruns": {"set": {"optim.lrr": 1.0}}}, "reruns.set"),
+        ({"resources": {"workers": 9}}, "9 workers cannot share out a global batch of 4"),
+    ],
+)
+def test_mistakes_are_named_where_they_stand(
+    campaign_file: Path, launch: Launch, changes: dict[str, Any], message: str
+) -> None:
+    write(campaign_file, **changes)
+    code, _, err = launch("validate", "all.yaml")
+    assert code == 2 and message in err
+    assert launch("protocol", "all.yaml")[0] == 2 and not Path("runs").exists()
+
+
+def test_a_misspelt_key_of_the_command_line_is_one_of_the_campaign(campaign_file: Path, launch: Launch) -> None:
+    code, _, err = launch("protocol", "all.yaml", "trails=2")
+    assert code == 2 and "command line: trails: unknown key, did you mean 'trials'?; a campaign has methods, " in err
+
+
+def test_validate_knows_both_kinds_of_files(campaign_file: Path, launch: Launch) -> None:
+    code, out, _ = launch("validate", "tiny.yaml", "all.yaml")
+    assert code == 0
+    assert out.splitlines()[1] == "all.yaml: ok, 2 methods x 2 backbones x 1 data set, 12 trials"
