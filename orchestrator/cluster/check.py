@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -62,25 +63,46 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
         facts = on_every_node(node_facts, storage)
         sizes = ", ".join(f"{totals.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
         findings = [Finding("cluster", "ok", f"{len(facts)} node(s); at most {sizes}")]
-        for node, fact in facts.items():
-            findings += _node_findings(node, fact)
+        for node, answer in facts.items():
+            findings += _node_findings(node, answer)
         findings += _clock_findings()
         if storage:
             findings.append(_store_finding(storage) if "://" in storage else _storage_finding(storage))
         return [*findings, *_all_reduce_findings()]
 
 
-def node_facts(storage: str | None) -> dict[str, Any]:
-    """What a node says of itself."""
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What a node says of itself.
+
+    Attributes:
+        versions: package -> version, and Python's.
+        cpus: how many the machine has.
+        gpus: their names.
+        free_gb: folder -> 10^9 bytes that are free there.
+    """
+
+    versions: dict[str, str]
+    cpus: int
+    gpus: list[str]
+    free_gb: dict[str, float]
+
+
+def node_facts(storage: str | None) -> NodeFacts:
+    """The facts of the node that this runs on.
+
+    Args:
+        storage: a folder that every node should see, or something else, which is passed over.
+    """
     import torch
 
     places = [place for place in (tempfile.gettempdir(), storage) if place and Path(place).is_dir()]
-    return {
-        "versions": versions(),
-        "cpus": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "free_gb": {place: round(shutil.disk_usage(place).free / 1e9, 1) for place in places},
-    }
+    return NodeFacts(
+        versions(),
+        os.cpu_count() or 0,
+        [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        {place: round(shutil.disk_usage(place).free / 1e9, 1) for place in places},
+    )
 
 
 def node_clock() -> float:
@@ -88,16 +110,15 @@ def node_clock() -> float:
     return time.time()
 
 
-def _node_findings(node: str, fact: Any) -> Iterator[Finding]:
-    if isinstance(fact, Exception):
-        yield Finding(node, "wrong", str(version_differences(node, versions(), fact)))
+def _node_findings(node: str, facts: NodeFacts | Exception) -> Iterator[Finding]:
+    if isinstance(facts, Exception):
+        yield Finding(node, "wrong", str(version_differences(node, versions(), facts)))
         return
-    there = fact["versions"]
-    problem = version_differences(node, versions(), there)
-    cards = ", ".join(fact["gpus"]) or "no GPU"
-    names = " ".join(f"{name} {there[name]}" for name in ("python", "ray", "torch"))
-    yield Finding(node, "wrong" if problem else "ok", problem or f"{fact['cpus']} CPUs, {cards}; {names}")
-    for place, free in fact["free_gb"].items():
+    problem = version_differences(node, versions(), facts.versions)
+    cards = ", ".join(facts.gpus) or "no GPU"
+    packages = " ".join(f"{name} {facts.versions[name]}" for name in ("python", "ray", "torch"))
+    yield Finding(node, "wrong" if problem else "ok", problem or f"{facts.cpus} CPUs, {cards}; {packages}")
+    for place, free in facts.free_gb.items():
         yield Finding(f"{node}: disk", "ok" if free >= FREE_GB else "note", f"{free:g} GB free in {place}")
 
 
@@ -132,7 +153,7 @@ def _storage_finding(storage: str) -> Finding:
             (folder / str(answer)).exists() for answer in answers.values() if not isinstance(answer, Exception)
         )
     except OSError as error:
-        return Finding("storage", "wrong", f"{storage}: this process can not write there ({error})")
+        return Finding("storage", "wrong", f"{storage}: this process cannot write there ({error})")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if blind or signed < len(answers):

@@ -6,24 +6,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from orchestrator.cluster.cluster_file import ClusterFile
 from orchestrator.cluster.findings import Finding
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 """Where a pod finds the credentials of its own cluster."""
 
 
-def credentials_finding(config: dict[str, Any]) -> Finding:
+def credentials_finding(file: ClusterFile) -> Finding:
     """Whether `ray up` will find credentials for a file's provider; a note with the remedy where it will not.
 
     Args:
-        config: a cluster file with Ray's defaults.
+        file: a cluster file with Ray's defaults.
     """
-    look = PROVIDERS.get(config["provider"]["type"])
+    look = PROVIDERS.get(file.provider.type)
     if look is None:
-        return Finding("credentials", "note", f"not known where provider {config['provider']['type']} looks for them")
-    return look(config)
+        return Finding("credentials", "note", f"not known where provider {file.provider.type} looks for them")
+    return look(file)
 
 
 def kubernetes_credentials() -> Finding:
@@ -33,7 +33,7 @@ def kubernetes_credentials() -> Finding:
     return _in_files(places, "`kubectl` needs a file of your Kubernetes cluster: set KUBECONFIG to it")
 
 
-def _aws(config: dict[str, Any]) -> Finding:
+def _aws(file: ClusterFile) -> Finding:
     remedy = "run `aws configure` or set AWS_PROFILE; a machine of EC2 with a role needs none"
     try:
         import botocore.session
@@ -51,20 +51,20 @@ def _aws(config: dict[str, Any]) -> Finding:
     return _missing(f"none in the environment or ~/.aws; {remedy}") if found is None else _found(found.method)
 
 
-def _gcp(config: dict[str, Any]) -> Finding:
+def _gcp(file: ClusterFile) -> Finding:
     folder = Path(os.environ.get("CLOUDSDK_CONFIG") or _home() / ".config" / "gcloud")
     named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     places = [Path(named) if named else folder / "application_default_credentials.json"]
     return _in_files(places, "run `gcloud auth application-default login`")
 
 
-def _azure(config: dict[str, Any]) -> Finding:
+def _azure(file: ClusterFile) -> Finding:
     folder = Path(os.environ.get("AZURE_CONFIG_DIR") or _home() / ".azure")
     return _in_files([folder / "azureProfile.json"], "run `az login`")
 
 
-def _own_hosts(config: dict[str, Any]) -> Finding:
-    key = config["auth"].get("ssh_private_key")
+def _own_hosts(file: ClusterFile) -> Finding:
+    key = file.auth.ssh_private_key
     if key is None:
         return _found("ssh, with the keys of its agent and its defaults")
     return _in_files(
@@ -72,7 +72,7 @@ def _own_hosts(config: dict[str, Any]) -> Finding:
     )
 
 
-PROVIDERS: dict[str, Callable[[dict[str, Any]], Finding]] = {
+PROVIDERS: dict[str, Callable[[ClusterFile], Finding]] = {
     "aws": _aws,
     "gcp": _gcp,
     "azure": _azure,

@@ -13,6 +13,7 @@ from orchestrator.cluster.check_kubernetes import check_manifests
 from orchestrator.cluster.check_ray import check_ray_file
 from orchestrator.cluster.check_secrets import secrets_finding
 from orchestrator.cluster.findings import Finding
+from orchestrator.experiment.paths import Values
 from orchestrator.experiment.yaml_nodes import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
 from orchestrator.formats import one_line
 from orchestrator.shipped import shipped
@@ -47,7 +48,7 @@ def _read(path: Path) -> str:
     return text
 
 
-def _documents(text: str, path: Path) -> list[dict[str, Any]]:
+def _documents(text: str, path: Path) -> list[Values]:
     """The mappings of a file."""
     try:
         for node in yaml.compose_all(text, yaml.SafeLoader):
@@ -93,7 +94,7 @@ def _require_bounded(node: yaml.Node, path: Path) -> None:
     size_and_depth(node)
 
 
-def _placeholders(documents: list[dict[str, Any]]) -> Finding:
+def _placeholders(documents: list[Values]) -> Finding:
     places = [place for document in documents for place in _replaceable(document, "")]
     if places:
         return Finding("to fill in", "wrong", f"put your own in place of REPLACE at {', '.join(places)}")

@@ -24,6 +24,7 @@ from orchestrator.cluster.kuberay import (
     Service,
     Template,
 )
+from orchestrator.experiment.paths import Values
 from orchestrator.runs.provenance import versions
 from wsol.plugins import did_you_mean
 
@@ -62,7 +63,7 @@ ROUTES = ("Ingress", "IngressRoute", "HTTPRoute", "TCPRoute", "Gateway", "Route"
 QUANTITY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)(?P<unit>[munkMGTPE]|[KMGTPE]i)?")
 
 
-def check_manifests(documents: list[dict[str, Any]]) -> Iterator[Finding]:
+def check_manifests(documents: list[Values]) -> Iterator[Finding]:
     """Check all documents of a file: KubeRay's in full, of others how far they open a cluster."""
     read = []
     for document in documents:
@@ -82,7 +83,7 @@ def check_manifests(documents: list[dict[str, Any]]) -> Iterator[Finding]:
     yield kubernetes_credentials()
 
 
-def _name(document: dict[str, Any]) -> str:
+def _name(document: Values) -> str:
     metadata = document.get("metadata")
     return str(metadata.get("name")) if isinstance(metadata, dict) else ""
 
@@ -91,7 +92,7 @@ def _in_words(error: Any) -> str:
     return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
 
 
-def _fields_findings(subject: str, manifest: Manifest, document: dict[str, Any]) -> Iterator[Finding]:
+def _fields_findings(subject: str, manifest: Manifest, document: Values) -> Iterator[Finding]:
     """Whether a document of KubeRay has fields that there are, with values that agree."""
     if not isinstance(manifest, RayCluster | RayJob):
         return
@@ -106,7 +107,7 @@ def _fields_findings(subject: str, manifest: Manifest, document: dict[str, Any])
         yield Finding(subject, "ok", "fields, quantities, volumes, versions, authentication")
 
 
-def _door_findings(read: list[Manifest], routes: list[dict[str, Any]]) -> Iterator[Finding]:
+def _door_findings(read: list[Manifest], routes: list[Values]) -> Iterator[Finding]:
     """What pods may do and who may reach them, over all documents of a file."""
     clusters = [cluster for manifest in read if (cluster := _cluster(manifest))]
     for cluster in clusters:
@@ -133,7 +134,7 @@ def _cluster(manifest: Manifest) -> Cluster | None:
     return manifest.spec if isinstance(manifest, RayCluster) else None
 
 
-def _unknown_of_cluster(values: dict[str, Any]) -> Iterator[str]:
+def _unknown_of_cluster(values: Values) -> Iterator[str]:
     """Fields that KubeRay does not have, such as misspelt ones: it would pass over them."""
     yield from _unknown(values, "cluster", "spec")
     yield from _unknown(values.get("autoscalerOptions") or {}, "autoscalerOptions", "autoscalerOptions")
@@ -146,7 +147,7 @@ def _unknown_of_cluster(values: dict[str, Any]) -> Iterator[str]:
             yield from _unknown(container, "container", place)
 
 
-def _unknown(values: dict[str, Any], kind: str, place: str) -> Iterator[str]:
+def _unknown(values: Values, kind: str, place: str) -> Iterator[str]:
     allowed = FIELDS[kind].split()
     yield from (f"{place}: unknown field {key!r}{did_you_mean(key, allowed)}" for key in values if key not in allowed)
 

@@ -9,22 +9,16 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from orchestrator.cluster.autoscaler import largest_amounts
 from orchestrator.cluster.check_credentials import credentials_finding
+from orchestrator.cluster.cluster_file import REHEARSAL, ClusterFile
 from orchestrator.cluster.findings import Finding, State
 from orchestrator.cluster.plan import HEAD
+from orchestrator.experiment.paths import Values
 from orchestrator.runs.provenance import versions
-
-COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
-
-
-START = ("head_start_ray_commands", "worker_start_ray_commands")
-
-
-DOCKER = ("run_options", "head_run_options", "worker_run_options")
-
 
 DASHBOARD = re.compile(r"--dashboard-host(?:=|\s+)[\"'\\]*(?P<host>[^\s\"'\\;&|]*)")
 
@@ -45,25 +39,31 @@ RIGHTS = {
 TOKEN = ".ray/auth_token"
 
 
-REHEARSAL = "fake_multinode"  # Ray's provider of several raylets on one machine: nothing is set up, nothing is sent
-
-
-def check_ray_file(config: dict[str, Any]) -> Iterator[Finding]:
+def check_ray_file(config: Values) -> Iterator[Finding]:
     """Check the content of a file for `ray up`; only the schema where Ray does not accept it."""
     prepared, schema = fill_in_defaults(config)
+    if prepared is None:
+        yield schema
+        return
+    try:
+        file = ClusterFile.model_validate(prepared)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        yield Finding("schema", "wrong", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return
     yield schema
-    if prepared is not None:
-        yield from _findings(prepared)
+    yield _size(file, largest_amounts(prepared))
+    yield from _findings(file)
 
 
-def fill_in_defaults(config: dict[str, Any]) -> tuple[dict[str, Any] | None, Finding]:
+def fill_in_defaults(config: Values) -> tuple[Values | None, Finding]:
     """The file with Ray's defaults filled in, if Ray's own schema accepts it, and what Ray says."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
         with _quiet():
             rehearsal = config.get("provider", {}).get("type") == REHEARSAL  # Ray ships no defaults for it
-            prepared: dict[str, Any] = config if rehearsal else prepare_config(config)
+            prepared: Values = config if rehearsal else prepare_config(config)
             validate_config(prepared)
     except Exception as error:  # whatever stops Ray: jsonschema's, click's, missing keys
         place = ".".join(str(part) for part in getattr(error, "absolute_path", []))
@@ -85,53 +85,52 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _findings(config: dict[str, Any]) -> Iterator[Finding]:
-    yield _size(config)
-    yield _shell(config)
-    yield _head(config)
-    if config["provider"]["type"] == REHEARSAL:
+def _findings(file: ClusterFile) -> Iterator[Finding]:
+    yield _shell(file)
+    yield _head(file)
+    if file.provider.type == REHEARSAL:
         return
-    yield _image(config)
-    yield _setup(config)
-    yield _dashboard(config)
-    yield _container(config)
-    yield _token(config)
-    yield _mounts(config)
-    yield credentials_finding(config)
-    if config["provider"]["type"] == "aws":
-        yield _stopped_machines(config)
-        yield from _instances(config)
+    yield _image(file)
+    yield _setup(file)
+    yield _dashboard(file)
+    yield _container(file)
+    yield _token(file)
+    yield _mounts(file)
+    yield credentials_finding(file)
+    if file.provider.type == "aws":
+        yield _stopped_machines(file)
+        yield from _instances(file)
 
 
-def _size(config: dict[str, Any]) -> Finding:
-    kept = sum(kind.get("min_workers", 0) for kind in config["available_node_types"].values())
-    most = {name: amount for name, amount in largest_amounts(config).items() if amount}
+def _size(file: ClusterFile, largest: dict[str, float]) -> Finding:
+    kept = sum(kind.min_workers for kind in file.available_node_types.values())
+    most = {name: amount for name, amount in largest.items() if amount}
     amounts = ", ".join(f"{amount:g} {name}" for name, amount in sorted(most.items())) or "what Ray detects on them"
-    leave = f"the others leave after {config['idle_timeout_minutes']:g} idle minutes"
-    return Finding("size", "ok", f"at most {config['max_workers']} workers with {amounts}; {kept} always on, {leave}")
+    leave = f"the others leave after {file.idle_timeout_minutes:g} idle minutes"
+    return Finding("size", "ok", f"at most {file.max_workers} workers with {amounts}; {kept} always on, {leave}")
 
 
-def _shell(config: dict[str, Any]) -> Finding:
+def _shell(file: ClusterFile) -> Finding:
     """The commands through bash's parser."""
-    for section in (*COMMANDS, *START):
-        for command in config.get(section, []):
+    for section, commands in {**file.setup(), **file.start()}.items():
+        for command in commands:
             parsed = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
             if parsed.returncode:
                 return Finding("shell", "wrong", f"{section}: {command}: {parsed.stderr.strip()}")
     return Finding("shell", "ok", "bash can parse every command")
 
 
-def _head(config: dict[str, Any]) -> Finding:
-    resources = config["available_node_types"][config["head_node_type"]]["resources"]
-    if HEAD in resources or any(f'"{HEAD}"' in command for command in config["head_start_ray_commands"]):
+def _head(file: ClusterFile) -> Finding:
+    resources = file.available_node_types[file.head_node_type].resources
+    if HEAD in resources or any(f'"{HEAD}"' in command for command in file.head_start_ray_commands):
         return Finding("head", "ok", f"holds the drivers of trials, through its resource `{HEAD}`")
     return Finding(
         "head", "note", f"has no resource `{HEAD}`: drivers of trials may land on machines that leave; add {HEAD}: 1000"
     )
 
 
-def _image(config: dict[str, Any]) -> Finding:
-    image = str(config.get("docker", {}).get("image", ""))
+def _image(file: ClusterFile) -> Finding:
+    image = file.docker.image
     if not image:
         return Finding(
             "versions", "note", "no container: the versions are those of the setup commands; every search compares them"
@@ -158,8 +157,8 @@ def _image(config: dict[str, Any]) -> Finding:
     return Finding("versions", "ok", f"{image}, as here")
 
 
-def _setup(config: dict[str, Any]) -> Finding:
-    commands = " ".join(command for section in COMMANDS for command in config.get(section, []))
+def _setup(file: ClusterFile) -> Finding:
+    commands = " ".join(command for section in file.setup().values() for command in section)
     if "dev0" in commands:
         return Finding(
             "setup",
@@ -175,9 +174,9 @@ def _setup(config: dict[str, Any]) -> Finding:
     return Finding("setup", "ok", "installs with constraints.txt")
 
 
-def _dashboard(config: dict[str, Any]) -> Finding:
+def _dashboard(file: ClusterFile) -> Finding:
     """Whoever reaches the dashboard starts jobs. Ray's own default is loopback."""
-    hosts = [match["host"] for command in config["head_start_ray_commands"] for match in DASHBOARD.finditer(command)]
+    hosts = [match["host"] for command in file.head_start_ray_commands for match in DASHBOARD.finditer(command)]
     reached = [host or "every address" for host in hosts if not LOOPBACK.fullmatch(host)]
     if reached:
         return Finding(
@@ -189,29 +188,27 @@ def _dashboard(config: dict[str, Any]) -> Finding:
     return Finding("dashboard", "ok", "on the head's loopback")
 
 
-def _container(config: dict[str, Any]) -> Finding:
-    docker = config.get("docker", {})
-    options = " ".join(str(option) for section in DOCKER for option in docker.get(section, []))
-    rights = [what for pattern, what in RIGHTS.items() if re.search(pattern, options)]
+def _container(file: ClusterFile) -> Finding:
+    rights = [what for pattern, what in RIGHTS.items() if re.search(pattern, file.docker.options())]
     if rights:
         return Finding(
             "container", "wrong", f"is given {', '.join(rights)}: who is in it is root on its machine; leave that out"
         )
-    return Finding("container", "ok", "has no rights on its machine" if docker.get("image") else "there is none")
+    return Finding("container", "ok", "has no rights on its machine" if file.docker.image else "there is none")
 
 
-def _token(config: dict[str, Any]) -> Finding:
-    options = " ".join(str(option) for option in config.get("docker", {}).get("run_options", []))
-    starts = [command for section in START for command in config[section] if "ray start" in command]
+def _token(file: ClusterFile) -> Finding:
+    options = " ".join(file.docker.run_options)
+    starts = [command for section in file.start().values() for command in section if "ray start" in command]
     if not all("RAY_AUTH_MODE=token" in options + command for command in starts):
         return Finding(
             "token",
             "wrong",
             "Ray starts without authentication; put `-e RAY_AUTH_MODE=token` into docker.run_options",
         )
-    if not any(remote.endswith(TOKEN) for remote in config["file_mounts"]):
+    if not any(remote.endswith(TOKEN) for remote in file.file_mounts):
         return Finding("token", "wrong", "no node gets the token: mount ~/.ray/auth_token in file_mounts")
-    commands = " ".join(command for section in COMMANDS for command in config.get(section, []))
+    commands = " ".join(command for section in file.setup().values() for command in section)
     if not re.search(r"chmod (0?[46]00|go-rwx|go=) \S*" + re.escape(TOKEN), commands):
         return Finding(
             "token", "note", "others on a node may read it: begin setup_commands with chmod 600 and its path"
@@ -219,22 +216,22 @@ def _token(config: dict[str, Any]) -> Finding:
     return Finding("token", "ok", "asked for on every node, and for its owner only")
 
 
-def _mounts(config: dict[str, Any]) -> Finding:
-    files = [Path(local).expanduser() for local in config["file_mounts"].values()]
-    absent = [local for local, file in zip(config["file_mounts"].values(), files, strict=True) if not file.exists()]
+def _mounts(file: ClusterFile) -> Finding:
+    places = {local: Path(local).expanduser() for local in file.file_mounts.values()}
+    absent = [local for local, place in places.items() if not place.exists()]
     if absent:
         hint = (
             "; make the token with `ray get-auth-token --generate`" if any(TOKEN in local for local in absent) else ""
         )
         return Finding("files", "note", f"not here: {', '.join(absent)}; run from the root of the checkout{hint}")
-    shared = [str(file) for file in files if str(file).endswith(TOKEN) and file.stat().st_mode & 0o077]
+    shared = [local for local, place in places.items() if local.endswith(TOKEN) and place.stat().st_mode & 0o077]
     if shared:
         return Finding("files", "note", f"others on this machine may read the token: chmod 600 {' '.join(shared)}")
-    return Finding("files", "ok", f"{len(files)} files and folders to send")
+    return Finding("files", "ok", f"{len(file.file_mounts)} files and folders to send")
 
 
-def _stopped_machines(config: dict[str, Any]) -> Finding:
-    if config["provider"].get("cache_stopped_nodes", True):
+def _stopped_machines(file: ClusterFile) -> Finding:
+    if file.provider.cache_stopped_nodes:
         return Finding(
             "idle cost",
             "note",
@@ -243,7 +240,7 @@ def _stopped_machines(config: dict[str, Any]) -> Finding:
     return Finding("idle cost", "ok", "machines are terminated, not stopped")
 
 
-def _instances(config: dict[str, Any]) -> Iterator[Finding]:
+def _instances(file: ClusterFile) -> Iterator[Finding]:
     """Every `node_config` against the published parameters of EC2's RunInstances, which ship with botocore."""
     try:
         from botocore.loaders import Loader
@@ -256,8 +253,8 @@ def _instances(config: dict[str, Any]) -> Iterator[Finding]:
         return
     model = ServiceModel(Loader().load_service_model("ec2", "service-2"), "ec2")
     shape = model.operation_model("RunInstances").input_shape
-    for name, kind in config["available_node_types"].items():
-        parameters = {key: value for key, value in kind["node_config"].items() if key != "SubnetIds"}
+    for name, kind in file.available_node_types.items():
+        parameters = {key: value for key, value in kind.node_config.items() if key != "SubnetIds"}
         report = ParamValidator().validate({"MinCount": 1, "MaxCount": 1, **parameters}, shape)
         state: State = "wrong" if report.has_errors() else "ok"
         yield Finding(

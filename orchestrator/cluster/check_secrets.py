@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.cluster.findings import Finding
+from orchestrator.experiment.paths import Values
 
 FORMS = {
     "an AWS key id": r"A(?:KIA|SIA)[0-9A-Z]{16}",
@@ -41,7 +42,7 @@ _REFERENCE = re.compile(r"[$~/<{.]|.*REPLACE")
 """A value that only says where the secret is, or that one is to be put there."""
 
 
-def secrets_finding(text: str, documents: list[dict[str, Any]]) -> Finding:
+def secrets_finding(text: str, documents: list[Values]) -> Finding:
     """What looks like a secret in a file, its comments included, by line or by name; never the secret itself.
 
     Args:
