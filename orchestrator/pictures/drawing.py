@@ -15,6 +15,7 @@ import numpy as np
 from wsol.opencv import cv2
 
 MIN_SIDE = 192
+"""Pixels that a picture is enlarged to at least."""
 
 
 TRUE_COLOR = (64, 224, 96)
@@ -27,9 +28,11 @@ HALO_COLOR = (16, 16, 16)
 
 
 DASH = 7
+"""Pixels of a dash of a predicted box, and of the gap behind it."""
 
 
 MAP_SHARE = 0.8
+"""How much of the photo the highest score covers."""
 
 
 PHOTO_DIMMING = 0.75
@@ -91,6 +94,14 @@ def shrunk(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
+def shrunk_region(region: np.ndarray, side: int, largest: int) -> np.ndarray:
+    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no
+    larger than `largest`."""
+    if region.dtype == bool:
+        return shrunk(region.astype(np.uint8) * 255, largest) > 127
+    return region * min(1.0, largest / side)
+
+
 def encoded(picture: np.ndarray) -> bytes:
     """An RGB picture (H, W, 3) uint8 as JPEG, the same bytes for the same picture."""
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -98,15 +109,7 @@ def encoded(picture: np.ndarray) -> bytes:
 
 
 def save_jpeg(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture.
-
-    Args:
-        path: where to; its folder must exist.
-        picture: (H, W, 3) uint8 RGB.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write an RGB picture (H, W, 3) uint8 into a folder that exists; an OSError where that cannot be."""
     path.write_bytes(encoded(picture))
 
 

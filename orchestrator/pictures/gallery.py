@@ -7,22 +7,32 @@ disagreements are drawn. A list names the pictures, a table all images that were
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from secrets import token_hex
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg, shrunk
-from orchestrator.pictures.looks import LOOKED_AT, Look, View, choose_images, look_at, take_in_turn
-from wsol.files import write_text
+from orchestrator.formats import csv_cell
+from orchestrator.pictures.choice import choose_images, take_in_turn
+from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg, shrunk, shrunk_region
+from orchestrator.pictures.examples import Example, SeenMap
+from orchestrator.pictures.looks import Look, View, look_at
+from wsol.files import TEMPORARY, write_text
 
 if TYPE_CHECKING:
-    from wsol.data.dataset import Dataset, Split
+    from wsol.data.dataset import Dataset
     from wsol.data.images import ImageStore
+
+
+LOOKED_AT = 400
+"""Images that are looked at, if the data set has so many; at least one of each class."""
 
 
 VIEWS = 4
@@ -49,60 +59,63 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
     split = dataset.split("train_fullsup").subset(max(1, LOOKED_AT // dataset.num_classes), data.subset_seed)
     images = ImageStore(split, data.image_size, data.model_copy(update={"cache": "off"}))
     looks = [look_at(view, images) for view in views]
-    sizes = [look.size for look in looks[0]]
-    tabs = choose_images([[look.iou for look in column] for column in looks], sizes)
-    _write_images(table, split, dataset, sizes, [look.iou for look in looks[0]])
-    pictures = listing.with_suffix("")
-    shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir()
-    entries = []
-    for position in take_in_turn(list(tabs.values())):
-        facts = {
-            "image_id": split.image_ids[position],
-            "class_name": dataset.class_names[split.labels[position]],
-            "size": sizes[position],
-        }
-        shown = _draw(pictures, position, images, views, [column[position] for column in looks])
-        entries.append({**facts, "tabs": [name for name, chosen in tabs.items() if position in chosen], **shown})
-    write_text(listing, json.dumps(entries, indent=1))
+    names = [dataset.class_names[label] for label in split.labels]
+    write_text(table, _table(split.image_ids, names, looks[0]))
+    tabs = choose_images([[look.iou for look in column] for column in looks], [look.size for look in looks[0]])
+    with _replaced(listing.with_suffix("")) as folder:
+        examples = []
+        for place in take_in_turn(list(tabs.values())):
+            photo, seen = _draw(folder, listing.stem, place, images, views, [column[place] for column in looks])
+            example = Example(
+                image_id=split.image_ids[place],
+                class_name=names[place],
+                size=looks[0][place].size,
+                tabs=tuple(name for name, chosen in tabs.items() if place in chosen),
+                photo=photo,
+                others=tuple(seen[1:]),
+                **dataclasses.asdict(seen[0]),
+            )
+            examples.append(dataclasses.asdict(example))
+    write_text(listing, json.dumps(examples, indent=1))
 
 
 def _draw(
-    pictures: Path, position: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
-) -> dict[str, Any]:
-    """Write the pictures of one image: entries of the list."""
-    stem = f"{pictures.name}/{position:04d}"
-    image = np.asarray(images.read([position])[0])
+    folder: Path, home: str, place: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
+) -> tuple[str, list[SeenMap]]:
+    """Write the pictures of one image into a folder that will be called `home`: the file of the photo, and what each
+    view has."""
+    image = np.asarray(images.read([place])[0])
     small, truth = shrunk(image, MAX_SIDE), shrunk_region(looks[0].truth, len(image), MAX_SIDE)
-    save_jpeg(pictures.parent / f"{stem}-photo.jpg", photo_with_boxes(small, truth))
-    shown = []
+    photo, seen = f"{place:04d}-photo.jpg", []
+    save_jpeg(folder / photo, photo_with_boxes(small, truth))
     for number, (view, look) in enumerate(zip(views, looks, strict=True)):
-        picture = map_overlay(
-            small, shrunk(look.score_map, MAX_SIDE) / 255, shrunk_region(look.region, len(image), MAX_SIDE), truth
-        )
-        save_jpeg(pictures.parent / f"{stem}-map-{number}.jpg", picture)
-        shown.append(
-            {"label": view.label, "map": f"{stem}-map-{number}.jpg", "iou": look.iou, "threshold": view.threshold}
-        )
-    return {"photo": f"{stem}-photo.jpg", **shown[0], "others": shown[1:]}
+        region = shrunk_region(look.region, len(image), MAX_SIDE)
+        name = f"{place:04d}-map-{number}.jpg"
+        save_jpeg(folder / name, map_overlay(small, shrunk(look.score_map, MAX_SIDE) / 255, region, truth))
+        seen.append(SeenMap(label=view.label, map=f"{home}/{name}", iou=look.iou, threshold=view.threshold or 0.0))
+    return f"{home}/{photo}", seen
 
 
-def shrunk_region(region: np.ndarray, side: int, largest: int) -> np.ndarray:
-    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no
-    larger than `largest`."""
-    if region.dtype == bool:
-        return shrunk(region.astype(np.uint8) * 255, largest) > 127
-    return region * min(1.0, largest / side)
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to fill, of this block alone; at the end it takes the place of what stands at `folder`."""
+    new = folder.with_name(f"{folder.name}.{token_hex(4)}{TEMPORARY}")
+    new.mkdir()
+    try:
+        yield new
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
-def _write_images(
-    path: Path, split: Split, dataset: Dataset, sizes: Sequence[float], overlaps: Sequence[float]
-) -> None:
+def _table(image_ids: Sequence[str], class_names: Sequence[str], looks: Sequence[Look]) -> str:
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["image_id", "class", "size_percent", "iou"])
-    for position, (size, overlap) in enumerate(zip(sizes, overlaps, strict=True)):
-        writer.writerow(
-            [split.image_ids[position], dataset.class_names[split.labels[position]], round(size, 3), round(overlap, 4)]
-        )
-    write_text(path, table.getvalue())
+    for image_id, name, look in zip(image_ids, class_names, looks, strict=True):
+        writer.writerow([csv_cell(image_id), csv_cell(name), round(look.size, 3), round(look.iou, 4)])
+    return table.getvalue()

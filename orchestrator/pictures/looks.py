@@ -1,10 +1,9 @@
-"""Which images of a split are worth a look: hits, misses, the smallest objects and the largest."""
+"""Images as a view sees them: the score map, what is predicted, and how far that is right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +14,6 @@ if TYPE_CHECKING:
     from wsol.data.images import ImageStore
     from wsol.method import Method
     from wsol.metric import Sample
-
-
-LOOKED_AT = 400
-"""Images that are looked at, if the data set has so many; at least one of each class."""
-
-
-PER_TAB = 12
-
-
-HIT = 0.5
 
 
 THRESHOLDS = ("max_box_acc_v2/threshold_50", "max_box_acc/threshold_50", "gt_known/loc_threshold", "piou/threshold")
@@ -97,37 +86,3 @@ def _look(sample: Sample, threshold: float) -> Look:
     region = (sample.score_map >= threshold) & (mask != 255)
     overlap = int(np.count_nonzero(region & truth)) / max(int(np.count_nonzero(region | truth)), 1)
     return Look(score_map, region, truth, overlap, 100 * float(truth.mean()))
-
-
-def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[str, list[int]]:
-    """Which images stand in which tab.
-
-    Args:
-        overlaps: IoU of every image in every view, the winner first.
-        sizes: of the objects, in percent of the image.
-
-    Returns:
-        `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under
-        `disagreements` those where the views differ most, with several views only. Tabs without images are left out.
-    """
-    values = np.array(overlaps)
-    ranked = [int(place) for place in np.argsort(-values[0], kind="stable")]
-    spread = values.max(0) - values.min(0)
-    tabs = {
-        "hits": _evenly([place for place in ranked if values[0, place] >= HIT]),
-        "misses": _evenly([place for place in ranked if values[0, place] < HIT]),
-        "small": [int(place) for place in np.argsort(sizes, kind="stable")[:PER_TAB]],
-        "disagreements": [int(place) for place in np.argsort(-spread, kind="stable")[:PER_TAB] if spread[place] > 0],
-    }
-    return {name: chosen for name, chosen in tabs.items() if chosen}
-
-
-def take_in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
-    """The first of each list, the second of each, and so on, each number once: a beginning of it has something of every
-    list."""
-    return list(dict.fromkeys(number for row in zip_longest(*lists) for number in row if number is not None))
-
-
-def _evenly(ranked: Sequence[int]) -> list[int]:
-    places = np.linspace(0, len(ranked) - 1, min(PER_TAB, len(ranked))).round().astype(int).tolist()
-    return [ranked[place] for place in places]

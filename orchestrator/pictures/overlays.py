@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.pictures.drawing import encoded, map_overlay, shrunk
-from orchestrator.pictures.gallery import shrunk_region
+from orchestrator.pictures.drawing import encoded, map_overlay, shrunk, shrunk_region
 from orchestrator.pictures.looks import View, look_at
 from wsol.config import TrainConfig
 

@@ -51,6 +51,16 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def shown_text(text: str) -> str:
+    """Text that Plotly shows as it is: it reads `<` and `&` as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def titled(text: str) -> Spec:
+    """What names an axis."""
+    return {"title": {"text": shown_text(text)}}
+
+
 def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
     """Those that ended well, with a value."""
     return [trial for trial in trials if trial.state == "complete" and trial.value is not None]
@@ -65,13 +75,13 @@ def states(trials: Sequence[TrialRow]) -> str:
 
 
 def label(trial: TrialRow) -> str:
-    """Text of a hover box, which reads `<` as markup."""
+    """Text of a hover box."""
     value = "no value" if trial.value is None else f"{trial.value:.2f}"
     lines = [
         f"trial {trial.number}, {trial.state}: {value}",
         *(f"{name} = {plain_text(value)}" for name, value in trial.params.items()),
     ]
-    return "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines[:16])
+    return "<br>".join(map(shown_text, lines[:16]))
 
 
 def point_traces(state: str, trials: Sequence[TrialRow], values: Sequence[float | None]) -> Spec:

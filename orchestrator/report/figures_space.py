@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from orchestrator.formats import counted
-from orchestrator.report.figure import Figure, Spec, complete_trials, label, short_names, states
+from orchestrator.report.figure import Figure, Spec, complete_trials, label, short_names, shown_text, states, titled
 from orchestrator.runs.summary import TrialRow
 
 MAX_CATEGORIES = 24
@@ -60,7 +60,7 @@ def parallel_figure(
         return None
     values = [trial.value for trial in complete]
     names = short_names(order)
-    axes = [_axis(names[path], [trial.params[path] for trial in complete], path in log) for path in shared]
+    axes = [_axis(shown_text(names[path]), [trial.params[path] for trial in complete], path in log) for path in shared]
     line = {"color": values, "colorscale": RAMP, "showscale": False}
     data = [{"type": "parcoords", "dimensions": [*axes, {"label": "objective", "values": values}], "line": line}]
     caption = (
@@ -94,8 +94,8 @@ def contour_figure(study: optuna.Study | None, order: Sequence[str], objective: 
     drawn = _optuna_contour(shown, pair)
     first, second = (axis["title"]["text"] for axis in (drawn["layout"]["xaxis"], drawn["layout"]["yaxis"]))
     layout = {
-        "xaxis": {**drawn["layout"]["xaxis"], "title": {"text": names[first]}},
-        "yaxis": {**drawn["layout"]["yaxis"], "title": {"text": names[second]}},
+        "xaxis": {**drawn["layout"]["xaxis"], **titled(names[first])},
+        "yaxis": {**drawn["layout"]["yaxis"], **titled(names[second])},
         "height": 380,
     }
     caption = (
@@ -135,7 +135,11 @@ def _front(place: int, complete: Sequence[TrialRow], best: Sequence[TrialRow], n
         data.append(
             {"type": "scatter", **points, **look, "text": [label(trial) for trial in shown], "hoverinfo": "text"}
         )
-    layout = {"xaxis": {"title": {"text": names[place]}}, "yaxis": {"title": {"text": names[0]}}, "height": 340}
+    layout = {
+        "xaxis": titled(names[place]),
+        "yaxis": titled(names[0]),
+        "height": 340,
+    }
     caption = f"{states(complete)}; of {counted(len(best), 'trial')} no other is better in all {len(names)} objectives."
     return Figure(
         f"front-{place}",
@@ -171,7 +175,13 @@ def _optuna_contour(trials: Sequence[optuna.trial.FrozenTrial], pair: tuple[str,
     places = {axis: [_coordinate(value) for value in getattr(dots, axis)] for axis in "xy"}
     marker = {"color": "var(--ink)", "size": 7, "line": {"color": "var(--card)", "width": 1.5}}
     data = [
-        {"type": "contour", "x": list(field.x), "y": list(field.y), "z": values, **look},
+        {
+            "type": "contour",
+            "x": list(map(_coordinate, field.x)),
+            "y": list(map(_coordinate, field.y)),
+            "z": values,
+            **look,
+        },
         {"type": "scatter", "mode": "markers", **places, "marker": marker, "showlegend": False},
     ]
     plain = figure.layout.to_plotly_json()
@@ -199,7 +209,7 @@ def _slice(path: str, trials: Sequence[TrialRow], log: bool, winner: int | None,
     axis = _scale([trial.params[path] for trial in trials], log)
     layout = {
         "xaxis": axis,
-        "yaxis": {"title": {"text": objective}, "nticks": 5},
+        "yaxis": {**titled(objective), "nticks": 5},
         "height": 210,
         "margin": {"t": 10, "b": 24},
     }
@@ -221,7 +231,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _coordinate(value: Any) -> Any:
-    return value if _is_number(value) else str(value)
+    return value if _is_number(value) else shown_text(str(value))
 
 
 def _axis(label: str, values: Sequence[Any], log: bool) -> Spec:
@@ -229,7 +239,12 @@ def _axis(label: str, values: Sequence[Any], log: bool) -> Spec:
     if not all(_is_number(value) for value in values):
         names = sorted({str(value) for value in values})[:MAX_CATEGORIES]
         places = [names.index(str(value)) if str(value) in names else len(names) for value in values]
-        return {"label": label, "values": places, "tickvals": list(range(len(names))), "ticktext": names}
+        return {
+            "label": label,
+            "values": places,
+            "tickvals": list(range(len(names))),
+            "ticktext": list(map(shown_text, names)),
+        }
     if not log or min(values) <= 0:
         return {"label": label, "values": list(values)}
     powers = [math.log10(value) for value in values]

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.formats import counted
-from orchestrator.report.figure import COLORS, Figure, Spec, complete_trials, label, line_traces, point_traces, states
+from orchestrator.report.figure import (
+    COLORS,
+    Figure,
+    Spec,
+    complete_trials,
+    label,
+    line_traces,
+    point_traces,
+    shown_text,
+    states,
+    titled,
+)
 from orchestrator.runs.summary import TrialRow
 
 SLACK = timedelta(
@@ -34,7 +45,7 @@ def history_figure(trials: Sequence[TrialRow], objective: str, maximize: bool) -
     values = [trial.value for trial in valued if trial.value is not None]
     floor = min(values) - 0.06 * (max(values) - min(values))
     data.append(point_traces("failed", failed, [floor] * len(failed)))
-    layout = {"xaxis": _whole("trial", len(trials)), "yaxis": {"title": {"text": objective}}, "height": 340}
+    layout = {"xaxis": _whole("trial", len(trials)), "yaxis": titled(objective), "height": 340}
     caption = f"{states(valued)} with a value. The line is the best complete trial so far."
     if failed:
         caption += f" {counted(len(failed), 'failed trial')} marked at the bottom: they have no value."
@@ -73,7 +84,11 @@ def effort_figure(searches: Sequence[Search], objective: str, maximize: bool) ->
     for line in lines:
         line["line"] = {"color": colors[line.pop("way")], "width": 2.5 if line is lines[0] else 1.5, "shape": "hv"}
     largest = max(max(line["x"]) for line in lines)
-    layout = {"xaxis": _whole("epochs trained", largest), "yaxis": {"title": {"text": objective}}, "height": 340}
+    layout = {
+        "xaxis": _whole("epochs trained", largest),
+        "yaxis": titled(objective),
+        "height": 340,
+    }
     caption = "The best complete trial so far, by the epochs of all trials that had ended, stopped and failed ones too."
     return Figure("effort", "Best value by epochs trained", caption, {"data": lines, "layout": layout})
 
@@ -95,7 +110,7 @@ def curves_figure(trials: Sequence[TrialRow], winner: int | None, objective: str
     )
     layout = {
         "xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)),
-        "yaxis": {"title": {"text": objective}},
+        "yaxis": titled(objective),
         "height": 340,
     }
     caption = f"{states(shown)} that reported at least one epoch."
@@ -149,7 +164,7 @@ def busy_share(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
         ends, start = free.setdefault(host, []), trial.started or now
         place = next((index for index, end in enumerate(ends) if end <= start + SLACK), len(ends))
         ends[place : place + 1] = [trial.ended or now]
-        found[trial.number] = f"{host} #{place + 1}"
+        found[trial.number] = f"{shown_text(host)} #{place + 1}"
     return found
 
 
@@ -196,7 +211,7 @@ def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spe
         if best is not None:
             epochs.append(spent)
             values.append(best)
-    name = f"{search.name} ({search.way})"
+    name = shown_text(f"{search.name} ({search.way})")
     text = [f"{name}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
     spec: Spec = {
         "type": "scatter",

@@ -6,24 +6,40 @@ from __future__ import annotations
 import base64
 import functools
 import gzip
+import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.formats import clock_text, duration, metric_label, plain_text, score_text, short_reason, to_yaml
+from orchestrator.formats import (
+    clock_text,
+    duration,
+    metric_label,
+    plain_text,
+    printable,
+    score_text,
+    short_reason,
+    to_yaml,
+)
+from orchestrator.pictures.examples import Example
 from orchestrator.report.figure import Figure, short_names
 from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
 from orchestrator.report.figures_trials import Search, curves_figure, effort_figure, history_figure, timeline_figure
 from orchestrator.report.figures_winner import precision_recall_figure, sizes_figure, thresholds_figure
 from orchestrator.report.importance import importance
+from orchestrator.report.lists import read_examples, read_overlaps, read_settings, read_stored
 from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
 from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
-from wsol.files import write_text
+from wsol.files import is_file, write_text
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -62,30 +78,20 @@ def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
 
 
 def _render(summary: Summary, others: Sequence[Summary]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    words = {
-        "score": score_text,
-        "plain": plain_text,
-        "duration": duration,
-        "clock": clock_text,
-        "metric": metric_label,
-    }
-    environment.filters.update(words, yaml=to_yaml, short_reason=short_reason)
+    notes = list(summary.notes)
     shares = importance(summary.study)
     order = [
         *(path for path in shares if path in summary.params),
         *(path for path in summary.params if path not in shares),
     ]
-    drawn = _figures(summary, others, order)
-    examples = _pictures(summary)
+    examples = read_examples(summary, notes)
+    columns, settings = setting_rows(summary, read_settings(summary, notes))
+    drawn = _figures(summary, others, order, notes)
+    shown = _pictures(summary, examples)
     reasons = Counter(short_reason(trial.failure) for trial in summary.trials if trial.state == "failed")
-    columns, settings = setting_rows(summary)
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         summary=summary,
+        notes=notes,
         counts=Counter(trial.state for trial in summary.trials),
         failures=reasons.most_common(3),
         splits=[split for split in (split_lines(summary, name) for name in ("train_fullsup", "test")) if split.lines],
@@ -97,12 +103,11 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         slices=[figure for figure in drawn if figure.key.startswith("slice-")],
         fronts=[figure for figure in drawn if figure.key.startswith("front-")],
         figures={figure.key: figure for figure in drawn},
-        specs={figure.key: figure.spec for figure in drawn},
+        specs={figure.key: _finite(figure.spec) for figure in drawn},
         plotly=_plotly() if drawn else "",
-        examples=examples,
-        tabs=[
-            (tab, title) for tab, title in TABS.items() if any(tab in example.get("tabs", ()) for example in examples)
-        ],
+        examples=shown,
+        all_examples=len(examples),
+        tabs=[(tab, title) for tab, title in TABS.items() if any(tab in example.tabs for example in shown)],
         hosts=sorted({trial.worker.rpartition(":")[0] for trial in summary.trials} - {"", "unknown"}),
         seeds=_seeds(summary),
         used=_used(summary),
@@ -111,13 +116,35 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
     )
 
 
-def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) -> list[Figure]:
-    trials, objective, winner = (
-        summary.trials,
-        metric_label(summary.objective),
-        summary.best.number if summary.best else None,
+def _template() -> jinja2.Template:
+    """The page. All text is escaped, and shown as it is: see `printable`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # markup is text that is safe already
     )
+    environment.filters.update(
+        score=score_text,
+        plain=plain_text,
+        printable=printable,
+        duration=duration,
+        clock=clock_text,
+        metric=metric_label,
+        yaml=to_yaml,
+        short_reason=short_reason,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str], notes: list[str]) -> list[Figure]:
+    trials, objective = summary.trials, metric_label(summary.objective)
+    winner = summary.best.number if summary.best else None
     labels = [metric_label(name) for name in summary.objectives]
+    scored = read_stored(summary, notes)
     of_many = [
         history_figure(trials, objective, summary.maximize),
         effort_figure([_search(of) for of in (summary, *others)], objective, summary.maximize),
@@ -127,14 +154,23 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str]) 
         *(of_many if not summary.is_single else ()),
         curves_figure(trials, winner, objective, summary.header.scheduler),
         *fronts_figure(trials, summary.objectives, labels),
-        thresholds_figure(threshold_curves(summary), lambda curve: metric_label(curve).rpartition(", ")[2]),
-        sizes_figure(*size_bars(summary)),
-        precision_recall_figure(pixel_curves(summary)),
+        thresholds_figure(threshold_curves(summary, scored), lambda curve: metric_label(curve).rpartition(", ")[2]),
+        sizes_figure(*size_bars(summary, read_overlaps(summary, notes))),
+        precision_recall_figure(pixel_curves(scored)),
         parallel_figure(trials, order, summary.log_params, objective),
         contour_figure(summary.study, order, objective),
         *slices_figure(trials, order, summary.log_params, winner, objective),
     ]
     return [figure for figure in drawn if figure is not None]
+
+
+def _finite(spec: Any) -> Any:
+    """Plain values with a gap where a number is not finite: JSON knows none of those."""
+    if isinstance(spec, dict):
+        return {key: _finite(value) for key, value in spec.items()}
+    if isinstance(spec, list | tuple):
+        return [_finite(value) for value in spec]
+    return None if isinstance(spec, float) and not math.isfinite(spec) else spec
 
 
 def _search(summary: Summary) -> Search:
@@ -143,23 +179,25 @@ def _search(summary: Summary) -> Search:
     return Search(summary.folder.resolve().name, way, summary.trials)
 
 
-def _pictures(summary: Summary) -> list[dict[str, Any]]:
-    """The examples with their pictures inside, as many as fit; one whose files are missing is left out."""
+def _pictures(summary: Summary, examples: Sequence[Example]) -> list[Example]:
+    """The examples with their pictures in place of file names, as many as fit; one whose files are missing is left
+    out."""
     home, left, shown = (summary.folder / names.WINNER).resolve(), PICTURE_BYTES, []
-    for example in summary.examples:
-        columns = [example, *(example.get("others") or ())]
-        files = [
-            (home / str(name)).resolve() for name in (example.get("photo"), *(column.get("map") for column in columns))
-        ]
-        if not all(file.is_file() and file.is_relative_to(home) for file in files):
+    for example in examples:
+        files = [(home / name).resolve() for name in (example.photo, *(view.map for view in example.views))]
+        if not all(is_file(file) and file.is_relative_to(home) for file in files):
             continue
         left -= sum(file.stat().st_size for file in files)
         if left < 0:
             break
-        photo, *maps = (f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" for file in files)
-        views = [{**column, "map": picture} for column, picture in zip(columns, maps, strict=True)]
-        shown.append({**example, "photo": photo, "views": views})
+        photo, own, *others = map(_embedded, files)
+        views = [replace(view, map=picture) for view, picture in zip(example.others, others, strict=True)]
+        shown.append(replace(example, photo=photo, map=own, others=tuple(views)))
     return shown
+
+
+def _embedded(file: Path) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _seeds(summary: Summary) -> list[int]:

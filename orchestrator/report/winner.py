@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from orchestrator.formats import metric_label as named
-from orchestrator.formats import printed_columns
-from orchestrator.formats import settings_in_words as in_words
-from orchestrator.pictures.looks import HIT
+from orchestrator.formats import metric_label, printed_columns, settings_in_words
+from orchestrator.pictures.choice import HIT
 from orchestrator.report.figures_winner import Curve, SizeBar
-from orchestrator.runs import names
-from orchestrator.runs.scores import Stored, read_scores
+from orchestrator.report.lists import Setting
+from orchestrator.runs.scores import Stored
 from orchestrator.runs.summary import Summary, TrialRow
-from wsol.errors import InputError
 
 NOT_POINTS = ("threshold", "count", "loss", "constant", "degenerate", "images_")
 
@@ -89,8 +83,12 @@ def split_lines(summary: Summary, name: str) -> SplitLines:
     metric = summary.objective.partition("/")[2]
     values, baseline, intervals = summary.metrics(name), summary.metrics(name, baseline=True), summary.intervals(name)
     keys = sorted(values, key=lambda key: ("threshold" in key, not key.startswith(metric), key.count("/") > 0, key))
-    first = {named(key): key for key in reversed(keys)}  # top1 and top1/loc are one number
-    lines = [_line(key, values[key], baseline.get(key), intervals.get(key)) for key in keys if first[named(key)] == key]
+    first = {metric_label(key): key for key in reversed(keys)}  # top1 and top1/loc are one number
+    lines = [
+        _line(key, values[key], baseline.get(key), intervals.get(key))
+        for key in keys
+        if first[metric_label(key)] == key
+    ]
     return SplitLines(name, lines, next((line for line in lines if line.key == metric), None))
 
 
@@ -138,59 +136,48 @@ def _leads(winner: TrialRow, others: Sequence[TrialRow], epoch: int, maximize: b
     return all(sign * winner.curve[epoch] >= sign * trial.curve.get(epoch, -sign * math.inf) for trial in others)
 
 
-def setting_rows(summary: Summary) -> tuple[list[str], list[tuple[str, bool, list[float | None]]]]:
-    """Post-hoc settings, the best first: the metrics of the columns; and of each setting its words, whether it is used,
-    its numbers."""
-    metric = summary.objective.partition("/")[2]
-    settings = _recorded_settings(summary.folder / names.POST_HOC) or [
-        {"values": setting["values"], "metrics": {metric: setting["value"]}}
-        for setting in summary.result.get("post_hoc") or []
-    ]
+class SettingRow(NamedTuple):
+    """A post-hoc setting in words, whether it is the one that is used, and its number in each column."""
+
+    words: str
+    is_used: bool
+    numbers: list[float | None]
+
+
+def setting_rows(summary: Summary, settings: Sequence[Setting]) -> tuple[list[str], list[SettingRow]]:
+    """The metrics of the columns, and a row for each post-hoc setting, the best first."""
     if not settings:
         return [], []
+    metric = summary.objective.partition("/")[2]
     now = summary.metrics("train_fullsup").get(metric)
-    used = next((setting for setting in settings if setting["metrics"][metric] == now), None)
-    columns = printed_columns(metric, settings[0]["metrics"])
-    ranked = sorted(settings, key=lambda setting: -setting["metrics"][metric])
+    used = next((setting for setting in settings if setting.metrics[metric] == now), None)
+    columns = printed_columns(metric, settings[0].metrics)
     return columns, [
-        (in_words(one["values"]), one is used, [one["metrics"].get(name) for name in columns]) for one in ranked
+        SettingRow(settings_in_words(one.values), one is used, [one.metrics.get(name) for name in columns])
+        for one in sorted(settings, key=lambda setting: -setting.metrics[metric])
     ]
 
 
-def _recorded_settings(path: Path) -> list[dict[str, Any]]:
-    try:
-        return list(json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return []
-
-
-def threshold_curves(summary: Summary) -> dict[str, dict[str, Curve]]:
+def threshold_curves(summary: Summary, scored: Mapping[str, Stored]) -> dict[str, dict[str, Curve]]:
     """Split -> curve of the objective's metric -> score thresholds and percent of images right."""
+    metric = summary.objective.partition("/")[2]
     return {
         split: {
             name: (_thin(np.arange(len(curve)) * stored.threshold_step, 4), _thin(curve, 3))
             for name, curve in stored.curves.items()
-            if name.startswith(summary.objective.partition("/")[2]) and "/iou_" in name
+            if name.startswith(metric) and "/iou_" in name
         }
-        for split, stored in _stored(summary)
+        for split, stored in scored.items()
     }
 
 
-def pixel_curves(summary: Summary) -> dict[str, Curve]:
+def pixel_curves(scored: Mapping[str, Stored]) -> dict[str, Curve]:
     """Split -> recall and precision of all pixels in percent; empty for data sets with boxes."""
     return {
         split: (_thin(stored.curves["pxap/recall"], 3), _thin(stored.curves["pxap/precision"], 3))
-        for split, stored in _stored(summary)
-        if "pxap/recall" in stored.curves
+        for split, stored in scored.items()
+        if {"pxap/recall", "pxap/precision"} <= stored.curves.keys()
     }
-
-
-def _stored(summary: Summary) -> Iterator[tuple[str, Stored]]:
-    for split in ("train_fullsup", "test"):
-        try:
-            yield split, read_scores(summary.folder / names.WINNER, split)
-        except InputError:  # not scored yet
-            continue
 
 
 def _thin(values: np.ndarray, digits: int) -> list[float]:
@@ -198,14 +185,14 @@ def _thin(values: np.ndarray, digits: int) -> list[float]:
     return kept
 
 
-def size_bars(summary: Summary) -> tuple[dict[str, list[SizeBar]], str]:
-    """Split -> small, medium and large objects, with what is counted: the metric by size where the run has it, else the
-    images of the pictures."""
+def size_bars(summary: Summary, overlaps: Sequence[tuple[float, float]]) -> tuple[dict[str, list[SizeBar]], str]:
+    """Split -> small, medium and large objects, with what is counted: the metric by size where the run has it, else
+    `overlaps`: size and IoU of the images that were looked at."""
     for name in SIZE_METRICS:
         splits = {split: _metric_bars(summary, split, name) for split in ("train_fullsup", "test")}
         if any(splits.values()):
-            return splits, f"{named(name)}, with 95 % intervals over images. Sizes in percent of the image."
-    bars = _counted_bars(summary.folder / names.IMAGES_TABLE)
+            return splits, f"{metric_label(name)}, with 95 % intervals over images. Sizes in percent of the image."
+    bars = _counted_bars(overlaps)
     shown = (
         "Images right at IoU 50 % and the threshold that train_fullsup chose, of those looked at for the pictures; 95 %"
         " intervals (Wilson)."
@@ -231,16 +218,12 @@ def _size_name(group: str, edges: tuple[float, float]) -> str:
     return f"{group}<br>{ranges[group]}"
 
 
-def _counted_bars(path: Path) -> list[SizeBar]:
-    """Images right of each size, of `images.csv`."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        rows = [(float(row["size_percent"]), float(row["iou"])) for row in csv.DictReader(file)]
+def _counted_bars(overlaps: Sequence[tuple[float, float]]) -> list[SizeBar]:
+    """How many images of each size are right."""
     bounds = {"small": (-1.0, SIZE_EDGES[0]), "medium": SIZE_EDGES, "large": (SIZE_EDGES[1], math.inf)}
     bars = []
     for group, (low, high) in bounds.items():
-        ious = [iou for size, iou in rows if low <= size < high]
+        ious = [iou for size, iou in overlaps if low <= size < high]
         right = sum(iou >= HIT for iou in ious)
         if ious:
             bars.append(

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def read_scores(best: Path, split: str) -> Stored:
             for kind in (REPLICATES, CURVES)
         )
         return Stored(str(found["images"]), replicates, curves, float(found["threshold_step"]))
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: is damaged ({error})") from None
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.post_hoc import post_hoc_settings
-from orchestrator.pictures.gallery import shrunk_region, write_gallery
-from orchestrator.pictures.looks import PER_TAB, View, choose_images, look_at, take_in_turn
+from orchestrator.pictures.choice import PER_TAB, choose_images, take_in_turn
+from orchestrator.pictures.drawing import shrunk_region
+from orchestrator.pictures.gallery import write_gallery
+from orchestrator.pictures.looks import View, look_at
 from orchestrator.report.page import write_report
 from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
@@ -124,6 +126,23 @@ def test_masks_are_looked_at_as_masks(tmp_path: Path, monkeypatch: pytest.Monkey
         dataset,
     )
     assert json.loads((tmp_path / "examples.json").read_text())[0]["size"] == 50
+
+
+def test_pictures_take_the_place_of_a_link_and_leave_what_it_points_to(tmp_path: Path) -> None:
+    config = TrainConfig.model_validate(TINY["trial"])
+    dataset = build.dataset(config.data)
+    view = View("winner", build.method(config, dataset.num_classes), config, {"max_box_acc_v2/threshold_50": 0.5})
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "0000-photo.jpg").write_text("precious")
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "examples").symlink_to(tmp_path / "precious")
+    for _ in range(2):  # the second time over the first one's
+        write_gallery(tmp_path / "best" / "examples.json", tmp_path / "best" / "images.csv", [view], dataset)
+    assert [file.read_text() for file in (tmp_path / "precious").iterdir()] == ["precious"]
+    assert not (tmp_path / "best" / "examples").is_symlink()
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {"examples", "examples.json", "images.csv"}
+    named = {entry["map"] for entry in json.loads((tmp_path / "best" / "examples.json").read_text())}
+    assert named and all((tmp_path / "best" / name).is_file() for name in named)
 
 
 def _with_masks(split: Split) -> Split:

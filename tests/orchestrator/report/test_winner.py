@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from orchestrator.report.lists import read_overlaps, read_settings
 from orchestrator.report.winner import setting_rows, size_bars, stability
 from orchestrator.runs.summary import read_summary
 from tests.support.report_pages import page_of
@@ -25,7 +26,8 @@ def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
         {"values": {"evaluation.normalizer": {"name": "pas", "percentile": 90}}, "value": 64.25},
     ]
     path.write_text(json.dumps({**json.loads(path.read_text()), "post_hoc": grid}))
-    assert setting_rows(read_summary(finished)) == (
+    summary = read_summary(finished)
+    assert setting_rows(summary, read_settings(summary, [])) == (
         ["max_box_acc_v2"],
         [("pas percentile=90", True, [64.25]), ("as it is", False, [61.5])],
     )
@@ -35,7 +37,8 @@ def test_the_settings_that_were_scored_are_listed(finished: Path) -> None:
 def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> None:
     rows = ["image_id,class,size_percent,iou", "a,x,3.9,0.2", "b,x,4.0,0.5", "c,x,35.9,0.49", "d,x,36,1.0"]
     (finished / "best" / "images.csv").write_text("\n".join(rows))
-    bars, caption = size_bars(read_summary(finished))
+    summary = read_summary(finished)
+    bars, caption = size_bars(summary, read_overlaps(summary, []))
     assert [(bar.value, bar.images) for bar in bars["train_fullsup"]] == [(0.0, 1), (50.0, 2), (100.0, 1)]
     assert "of those looked at" in caption
     low, high = bars["train_fullsup"][1].interval or (0, 0)
@@ -44,7 +47,8 @@ def test_objects_by_size_from_the_metric_or_from_the_images(finished: Path) -> N
     result = json.loads(path.read_text())
     result["train_fullsup"]["max_box_acc_by_size/small"] = 33.0
     path.write_text(json.dumps(result))
-    bars, caption = size_bars(read_summary(finished))
+    summary = read_summary(finished)
+    bars, caption = size_bars(summary, read_overlaps(summary, []))
     assert [(bar.size, bar.value) for bar in bars["train_fullsup"]] == [
         ("small<br>below 4 %", 33.0)
     ] and "MaxBoxAcc by size" in caption

@@ -1,0 +1,48 @@
+"""Which of the images that were looked at are shown: hits, misses, the smallest objects, and where views disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import numpy as np
+
+PER_TAB = 12
+
+
+HIT = 0.5
+"""IoU from which on a region counts as right."""
+
+
+def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[str, list[int]]:
+    """Which images stand in which tab.
+
+    Args:
+        overlaps: IoU of every image in every view, the winner first.
+        sizes: of the objects, in percent of the image.
+
+    Returns:
+        `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under
+        `disagreements` those where the views differ most, with several views only. Tabs without images are left out.
+    """
+    values = np.array(overlaps)
+    ranked = [int(place) for place in np.argsort(-values[0], kind="stable")]
+    spread = values.max(0) - values.min(0)
+    tabs = {
+        "hits": _evenly([place for place in ranked if values[0, place] >= HIT]),
+        "misses": _evenly([place for place in ranked if values[0, place] < HIT]),
+        "small": [int(place) for place in np.argsort(sizes, kind="stable")[:PER_TAB]],
+        "disagreements": [int(place) for place in np.argsort(-spread, kind="stable")[:PER_TAB] if spread[place] > 0],
+    }
+    return {name: chosen for name, chosen in tabs.items() if chosen}
+
+
+def take_in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
+    """The first of each list, the second of each, and so on, each number once: a beginning of it has something of every
+    list."""
+    return list(dict.fromkeys(number for row in zip_longest(*lists) for number in row if number is not None))
+
+
+def _evenly(ranked: Sequence[int]) -> list[int]:
+    places = np.linspace(0, len(ranked) - 1, min(PER_TAB, len(ranked))).round().astype(int).tolist()
+    return [ranked[place] for place in places]

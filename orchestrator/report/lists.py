@@ -1,0 +1,92 @@
+"""Lists that a run folder has beside the winner's result, each entry with its type. A damaged one is noted and left
+out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from orchestrator.pictures.examples import Example
+from orchestrator.runs import names
+from orchestrator.runs.scores import Stored, read_scores, scores_path
+from orchestrator.runs.summary import Summary
+from wsol.errors import InputError
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A post-hoc setting that the winner was scored under: its values, dotted path -> value, and metrics in percent."""
+
+    values: dict[str, Any]
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenSetting:
+    """The same as the winner's result has it: with the value of the objective alone."""
+
+    values: dict[str, Any]
+    value: float
+
+
+def read_examples(summary: Summary, notes: list[str]) -> list[Example]:
+    """The pictures of the winner."""
+    return _checked(list(summary.examples), Example, names.EXAMPLES, notes)
+
+
+def read_settings(summary: Summary, notes: list[str]) -> list[Setting]:
+    """The post-hoc settings that were asked for with all metrics; else those that the winner's was chosen from. All
+    have the objective's metric."""
+    metric = summary.objective.partition("/")[2]
+    path = summary.folder / names.POST_HOC
+    try:
+        recorded = json.loads(path.read_bytes()) if path.is_file() else []
+    except (OSError, ValueError):
+        recorded = None
+    settings = [one for one in _checked(recorded, Setting, names.POST_HOC, notes) if metric in one.metrics]
+    chosen = _checked(summary.result.get("post_hoc") or [], ChosenSetting, names.WINNER_RESULT, notes)
+    return settings or [Setting(one.values, {metric: one.value}) for one in chosen]
+
+
+def read_overlaps(summary: Summary, notes: list[str]) -> list[tuple[float, float]]:
+    """Size of the object in percent and IoU of each image that was looked at for the pictures."""
+    path = summary.folder / names.IMAGES_TABLE
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [(float(row["size_percent"]), float(row["iou"])) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        notes.append(_left_out(names.IMAGES_TABLE))
+        return []
+
+
+def read_stored(summary: Summary, notes: list[str]) -> dict[str, Stored]:
+    """Split -> replicates and curves, for the splits that were scored."""
+    best, found = summary.folder / names.WINNER, {}
+    for split in ("train_fullsup", "test"):
+        if scores_path(best, split).is_file():
+            try:
+                found[split] = read_scores(best, split)
+            except InputError as error:
+                notes.append(f"{error}; it is left out.")
+    return found
+
+
+def _checked(entries: Any, entry: type[Entry], name: str, notes: list[str]) -> list[Entry]:
+    try:
+        return TypeAdapter(list[entry]).validate_python(entries)  # type: ignore[valid-type]
+    except ValueError:
+        notes.append(_left_out(name))
+        return []
+
+
+def _left_out(name: str) -> str:
+    return f"{Path(name).name} could not be read and is left out."
