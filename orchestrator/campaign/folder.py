@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.campaign.header import read_campaign_header, write_campaign_header
 from orchestrator.campaign.model import CampaignCell, Planned
+from orchestrator.cluster.environment import ready_for_ray
 from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.experiment.load import Loaded, load_experiment
 from orchestrator.preflight.checks import require_data, require_model
@@ -22,7 +23,7 @@ def require_campaign(folder: Path, planned: Planned, address: str | None) -> Non
     Args:
         folder: where it is to begin.
         planned: what is to begin.
-        address: of a Ray cluster; None: this machine must have room for a trial.
+        address: of a Ray cluster; None: this machine must have room for a trial, and for Ray.
 
     Raises:
         InputError: something the user can mend; nothing was written.
@@ -33,6 +34,7 @@ def require_campaign(folder: Path, planned: Planned, address: str | None) -> Non
     require_no_foreign_files(folder, lambda name: name in own or name.endswith(".part"))
     if address is None:
         plan_here(planned)
+        ready_for_ray()
     _require_runnable(planned.stages()[0])
 
 

@@ -64,7 +64,9 @@ def _make_private(folder: Path) -> None:
 
 def _require_place_for_token() -> None:
     """Ray keeps the token of its processes in the home folder, unless the environment has one."""
-    if os.environ.get("RAY_AUTH_MODE") != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(
+        os.environ
+    ):
         return
     token = Path(os.environ.get("HOME", "")) / ".ray" / "auth_token"
     try:

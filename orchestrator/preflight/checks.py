@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cluster.environment import ready_for_ray
 from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
@@ -28,6 +29,7 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
         the folder can be made, and holds no run and nothing else
         the packages of sampler and loggers are there
         a trial fits this machine, unless it goes to a cluster, which is asked when it is connected
+        Ray can start on this machine, where it is to
         the store, if there is one, can be written, and has no run of that name
         the data can be read, what will be cached can be decoded, the metrics can be counted
         the method can be built, and has the blocks that are evaluated
@@ -46,6 +48,8 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
     require_packages(experiment, alone=alone)
     if address is None:
         local_plan(experiment, alone=alone)
+    if address is None and not alone:
+        ready_for_ray()
     require_free_store(experiment.resources.storage, folder.resolve().name)
     require_data(experiment)
     require_disk_for(experiment, require_model(experiment), folder)

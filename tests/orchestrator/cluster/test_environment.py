@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.cluster import environment
 from orchestrator.cluster.environment import LONGEST_SOCKET, SOCKET, ready_for_ray, session_folder
@@ -95,10 +96,13 @@ def test_a_home_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"HOME={tmp_path}: Ray keeps its token in the home folder (Permission denied)" in refused()
 
 
-def test_a_search_says_so_before_it_writes_anything(
-    space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verb", ["search", "protocol"])
+def test_a_run_says_so_before_it_writes_anything(
+    space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(space_file.parent / "absent"))
-    code, _, err = launch("search", str(space_file))
+    campaign = {"methods": {"cam": {"file": "tiny.yaml"}}, "backbones": {"tiny": {}}, "datasets": ["synthetic"]}
+    Path("all.yaml").write_text(yaml.safe_dump({**campaign, "trials": 1}))
+    code, _, err = launch(verb, {"search": "tiny.yaml", "protocol": "all.yaml"}[verb])
     assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and "set RAY_TMPDIR" in err
     assert not Path("runs").exists()
