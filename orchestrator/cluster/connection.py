@@ -34,10 +34,7 @@ QUIET = {
 ALONE = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0", "RAY_AUTH_MODE": "token"}
 
 
-SHARED = {
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",  # an autoscaler needs minutes for a machine
-    "RAY_BACKEND_LOG_LEVEL": "error",  # a refused token would be said once a second
-}
+SHARED = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900"}  # an autoscaler needs minutes for a machine
 
 
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token, in this order"
@@ -153,7 +150,8 @@ def _require_accepted_token(address: str) -> None:
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     try:
-        GcsClient(address=address)
+        with _silent_errors():
+            GcsClient(address=address)
     except ray.exceptions.AuthenticationError:
         raise InputError(
             f"--address {address}: the cluster refuses the token; it must be the one the cluster was started with, in"
@@ -161,6 +159,19 @@ def _require_accepted_token(address: str) -> None:
         ) from None
     except Exception:  # of another kind of address, or another trouble, which `ray.init` will tell
         return
+
+
+@contextmanager
+def _silent_errors() -> Iterator[None]:
+    """What is written to standard error goes to nowhere, from below Python as well."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _join(address: str) -> None:

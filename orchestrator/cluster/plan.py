@@ -109,8 +109,9 @@ def plan_trials(
 
 
 def totals_of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, float]:
-    """Ray's totals with the GPUs of the kind that is asked for only; what an autoscaler may still start is counted whatever its
-    kind.
+    """Ray's totals with the GPUs of the kind that is asked for only.
+
+    What an autoscaler may still start is counted whatever its kind.
 
     Raises:
         InputError: no node has such GPUs, and no autoscaler will start one.
