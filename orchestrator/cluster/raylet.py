@@ -16,6 +16,10 @@ SILENT_SECONDS = 60.0
 """Without an answer after which Ray counts as dead."""
 
 
+STOOD_STILL_SECONDS = 10.0
+"""Between two looks at the answers after which this process itself was stopped, as by Ctrl-Z."""
+
+
 class RayletWatch:
     """Asks Ray whether its process on this machine, the raylet, is alive.
 
@@ -26,7 +30,8 @@ class RayletWatch:
 
     def __init__(self, is_alive: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._is_alive, self._clock = is_alive, clock
-        self._answered, self._dead = clock(), False
+        self._answered = self._looked = clock()
+        self._dead = False
 
     def ask(self) -> None:
         """Ask once."""
@@ -35,10 +40,14 @@ class RayletWatch:
             self._answered = self._clock()
 
     def require_alive(self) -> None:
-        """Raises RunFailed where the raylet is dead or does not answer for too long; does not wait for an answer."""
+        """Raises RunFailed where the raylet is dead or does not answer for too long; does not wait for an answer. To be
+        called every few seconds."""
+        now, looked, self._looked = self._clock(), self._looked, self._clock()
+        if now - looked > STOOD_STILL_SECONDS:
+            self._answered = now
         if self._dead:
             raise RunFailed("Ray has died on this machine: its raylet was killed, by someone or for want of memory")
-        if self._clock() - self._answered > SILENT_SECONDS:
+        if now - self._answered > SILENT_SECONDS:
             raise RunFailed(f"Ray does not answer for {SILENT_SECONDS:.0f} seconds on this machine")
 
 
