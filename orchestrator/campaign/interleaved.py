@@ -33,7 +33,7 @@ class _Member:
     running: int = 0
 
     def share_left(self) -> float:
-        """Of its trials, those that are still to be asked for."""
+        """The share of its trials that are still to be asked for."""
         return self.study.unfinished() / self.study.planned
 
     def is_through(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,5 @@ class CampaignProgress(SearchProgress):
     def _left(self) -> str:
         if not self._seconds:
             return ""
-        return (
-            f"ETA {duration(sum(self._seconds) / len(self._seconds) * (self.trials - self.finished) / self.concurrent)}"
-        )
+        rounds = (self.trials - self.finished) / self.concurrent
+        return f"ETA {duration(statistics.fmean(self._seconds) * rounds)}"

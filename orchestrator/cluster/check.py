@@ -187,26 +187,29 @@ def leave_signature(folder: str) -> str:
 def _all_reduce_findings() -> Iterator[Finding]:
     import ray
 
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    if len(nodes) < 2:
-        yield Finding("all-reduce", "note", f"{len(nodes)} node(s) with CPUs are up: there is nothing to reduce across")
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    with_cpus = [node for node, resources in nodes.items() if resources.get("CPU", 0) > 0]
+    if len(with_cpus) < 2:
+        told = f"{len(with_cpus)} node(s) with CPUs are up: there is nothing to reduce across"
+        yield Finding("all-reduce", "note", told)
         return
-    yield _all_reduce("gloo", nodes)
-    with_gpus = [node for node in nodes if node["Resources"].get("GPU", 0) > 0]
+    yield _all_reduce("gloo", with_cpus)
+    with_gpus = [node for node in with_cpus if nodes[node].get("GPU", 0) > 0]
     if len(with_gpus) > 1:
         yield _all_reduce("nccl", with_gpus)
 
 
-def _all_reduce(backend: str, nodes: list[dict[str, Any]]) -> Finding:
-    """One process per node; they take no CPU and no GPU of Ray's, so that a busy cluster can be checked."""
+def _all_reduce(backend: str, nodes: list[str]) -> Finding:
+    """One process on each of some nodes, by their ids; they take no CPU and no GPU of Ray's, so that a busy cluster can
+    be checked."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     kind: Any = ray.remote(num_cpus=0)(Rank)
     ranks = [
-        kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote()
-        for node in nodes
+        kind.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes
     ]
+    master = "every port"
     try:
         master = ray.get(ranks[0].free_address.remote(), timeout=SECONDS_TO_MEET)
         seconds = ray.get(
@@ -214,10 +217,7 @@ def _all_reduce(backend: str, nodes: list[dict[str, Any]]) -> Finding:
             timeout=2 * SECONDS_TO_MEET,
         )
     except Exception as error:
-        hint = (
-            f"is {master if 'master' in locals() else 'every port'} open between the nodes? With several networks set"
-            f" {backend.upper()}_SOCKET_IFNAME"
-        )
+        hint = f"is {master} open between the nodes? With several networks set {backend.upper()}_SOCKET_IFNAME"
         return Finding(f"all-reduce, {backend}", "wrong", f"{last_line(error)}; {hint}")
     finally:
         for rank in ranks:

@@ -24,11 +24,13 @@ def check_file(path: Path) -> list[Finding]:
     """Check a file for `ray up`, or Kubernetes manifests of KubeRay, offline.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or is neither.
     """
     text = _read(path)
     documents = _documents(text, path)
     is_of_kubernetes = any("apiVersion" in document for document in documents)
+    if not is_of_kubernetes and len(documents) > 1:
+        raise InputError(f"{path}: holds {len(documents)} documents; `ray up` reads files of one, without `---` inside")
     findings = check_manifests(documents) if is_of_kubernetes else check_ray_file(documents[0])
     return [*findings, secrets_finding(text, documents), _placeholders(documents)]
 

@@ -70,7 +70,7 @@ def check_manifests(documents: list[Values]) -> Iterator[Finding]:
         subject = f"{document.get('kind')} {_name(document)}"
         kind = KINDS.get((str(document.get("apiVersion")), str(document.get("kind"))))
         if kind is None:
-            yield Finding(subject, "note", "not KubeRay's: not checked")
+            yield Finding(subject, "note", "not checked: it is no RayCluster, RayJob, Service or NetworkPolicy")
             continue
         try:
             manifest = kind.model_validate(document)

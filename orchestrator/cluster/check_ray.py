@@ -152,7 +152,7 @@ def _image(file: ClusterFile) -> Finding:
         return Finding(
             "versions",
             "note",
-            f"{image}: here is Python {ours['python']}; jobs run all the same, a search from here can not join",
+            f"{image}: here is Python {ours['python']}; jobs run all the same, a search from here cannot join",
         )
     return Finding("versions", "ok", f"{image}, as here")
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.experiment.paths import Values
+
 REHEARSAL = "fake_multinode"
 """Ray's provider of several raylets on one machine: nothing is set up, nothing is sent."""
 
@@ -46,7 +48,7 @@ class Docker(Part):
 
 class NodeType(Part):
     resources: dict[str, float] = {}
-    node_config: dict[str, Any] = {}
+    node_config: Values = {}
     min_workers: int = 0
 
 

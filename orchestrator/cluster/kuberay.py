@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from orchestrator.experiment.paths import Values
+
 Labels = dict[str, str]
 
 
@@ -39,7 +41,7 @@ class SeccompProfile(Part):
 
 
 class SecurityContext(Part):
-    """Of a pod or of a container, each with the fields that it may have."""
+    """What a pod or a container is allowed; each has some of these fields."""
 
     privileged: bool = False
     allow_privilege_escalation: bool | None = None
@@ -63,8 +65,8 @@ class Mount(Part):
 
 
 class Resources(Part):
-    requests: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
+    requests: Values = {}
+    limits: Values = {}
 
 
 class Container(Part):
@@ -113,7 +115,7 @@ class Service(Part):
 class Group(Part):
     """The head of a cluster, or workers that are alike."""
 
-    ray_start_params: dict[str, Any] = {}
+    ray_start_params: Values = {}
     template: Template
 
 
@@ -139,7 +141,7 @@ class Cluster(Part):
 
     ray_version: str = ""
     auth_options: AuthOptions = AuthOptions()
-    autoscaler_options: dict[str, Any] = {}
+    autoscaler_options: Values = {}
     head_group_spec: Head
     worker_group_specs: list[Workers] = []
 

@@ -60,6 +60,9 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(str(path))) as refused:
             check_file(path)
         assert "\n" not in str(refused.value)
+    path.write_text("cluster_name: a\n---\ncluster_name: b\n")
+    with pytest.raises(InputError, match="holds 2 documents"):
+        check_file(path)
     path.write_bytes(b"a: \xff")
     with pytest.raises(InputError, match="not UTF-8"):
         check_file(path)

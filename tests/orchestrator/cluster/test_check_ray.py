@@ -198,3 +198,5 @@ def test_the_head_names_its_own_machines_only() -> None:
             assert condition.get(tag) == own, statement["Sid"]
             assert statement["Resource"] == "arn:aws:ec2:*:*:instance/*", statement["Sid"]
         assert not [action for action in actions if action in ("*", "ec2:*") or action.startswith("iam:")]
+        if any(action.startswith("ssm:") for action in actions):  # other parameters are secrets
+            assert statement["Resource"] == "arn:aws:ssm:*::parameter/aws/service/*"
