@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
 from orchestrator.formats import method_label
 
@@ -28,6 +29,34 @@ class Published:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """The numbers of one method.
+
+    Attributes:
+        method: as `compare` calls it, with its base in brackets.
+        values: one for each backbone of the table, in percent; None where there is none.
+        normalizer, extractor, guide: names of plugins; `guide` is F-CAM's.
+    """
+
+    method: str
+    values: tuple[float | None, ...]
+    normalizer: str = "min_max"
+    extractor: str = "cam"
+    guide: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """The numbers of one source for one data set and metric, `rows` by `backbones`."""
+
+    source: str
+    dataset: str
+    metric: str
+    backbones: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+
+
 def published_row(config: Mapping[str, Any], metric: str) -> Published | None:
     """The number of a method on a data set's test split; None where none is known.
 
@@ -36,16 +65,16 @@ def published_row(config: Mapping[str, Any], metric: str) -> Published | None:
             count.
         metric: key of a metric.
     """
-    wanted = config["data"]["name"], metric, config["backbone"]["name"]
+    backbone = config["backbone"]["name"]
     for table in published_tables():
-        if wanted == (table["dataset"], table["metric"], wanted[2]) and wanted[2] in table["backbones"]:
-            found = [row["values"][table["backbones"].index(wanted[2])] for row in table["rows"] if _is_of(row, config)]
+        if (table.dataset, table.metric) == (config["data"]["name"], metric) and backbone in table.backbones:
+            found = [row.values[table.backbones.index(backbone)] for row in table.rows if _is_of(row, config)]
             if found and found[0] is not None:
-                return Published(float(found[0]), table["source"])
+                return Published(found[0], table.source)
     return None
 
 
-def _is_of(row: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+def _is_of(row: PublishedRow, config: Mapping[str, Any]) -> bool:
     method, evaluation = config["method"], config["evaluation"]
     own = (
         method_label(method),
@@ -53,11 +82,10 @@ def _is_of(row: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
         evaluation["extractor"]["name"],
         (method.get("guide") or {}).get("name"),
     )
-    return own == (row["method"], row.get("normalizer", "min_max"), row.get("extractor", "cam"), row.get("guide"))
+    return own == (row.method, row.normalizer, row.extractor, row.guide)
 
 
 @functools.cache
-def published_tables() -> list[dict[str, Any]]:
+def published_tables() -> list[PublishedTable]:
     """All tables of `published.yaml`."""
-    tables: list[dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    return tables
+    return TypeAdapter(list[PublishedTable]).validate_python(yaml.safe_load(FILE.read_text(encoding="utf-8")))

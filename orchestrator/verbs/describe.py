@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from orchestrator.comparison.measured import measured_tables
-from orchestrator.comparison.published import published_tables
+from orchestrator.comparison.published import PublishedRow, published_tables
 from orchestrator.experiment.overrides import variant_names, with_variant
 from orchestrator.experiment.yaml_reader import Document, read_yaml
 from orchestrator.shipped import shipped_root
@@ -141,16 +141,15 @@ def _published(method: str) -> str:
     """What papers report for it, alone or around another one; a row of their tables is one line."""
     rows = []
     for table in published_tables():
-        for row in (row for row in table["rows"] if row["method"].partition("(")[0] == method):
-            setting = ", ".join(
-                [row["method"], *(f"{key} {row[key]}" for key in ("normalizer", "extractor", "guide") if key in row)]
-            )
+        for row in (row for row in table.rows if row.method.partition("(")[0] == method):
+            usual = PublishedRow(row.method, row.values)
+            named = [(kind, getattr(row, kind), getattr(usual, kind)) for kind in ("normalizer", "extractor", "guide")]
+            told = (f"{kind} {name}" for kind, name, other in named if name != other)
             numbers = ", ".join(
-                f"{name} {value}"
-                for name, value in zip(table["backbones"], row["values"], strict=True)
-                if value is not None
+                f"{name} {value}" for name, value in zip(table.backbones, row.values, strict=True) if value is not None
             )
-            rows.append(f"| {table['dataset']} | {table['metric']} | {setting} | {numbers} | {table['source']} |")
+            setting = ", ".join([row.method, *told])
+            rows.append(f"| {table.dataset} | {table.metric} | {setting} | {numbers} | {table.source} |")
     return (
         "\n".join(["| data set | metric | setting | published, % on test | source |", "|---|---|---|---|---|", *rows])
         if rows
