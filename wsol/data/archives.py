@@ -25,7 +25,7 @@ from wsol.data.rows import require_inside
 from wsol.errors import InputError, first_line
 
 Log = Callable[[str], None]
-Check = Callable[[Path], None]
+Check = Callable[[Path], object]
 """Looks at a whole file before it gets its name; raises where it is not the right one."""
 
 MAX_GROWTH, GROWTH_COUNTS_FROM = 200, 10**8
@@ -159,6 +159,12 @@ def unpack_tar(opened: tarfile.TarFile, target: Path, archive: str | Path, packe
 def copy(source: Path, path: Path) -> None:
     """Copy a file; see `put`."""
     put(lambda: source.open("rb"), source.stat().st_size, path)
+
+
+def require_archive(path: Path) -> None:
+    """Raises InputError where a file does not begin like a zip or tar file."""
+    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        raise InputError(f"{path}: is no archive")
 
 
 def put(open_source: Callable[[], IO[bytes]], size: int, path: Path, check: Check | None = None) -> None:

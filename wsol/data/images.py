@@ -55,6 +55,7 @@ class ImageStore:
     def __init__(self, split: Split, size: int, config: DatasetConfig) -> None:
         self.split, self.size = split, size
         self._pool = ThreadPoolExecutor(config.workers)
+        self._blank_told = False
         self._cache = None if config.cache == "off" else _open_cache(split, size, config)
 
     def __len__(self) -> int:
@@ -69,7 +70,12 @@ class ImageStore:
         """Images (size, size, 3) uint8 RGB, in the order asked for; read-only where they come from the cache."""
         if self._cache is not None:
             return [self._cache[position] for position in positions]
-        return list(self._pool.map(partial(_decode, self.split, self.size), positions))
+        images = list(self._pool.map(partial(_decode, self.split, self.size), positions))
+        for position, image in zip(positions, images, strict=True):
+            if (color := decoding.blank_color(image)) and not self._blank_told:
+                self._blank_told = True  # the first one only: `data check` counts them
+                _say(f"{self.split.key}-{self.size}: {self.split.image_ids[position]} is all {color}")
+        return images
 
 
 def _decode(split: Split, size: int, position: int) -> Pixels:

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsol import files
+from wsol.data.archives import Check, require_room
 from wsol.errors import InputError
 from wsol.pace import Pace
 
 BYTES_AT_ONCE = 1 << 20
 
 
-def download(url: str, target: Path, log: Callable[[str], None], *, md5: str | None = None) -> None:
+def download(
+    url: str, target: Path, log: Callable[[str], None], *, md5: str | None = None, check: Check | None = None
+) -> None:
     """Fetch a file; an interrupted download goes on from its `.part` file.
 
     Args:
@@ -23,9 +26,11 @@ def download(url: str, target: Path, log: Callable[[str], None], *, md5: str | N
         target: appears only when complete and right; an existing one is not fetched again.
         log: gets lines of progress.
         md5: hexadecimal digest that the file must have; None: none is known.
+        check: raises InputError where the file is not what was asked for, such as a page about a login.
 
     Raises:
-        InputError: no connection, the server refuses, the transfer breaks off, or the digest is another one.
+        InputError: no connection, the server refuses, the transfer breaks off, the disk is too small, or the file is
+            another one, which is then deleted.
     """
     if target.exists():
         return
@@ -41,6 +46,12 @@ def download(url: str, target: Path, log: Callable[[str], None], *, md5: str | N
     if md5 is not None and (found := files.md5(part)) != md5:
         part.unlink()
         raise InputError(f"{url}: the file has MD5 {found}, expected {md5}; it was deleted, try again")
+    try:
+        if check is not None:
+            check(part)
+    except InputError as error:
+        part.unlink()
+        raise InputError(f"{url}: gives another file ({error}); it was deleted, try again later") from None
     log(f"downloaded {target}")
     files.sync_and_rename(part, target)
 
@@ -56,7 +67,8 @@ def _fetch(url: str, part: Path, log: Callable[[str], None]) -> None:
         raise
     with response, part.open("ab" if response.status == 206 else "wb") as file:
         done, length = file.tell(), response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        total = done + int(length) if length and length.isdigit() else None
+        require_room(part.parent, total - done if total else 0, url)
         pace = Pace()
         while block := response.read(BYTES_AT_ONCE):
             done += file.write(block)

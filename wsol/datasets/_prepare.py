@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from wsol import files
 from wsol.data import metadata
-from wsol.data.archives import copy, members, readable
+from wsol.data.archives import copy, members, readable, require_archive
 from wsol.data.dataset import SPLIT_FOLDERS, SplitCounts, prepare_command
 from wsol.data.decoding import Side, Undecodable, opened, size
 from wsol.data.tree import count, unlike_published
@@ -112,7 +112,7 @@ def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Lo
     found = _find(config, source, archive)
     if found is None:
         found = downloads(config) / archive.name
-        download(str(archive.url), found, log, md5=archive.md5)
+        download(str(archive.url), found, log, md5=archive.md5, check=require_archive)
     elif found.is_file():
         _verify(archive, found, log)
     return found

@@ -205,7 +205,7 @@ def _renamed(
         return dict(wanted)
     if source is not None and (source / "mapping.txt").is_file() and not mapping.is_file():
         files.write_text(mapping, "\n".join(read_lines(source / "mapping.txt")))
-    download(MAPPING, mapping, log)
+    download(MAPPING, mapping, log, check=_read_mapping)
     found = _read_mapping(mapping)
     lost = [name for name in wanted if name not in found]
     if lost:

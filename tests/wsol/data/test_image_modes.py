@@ -253,3 +253,8 @@ def test_images_of_one_colour_are_counted_while_the_cache_is_built(
     ImageStore(Split("test", data, tmp_path, tmp_path, "x"), 8, DatasetConfig(name="x", root=str(tmp_path)))
     said = [line for line in capsys.readouterr().err.splitlines() if "all black" in line]
     assert said == ["x-8: 3 of 12 images are all black or all white: 0.png (black), 1.png (white), 11.png (black)"]
+    uncached = DatasetConfig(name="x", root=str(tmp_path), cache="off")
+    store = ImageStore(Split("test", data, tmp_path, tmp_path, "x"), 8, uncached)
+    for _ in range(2):
+        store.read([5, 11, 0])
+    assert capsys.readouterr().err == "x-8: 11.png is all black\n", "once"

@@ -160,10 +160,11 @@ def test_masks_of_16_bits_score_like_those_of_8(tmp_path: Path) -> None:
             mask[2 + index : 9, 3:12] = 1
             deep = kind != "8 bit" and index == 1
             Image.fromarray(mask if deep else (mask * 255).astype(np.uint8)).save(root / f"{index}.png")
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(root / "ignore.png")
     maps = [random.random((16, 16)) for _ in range(2)]
     scores = []
     for root in folders.values():
-        rows = tuple(((f"{index}.png",), "") for index in range(2))
+        rows = tuple(((f"{index}.png",), "ignore.png") for index in range(2))
         split = Split("test", Metadata(root, ("a", "b"), np.zeros(2, np.int64), None, None, rows), root, root, "x")
         metric = pxap.build(pxap.Config(), 0.01)
         for position, score_map in enumerate(maps):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.support.small_archives import quiet
+from wsol.data.archives import require_archive
+from wsol.datasets import tiny_imagenet
 from wsol.datasets._download import download
 from wsol.errors import InputError
 
@@ -70,3 +73,35 @@ def test_wrong_digest_and_no_connection(tmp_path: Path, server: str) -> None:
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="cannot be downloaded"):
         download("http://127.0.0.1:1/nobody", tmp_path / "file", quiet)
+
+
+def test_what_is_another_file_is_deleted(tmp_path: Path, server: str) -> None:
+    """A page about a login, in place of an archive."""
+
+    with pytest.raises(
+        InputError, match=r"/ranges: gives another file \(.*file\.part: is no archive\); it was deleted"
+    ):
+        download(server + "/ranges", tmp_path / "file", quiet, check=require_archive)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": len(CONTENT) - 1}))
+    with pytest.raises(InputError, match=r"/ranges: needs 0\.0 GB, 0\.0 GB are free in"):
+        download(server + "/ranges", tmp_path / "file", quiet)
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    download(server + "/ranges", tmp_path / "file", quiet)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_page_in_place_of_an_archive_is_not_used_again(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = replace(tiny_imagenet.ARCHIVE, url=f"{server}/whole")
+    monkeypatch.setattr(tiny_imagenet, "ARCHIVE", archive)
+    for _ in range(2):
+        with pytest.raises(InputError, match="gives another file"):
+            tiny_imagenet.prepare(tiny_imagenet.Config(root=str(tmp_path)), None, quiet)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
