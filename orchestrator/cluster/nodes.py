@@ -7,6 +7,9 @@ from typing import Any
 
 from orchestrator.cluster.autoscaler import autoscaler_maximum
 
+KIND = "accelerator_type:"
+"""Begins the name of a custom resource of every node with GPUs of a kind, one unit each."""
+
 REINSTALL = (
     "run the setup commands of clusters/*.yaml again (`ray up`), or install with the same constraints.txt on every node"
 )
@@ -99,6 +102,3 @@ def _answer(call: Any) -> Any:
         return ray.get(call, timeout=0)
     except Exception as error:
         return error
-
-
-KIND = "accelerator_type:"  # custom resource of every node with such GPUs, one unit each

@@ -14,9 +14,8 @@ from orchestrator.cluster.nodes import KIND, node_resources
 from orchestrator.experiment.model import ResourcesConfig
 from wsol.errors import InputError
 
-HEAD = (  # custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for
-    "head"
-)
+HEAD = "head"
+"""Custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def plan_trials(
             f"resources: one trial with {resources.workers} worker(s) needs {' and '.join(short)}; "
             "lower resources.workers, cpus_per_worker or gpus_per_worker, or use a larger cluster"
         )
-    places = sum(_places(resources.cpus_per_worker, gpus_each, node) for node in nodes or [available])
+    places = sum(_workers_that_fit(resources.cpus_per_worker, gpus_each, node) for node in nodes or [available])
     if places < resources.workers:
         largest = ", ".join(
             f"{node.get('GPU', 0.0):g} GPU + {node.get('CPU', 0.0):g} CPU" for node in nodes or [available]
@@ -152,7 +151,7 @@ def request_room(plan: Plan, trials: int) -> None:
             request_resources(bundles=[plan.needs()] * min(trials, plan.concurrent))
 
 
-def _places(cpus: int, gpus: float, node: dict[str, float]) -> int:
+def _workers_that_fit(cpus: int, gpus: float, node: dict[str, float]) -> int:
     """How many workers a node holds; Ray puts a fraction of a GPU on one GPU."""
     by_cpus, owned = int(node.get("CPU", 0.0) / cpus + 1e-9), node.get("GPU", 0.0)
     if not gpus:

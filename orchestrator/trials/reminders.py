@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-FIRST = 30.0
-"""Seconds after which the first line is due; each further one is due after twice as many."""
+FIRST_SECONDS = 30.0
+"""After so long the first line is due; each further one is due after twice as long."""
 
 
-BETWEEN = 5.0
-"""Seconds between two questions that had no answer."""
+BETWEEN_SECONDS = 5.0
+"""Between two questions that had no answer."""
 
 
 class Reminder:
@@ -17,7 +17,7 @@ class Reminder:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        self._due = FIRST
+        self._due = FIRST_SECONDS
         self._asked = 0.0
 
     def line(self, now: float, waits: bool, reason: Callable[[], str | None]) -> str | None:
@@ -29,10 +29,10 @@ class Reminder:
             reason: what for, None if that is not the matter; asked seldom.
         """
         if not waits:
-            self._since, self._due = None, FIRST
+            self._since, self._due = None, FIRST_SECONDS
             return None
         self._since = now if self._since is None else self._since
-        if now - self._since < self._due or now - self._asked < BETWEEN:
+        if now - self._since < self._due or now - self._asked < BETWEEN_SECONDS:
             return None
         self._asked, found = now, reason()
         if found is not None:

@@ -203,19 +203,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return where_it_goes_on(task.folder) if self._mirror is None else "goes on from what its store has"
 
     def _keep_journal(self) -> None:
-        """A copy of the study, in the run's store."""
+        """Bring a copy of the study to the run's store."""
         if self._mirror is not None:
             with contextlib.suppress(OSError):  # it is brought again with the next trial
                 self._mirror.push(lambda name: "/" not in name)
 
     def _ask_for_no_more_than_is_left(self) -> None:
-        """Need fewer machines when less is left than they could do."""
+        """Ask the autoscaler for fewer machines when less is left than they could do."""
         left = self.study.unfinished() + len(self._running)
         if left < self._plan.concurrent:
             request_room(self._plan, left)
 
     def _fetch(self, number: int) -> None:
-        """What a trial left, but not its checkpoints."""
+        """Fetch what a trial left in the store, but not its checkpoints."""
         if self._mirror is not None:
             with contextlib.suppress(OSError):  # it is fetched again when the search ends
                 self._mirror.pull(
@@ -224,7 +224,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 )
 
     def _stores(self, task: Task) -> list[str]:
-        """Where the results of a trial are kept, and those of the failed ones that it tries again."""
+        """Addresses of the results of a trial, and of those of the failed trials that it tries again."""
         address = self._mirror.address if self._mirror is not None else None
         return [below(address, trial_folder(Path(), number).as_posix()) for number in task.lineage] if address else []
 
