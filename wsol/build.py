@@ -25,6 +25,7 @@ from wsol.data.images import ImageStore
 from wsol.data.staging import staged
 from wsol.errors import InputError, first_line
 from wsol.extractor import Extractor
+from wsol.files import exists
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier
@@ -165,7 +166,7 @@ def _start_from(method: Method, best: Path) -> None:
     """Put the weights that another run exported into `best`, whatever method it was trained with, into this one's
     network."""
     path = best / "weights.pt"
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"initial_run: {path} is missing; give the folder of a finished run")
     state = {
         key.rpartition("network.")[2]: value

@@ -57,6 +57,11 @@ def is_file(path: Path) -> bool:
     return exists(path) and path.is_file()
 
 
+def is_dir(path: Path) -> bool:
+    """Whether a folder is at a path; see `exists`."""
+    return exists(path) and path.is_dir()
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:

@@ -21,6 +21,7 @@ from orchestrator.cluster.nodes import last_line, on_every_node, version_differe
 from orchestrator.console import PlainConsole
 from orchestrator.runs.provenance import versions
 from orchestrator.runs.store import probe_store
+from wsol.files import is_file
 
 FREE_GB = 20  # of disk: a checkpoint of a search and the object store want room
 
@@ -44,8 +45,8 @@ def check_cluster(target: str, storage: str | None) -> None:
     Raises:
         InputError: something is wrong.
     """
-    is_file = Path(target).suffix in (".yaml", ".yml") or Path(target).is_file()
-    findings = check_file(Path(target)) if is_file else check_address(target, storage)
+    names_file = Path(target).suffix in (".yaml", ".yml") or is_file(Path(target))
+    findings = check_file(Path(target)) if names_file else check_address(target, storage)
     show(target, findings, PlainConsole())
 
 

@@ -12,6 +12,7 @@ from orchestrator.experiment.yaml_reader import parse_scalar
 from orchestrator.preflight.place import require_writable
 from wsol import plugins
 from wsol.errors import InputError
+from wsol.files import exists
 from wsol.schema import DatasetConfig
 
 
@@ -29,7 +30,7 @@ def prepare_data(name: str, root: Path, settings: list[str], source: Path | None
     """
     config = _dataset_config(name, root, settings)
     given = source and source.expanduser()
-    if given is not None and not given.exists():
+    if given is not None and not exists(given):
         raise InputError(f"--source {given}: there is no such file or folder")
     require_writable(Path(config.root))
     plugins.load("dataset", name).prepare(config, given, console.print)

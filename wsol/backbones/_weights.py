@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsol import weights_file
 from wsol.errors import InputError, first_line, listed
-from wsol.files import sha256
+from wsol.files import exists, sha256
 from wsol.network import Backbone
 
 
@@ -53,7 +53,7 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
     if weights == "none":
         return
     path = published.find() if weights == "imagenet" else Path(weights)
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict")
     state = weights_file.read(path)
     if published.classifier is not None:
@@ -72,7 +72,7 @@ def from_url(url: str) -> Path:
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     digest = path.stem.rsplit("-", 1)[1]
-    if not path.exists():
+    if not exists(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)

@@ -22,6 +22,7 @@ from wsol.data.decoding import Pixels
 from wsol.data.metadata import Metadata
 from wsol.data.rows import read_lines
 from wsol.errors import InputError
+from wsol.files import is_dir
 from wsol.schema import DatasetConfig
 from wsol.types import Annotation
 
@@ -193,7 +194,7 @@ class Dataset:
             raise InputError(f"unknown split {name!r}; there are {', '.join(SPLIT_FOLDERS)}")
         folder = self.metadata_root / self.folders[name]
         for needed, what in ((folder, f"metadata of {name}"), (self.image_root, "images")):
-            if not needed.is_dir():
+            if not is_dir(needed):
                 raise InputError(f"{needed}: no such folder, it should hold the {what} of {self.name}; {self.remedy}")
         data = metadata.read(folder, annotated=name != "train_weaksup", num_classes=self.num_classes)
         images = name if folder.name == SPLIT_FOLDERS[name] else folder.name

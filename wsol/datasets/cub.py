@@ -31,6 +31,7 @@ from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
+from wsol.files import is_dir
 from wsol.schema import DatasetConfig, FilePath
 
 CUB = Archive(
@@ -78,7 +79,7 @@ def build(config: Config) -> Dataset:
     """The data set; class names come from the folders of the images. Raises InputError where it is not prepared."""
     tree, folder = _metadata_root(config), TEST_FOLDERS[config.test_images]
     for needed in {"test", folder}:
-        if not (tree / needed).is_dir():
+        if not is_dir(tree / needed):
             raise InputError(
                 f"{tree / needed}: no such folder, it should hold the metadata of cub; run `{prepare_command(config)}`"
             )

@@ -21,6 +21,7 @@ from wsol.data import metadata
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset
 from wsol.data.tree import check_tree
 from wsol.errors import InputError
+from wsol.files import is_dir
 from wsol.schema import DatasetConfig, FilePath
 
 
@@ -45,7 +46,7 @@ def build(config: Config) -> Dataset:
     """The data set; raises InputError where names and classes do not fit each other or a file is missing."""
     remedy = "set data.images and data.metadata to existing folders"
     for folder in (Path(config.images), *(Path(config.metadata) / name for name in SPLIT_FOLDERS.values())):
-        if not folder.is_dir():
+        if not is_dir(folder):
             raise InputError(f"{folder}: no such folder; {remedy}")
     classes = config.num_classes or len(config.class_names or ()) or _count_classes(Path(config.metadata))
     names = [str(label) for label in range(classes)] if config.class_names is None else config.class_names

@@ -26,6 +26,7 @@ from wsol.data.tree import check_tree
 from wsol.datasets import _prepare
 from wsol.datasets._prepare import Archive, Part
 from wsol.errors import InputError
+from wsol.files import is_dir
 from wsol.schema import DatasetConfig, FilePath
 
 LINKED = f"linked from dataset/prepare_openimages.sh of {_prepare.REFERENCE}"
@@ -54,7 +55,7 @@ def build(config: Config) -> Dataset:
     """The data set; classes are named by their machine ids, the folder names. Raises InputError where it is not
     prepared."""
     tree = _metadata_root(config)
-    if not (tree / "test").is_dir():
+    if not is_dir(tree / "test"):
         raise InputError(
             f"{tree / 'test'}: no such folder, it should hold the metadata of openimages; run"
             f" `{prepare_command(config)}`"
