@@ -12,10 +12,9 @@ from rich.table import Table
 from orchestrator.campaign.header import read_campaign_header
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import duration
-from orchestrator.report.status import ENDED
+from orchestrator.report.status import ENDED, state_word
 from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
-from orchestrator.runs.tested import recorded_tests
 
 COLUMNS = ("cell", "state", "trials", "failed", "best", "again", "tested")
 
@@ -64,10 +63,13 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
     """What a terminal shows of a campaign."""
     summaries = [run for cell in cells for run in cell.runs]
     is_running = any(run.state == "running" for run in summaries)
-    state = "finished" if read_campaign_header(folder).ended else "running" if is_running else "interrupted"
+    notes = [f"{run.folder.relative_to(folder)}: {note}" for run in summaries for note in run.notes]
+    ended = "damaged" if notes else "finished"
+    state = ended if read_campaign_header(folder).ended else "running" if is_running else "interrupted"
     planned, left = sum(cell.trials + cell.reruns for cell in cells), sum(cell.left for cell in cells)
     tested = sum(bool(cell.tested) for cell in cells)
     yield f"{folder}: {state}; {planned - left} of {planned} trials, {tested} of {len(cells)} cells tested"
+    yield from (f"note: {note}" for note in notes)
     seconds = [trial.seconds for run in summaries for trial in run.trials if trial.state in ENDED and trial.seconds]
     if seconds and left and is_running:
         at_once = max(int(run.header.concurrent_trials or 1) for run in summaries)
@@ -86,8 +88,9 @@ def _cell(folder: Path, reruns: int) -> CellStatus:
     seeds = sorted(header.parent for header in folder.glob(names.HEADERS_OF_SEEDS))
     search = read_summary(folder) if (folder / names.HEADER).exists() else None
     asked = search.header.trials if search else load_experiment(folder / names.EXPERIMENT).experiment.study.trials
-    tested = sum(bool(recorded_tests(run)) for run in (folder, *seeds))
-    return CellStatus(folder.name, search, int(asked or 0), [read_summary(run) for run in seeds], reruns, tested)
+    again = [read_summary(run) for run in seeds]
+    tested = sum(bool(run.evaluations) for run in (*([search] if search else []), *again))
+    return CellStatus(folder.name, search, int(asked or 0), again, reruns, tested)
 
 
 def _table(cells: list[CellStatus]) -> Table:
@@ -107,7 +110,7 @@ def _words(cell: CellStatus) -> dict[str, str]:
     again = sum(trial.state in ENDED for run in cell.again for trial in run.trials)
     return {
         "cell": cell.name,
-        "state": cell.search.state if cell.search else "not begun",
+        "state": state_word(cell.search, cell.search.notes) if cell.search else "not begun",
         "trials": f"{sum(trial.state in ENDED for trial in trials)}/{cell.trials}",
         "failed": str(sum(trial.state == "failed" for run in cell.runs for trial in run.trials) or ""),
         "best": "" if best is None else f"{best:.2f}",

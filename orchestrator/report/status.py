@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -71,8 +71,13 @@ class Status:
 
     @property
     def state(self) -> str:
-        """That of the summary; a run that ended, of which not all can be read, is `damaged`."""
-        return "damaged" if self.notes and self.summary.state == "finished" else self.summary.state
+        """See `state_word`."""
+        return state_word(self.summary, self.notes)
+
+
+def state_word(summary: Summary, notes: Sequence[str]) -> str:
+    """The state of a run; of one that ended, of which not all can be read, `damaged`."""
+    return "damaged" if notes and summary.state == "finished" else summary.state
 
 
 def read_status(folder: Path) -> Status:
