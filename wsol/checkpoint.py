@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 
+from wsol.disk import full_disk_named
 from wsol.errors import InputError, first_line, listed
 from wsol.files import sha256, sync_and_rename, temporary_beside, write_text
 from wsol.schema import differing
@@ -167,7 +168,8 @@ class Checkpoints:
 def write_state(path: Path, state: dict[str, Any]) -> str:
     """Save with `torch.save` under a temporary name, sync, rename; returns the SHA-256 of the file."""
     with temporary_beside(path) as temporary:
-        torch.save(state, temporary)
+        with full_disk_named(path.parent):
+            torch.save(state, temporary)
         digest = sha256(temporary)
         sync_and_rename(temporary, path)
     return digest

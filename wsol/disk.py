@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 SCARCE_BYTES = 2**20
@@ -33,6 +35,22 @@ def full_disk_of(error: BaseException, *folders: Path) -> str | None:
             named = Path(os.fsdecode(cause.filename)) if isinstance(cause.filename, str | bytes) else None
             return full_disk(*folders) or in_words(existing(named or next(iter(folders), Path.cwd())))
     return full_disk(*folders)
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """A library writes into a folder in the block and does not say why it cannot, as torch does. For as long as what it
+    wrote is there, the disk tells.
+
+    Raises:
+        OSError: the disk is full; with its number, ENOSPC.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if full_disk(folder) is None:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
 
 
 def in_words(folder: Path) -> str:

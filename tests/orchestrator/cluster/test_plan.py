@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused_with_numbers(
         ),
     ],
 )
-def test_parts_of_a_gpu_that_can_not_be_placed_are_refused(space_file: Path, words: list[str], said: str) -> None:
+def test_parts_of_a_gpu_that_cannot_be_placed_are_refused(space_file: Path, words: list[str], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"resources.gpus_per_worker: {said}")):
         load_experiment(space_file, words)
     assert load_experiment(space_file, ["resources.gpus_per_worker=0.5"]).experiment.resources.gpus_per_worker == 0.5

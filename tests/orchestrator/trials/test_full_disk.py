@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from orchestrator.cluster.plan import Plan
@@ -136,3 +137,22 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path, monkeypatch:
     room = SimpleNamespace(f_bavail=0, f_frsize=4096, f_files=10, f_favail=5)
     monkeypatch.setattr(os, "statvfs", lambda path: room)
     assert f"the disk of {tmp_path} is full" in str(full_disk(tmp_path / "not" / "yet"))
+
+
+def test_a_checkpoint_for_which_there_is_no_room_says_so_although_torch_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written of it is gone when the error arrives, and the disk has room again."""
+
+    def save(state: object, path: Path) -> None:
+        assert path.parent == tmp_path
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RuntimeError, match="file write failed"):
+        checkpoint.write_state(tmp_path / "epoch-0001.pt", {})
+    monkeypatch.setattr(disk, "SCARCE_BYTES", 2**60)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        checkpoint.write_state(tmp_path / "epoch-0001.pt", {})
+    monkeypatch.undo()
+    assert f"the disk of {tmp_path} is full" in str(full_disk_of(caught.value)) and not list(tmp_path.iterdir())
