@@ -18,6 +18,7 @@ from orchestrator.runs import names
 from orchestrator.runs.scores import Stored, read_scores
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
+from wsol.files import is_file
 
 Interval = tuple[float, float]
 
@@ -119,8 +120,8 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
         split: `test` or `train_fullsup`.
 
     Raises:
-        InputError: a run has no such number, or the runs were scored on different images, map sizes or thresholds, or
-            by other settings of a metric.
+        InputError: a run has no such number, its result is damaged, or the runs were scored on different images, map
+            sizes or thresholds, or by other settings of a metric.
     """
     runs = [(read_summary(folder), read_scores(folder / names.WINNER, split)) for folder in folders]
     for run in runs:
@@ -192,12 +193,33 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without its seed, and with that of the run it starts from in place of its folder."""
+def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> dict[str, Any]:
+    """A configuration without its seed, and with that of the run it starts from in place of its folder, unless that is
+    one of the `later` runs, which start from this one."""
     data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
-    start = Path(str(config.get("initial_run"))) / names.WINNER_RESULT
-    initial = _recipe(json.loads(start.read_text())["config"]) if start.is_file() else config.get("initial_run")
+    start = Path(str(config.get("initial_run")))
+    begun = None if start in later else _recorded_config(start)
+    initial = config.get("initial_run") if begun is None else _recipe(begun, later | {start})
     return {**config, "seed": None, "data": data, "initial_run": initial}
+
+
+def _recorded_config(folder: Path) -> Mapping[str, Any] | None:
+    """The winner's configuration in a run folder; None without one that can be read."""
+    path = folder / names.WINNER_RESULT
+    try:
+        result = json.loads(path.read_text(encoding="utf-8")) if is_file(path) else None
+    except (OSError, ValueError):
+        return None
+    config = result.get("config") if isinstance(result, dict) else None
+    return config if _is_configuration(config) else None
+
+
+def _is_configuration(config: object) -> bool:
+    return (
+        isinstance(config, dict)
+        and isinstance(config.get("seed"), int)
+        and all(isinstance(config.get(section), dict) for section in ("data", "method", "backbone", "evaluation"))
+    )
 
 
 def _seed(run: Run) -> int:
@@ -206,6 +228,11 @@ def _seed(run: Run) -> int:
 
 def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str) -> None:
     summary, stored = run
+    if not _is_configuration(summary.result.get("config")):
+        raise InputError(
+            f"{summary.folder / names.WINNER_RESULT}: is missing or damaged, it has no configuration of the winner;"
+            " restore it from a copy"
+        )
     for what, own, wanted in zip(
         ("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True
     ):
@@ -230,7 +257,7 @@ def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:
     return stored.images, _config(summary, "data").get("image_size"), stored.threshold_step
 
 
-def _other_settings(own: dict[str, Any], wanted: dict[str, Any], metric: str) -> str:
+def _other_settings(own: Mapping[str, Any], wanted: Mapping[str, Any], metric: str) -> str:
     """The plugin that makes a metric, where its settings differ; a key that does not say which plugin may be of any."""
     name = metric.partition("/")[0]
     makers = [name] if name in own else list(own)

@@ -120,3 +120,29 @@ def test_searches_and_single_trainings_stand_side_by_side(tmp_path: Path) -> Non
     winner = make_run(tmp_path / "search", 64.0, optim={"lr": 0.3})
     rows = comparison_rows([winner, make_run(tmp_path / "train", 62.0)], [METRIC], "test")
     assert [(row.name, row.cells[METRIC].value) for row in rows] == [("search", 64.0), ("train", 62.0)]
+
+
+def test_runs_that_start_from_each_other_are_compared(tmp_path: Path) -> None:
+    """No run can, but a copied or edited folder may say so."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    make_run(first, 60.0, initial_run=str(second))
+    make_run(second, 61.0, initial_run=str(first), seed=1)
+    assert [row.seeds for row in comparison_rows([first, second], [METRIC], "test")] == [(0,), (1,)]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": 3}', '{"config": {"seed": 0, "data": 3}}'])
+@pytest.mark.parametrize("split", ["test", "train_fullsup"])
+def test_a_damaged_result_is_told_in_one_line(tmp_path: Path, content: str, split: str) -> None:
+    folder = make_run(tmp_path / "run", 60.0)
+    (folder / "best" / "scores-train_fullsup.npz").write_bytes((folder / "best" / "scores-test.npz").read_bytes())
+    (folder / "best" / "result.json").write_text(content)
+    with pytest.raises(InputError, match=r"result\.json") as told:
+        comparison_rows([folder], [METRIC], split)
+    assert "\n" not in str(told.value)
+
+
+def test_a_start_whose_result_is_damaged_counts_as_its_folder(tmp_path: Path) -> None:
+    start, folder = make_run(tmp_path / "start", 60.0), tmp_path / "run"
+    make_run(folder, 61.0, initial_run=str(start))
+    (start / "best" / "result.json").write_text("{")
+    assert [row.name for row in comparison_rows([folder], [METRIC], "test")] == ["run"]
