@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from orchestrator.experiment.load import load_experiment
-from wsol import build
+from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.errors import Diverged, InputError
@@ -79,8 +80,15 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(config: TrainConfig, 
     )
 
 
-def test_a_damaged_latest_checkpoint_falls_back_to_the_best(config: TrainConfig, tmp_path: Path) -> None:
+def test_a_damaged_latest_checkpoint_falls_back_to_the_best(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first epoch is the best one, so training goes on with the second."""
     config = changed(config, "training", epochs=4)
+    values = iter([*(3.0, 1.0, 2.0), *(1.0, 2.0, 0.0), *(3.0, 1.0, 2.0, 0.0)])
+    monkeypatch.setattr(
+        training, "evaluate", lambda *arguments: {**evaluate(*arguments), "max_box_acc_v2": next(values)}
+    )
 
     def stop_at_three(record: Record) -> None:
         if record["epoch"] == 3:
@@ -88,10 +96,12 @@ def test_a_damaged_latest_checkpoint_falls_back_to_the_best(config: TrainConfig,
 
     with pytest.raises(Stop):
         train(config, tmp_path, OBJECTIVE, stop_at_three)
-    latest = Checkpoints(tmp_path).latest
-    assert latest is not None
+    latest, best = Checkpoints(tmp_path).latest, Checkpoints(tmp_path).best
+    assert latest is not None and best is not None and (best.epoch, latest.epoch) == (1, 3)
     (tmp_path / latest.file).write_bytes(b"half a file")
-    outcome = train(config, tmp_path, OBJECTIVE)
+    seen: list[Record] = []
+    outcome = train(config, tmp_path, OBJECTIVE, seen.append)
+    assert [record["epoch"] for record in seen] == [2, 3, 4]
     assert [record["epoch"] for record in outcome] == [1, 2, 3, 4]
     assert numbers(outcome) == numbers(train(config, tmp_path / "whole", OBJECTIVE))
 
@@ -148,12 +158,12 @@ def test_evaluation_restores_modes_and_random_state(config: TrainConfig) -> None
     assert torch.equal(state, torch.get_rng_state())
 
 
-def _two_workers(rank: int, config_json: str, folder: str, queue: mp.SimpleQueue[object]) -> None:
+def _two_workers(rank: int, config_json: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     config = TrainConfig.model_validate_json(config_json)
     outcome = train(config, Path(folder) / "two", OBJECTIVE)
-    queue.put((rank, numbers(outcome)))
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(numbers(outcome)))
     dist.destroy_process_group()
 
 
@@ -164,18 +174,8 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
     config = changed(config, "data", train_images=7, fullsup_images=5)
     config = changed(config, "training", batch_size=5, epochs=1)
     one = train(config, tmp_path / "one", OBJECTIVE)
-    context = mp.get_context("spawn")
-    queue = context.SimpleQueue()
-    workers = [
-        context.Process(target=_two_workers, args=(rank, config.model_dump_json(), str(tmp_path), queue))
-        for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    two = dict(queue.get() for _ in workers)
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    mp.start_processes(_two_workers, (config.model_dump_json(), str(tmp_path)), nprocs=2, start_method="spawn")
+    two: list[list[Record]] = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {
         k: v for k, v in two[1][0].items() if k.startswith("train/")
     }

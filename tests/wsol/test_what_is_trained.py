@@ -162,9 +162,7 @@ def test_crops_and_flips_are_uniform(tmp_path: Path) -> None:
         assert all(abs(count - 2400 * share) < 4 * deviation for count in counts.values()), counts
 
 
-# --- what is kept -------------------------------------------------------------------------------------------------------
-
-
+# --- what is kept -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("values", "checkpoint", "kept", "objectives"),
     [

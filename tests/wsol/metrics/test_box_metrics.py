@@ -39,6 +39,18 @@ def test_the_whole_chain_equals_the_recorded_one(path):
     assert np.mean(best) == pytest.approx(case["max_box_acc_v2"].item(), abs=1e-8)
 
 
+@pytest.mark.parametrize(("rows", "level"), [(3, 30), (5, 50), (7, 70)])
+def test_an_overlap_of_exactly_the_level_is_right(rows, level):
+    """A box of 10 x 10 cells, and a map that fills some of its rows; one row less is too little."""
+    box = np.array([[2, 2, 11, 11]])
+    for filled, expected in ((rows, 100.0), (rows - 1, 0.0)):
+        score_map = np.zeros((16, 16))
+        score_map[2 : 2 + filled, 2:12] = 1
+        for plugin in (max_box_acc, max_box_acc_v2):
+            counter = counted(metric(plugin), [Sample(score_map, Annotation((16, 16), box), 0)])
+            assert counter.compute()[f"{plugin.Config().name}/iou_{level}"] == expected
+
+
 def bump(cx, cy, sx, sy):
     y, x = np.mgrid[:224, :224]
     return np.exp(-((x - cx) ** 2 / (2 * sx**2) + (y - cy) ** 2 / (2 * sy**2)))
