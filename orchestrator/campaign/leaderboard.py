@@ -15,8 +15,8 @@ from orchestrator.comparison.rows import Row, comparison_rows, interval_of_mean
 from orchestrator.comparison.tables import FORMATS, comparison_table
 from orchestrator.formats import html_text, markdown_text
 from orchestrator.runs import names
+from orchestrator.runs.result import read_result
 from orchestrator.runs.tested import recorded_tests
-from orchestrator.winner.result import read_result
 from wsol.errors import InputError
 from wsol.files import write_text
 
@@ -51,7 +51,7 @@ class Standing:
 
     def values(self) -> list[float]:
         """What its runs reach in that metric on test."""
-        return [float(recorded_tests(folder)[0]["metrics"][self.metric]) for folder in self.folders]
+        return [float(recorded_tests(folder)[0].metrics[self.metric]) for folder in self.folders]
 
 
 def group_table(standings: Sequence[Standing], of: CampaignCell) -> Table | str:

@@ -28,7 +28,7 @@ from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment, write_trials
 from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.journal import open_study
-from orchestrator.runs.tested import recorded_tests
+from orchestrator.runs.tested import looks_at_test, recorded_tests
 from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
@@ -196,7 +196,7 @@ class RunningCampaign:
 
     def _measure(self, study: Study, *, test: bool) -> None:
         """Measure the winner of a run and test it, unless that is done."""
-        if read_header(study.folder).ended and (not test or recorded_tests(study.folder)):
+        if read_header(study.folder).ended and (not test or looks_at_test(study.folder)):
             return
         result = finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test)
         if result is not None:

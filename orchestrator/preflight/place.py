@@ -93,7 +93,14 @@ def require_maps_folder(folder: Path) -> None:
     """Raises InputError where no maps can be saved: the folder cannot be written, or holds other files than maps, such
     as images."""
     require_writable(folder)
-    foreign = next((path for path in folder.rglob("*") if path.is_file() and path.suffix != ".npy"), None)
+    foreign = next(
+        (
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.suffix != ".npy" and path.name != names.MAPS_ORIGIN
+        ),
+        None,
+    )
     if foreign is not None:
         raise InputError(f"{folder}: holds other files than maps ({foreign}); choose a new or an empty folder")
 

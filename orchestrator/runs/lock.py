@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -53,12 +53,16 @@ def owned_new(folder: Path) -> FileLock:
 
 @contextmanager
 def locked_new(folder: Path) -> Iterator[FileLock]:
-    """`owned_new` for the time of a block."""
+    """`owned_new` for the time of a block, of which no trace is left."""
     lock = owned_new(folder)
     try:
         yield lock
     finally:
+        for name in (names.OWNER, names.LOCK):
+            (folder / name).unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # it is not empty: something came of the block
+            folder.rmdir()
 
 
 def is_held(folder: Path) -> bool | None:

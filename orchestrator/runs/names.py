@@ -35,6 +35,15 @@ TRIALS_TABLE = "trials.csv"
 TESTS = "test.json"
 """Every evaluation on the test split that ever was."""
 
+TEST_LOCK = "test.lock"
+"""Held by the process that looks at the test split."""
+
+TEST_WRITE_LOCK = "test.json.lock"
+"""Held for the moment of a change of `TESTS`."""
+
+MAPS_ORIGIN = ".wsol.json"
+"""In a folder of saved maps: of which run, split and checkpoint they are."""
+
 REPORT = "report.html"
 """All of it to look at."""
 

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator.runs import names
-from orchestrator.runs.folder import require_no_run
 from orchestrator.runs.header import read_header
+from orchestrator.runs.lock import locked_new
 from orchestrator.runs.tensorboard import BEGIN, END
+from orchestrator.runs.tested import extend_record
 from wsol.addresses import below, open_address, unreachable
 from wsol.checkpoint import MANIFEST, PREFIX
 from wsol.errors import InputError
+from wsol.files import TEMPORARY, temporary_beside
 
 if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
@@ -35,7 +37,7 @@ THREADS = 8
 PIECE = 16 * 2**20
 
 
-OURS_ALONE = (".lock", ".owner", ".part", ".tune")
+OURS_ALONE = (".lock", ".owner", TEMPORARY, ".tune")
 """Ends of the names of files and folders that stay where they are."""
 
 
@@ -48,8 +50,8 @@ def anything(name: str) -> bool:
 
 
 class Mirror:
-    """A folder here and its copy in a store. Only what changed travels, and `manifest.json` last, so that what it names
-    is there.
+    """A folder here and its copy in a store. Only what changed travels, and last what names others: a
+    manifest, then the header of a run.
 
     Args:
         address: of the copy.
@@ -91,10 +93,10 @@ class Mirror:
             if is_checkpoint(name) and name not in here:
                 self._filesystem.delete_file(f"{self._base}/{name}")
 
-    def _each(self, function: Callable[[str], None], names: list[str]) -> None:
-        for last in (False, True):
+    def _each(self, function: Callable[[str], None], files: list[str]) -> None:
+        for turn in range(3):
             with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(function, [name for name in names if name.endswith(MANIFEST) == last]))
+                list(pool.map(function, [name for name in files if _turn(name) == turn]))
 
     def _here(self) -> Iterator[str]:
         for place, folders, files in os.walk(self.folder):  # folders may vanish meanwhile
@@ -118,34 +120,49 @@ class Mirror:
     def _fetch(self, name: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.part")
-        with (
-            self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source,
-            temporary.open("wb") as target,
-        ):
-            shutil.copyfileobj(source, target, PIECE)
-        temporary.replace(path)
+        if name == names.TESTS and path.exists():
+            extend_record(self.folder, self._text(name))
+            return  # it may be longer here, so it is brought when files are
+        with temporary_beside(path) as temporary:
+            with (
+                self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source,
+                temporary.open("wb") as target,
+            ):
+                shutil.copyfileobj(source, target, PIECE)
+            temporary.replace(path)
         self._alike[name] = self._stamp(name)
 
+    def _text(self, name: str) -> str:
+        with self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source:
+            return str(source.read().decode("utf-8", errors="replace"))
+
     def _bring(self, name: str) -> None:
+        if name == names.TESTS and self._filesystem.get_file_info(f"{self._base}/{name}").is_file:
+            extend_record(self.folder, self._text(name))  # what the store knows is never replaced by less
         stamp, there = self._stamp(name), f"{self._base}/{name}"
         local = (
             self._filesystem.type_name == "local"
         )  # a store shows an object when it is whole; a file grows before everybody's eyes
+        unfinished = f".{uuid4().hex[:8]}{TEMPORARY}" * local
         if local:
             self._filesystem.create_dir(str(PurePosixPath(there).parent))
         with (
             (self.folder / name).open("rb") as source,
-            self._filesystem.open_output_stream(there + ".part" * local, compression=None) as target,
+            self._filesystem.open_output_stream(there + unfinished, compression=None) as target,
         ):
             shutil.copyfileobj(source, target, PIECE)
         if local:
-            self._filesystem.move(f"{there}.part", there)
+            self._filesystem.move(there + unfinished, there)
         self._alike[name] = stamp
 
     def _stamp(self, name: str) -> tuple[int, int]:
         status = (self.folder / name).stat()
         return status.st_size, status.st_mtime_ns
+
+
+def _turn(name: str) -> int:
+    """When a file travels: what names others comes after them, and what makes a folder a run comes last."""
+    return 2 if name == names.HEADER else int(name.endswith(MANIFEST))
 
 
 def is_checkpoint(name: str) -> bool:
@@ -225,11 +242,11 @@ def restore_run(address: str, folder: Path) -> None:
     Raises:
         InputError: there is no run at the address, or one in the folder.
     """
-    require_no_run(folder)
-    try:
-        Mirror(address, folder).pull(lambda name: not is_checkpoint(name))
-    except OSError as error:
-        raise unreachable(address, error) from None
+    with locked_new(folder):
+        try:
+            Mirror(address, folder).pull(lambda name: not is_checkpoint(name))
+        except OSError as error:
+            raise unreachable(address, error) from None
     if not (folder / names.HEADER).exists():
         raise InputError(
             f"{address}: holds no run (no {names.HEADER}); it should end in the name of one, as in"

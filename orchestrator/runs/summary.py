@@ -16,6 +16,7 @@ from orchestrator.formats import parse_time
 from orchestrator.runs import names
 from orchestrator.runs.header import RunHeader, read_header
 from orchestrator.runs.lock import is_held
+from orchestrator.runs.tested import FINISHED
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -142,9 +143,7 @@ class Summary:
         """The first evaluation of the winner's checkpoint on test, the one that nothing was chosen by; empty without
         one."""
         checkpoint = self.result.get("checkpoint_sha256")
-        return next(
-            (entry for entry in self.evaluations if checkpoint and entry.get("checkpoint_sha256") == checkpoint), {}
-        )
+        return next((entry for entry in self.evaluations if checkpoint and _is_final(entry, checkpoint)), {})
 
     @property
     def seconds(self) -> float | None:
@@ -314,6 +313,11 @@ def _state(folder: Path, header: RunHeader, rows: Sequence[TrialRow], updated: d
     silence = (datetime.now(UTC) - updated).total_seconds()
     alive = silence < max(SILENT_SECONDS, 3 * epoch) if held is None else held
     return "running" if alive else "interrupted"
+
+
+def _is_final(entry: Mapping[str, Any], checkpoint: str) -> bool:
+    """Whether an entry of the test record has the numbers of a checkpoint."""
+    return entry.get("checkpoint_sha256") == checkpoint and entry.get("state", FINISHED) == FINISHED
 
 
 def _number(value: Any) -> float | None:

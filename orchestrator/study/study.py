@@ -32,6 +32,7 @@ from orchestrator.study.pruners import make_pruner
 from orchestrator.study.recorded import Recorded
 from orchestrator.study.samplers import SAMPLERS, make_sampler
 from orchestrator.study.task import Task
+from orchestrator.study.trained import require_as_trained
 from orchestrator.study.trial_folders import note_begun, note_ended, take_folder
 from orchestrator.study.watchdog import count_hangs, longest_epoch
 from wsol.checkpoint import Checkpoints
@@ -64,6 +65,7 @@ class Study(Recorded):
             repair_journal(folder)
             super().__init__(folder, experiment)
             header = read_header(folder)
+            require_as_trained(self, header)
         except BaseException:
             self._lock.release()
             raise

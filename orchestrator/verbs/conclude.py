@@ -18,7 +18,7 @@ from orchestrator.report.tables import score_table
 from orchestrator.runs import names
 from orchestrator.runs.folder import write_trials
 from orchestrator.runs.header import read_header, update_header
-from orchestrator.runs.tested import recorded_tests, test_of_checkpoint
+from orchestrator.runs.tested import FINISHED, final_test_of, looks_at_test
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
@@ -77,19 +77,20 @@ def _print_winner(folder: Path, result: dict[str, Any]) -> None:
         console.print(f"post-hoc settings chosen on train_fullsup: {choice_in_words(result['post_hoc'])}")
     if result["training_images"] != "all":
         console.print(f"trained on a part of train_weaksup: {result['training_images']}")
-    tested = test_of_checkpoint(folder, result["checkpoint_sha256"])
-    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested["metrics"]} if tested else {})}
+    tested = final_test_of(folder, result["checkpoint_sha256"])
+    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested.metrics} if tested else {})}
     for split, metrics in scores.items():
         console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
 
 
 def _about_test(folder: Path, result: dict[str, Any]) -> Iterator[str]:
     """What the user can do about the test split."""
-    if test_of_checkpoint(folder, result["checkpoint_sha256"]):
+    if final_test_of(folder, result["checkpoint_sha256"]):
         return
-    if recorded_tests(folder):
+    if looks := looks_at_test(folder):
         again = f'python launch.py evaluate {folder} --split test --test-again "why"'
-        yield f"test split:  was evaluated for another winner before; for this one:\n             {again}"
+        before = "for another winner before" if looks[-1].state == FINISHED else looks[-1].in_words()
+        yield f"test split:  was evaluated {before}; for this one:\n             {again}"
     else:
         sure = f"python launch.py evaluate {folder} --split test"
         yield f"test split:  untouched; when you are sure:\n             {sure}"

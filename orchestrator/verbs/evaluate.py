@@ -11,12 +11,13 @@ from orchestrator.preflight.place import default_folder, require_maps_folder, re
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table, settings_table
 from orchestrator.runs import names
-from orchestrator.runs.tested import recorded_tests
+from orchestrator.runs.result import read_result
+from orchestrator.runs.saved_maps import record_look_at_maps, write_origin
+from orchestrator.runs.tested import looks_at_test
 from orchestrator.winner.finish import evaluate_test
 from orchestrator.winner.in_store import push_evaluation
 from orchestrator.winner.measure import measure
 from orchestrator.winner.post_hoc import adopt_best, choice_in_words, score_settings, selection_metric
-from orchestrator.winner.result import read_result
 from wsol.errors import InputError
 
 
@@ -30,12 +31,13 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     """
     if test_again is not None and not test_again.strip():
         raise InputError('--test-again: say why, as in --test-again "the reviewers asked"; it is recorded')
-    read_result(folder)
+    result = read_result(folder)
     require_writable(folder)
     if save_maps is not None:
         require_maps_folder(save_maps)
+        write_origin(save_maps, folder, split, result["checkpoint_sha256"])
     if split == "test":
-        measured = evaluate_test(folder, measure, read_result(folder)["train_fullsup"], test_again, save_maps)
+        measured = evaluate_test(folder, measure, result, test_again, save_maps)
         write_report(folder)
         push_evaluation(folder)
     else:
@@ -61,7 +63,7 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     require_writable(folder)
     settings = score_settings(folder, load_and_print_notes(path, []).experiment if path else None, overrides)
     console.print(settings_table(f"train_fullsup, {folder}", settings, selection_metric(folder)))
-    if recorded_tests(folder):
+    if looks_at_test(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
     else:
         console.print(f"used from now on: {adopt_best(folder, settings)}, see {folder / names.WINNER_CONFIG}")
@@ -97,6 +99,8 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
         console.print(f"  {number} of {height} x {width}, {resized}")
     scores = score_files(maps, part, side, config.evaluation)
     console.print(score_table(split, scores.metrics, {}, scores.intervals()))
+    if split == "test":
+        console.print(record_look_at_maps(maps))
     return scores.metrics
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.formats import timestamp
 from orchestrator.runs import names
-from orchestrator.runs.tested import record_test, recorded_tests, require_untested, test_of_checkpoint
+from orchestrator.runs.result import read_result
+from orchestrator.runs.tested import final_test_of, looking_at_test, looks_at_test
 from orchestrator.study.checkpoints import drop_checkpoints, find_rivals
 from orchestrator.study.study import Study
 from orchestrator.winner.measure import Measure
 from orchestrator.winner.result import export_winner, write_config
 from wsol.errors import InputError
-from wsol.files import sha256, write_text
+from wsol.files import write_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -47,10 +47,10 @@ def finish_search(
     result = _kept(folder, trial.number, choose=choose) or _measured_winner(
         study, trial, folder, measure_at, choose=choose
     )
-    if test and not recorded_tests(folder):
-        evaluate_test(folder, measure_at, result["train_fullsup"], None)
-    if entry := test_of_checkpoint(folder, result["checkpoint_sha256"]):
-        result["baseline"]["test"], result["intervals"]["test"] = entry["baseline"], entry["intervals"]
+    if test and not looks_at_test(folder):
+        evaluate_test(folder, measure_at, result, None)
+    if entry := final_test_of(folder, result["checkpoint_sha256"]):
+        result["baseline"]["test"], result["intervals"]["test"] = entry.baseline, entry.intervals
     write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
     drop_checkpoints(study, folder)
     return result
@@ -59,8 +59,7 @@ def finish_search(
 def _kept(folder: Path, number: int, *, choose: bool) -> dict[str, Any] | None:
     """The result of a trial that won before, if its post-hoc settings were chosen by the user since, or, where nothing
     is chosen now, by an older version: they stay."""
-    path = folder / names.WINNER_RESULT
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    result = read_result(folder) if (folder / names.WINNER_RESULT).exists() else {}
     chosen = result.get("adopted") or (result.get("post_hoc") and not choose)
     return result if chosen and result["trial"] == number else None
 
@@ -77,14 +76,19 @@ def _measured_winner(
         **export_winner(study, trial, folder),
     }
     experiment = study.experiment if choose else study.experiment.model_copy(update={"post_hoc": {}})
-    result.update(choose_settings(experiment, folder, measure_at, find_rivals(study, folder)))
+    rivals = find_rivals(study, folder)
+    result.update(choose_settings(experiment, folder, measure_at, result["checkpoint_sha256"], rivals))
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
     return result
 
 
 def choose_settings(
-    experiment: Experiment, folder: Path, measure_at: Measure, others: Sequence[dict[str, Any]] = ()
+    experiment: Experiment,
+    folder: Path,
+    measure_at: Measure,
+    checkpoint_sha256: str,
+    others: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of
     `best/result.json`.
@@ -93,10 +97,12 @@ def choose_settings(
         experiment: of the run.
         folder: of the run.
         measure_at: where to measure.
+        checkpoint_sha256: of the exported weights.
         others: the trials that it is compared with, see `orchestrator.rivals.requests`.
     """
     metric = experiment.study.objectives[0].partition("/")[2]
     request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
+    request["checkpoint_sha256"] = checkpoint_sha256
     measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True, "rivals": list(others)})
     return {
         "value_measured_again": measured["own"][metric],
@@ -111,32 +117,27 @@ def choose_settings(
 
 
 def evaluate_test(
-    folder: Path, measure_at: Measure, chosen: dict[str, float], reason: str | None, save_maps: Path | None = None
+    folder: Path, measure_at: Measure, result: Mapping[str, Any], reason: str | None, save_maps: Path | None = None
 ) -> dict[str, Any]:
     """Evaluate the winner on the test split and record it.
 
     Args:
         folder: of the run.
         measure_at: where to evaluate.
-        chosen: the winner's metrics on train_fullsup, whose score thresholds give the numbers under `fixed`.
+        result: the winner's, with the SHA-256 of its weights, and its metrics on train_fullsup, whose score thresholds
+            give the numbers under `fixed`.
         reason: why again, if it was evaluated before.
         save_maps: a folder for the raw maps.
 
     Raises:
-        InputError: it was evaluated before and no reason is given.
+        InputError: it was evaluated before and no reason is given, or the weights are not the recorded ones.
     """
-    require_untested(folder, reason)
-    measured = measure_at(
-        {"folder": str(folder), "split": "test", "chosen": chosen, "save_maps": save_maps and str(save_maps)}
-    )
-    entry = {"time": timestamp(), "checkpoint_sha256": sha256(folder / names.WINNER_WEIGHTS), "reason": reason}
-    record_test(
-        folder,
-        {
-            **entry,
-            **{name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")},
-        },
-    )
+    request = {"folder": str(folder), "split": "test", "chosen": result["train_fullsup"]}
+    checkpoint = {"checkpoint_sha256": result["checkpoint_sha256"]}
+    maps = {"save_maps": save_maps and str(save_maps)}
+    with looking_at_test(folder, **checkpoint, reason=reason, saves_maps=save_maps is not None) as record:
+        measured = measure_at({**request, **checkpoint, **maps})
+        record(measured)
     return measured
 
 

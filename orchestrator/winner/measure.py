@@ -13,6 +13,7 @@ from orchestrator.formats import settings_in_words
 from orchestrator.pictures.gallery import write_gallery
 from orchestrator.pictures.looks import View
 from orchestrator.runs import names
+from orchestrator.runs.result import read_result
 from orchestrator.runs.scores import write_scores
 from orchestrator.runs.tensorboard import write_pixel_curve
 from orchestrator.winner.rivals import first_places, score_rivals
@@ -58,7 +59,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
     folder = Path(request["folder"])
     best = folder / names.WINNER
-    own, weights = read_winner(folder)
+    own, weights = read_winner(folder, request.get("checkpoint_sha256"))
     dataset = build.dataset(own.data)
     trained = partial(build.trained_method, state=weights, num_classes=dataset.num_classes)
     images = build.images(dataset, request["split"], own.data)
@@ -78,9 +79,6 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         request.get("chosen"),
         save_to=request.get("save_maps") and Path(request["save_maps"]),
     )
-    write_scores(best, scores, images.split)
-    if "pxap/recall" in scores.curves:
-        write_pixel_curve(best, images.split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
     gaussian = center_gaussian((images.size, images.size), images.size / 4)
     annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
     rivals = score_rivals(request.get("rivals", []), images, dataset.num_classes)
@@ -100,12 +98,16 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             [View("winner", method, config, scores.metrics), *settings, *trials],
             dataset,
         )
+    baseline = score_constant_map(
+        gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step
+    )
+    write_scores(best, scores, images.split)  # last: a measurement that was cut off leaves no number
+    if "pxap/recall" in scores.curves:
+        write_pixel_curve(best, images.split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
     return {
         "metrics": scores.metrics,
         "intervals": scores.intervals(),
-        "baseline": score_constant_map(
-            gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step
-        ),
+        "baseline": baseline,
         "config": config.model_dump(mode="json"),
         "training_images": build.training_images(dataset, own.data),
         "own": grid[0] if grid else scores.metrics,
@@ -166,19 +168,23 @@ def _score(
     return [results[index] for index in range(len(configs))]
 
 
-def read_winner(folder: Path) -> tuple[TrainConfig, dict[str, Any]]:
+def read_winner(folder: Path, checkpoint_sha256: str | None = None) -> tuple[TrainConfig, dict[str, Any]]:
     """Configuration and weights of the exported winner of a run folder.
 
+    Args:
+        folder: of the run.
+        checkpoint_sha256: what the weights must have; None: what `best/result.json` says.
+
     Raises:
-        InputError: the folder has none.
+        InputError: the folder has none, or the weights are not the recorded ones.
     """
     from orchestrator.experiment.yaml_reader import read_yaml
 
     if not (folder / names.WINNER_CONFIG).exists():
         raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
-    return TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values), read_state(
-        folder / names.WINNER_WEIGHTS
-    )["method"]
+    config = TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values)
+    digest = checkpoint_sha256 or read_result(folder)["checkpoint_sha256"]
+    return config, read_state(folder / names.WINNER_WEIGHTS, digest)["method"]
 
 
 def _other_settings(

@@ -11,9 +11,10 @@ from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import settings_in_words
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment
+from orchestrator.runs.result import read_result
 from orchestrator.winner.finish import choose_settings
 from orchestrator.winner.measure import measure, measure_settings
-from orchestrator.winner.result import read_result, write_config
+from orchestrator.winner.result import write_config
 from wsol.errors import InputError
 from wsol.files import write_text
 
@@ -81,7 +82,9 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
     best = max(settings, key=lambda setting: float(setting["metrics"][metric]))
     if best is not settings[0]:
         write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", best["config"])
-        measured = choose_settings(experiment.model_copy(update={"post_hoc": {}}), folder, measure)
+        measured = choose_settings(
+            experiment.model_copy(update={"post_hoc": {}}), folder, measure, result["checkpoint_sha256"]
+        )
         grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
         kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid, "adopted": True}
         write_text(folder / names.WINNER_RESULT, json.dumps({**result, **measured, **kept}, indent=1))

@@ -47,7 +47,7 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
     source = {"layout": layout, **({} if file is None else {"file": str(file), "sha256": sha256(file)})}
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
-        chosen = choose_settings(experiment, Path(staging), measure)
+        chosen = choose_settings(experiment, Path(staging), measure, digest)
         value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
         result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
         with locked_new(folder):

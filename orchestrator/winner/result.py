@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +25,16 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, A
     Raises:
         InputError: the checkpoint is missing.
     """
-    checkpoints = Checkpoints(trial_folder(folder, trial.number))
+    config = study.config_of(trial)
+    checkpoints = Checkpoints(trial_folder(folder, trial.number), config)
     if checkpoints.best is None:
-        raise InputError(f"{checkpoints.folder}: the winner's checkpoint is missing")
+        raise InputError(
+            f"{checkpoints.folder}: the winner's checkpoint is missing; restore it from a copy, or train this point"
+            f" again: python launch.py replay {folder} --trial {trial.number}"
+        )
     (folder / names.WINNER).mkdir(exist_ok=True)
     digest = write_state(folder / names.WINNER_WEIGHTS, {"method": checkpoints.load(checkpoints.best)["method"]})
-    write_config(study.experiment, folder, f"Trial {trial.number}", study.config_of(trial).model_dump(mode="json"))
+    write_config(study.experiment, folder, f"Trial {trial.number}", config.model_dump(mode="json"))
     return {"epoch": checkpoints.best.epoch, "checkpoint_sha256": digest}
 
 
@@ -43,16 +46,3 @@ def write_config(experiment: Experiment, folder: Path, what: str, config: dict[s
         folder / names.WINNER_EXPERIMENT,
         f"# {what} of {folder.name}: python launch.py train {folder / names.WINNER_EXPERIMENT}\n{to_yaml(whole)}",
     )
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """`best/result.json`.
-
-    Raises:
-        InputError: the run has none yet.
-    """
-    path = folder / names.WINNER_RESULT
-    if not path.exists():
-        raise InputError(f"{folder}: has no finished model yet ({path} is missing)")
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result

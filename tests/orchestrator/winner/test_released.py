@@ -70,7 +70,7 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
         entry["value"] for entry in result["post_hoc"]
     )
     evaluate(folder, "test", None)
-    assert recorded_tests(folder)[0]["checkpoint_sha256"] == result["checkpoint_sha256"]
+    assert recorded_tests(folder)[0].checkpoint_sha256 == result["checkpoint_sha256"]
     with pytest.raises(InputError, match="already evaluated"):
         evaluate(folder, "test", None)
     page = write_report(folder).read_text()
