@@ -7,9 +7,11 @@ the machine's role.
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 from wsol.errors import InputError, first_line
 
@@ -17,12 +19,17 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 
+SECRETS = re.compile("secret|key|token|passw|credential", re.IGNORECASE)
+"""Options of an address whose value nobody else may know."""
+
+
 def open_address(address: str) -> tuple[FileSystem, str]:
     """The file system of an address and the path in it.
 
     Raises:
-        InputError: there is no such kind of address, or nothing answers.
+        InputError: there is no such kind of address, it holds a key, or nothing answers.
     """
+    require_no_key(address)
     from pyarrow.fs import FileSystem
 
     try:
@@ -30,6 +37,18 @@ def open_address(address: str) -> tuple[FileSystem, str]:
     except (OSError, ValueError) as error:
         raise unreachable(address, error) from None
     return filesystem, path
+
+
+def require_no_key(address: str) -> None:
+    """Raises InputError if an address holds a user's key: it is written into run folders, which are given away."""
+    parts = urlsplit(address)
+    told = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if SECRETS.search(name)]
+    if "://" in address and ("@" in parts.netloc or told):
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise InputError(
+            f"{place}: the address has a key in it ({', '.join(told) or 'before the @'}), which would be written into run"
+            " folders; leave it out, keys come from the environment (AWS_ACCESS_KEY_ID, ...) or the machine's role"
+        )
 
 
 def below(address: str, *names: str) -> str:

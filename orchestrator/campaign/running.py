@@ -63,12 +63,15 @@ class RunningCell:
         """Whether a trial succeeded, and with another seed where some are trained again."""
         return self.study.best() is not None and (not self.reruns or winning_trial(self.reruns) is not None)
 
-    def standing(self) -> Standing:
-        """How it stands: the runs that count are its search, or the winner's with each seed."""
+    def counting(self) -> list[Path]:
+        """The runs that count: its search, or the winner's with each seed."""
         best = winning_trial(self.reruns)
         again = [study.folder for rerun, study in self.reruns if rerun.trial == best]
-        counting = again if self.reruns else [self.study.folder]
-        return Standing(self.cell, [folder for folder in counting if recorded_tests(folder)], self.failure)
+        return again if self.reruns else [self.study.folder]
+
+    def standing(self) -> Standing:
+        """How it stands, with those of its runs that were tested."""
+        return Standing(self.cell, [folder for folder in self.counting() if recorded_tests(folder)], self.failure)
 
 
 class RunningCampaign:
@@ -193,6 +196,10 @@ class RunningCampaign:
             self._measure(study, test=rerun.trial == best)
         if not cell.has_winner():
             cell.failure = f"no trial succeeded, see {cell.study.folder / names.TRIALS_TABLE}"
+        for folder in cell.counting():
+            if (looks := looks_at_test(folder)) and not recorded_tests(folder):
+                again = f'python launch.py evaluate {folder} --split test --test-again "why"'
+                cell.failure = f"its test was {looks[-1].in_words()}; for its numbers: {again}"
 
     def _measure(self, study: Study, *, test: bool) -> None:
         """Measure the winner of a run and test it, unless that is done."""

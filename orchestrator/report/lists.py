@@ -71,7 +71,7 @@ def read_overlaps(summary: Summary, notes: list[str]) -> list[tuple[float, float
 def read_stored(summary: Summary, notes: list[str]) -> dict[str, Stored]:
     """Split -> replicates and curves, for the splits that were scored."""
     best, found = summary.folder / names.WINNER, {}
-    for split in ("train_fullsup", "test"):
+    for split in ("train_fullsup", "test") if summary.test else ("train_fullsup",):  # of this winner, on record
         if scores_path(best, split).is_file():
             try:
                 found[split] = read_scores(best, split)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -53,23 +53,36 @@ def owned_new(folder: Path) -> FileLock:
 
 @contextmanager
 def locked_new(folder: Path) -> Iterator[FileLock]:
-    """`owned_new` for the time of a block, of which no trace is left."""
+    """`owned_new` for the time of a block."""
     lock = owned_new(folder)
     try:
         yield lock
     finally:
-        for name in (names.OWNER, names.LOCK):
-            (folder / name).unlink(missing_ok=True)
         lock.release()
-        with suppress(OSError):  # it is not empty: something came of the block
-            folder.rmdir()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """`owned` for the time of a block; the folder is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = owned(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def was_worked_on_here(folder: Path) -> bool:
+    """Whether the last process that worked on a run did so on this machine; a folder from elsewhere says otherwise."""
+    owner = folder / names.OWNER
+    return owner.is_file() and owner.read_text(errors="replace").startswith(f"{socket.gethostname()}, ")
 
 
 def is_held(folder: Path) -> bool | None:
     """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be
     tried."""
-    lock, owner = folder / names.LOCK, folder / names.OWNER
-    if not owner.is_file() or not owner.read_text(errors="replace").startswith(f"{socket.gethostname()}, "):
+    lock = folder / names.LOCK
+    if not was_worked_on_here(folder):
         return None
     if not lock.is_file():  # some versions of filelock remove it on release
         return False

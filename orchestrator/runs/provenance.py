@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.runs import names
@@ -22,6 +23,14 @@ PACKAGES = ("torch", "torchvision", "ray", "optuna", "numpy", "opencv-python-hea
 
 
 OF_A_JOB = 60_000  # characters; an environment variable has at most 128 KiB, and quoting takes some
+
+
+CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".md", ".j2", ".c", ".cpp", ".cu", ".h")
+"""Endings of the files that numbers can depend on."""
+
+
+SECRETS = re.compile(r"secret|credential|passw|token|private|api_?key|(^|[._-])id_|env$", re.IGNORECASE)
+"""Names of files that no run folder holds, whatever their ending."""
 
 
 LARGEST = 200_000
@@ -47,19 +56,35 @@ def git() -> dict[str, Any] | None:
 
 
 def changes() -> str:
-    """A patch from the commit to the code as it is, with new text files that git does not ignore; empty outside a
-    checkout."""
+    """A patch from the commit to the code as it is, with new files that git does not ignore; empty outside a checkout.
+    What is no code is only named: it may be a key."""
     if COMMIT in os.environ:
         return str(json.loads(os.environ[COMMIT])["changes"])
     if not _is_checkout():
         return ""
-    new = [
-        path
-        for path in (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
-        if (ROOT / path).stat().st_size <= LARGEST
+    changed = (_git("diff", "--name-only", "HEAD") or "").splitlines()
+    new = (_git("ls-files", "--others", "--exclude-standard") or "").splitlines()
+    left_out = [path for path in (*changed, *new) if not is_code(path)]
+    left_out += [path for path in new if is_code(path) and not _is_small(path)]
+    tracked = [path for path in changed if is_code(path)]
+    parts = [f"# changed or new, but no code, so not here: {', '.join(left_out)}" if left_out else None]
+    parts += [_git("diff", "HEAD", "--", *tracked)] if tracked else []
+    parts += [
+        _git("diff", "--no-index", "--", os.devnull, path) for path in new if is_code(path) and path not in left_out
     ]
-    parts = [_git("diff", "HEAD"), *(_git("diff", "--no-index", "--", os.devnull, path) for path in new)]
     return "".join(f"{part}\n" for part in parts if part)
+
+
+def is_code(path: str) -> bool:
+    """Whether a file of the checkout may be copied into run folders: code by its ending, and nothing whose name speaks
+    of secrets."""
+    place = PurePosixPath(path)
+    is_hidden = any(part.startswith(".") for part in place.parts)
+    return place.suffix in CODE and not is_hidden and not SECRETS.search(place.name)
+
+
+def _is_small(path: str) -> bool:
+    return (ROOT / path).stat().st_size <= LARGEST
 
 
 def for_a_job() -> dict[str, str]:

@@ -13,13 +13,14 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from orchestrator.runs import names
 from orchestrator.runs.header import read_header
-from orchestrator.runs.lock import locked_new
+from orchestrator.runs.lock import locked_new, was_worked_on_here
 from orchestrator.runs.tensorboard import BEGIN, END
 from orchestrator.runs.tested import extend_record
 from wsol.addresses import below, open_address, unreachable
@@ -187,6 +188,16 @@ def store_of_run(folder: Path, experiment: Experiment) -> Mirror | None:
     return Mirror(below(storage, read_header(folder).study_name), folder) if storage else None
 
 
+def require_own_store(folder: Path, experiment: Experiment) -> None:
+    """Raises InputError where going on with a run from elsewhere would bring results to an address that only its folder
+    names."""
+    if (mirror := store_of_run(folder, experiment)) and not was_worked_on_here(folder):
+        raise InputError(
+            f"{folder}: its results would go to {mirror.address}, which the folder names, and it was not worked on"
+            f" here; if that is yours, go on in a new folder: python launch.py resume DIR --from {mirror.address}"
+        )
+
+
 def require_free_store(storage: str | None, name: str) -> None:
     """Try a store before anything starts.
 
@@ -247,6 +258,11 @@ def restore_run(address: str, folder: Path) -> None:
             Mirror(address, folder).pull(lambda name: not is_checkpoint(name))
         except OSError as error:
             raise unreachable(address, error) from None
+        finally:  # nothing but what the store has is left, no folder where it has nothing
+            for name in (names.OWNER, names.LOCK):
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
     if not (folder / names.HEADER).exists():
         raise InputError(
             f"{address}: holds no run (no {names.HEADER}); it should end in the name of one, as in"

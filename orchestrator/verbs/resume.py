@@ -21,7 +21,7 @@ from orchestrator.preflight.place import require_new_run_folder, require_writabl
 from orchestrator.runs import names
 from orchestrator.runs.folder import change_study, is_campaign_folder, open_experiment
 from orchestrator.runs.header import read_header, update_header
-from orchestrator.runs.store import restore_run
+from orchestrator.runs.store import require_own_store, restore_run
 from orchestrator.study.study import Study
 from orchestrator.trials.alone import train_together
 from orchestrator.verbs.conclude import conclude
@@ -54,6 +54,8 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
         return resume_campaign(folder, overrides, address)
     experiment, kind = _with_changes(folder, overrides), read_header(folder).kind
     require_writable(folder)
+    if store is None:
+        require_own_store(folder, experiment)
     if kind == "import":
         raise InputError(
             f"{folder}: holds an imported model, there is nothing to resume; score it with `python launch.py evaluate"
@@ -87,6 +89,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
             f"{folder}: is no search; to train again: python launch.py train {folder / names.EXPERIMENT} --run DIR"
         )
     require_writable(folder)
+    require_own_store(folder, experiment)
     require_packages(experiment)
     study = Study(folder, experiment)
     again = study.retry(numbers)

@@ -10,8 +10,10 @@ from typing import Any
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.cluster.remote import on_worker_node
+from orchestrator.console import console
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment, trial_folder
+from orchestrator.runs.lock import was_worked_on_here
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker, store_of_run
 from orchestrator.study.checkpoints import RIVALS, kept_trials
@@ -56,8 +58,15 @@ def store_errors_explained(mirror: Mirror) -> Iterator[None]:
 
 
 def push_evaluation(folder: Path) -> None:
-    """A later evaluation goes to the store of the run as well. Raises RunFailed where that does not answer."""
-    if mirror := store_of_run(folder, open_experiment(folder)):
+    """A later evaluation goes to the store of the run as well, unless the folder is from elsewhere: what it names is no
+    address that this user gave. Raises RunFailed where the store does not answer."""
+    mirror = store_of_run(folder, open_experiment(folder))
+    if mirror and not was_worked_on_here(folder):
+        console.print(
+            f"nothing was brought to {mirror.address}, which this folder names: the run was not worked on here; if it"
+            f" is yours: python launch.py resume DIR --from {mirror.address}, and evaluate there"
+        )
+    elif mirror:
         with store_errors_explained(mirror):
             mirror.push(lambda name: not name.startswith(f"{names.TRIALS}/"))
 

@@ -71,3 +71,16 @@ def test_a_job_knows_what_was_submitted(checkout: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv(COMMIT, variables[COMMIT])
     assert git() == here
     assert changes().startswith("diff --git a/orchestrator/a.py") and "cut here" in changes()
+
+
+@pytest.mark.parametrize(
+    "name", [".env", "prod.env", "id_rsa", "my.pem", "notes.txt", "secrets.yaml", "api_key.py", "dump.sql"]
+)
+def test_what_is_no_code_is_named_and_not_copied(checkout: Path, name: str) -> None:
+    """A key lies beside the code, new or committed and changed."""
+    (checkout / name).write_text("PASSWORD=hunter2\n")
+    (checkout / "orchestrator" / "mine.py").write_text("mine = 1\n")
+    for _ in range(2):
+        text = changes()
+        assert "hunter2" not in text and name in text.splitlines()[0] and "+mine = 1" in text
+        subprocess.run(["git", "add", name], cwd=checkout, check=True)
