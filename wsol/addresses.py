@@ -46,8 +46,8 @@ def require_no_key(address: str) -> None:
     if "://" in address and ("@" in parts.netloc or told):
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise InputError(
-            f"{place}: the address has a key in it ({', '.join(told) or 'before the @'}), which would be written into run"
-            " folders; leave it out, keys come from the environment (AWS_ACCESS_KEY_ID, ...) or the machine's role"
+            f"{place}: the address has a key in it ({', '.join(told) or 'before the @'}), which would be written into"
+            " run folders; leave it out, keys come from the environment (AWS_ACCESS_KEY_ID, ...) or the machine's role"
         )
 
 
