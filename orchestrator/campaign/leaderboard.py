@@ -147,7 +147,7 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
     """What must be known about the numbers: who was trained on a short list of images."""
     parts: dict[str, list[str]] = {}
     for standing in standings:
-        for part in {str(read_result(folder).get("training_images", "all")) for folder in standing.folders}:
+        for part in {read_result(folder).training_images for folder in standing.folders}:
             parts.setdefault(part, []).append(standing.cell.name)
     yield from (
         f"Trained on a part of train_weaksup, {part}: {', '.join(methods)}."

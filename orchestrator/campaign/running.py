@@ -208,9 +208,8 @@ class RunningCampaign:
         result = finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test)
         if result is not None:
             write_report(study.folder)
-            if result["post_hoc"]:
-                chosen = choice_in_words(result["post_hoc"])
-                console.print(f"{study.folder.name}: post-hoc settings chosen on train_fullsup: {chosen}")
+            if choice := choice_in_words(result):
+                console.print(f"{study.folder.name}: post-hoc settings chosen on train_fullsup: {choice}")
         write_trials(study.folder, study.trials())
         update_header(study.folder, ended=timestamp())
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.table import Table
 
 from orchestrator.formats import printed_columns, settings_in_words
+from orchestrator.runs.result import ScoredSetting
 
 
 def score_table(
@@ -36,14 +36,14 @@ def score_table(
     return table
 
 
-def settings_table(title: str, settings: list[dict[str, Any]], objective: str) -> Table:
-    """Post-hoc settings (`values` and `metrics` of each) as rows, the best first, with the objective and what papers
+def settings_table(title: str, settings: Sequence[ScoredSetting], objective: str) -> Table:
+    """Post-hoc settings as rows, the best first, with the objective and what papers
     print."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", title_style="bold")
     table.add_column("setting")
-    shown = printed_columns(objective, settings[0]["metrics"])
+    shown = printed_columns(objective, settings[0].metrics)
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
-    for setting in sorted(settings, key=lambda setting: -setting["metrics"][objective]):
-        table.add_row(settings_in_words(setting["values"]), *(f"{setting['metrics'][name]:.2f}" for name in shown))
+    for setting in sorted(settings, key=lambda setting: -setting.metrics[objective]):
+        table.add_row(settings_in_words(setting.values), *(f"{setting.metrics[name]:.2f}" for name in shown))
     return table

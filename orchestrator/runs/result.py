@@ -1,19 +1,108 @@
-"""`best/result.json`: what was measured of the winner."""
+"""`best/result.json`: what was measured of the winner; and the post-hoc settings that it was chosen from."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from orchestrator.runs import names
-from wsol.errors import InputError, first_line
+from wsol.config import TrainConfig
+from wsol.errors import InputError
+from wsol.files import write_text
 
-NEEDED = {"objective": str, "checkpoint_sha256": str, "train_fullsup": dict, "baseline": dict, "intervals": dict}
-"""Entries that every result has, whichever version wrote it."""
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A post-hoc setting and what it reached.
+
+    Attributes:
+        values: dotted path -> value, of what differs from the winner as it is; empty for that one.
+        value: its objective.
+    """
+
+    values: dict[str, Any]
+    value: float
 
 
-def read_result(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ScoredSetting:
+    """A post-hoc setting with all its metrics: an entry of `best/post_hoc.json`.
+
+    Attributes:
+        values: dotted path -> value, of what differs from the winner as it is; empty for that one.
+        metrics: metric -> percent.
+        config: whole.
+    """
+
+    values: dict[str, Any]
+    metrics: dict[str, float]
+    config: TrainConfig
+
+    def plain(self) -> dict[str, Any]:
+        """As it is written."""
+        return {"values": self.values, "metrics": self.metrics, "config": self.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True, slots=True)
+class WinnerResult:
+    """`best/result.json`; older runs lack some of it.
+
+    Attributes:
+        objective: that chose it.
+        checkpoint_sha256: of the exported weights.
+        train_fullsup: metric -> percent there, with the post-hoc settings that were chosen.
+        intervals: split -> metric -> its 95 % interval.
+        baseline: split -> metric -> percent of the centre Gaussian.
+        trial, epoch: what won; None for an imported model.
+        value: of the objective, as the trial reported it.
+        value_measured_again: the same of the exported weights; None where unknown.
+        config: what was trained, with the post-hoc settings that were chosen, as plain values.
+        training_images: what it was trained on, in words.
+        post_hoc: the settings that were chosen from, the winner as it was first; empty where nothing was.
+        first: in which share of the bootstrap draws it, and each rival, come first; None where there is no rival.
+        adopted: whether the user chose its post-hoc settings after the run; they stay.
+        imported: layout, file and SHA-256 of an imported model.
+        more: entries of another version, which are kept.
+    """
+
+    objective: str
+    checkpoint_sha256: str
+    train_fullsup: dict[str, float]
+    intervals: dict[str, dict[str, list[float]]]
+    baseline: dict[str, dict[str, float]]
+    trial: int | None = None
+    epoch: int | None = None
+    value: float | None = None
+    value_measured_again: float | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    training_images: str = "all"
+    post_hoc: tuple[Setting, ...] = ()
+    first: dict[str, float] | None = None
+    adopted: bool = False
+    imported: dict[str, str] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """The metric that chose it, without its split."""
+        return self.objective.partition("/")[2]
+
+    @property
+    def choice(self) -> Setting | None:
+        """The post-hoc setting that was chosen: the first of the best. None where nothing was chosen from."""
+        return max(self.post_hoc, key=lambda setting: setting.value, default=None)
+
+
+_OPTIONAL = ("first", "imported")
+"""Entries that are left out where there is nothing to say."""
+
+
+def read_result(folder: Path) -> WinnerResult:
     """The result of a finished run.
 
     Raises:
@@ -23,13 +112,38 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{folder}: has no finished model yet ({path} is missing)")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name, kind in NEEDED.items() if not isinstance(result.get(name), kind)]
-    except (ValueError, AttributeError) as error:
-        missing, result = [first_line(error)], {}
-    if missing:
+        return parse_result(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(
-            f"{path}: is damaged ({', '.join(missing)}); restore it from a copy, or delete it and let `python launch.py"
-            f" resume {folder}` measure the winner again"
-        )
-    return dict(result)
+            f"{path}: is damaged ({error}); restore it from a copy, or delete it and let `python launch.py resume"
+            f" {folder}` measure the winner again"
+        ) from None
+
+
+def parse_result(text: str) -> WinnerResult:
+    """The result in the text of a file, whichever version wrote it.
+
+    Raises:
+        ValueError: it is no JSON, or an entry is missing or not what it should be.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no mapping")
+    own = {entry.name for entry in dataclasses.fields(WinnerResult)} - {"more"}
+    more = {name: value for name, value in content.items() if name not in own}
+    known = {name: value for name, value in content.items() if name in own}
+    try:
+        return TypeAdapter(WinnerResult).validate_python({**known, "more": more})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def write_result(folder: Path, result: WinnerResult) -> None:
+    """Write the result of a run."""
+    content = dataclasses.asdict(result)
+    more = content.pop("more")
+    kept = {name: value for name, value in content.items() if not (name in _OPTIONAL and value is None)}
+    if not result.adopted:
+        del kept["adopted"]
+    write_text(folder / names.WINNER_RESULT, json.dumps({**kept, **more}, indent=1))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.runs.folder import trial_folder
 from orchestrator.study.study import Study
 from wsol.checkpoint import Checkpoints
+from wsol.config import TrainConfig
 
 
 def kept_trials(study: Study) -> set[int]:
@@ -30,18 +31,31 @@ RIVALS = 3
 """Each costs one more evaluation of train_fullsup after the search."""
 
 
-def find_rivals(study: Study, folder: Path) -> list[dict[str, Any]]:
-    """The best trials after the winner whose checkpoint is still there, as plain values: another process scores them.
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A trial that the winner is compared with.
+
+    Attributes:
+        number: of the trial.
+        config: that it was trained with.
+        folder: of its checkpoints.
+    """
+
+    number: int
+    config: TrainConfig
+    folder: Path
+
+
+def find_rivals(study: Study, folder: Path) -> list[Rival]:
+    """The best trials after the winner whose checkpoint is still there.
 
     Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be
     compared.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Rival] = []
     ranked = [(trial, study.config_of(trial)) for trial in study.ranked()]
     for trial, config in ranked[1:]:
         place = trial_folder(folder, trial.number)
         if config.data == ranked[0][1].data and Checkpoints(place).best:
-            found.append(
-                {"number": trial.number, "config": config.model_dump(mode="json"), "folder": str(place.absolute())}
-            )
+            found.append(Rival(trial.number, config, place.absolute()))
     return found[:RIVALS]

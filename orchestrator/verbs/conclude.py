@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from orchestrator.console import console
 from orchestrator.formats import timestamp
@@ -18,6 +17,7 @@ from orchestrator.report.tables import score_table
 from orchestrator.runs import names
 from orchestrator.runs.folder import write_trials
 from orchestrator.runs.header import read_header, update_header
+from orchestrator.runs.result import WinnerResult
 from orchestrator.runs.tested import FINISHED, final_test_of, looks_at_test
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
@@ -55,7 +55,7 @@ def conclude(study: Study, measure_at: Measure) -> Path:
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
     _print_winner(folder, result)
-    if kind == "train" and study.experiment.post_hoc and not result["post_hoc"]:
+    if kind == "train" and study.experiment.post_hoc and not result.post_hoc:
         choose = f"python launch.py evaluate {folder} --experiment {folder / names.EXPERIMENT}"
         console.print(
             f"post-hoc settings of the file are kept; to choose them on train_fullsup:\n             {choose}"
@@ -68,24 +68,22 @@ def conclude(study: Study, measure_at: Measure) -> Path:
     return folder
 
 
-def _print_winner(folder: Path, result: dict[str, Any]) -> None:
+def _print_winner(folder: Path, result: WinnerResult) -> None:
     """Which trial it is, with what post-hoc settings, and its scores."""
-    console.print(
-        f"\nwinner: trial {result['trial']}, epoch {result['epoch']}, {result['objective']} {result['value']:.2f}"
-    )
-    if result["post_hoc"]:
-        console.print(f"post-hoc settings chosen on train_fullsup: {choice_in_words(result['post_hoc'])}")
-    if result["training_images"] != "all":
-        console.print(f"trained on a part of train_weaksup: {result['training_images']}")
-    tested = final_test_of(folder, result["checkpoint_sha256"])
-    scores = {"train_fullsup": result["train_fullsup"], **({"test": tested.metrics} if tested else {})}
+    console.print(f"\nwinner: trial {result.trial}, epoch {result.epoch}, {result.objective} {result.value:.2f}")
+    if choice := choice_in_words(result):
+        console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
+    if result.training_images != "all":
+        console.print(f"trained on a part of train_weaksup: {result.training_images}")
+    tested = final_test_of(folder, result.checkpoint_sha256)
+    scores = {"train_fullsup": result.train_fullsup, **({"test": tested.metrics} if tested else {})}
     for split, metrics in scores.items():
-        console.print(score_table(split, metrics, result["baseline"][split], result["intervals"][split]))
+        console.print(score_table(split, metrics, result.baseline[split], result.intervals[split]))
 
 
-def _about_test(folder: Path, result: dict[str, Any]) -> Iterator[str]:
+def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:
     """What the user can do about the test split."""
-    if final_test_of(folder, result["checkpoint_sha256"]):
+    if final_test_of(folder, result.checkpoint_sha256):
         return
     if looks := looks_at_test(folder):
         again = f'python launch.py evaluate {folder} --split test --test-again "why"'

@@ -16,8 +16,8 @@ from orchestrator.runs.saved_maps import record_look_at_maps, write_origin
 from orchestrator.runs.tested import looks_at_test
 from orchestrator.winner.finish import evaluate_test
 from orchestrator.winner.in_store import push_evaluation
-from orchestrator.winner.measure import measure
-from orchestrator.winner.post_hoc import adopt_best, choice_in_words, score_settings, selection_metric
+from orchestrator.winner.measure import MeasureRequest, measure
+from orchestrator.winner.post_hoc import adopt_best, choice_in_words, score_settings
 from wsol.errors import InputError
 
 
@@ -35,17 +35,17 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     require_writable(folder)
     if save_maps is not None:
         require_maps_folder(save_maps)
-        write_origin(save_maps, folder, split, result["checkpoint_sha256"])
+        write_origin(save_maps, folder, split, result.checkpoint_sha256)
     if split == "test":
         measured = evaluate_test(folder, measure, result, test_again, save_maps)
         write_report(folder)
         push_evaluation(folder)
     else:
-        measured = measure({"folder": str(folder), "split": split, "save_maps": save_maps and str(save_maps)})
-    console.print(score_table(split, measured["metrics"], measured["baseline"], measured["intervals"]))
+        measured = measure(MeasureRequest(folder, split, result.checkpoint_sha256, save_maps=save_maps))
+    console.print(score_table(split, measured.metrics, measured.baseline, measured.intervals))
     if save_maps:
         console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
-    return dict(measured["metrics"])
+    return measured.metrics
 
 
 def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> Path:
@@ -59,10 +59,10 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     Raises:
         InputError: something the user can mend; nothing was written.
     """
-    read_result(folder)
+    metric = read_result(folder).metric
     require_writable(folder)
     settings = score_settings(folder, load_and_print_notes(path, []).experiment if path else None, overrides)
-    console.print(settings_table(f"train_fullsup, {folder}", settings, selection_metric(folder)))
+    console.print(settings_table(f"train_fullsup, {folder}", settings, metric))
     if looks_at_test(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")
     else:
@@ -130,9 +130,9 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
     split = "train_fullsup"
     what = f"the classifier of the published {loaded.experiment.trial.backbone.name}" if file is None else file
     console.print(f"imported {what} ({layout}) into {folder}")
-    if result["post_hoc"]:
-        console.print(f"post-hoc settings chosen on train_fullsup: {choice_in_words(result['post_hoc'])}")
-    console.print(score_table(split, result[split], result["baseline"][split], result["intervals"][split]))
+    if choice := choice_in_words(result):
+        console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
+    console.print(score_table(split, result.train_fullsup, result.baseline[split], result.intervals[split]))
     console.print(f"report:      {write_report(folder)}")
     console.print(
         f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"

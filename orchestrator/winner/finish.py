@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.runs import names
-from orchestrator.runs.result import read_result
+from orchestrator.runs.result import Setting, WinnerResult, read_result, write_result
 from orchestrator.runs.tested import final_test_of, looking_at_test, looks_at_test
-from orchestrator.study.checkpoints import drop_checkpoints, find_rivals
+from orchestrator.study.checkpoints import Rival, drop_checkpoints, find_rivals
 from orchestrator.study.study import Study
-from orchestrator.winner.measure import Measure
+from orchestrator.winner.measure import Measure, Measured, MeasureRequest
 from orchestrator.winner.result import export_winner, write_config
 from wsol.errors import InputError
-from wsol.files import write_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
 
 def finish_search(
     study: Study, folder: Path, measure_at: Measure, *, test: bool, choose: bool = True
-) -> dict[str, Any] | None:
+) -> WinnerResult | None:
     """Export and measure the winner, and test it. Then drop the checkpoints that nobody asks for any more.
 
     Args:
         study: of the run.
         folder: of the run.
         measure_at: where to measure.
-        test: evaluate the test split, unless that was done before, for whichever winner.
+        test: evaluate the test split, unless it was looked at before, for whichever winner.
         choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept.
 
     Returns:
-        `best/result.json`; None where no trial succeeded.
+        what was written; None where no trial succeeded.
 
     Raises:
         InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
@@ -49,102 +48,119 @@ def finish_search(
     )
     if test and not looks_at_test(folder):
         evaluate_test(folder, measure_at, result, None)
-    if entry := final_test_of(folder, result["checkpoint_sha256"]):
-        result["baseline"]["test"], result["intervals"]["test"] = entry.baseline, entry.intervals
-    write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
+    if look := final_test_of(folder, result.checkpoint_sha256):
+        result = replace(
+            result,
+            baseline={**result.baseline, "test": look.baseline},
+            intervals={**result.intervals, "test": look.intervals},
+        )
+    write_result(folder, result)
     drop_checkpoints(study, folder)
     return result
 
 
-def _kept(folder: Path, number: int, *, choose: bool) -> dict[str, Any] | None:
+def _kept(folder: Path, number: int, *, choose: bool) -> WinnerResult | None:
     """The result of a trial that won before, if its post-hoc settings were chosen by the user since, or, where nothing
     is chosen now, by an older version: they stay."""
-    result = read_result(folder) if (folder / names.WINNER_RESULT).exists() else {}
-    chosen = result.get("adopted") or (result.get("post_hoc") and not choose)
-    return result if chosen and result["trial"] == number else None
+    if not (folder / names.WINNER_RESULT).exists():
+        return None
+    result = read_result(folder)
+    chosen = result.adopted or (result.post_hoc and not choose)
+    return result if chosen and result.trial == number else None
 
 
 def _measured_winner(
     study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure, *, choose: bool
-) -> dict[str, Any]:
+) -> WinnerResult:
     """Export a trial, measure it and, if asked to, choose its post-hoc settings."""
-    objective = study.experiment.study.objectives[0]
-    result = {
-        "trial": trial.number,
-        "objective": objective,
-        "value": trial.values[0],
-        **export_winner(study, trial, folder),
-    }
+    exported = export_winner(study, trial, folder)
     experiment = study.experiment if choose else study.experiment.model_copy(update={"post_hoc": {}})
     rivals = find_rivals(study, folder)
-    result.update(choose_settings(experiment, folder, measure_at, result["checkpoint_sha256"], rivals))
+    result = measured_result(experiment, folder, measure_at, exported.checkpoint_sha256, rivals)
+    result = replace(result, trial=trial.number, epoch=exported.epoch, value=trial.values[0])
     _require_same(result)
-    write_config(study.experiment, folder, f"Trial {trial.number}", result["config"])
+    write_config(study.experiment, folder, f"Trial {trial.number}", result.config)
     return result
 
 
-def choose_settings(
+def measured_result(
     experiment: Experiment,
     folder: Path,
     measure_at: Measure,
     checkpoint_sha256: str,
-    others: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """Measure the exported model on train_fullsup and choose its post-hoc settings there: entries of
-    `best/result.json`.
+    rivals: Sequence[Rival] = (),
+) -> WinnerResult:
+    """Measure the exported model on train_fullsup and choose among the experiment's post-hoc settings there.
 
     Args:
         experiment: of the run.
         folder: of the run.
         measure_at: where to measure.
         checkpoint_sha256: of the exported weights.
-        others: the trials that it is compared with, see `orchestrator.rivals.requests`.
+        rivals: the trials that it is compared with.
+
+    Raises:
+        InputError: the exported weights are not the recorded ones, or images are missing.
     """
-    metric = experiment.study.objectives[0].partition("/")[2]
-    request = {"folder": str(folder), "split": "train_fullsup", "objective": metric}
-    request["checkpoint_sha256"] = checkpoint_sha256
-    measured = measure_at({**request, "post_hoc": experiment.post_hoc, "pictures": True, "rivals": list(others)})
-    return {
-        "value_measured_again": measured["own"][metric],
-        "config": measured["config"],
-        "training_images": measured["training_images"],
-        "post_hoc": measured["grid"],
-        "train_fullsup": measured["metrics"],
-        "intervals": {"train_fullsup": measured["intervals"]},
-        "baseline": {"train_fullsup": measured["baseline"]},
-        **({"first": measured["first"]} if measured["first"] else {}),
-    }
+    split, objective = "train_fullsup", experiment.study.objectives[0]
+    metric = objective.partition("/")[2]
+    measured = measure_at(
+        MeasureRequest(folder, split, checkpoint_sha256, metric, experiment.post_hoc, rivals=rivals, pictures=True)
+    )
+    return WinnerResult(
+        objective=objective,
+        checkpoint_sha256=checkpoint_sha256,
+        value=measured.own[metric],
+        value_measured_again=measured.own[metric],
+        config=measured.config.model_dump(mode="json"),
+        training_images=measured.training_images,
+        post_hoc=tuple(Setting(one.values, one.metrics[metric]) for one in measured.settings),
+        train_fullsup=measured.metrics,
+        intervals={split: measured.intervals},
+        baseline={split: measured.baseline},
+        first=measured.first or None,
+    )
 
 
 def evaluate_test(
-    folder: Path, measure_at: Measure, result: Mapping[str, Any], reason: str | None, save_maps: Path | None = None
-) -> dict[str, Any]:
+    folder: Path, measure_at: Measure, result: WinnerResult, reason: str | None, save_maps: Path | None = None
+) -> Measured:
     """Evaluate the winner on the test split and record it.
 
     Args:
         folder: of the run.
         measure_at: where to evaluate.
-        result: the winner's, with the SHA-256 of its weights, and its metrics on train_fullsup, whose score thresholds
-            give the numbers under `fixed`.
+        result: of the winner; the score thresholds of its metrics give the numbers under `fixed`.
         reason: why again, if it was evaluated before.
         save_maps: a folder for the raw maps.
 
     Raises:
         InputError: it was evaluated before and no reason is given, or the weights are not the recorded ones.
     """
-    request = {"folder": str(folder), "split": "test", "chosen": result["train_fullsup"]}
-    checkpoint = {"checkpoint_sha256": result["checkpoint_sha256"]}
-    maps = {"save_maps": save_maps and str(save_maps)}
-    with looking_at_test(folder, **checkpoint, reason=reason, saves_maps=save_maps is not None) as record:
-        measured = measure_at({**request, **checkpoint, **maps})
-        record(measured)
+    digest = result.checkpoint_sha256
+    request = MeasureRequest(folder, "test", digest, chosen=result.train_fullsup, save_maps=save_maps)
+    with looking_at_test(folder, digest, reason, saves_maps=save_maps is not None) as record:
+        measured = measure_at(request)
+        record(_entry(measured))
     return measured
 
 
-def _require_same(result: dict[str, Any]) -> None:
+def _entry(measured: Measured) -> dict[str, Any]:
+    """What is recorded of an evaluation on test."""
+    return {
+        "metrics": measured.metrics,
+        "intervals": measured.intervals,
+        "baseline": measured.baseline,
+        "config": measured.config.model_dump(mode="json"),
+        "training_images": measured.training_images,
+    }
+
+
+def _require_same(result: WinnerResult) -> None:
     """The exported checkpoint must be the one that won."""
-    if abs(result["value_measured_again"] - result["value"]) > 1.0:
+    assert result.value is not None and result.value_measured_again is not None
+    if abs(result.value_measured_again - result.value) > 1.0:
         raise InputError(
-            f"the winner's checkpoint scores {result['value_measured_again']:.2f} on train_fullsup, but its trial"
-            f" reported {result['value']:.2f}: the data or the checkpoint changed since; nothing was evaluated on test"
+            f"the winner's checkpoint scores {result.value_measured_again:.2f} on train_fullsup, but its trial"
+            f" reported {result.value:.2f}: the data or the checkpoint changed since; nothing was evaluated on test"
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.cluster.remote import on_worker_node
@@ -18,7 +18,7 @@ from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, is_checkpoint, is_of_worker, store_of_run
 from orchestrator.study.checkpoints import RIVALS, kept_trials
 from orchestrator.study.study import Study
-from orchestrator.winner.measure import Measure, measure
+from orchestrator.winner.measure import Measure, Measured, MeasureRequest, measure
 from wsol.addresses import below
 from wsol.errors import RunFailed
 
@@ -83,7 +83,7 @@ def measure_on_nodes(study: Study, plan: Plan) -> Measure:
         return on_worker_node(plan, measure)
     there = on_worker_node(plan, partial(measure_in_scratch, mirror.address), same_folders=False)
 
-    def measure_there(request: dict[str, Any]) -> dict[str, Any]:
+    def measure_there(request: MeasureRequest) -> Measured:
         mirror.push(lambda name: name.startswith(f"{names.WINNER}/"))
         measured = there(request)
         mirror.pull(part=names.WINNER)
@@ -92,22 +92,22 @@ def measure_on_nodes(study: Study, plan: Plan) -> Measure:
     return measure_there
 
 
-def measure_in_scratch(address: str, request: dict[str, Any]) -> dict[str, Any]:
+def measure_in_scratch(address: str, request: MeasureRequest) -> Measured:
     """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through
     the store.
 
     Args:
         address: of the run in the store.
-        request: see `orchestrator.winner.measure.measure`.
+        request: for `measure`.
     """
     with scratch() as folder:
         best = Mirror(below(address, names.WINNER), folder / names.WINNER)
         best.pull()
         rivals = []
-        for rival in request.get("rivals", []):
-            place = trial_folder(Path(), rival["number"])
+        for rival in request.rivals:
+            place = trial_folder(Path(), rival.number)
             Mirror(below(address, place.as_posix()), folder / place).pull()
-            rivals.append({**rival, "folder": str(folder / place)})
-        measured = measure({**request, "folder": str(folder), "rivals": rivals})
+            rivals.append(replace(rival, folder=folder / place))
+        measured = measure(replace(request, folder=folder, rivals=rivals))
         best.push()
     return measured

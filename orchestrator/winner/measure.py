@@ -3,29 +3,82 @@ of post-hoc settings, and how surely it is the winner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.formats import settings_in_words
 from orchestrator.pictures.gallery import write_gallery
 from orchestrator.pictures.looks import View
 from orchestrator.runs import names
-from orchestrator.runs.result import read_result
+from orchestrator.runs.result import ScoredSetting
 from orchestrator.runs.scores import write_scores
 from orchestrator.runs.tensorboard import write_pixel_curve
-from orchestrator.winner.rivals import first_places, score_rivals
-from wsol.checkpoint import read_state
+from orchestrator.study.checkpoints import Rival
+from orchestrator.winner.exported import Exported, open_exported
+from orchestrator.winner.rivals import ScoredRival, first_places, score_rivals
 from wsol.config import TrainConfig
-from wsol.errors import InputError
 
 if TYPE_CHECKING:
-    from wsol.data.images import ImageStore
+    from wsol.scoring import Scores
 
 
-Measure = Callable[[dict[str, Any]], dict[str, Any]]
+@dataclass(frozen=True, slots=True)
+class MeasureRequest:
+    """What is asked of a measurement; it may travel to another node.
+
+    Attributes:
+        folder: of the run.
+        split: `train_fullsup` or `test`.
+        checkpoint_sha256: what the exported weights must have; None: what the result in the folder says.
+        objective: the metric that chooses among post-hoc settings and between rivals; empty where nothing is chosen.
+        post_hoc: dotted path -> values, of which the combination with the highest objective is taken; the winner as it
+            is takes part, and wins a draw.
+        chosen: metrics on train_fullsup, whose score thresholds give the numbers under `fixed`; None: there are none.
+        rivals: trials that it is compared with.
+        pictures: write examples.
+        save_maps: a folder for the raw maps; None: they are not kept.
+    """
+
+    folder: Path
+    split: str
+    checkpoint_sha256: str | None = None
+    objective: str = ""
+    post_hoc: Mapping[str, list[Any]] = field(default_factory=dict)
+    chosen: Mapping[str, float] | None = None
+    rivals: Sequence[Rival] = ()
+    pictures: bool = False
+    save_maps: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a measurement found. Bootstrap replicates and curves are left in `best/scores-<split>.npz`.
+
+    Attributes:
+        metrics: metric -> percent.
+        intervals: metric -> its 95 % interval.
+        baseline: metric -> percent of the centre Gaussian on the same images.
+        config: what was scored, with the post-hoc settings that were chosen.
+        training_images: what it was trained on, in words.
+        own: metrics of the winner as it was, without a choice.
+        settings: what was chosen from, the winner as it was first; empty where nothing was.
+        first: in which share of the bootstrap draws the winner as it was, and each rival, come first; empty without
+            rivals.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, list[float]]
+    baseline: dict[str, float]
+    config: TrainConfig
+    training_images: str
+    own: dict[str, float]
+    settings: list[ScoredSetting]
+    first: dict[str, float]
+
+
+Measure = Callable[[MeasureRequest], Measured]
 """Runs `measure` somewhere: here, or on a node with a GPU."""
 
 
@@ -33,167 +86,102 @@ OTHER_SETTINGS = 2
 """Post-hoc settings that are shown among the pictures beside the chosen one."""
 
 
-def measure(request: dict[str, Any]) -> dict[str, Any]:
+def measure(request: MeasureRequest) -> Measured:
     """Score the exported winner on a split, and the centre-Gaussian baseline on the same images.
 
-    Args:
-        request: `folder` of the run and `split`. Optional: `chosen`: metrics
-            on train_fullsup whose score thresholds are used as well; `post_hoc`: dotted path -> values, of which the
-            combination with the highest `objective` is taken;
-            `pictures`: write examples; `save_maps`: a folder for the raw maps; `rivals`: see
-                `orchestrator.rivals.requests`.
-
-    Returns:
-        metrics, intervals, baseline and config; `training_images`: what it was trained on, in words; `own`: the metrics
-        without post-hoc settings;
-        `grid`: what every combination scored; `first`: in which share of the bootstrap draws the winner without
-            post-hoc settings and each rival
-        come first, empty without rivals. Bootstrap replicates and curves are left in `best/scores-<split>.npz`.
-
     Raises:
-        InputError: the folder has no exported winner, or images of the split are missing.
+        InputError: the folder has no exported winner, its weights are not the recorded ones, or images of the split are
+            missing.
     """
     from wsol import build
-    from wsol.baseline import center_gaussian, score_constant_map
     from wsol.scoring import score
 
-    folder = Path(request["folder"])
-    best = folder / names.WINNER
-    own, weights = read_winner(folder, request.get("checkpoint_sha256"))
-    dataset = build.dataset(own.data)
-    trained = partial(build.trained_method, state=weights, num_classes=dataset.num_classes)
-    images = build.images(dataset, request["split"], own.data)
-    combinations = post_hoc_settings(own, request.get("post_hoc", {}))
-    grid = (
-        _score([config for _, config in combinations], weights, images, dataset.num_classes)
-        if len(combinations) > 1
-        else []
+    winner = open_exported(request.folder, request.split, request.checkpoint_sha256)
+    settings = _settings(winner, request)
+    config = best_setting(settings, request.objective).config if settings else winner.config
+    method = winner.method(config)
+    scores = score(method, winner.images, config.evaluation, request.chosen, save_to=request.save_maps)
+    rivals = score_rivals(request.rivals, winner.images, winner.dataset.num_classes)
+    first = _first_places(winner, config, scores, rivals, request.objective)
+    if request.pictures:
+        views = [View("winner", method, config, scores.metrics)]
+        views += [*_views_of_settings(winner, config, settings, request.objective), *map(_view_of_rival, rivals)]
+        write_gallery(request.folder / names.EXAMPLES, request.folder / names.IMAGES_TABLE, views, winner.dataset)
+    baseline = _baseline(winner, config)
+    _write_curves(request.folder / names.WINNER, scores, winner)  # last: what was cut off before leaves no number
+    return Measured(
+        metrics=scores.metrics,
+        intervals={name: list(ends) for name, ends in scores.intervals().items()},
+        baseline=baseline,
+        config=config,
+        training_images=build.training_images(winner.dataset, winner.config.data),
+        own=settings[0].metrics if settings else scores.metrics,
+        settings=settings,
+        first=first,
     )
-    values = [metrics[request["objective"]] for metrics in grid]
-    config = combinations[values.index(max(values))][1] if grid else own
-    method = trained(config)
-    scores = score(
-        method,
-        images,
-        config.evaluation,
-        request.get("chosen"),
-        save_to=request.get("save_maps") and Path(request["save_maps"]),
-    )
+
+
+def best_setting(settings: Sequence[ScoredSetting], objective: str) -> ScoredSetting:
+    """The one with the highest objective; of several, the first, which changes least."""
+    return max(settings, key=lambda setting: setting.metrics[objective])
+
+
+def _settings(winner: Exported, request: MeasureRequest) -> list[ScoredSetting]:
+    """What is chosen from; empty where there is nothing but the winner as it is."""
+    if not request.post_hoc:
+        return []
+    settings = winner.score_settings(request.post_hoc)
+    return settings if len(settings) > 1 else []
+
+
+def _first_places(
+    winner: Exported, config: TrainConfig, scores: Scores, rivals: Sequence[ScoredRival], objective: str
+) -> dict[str, float]:
+    """How often the winner as it was trained, and each rival, come first."""
+    from wsol.scoring import score
+
+    if not rivals:
+        return {}
+    own = winner.config
+    as_trained = scores if config == own else score(winner.method(own), winner.images, own.evaluation)
+    return first_places(as_trained, rivals, objective)
+
+
+def _baseline(winner: Exported, config: TrainConfig) -> dict[str, float]:
+    """The centre Gaussian on the same images."""
+    from wsol import build
+    from wsol.baseline import center_gaussian, score_constant_map
+
+    images, evaluation = winner.images, config.evaluation
     gaussian = center_gaussian((images.size, images.size), images.size / 4)
     annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
-    rivals = score_rivals(request.get("rivals", []), images, dataset.num_classes)
-    first = {}
-    if rivals:
-        as_trained = scores if config == own else score(trained(own), images, own.evaluation)
-        first = first_places(as_trained, rivals, request["objective"])
-    if request.get("pictures"):
-        settings = [
-            View(settings_in_words(combinations[place][0]), trained(other), other, grid[place])
-            for place, other in _other_settings(config, [other for _, other in combinations], values)
-        ]
-        trials = [View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics) for rival in rivals]
-        write_gallery(
-            folder / names.EXAMPLES,
-            folder / names.IMAGES_TABLE,
-            [View("winner", method, config, scores.metrics), *settings, *trials],
-            dataset,
-        )
-    baseline = score_constant_map(
-        gaussian, annotations, build.metrics(config.evaluation), config.evaluation.threshold_step
-    )
-    write_scores(best, scores, images.split)  # last: a measurement that was cut off leaves no number
+    return score_constant_map(gaussian, annotations, build.metrics(evaluation), evaluation.threshold_step)
+
+
+def _write_curves(best: Path, scores: Scores, winner: Exported) -> None:
+    split = winner.images.split
+    write_scores(best, scores, split)
     if "pxap/recall" in scores.curves:
-        write_pixel_curve(best, images.split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
-    return {
-        "metrics": scores.metrics,
-        "intervals": scores.intervals(),
-        "baseline": baseline,
-        "config": config.model_dump(mode="json"),
-        "training_images": build.training_images(dataset, own.data),
-        "own": grid[0] if grid else scores.metrics,
-        "grid": (
-            [{"values": chosen, "value": value} for (chosen, _), value in zip(combinations, values, strict=True)]
-            if grid
-            else []
-        ),
-        "first": first,
-    }
+        write_pixel_curve(best, split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
 
 
-def measure_settings(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Score the exported winner on a split under every post-hoc setting; nothing is written.
+def other_settings(chosen: TrainConfig, settings: Sequence[ScoredSetting], objective: str) -> list[ScoredSetting]:
+    """The best setting of each further extractor; where one extractor was tried, the best other settings."""
+    ranked = sorted(settings, key=lambda setting: -setting.metrics[objective])
+    rest = [setting for setting in ranked if setting.config != chosen]
+    best = {setting.config.evaluation.extractor.name: setting for setting in reversed(rest)}
+    best.pop(chosen.evaluation.extractor.name, None)
+    return ([setting for setting in rest if setting in best.values()] or rest)[:OTHER_SETTINGS]
 
-    Args:
-        request: `folder` of the run, `split`, and `post_hoc`: dotted path -> values.
 
-    Returns:
-        of every combination, the winner as it is first: `values` that were changed, `metrics`, and the whole `config`.
-    """
-    from wsol import build
-
-    own, weights = read_winner(Path(request["folder"]))
-    dataset = build.dataset(own.data)
-    settings = post_hoc_settings(own, request["post_hoc"])
-    scored = _score(
-        [config for _, config in settings],
-        weights,
-        build.images(dataset, request["split"], own.data),
-        dataset.num_classes,
-    )
+def _views_of_settings(
+    winner: Exported, chosen: TrainConfig, settings: Sequence[ScoredSetting], objective: str
+) -> list[View]:
     return [
-        {"values": values, "metrics": metrics, "config": config.model_dump(mode="json")}
-        for (values, config), metrics in zip(settings, scored, strict=True)
+        View(settings_in_words(one.values), winner.method(one.config), one.config, one.metrics)
+        for one in other_settings(chosen, settings, objective)
     ]
 
 
-def _score(
-    configs: list[TrainConfig], weights: dict[str, Any], images: ImageStore, num_classes: int
-) -> list[dict[str, float]]:
-    """Metrics of each configuration; those with the same method share one pass over the images."""
-    from wsol import build
-    from wsol.evaluation import evaluate_settings
-
-    results: dict[int, dict[str, float]] = {}
-    for first in configs:
-        alike = [
-            index for index, config in enumerate(configs) if config.method == first.method and index not in results
-        ]
-        if alike:
-            scored = evaluate_settings(
-                build.trained_method(first, weights, num_classes),
-                images,
-                [configs[index].evaluation for index in alike],
-            )
-            results.update(zip(alike, scored, strict=True))
-    return [results[index] for index in range(len(configs))]
-
-
-def read_winner(folder: Path, checkpoint_sha256: str | None = None) -> tuple[TrainConfig, dict[str, Any]]:
-    """Configuration and weights of the exported winner of a run folder.
-
-    Args:
-        folder: of the run.
-        checkpoint_sha256: what the weights must have; None: what `best/result.json` says.
-
-    Raises:
-        InputError: the folder has none, or the weights are not the recorded ones.
-    """
-    from orchestrator.experiment.yaml_reader import read_yaml
-
-    if not (folder / names.WINNER_CONFIG).exists():
-        raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
-    config = TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values)
-    digest = checkpoint_sha256 or read_result(folder)["checkpoint_sha256"]
-    return config, read_state(folder / names.WINNER_WEIGHTS, digest)["method"]
-
-
-def _other_settings(
-    chosen: TrainConfig, configs: list[TrainConfig], values: list[float]
-) -> list[tuple[int, TrainConfig]]:
-    """The best setting of each further extractor, with its place among all; where one extractor was tried, the best
-    other settings."""
-    ranked = sorted(zip(range(len(values)), configs, strict=False), key=lambda entry: -values[entry[0]])
-    rest = [(place, config) for place, config in ranked if config != chosen]
-    extractors = {config.evaluation.extractor.name for _, config in rest} - {chosen.evaluation.extractor.name}
-    firsts = [next(entry for entry in rest if entry[1].evaluation.extractor.name == name) for name in extractors]
-    return sorted(firsts, key=lambda entry: -values[entry[0]])[:OTHER_SETTINGS] or rest[:OTHER_SETTINGS]
+def _view_of_rival(rival: ScoredRival) -> View:
+    return View(f"trial {rival.number}", rival.method, rival.config, rival.scores.metrics)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import settings_in_words
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment
-from orchestrator.runs.result import read_result
-from orchestrator.winner.finish import choose_settings
-from orchestrator.winner.measure import measure, measure_settings
+from orchestrator.runs.result import ScoredSetting, Setting, WinnerResult, read_result, write_result
+from orchestrator.winner.exported import open_exported
+from orchestrator.winner.finish import measured_result
+from orchestrator.winner.measure import best_setting, measure
 from orchestrator.winner.result import write_config
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
 
 
-def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[dict[str, Any]]:
+def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[ScoredSetting]:
     """Score the winner on train_fullsup under every combination of post-hoc values, and record it in
     `best/post_hoc.json`.
 
@@ -32,7 +34,7 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
         overrides: `post_hoc.PATH=[VALUE, ...]`.
 
     Returns:
-        of every combination, the winner as it is first: `values` that were changed, `metrics`, and the whole `config`.
+        every combination, the winner as it is first.
 
     Raises:
         InputError: the run is not finished, or a value does not fit it.
@@ -49,28 +51,19 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
     post_hoc = load_experiment(folder / names.WINNER_EXPERIMENT, [*of_file, *overrides]).experiment.post_hoc
     if not post_hoc:
         raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")
-    settings = measure_settings({"folder": str(folder), "split": "train_fullsup", "post_hoc": post_hoc})
-    write_text(folder / names.POST_HOC, json.dumps(settings, indent=1))
+    settings = open_exported(folder, "train_fullsup").score_settings(post_hoc)
+    write_text(folder / names.POST_HOC, json.dumps([setting.plain() for setting in settings], indent=1))
     return settings
 
 
-def selection_metric(folder: Path) -> str:
-    """The metric by which the run selects."""
-    return str(read_result(folder)["objective"]).partition("/")[2]
+def choice_in_words(result: WinnerResult) -> str | None:
+    """Which post-hoc setting was chosen, such as `max_crop_area=0.3 (of 48)`; None where nothing was chosen from."""
+    if result.choice is None:
+        return None
+    return f"{settings_in_words(result.choice.values)} (of {len(result.post_hoc)})"
 
 
-def choice_in_words(grid: Sequence[Mapping[str, Any]]) -> str:
-    """Which of several settings was chosen, such as `max_crop_area=0.3 (of 48)`: the first of the best, so that the
-    configuration as it is wins a draw.
-
-    Args:
-        grid: `values` and `value` of each, the configuration as it is first.
-    """
-    best = max(grid, key=lambda setting: float(setting["value"]))
-    return f"{settings_in_words(best['values'])} (of {len(grid)})"
-
-
-def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
+def adopt_best(folder: Path, settings: Sequence[ScoredSetting]) -> str:
     """Use the best of scored settings from now on, and say in words which: it is measured on train_fullsup and written
     beside the weights.
 
@@ -78,14 +71,24 @@ def adopt_best(folder: Path, settings: list[dict[str, Any]]) -> str:
         folder: of a run whose test split was not evaluated: the numbers there belong to the former setting.
         settings: see `score_settings`.
     """
-    experiment, result, metric = open_experiment(folder), read_result(folder), selection_metric(folder)
-    best = max(settings, key=lambda setting: float(setting["metrics"][metric]))
+    experiment, result = open_experiment(folder), read_result(folder)
+    best = best_setting(settings, result.metric)
     if best is not settings[0]:
-        write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", best["config"])
-        measured = choose_settings(
-            experiment.model_copy(update={"post_hoc": {}}), folder, measure, result["checkpoint_sha256"]
+        config = best.config.model_dump(mode="json")
+        write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", config)
+        alone = experiment.model_copy(update={"post_hoc": {}})
+        measured = measured_result(alone, folder, measure, result.checkpoint_sha256)
+        write_result(
+            folder,
+            replace(
+                result,
+                config=measured.config,
+                training_images=measured.training_images,
+                train_fullsup=measured.train_fullsup,
+                intervals=measured.intervals,
+                baseline=measured.baseline,
+                post_hoc=tuple(Setting(one.values, one.metrics[result.metric]) for one in settings),
+                adopted=True,
+            ),
         )
-        grid = [{"values": setting["values"], "value": setting["metrics"][metric]} for setting in settings]
-        kept = {"value_measured_again": result["value_measured_again"], "post_hoc": grid, "adopted": True}
-        write_text(folder / names.WINNER_RESULT, json.dumps({**result, **measured, **kept}, indent=1))
-    return settings_in_words(best["values"])
+    return settings_in_words(best.values)

@@ -4,7 +4,6 @@ verbs."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,8 @@ from orchestrator.runs import names
 from orchestrator.runs.folder import create_run, require_no_run
 from orchestrator.runs.header import write_header
 from orchestrator.runs.lock import locked_new
-from orchestrator.winner.finish import choose_settings
+from orchestrator.runs.result import write_result
+from orchestrator.winner.finish import measured_result
 from orchestrator.winner.measure import measure
 from orchestrator.winner.result import write_config
 from wsol.files import sha256, write_text
@@ -47,9 +47,7 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
     source = {"layout": layout, **({} if file is None else {"file": str(file), "sha256": sha256(file)})}
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
-        chosen = choose_settings(experiment, Path(staging), measure, digest)
-        value = {"objective": experiment.study.objectives[0], "value": chosen["value_measured_again"]}
-        result = {"trial": None, "epoch": None, **value, "checkpoint_sha256": digest, "imported": source, **chosen}
+        result = measured_result(experiment, Path(staging), measure, digest)
         with locked_new(folder):
             header = create_run(
                 folder, dataclasses.replace(loaded, experiment=experiment), "import", imported=source, trials=0
@@ -59,9 +57,9 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
                 experiment,
                 folder,
                 f"The method of the imported {layout if file is None else file.name}",
-                chosen["config"],
+                result.config,
             )
-            write_text(folder / names.WINNER_RESULT, json.dumps(result, indent=1))
+            write_result(folder, dataclasses.replace(result, imported=source))
             write_header(folder, dataclasses.replace(header, ended=timestamp()))  # last: it makes the folder a run
 
 

@@ -1,7 +1,8 @@
-"""`best/`: the exported winner and what was measured of it."""
+"""The exported winner: weights and configuration in `best/`, and `best.yaml`, with which it is trained again."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,21 @@ if TYPE_CHECKING:
     from orchestrator.experiment.model import Experiment
 
 
-def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, Any]:
-    """Copy the best checkpoint of the best trial to `best/`: its epoch and the SHA-256 of the weights.
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Which checkpoint was exported.
+
+    Attributes:
+        epoch: after which it was written.
+        checkpoint_sha256: of the exported weights.
+    """
+
+    epoch: int
+    checkpoint_sha256: str
+
+
+def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
+    """Copy the best checkpoint of the best trial to `best/`.
 
     Raises:
         InputError: the checkpoint is missing.
@@ -35,7 +49,7 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> dict[str, A
     (folder / names.WINNER).mkdir(exist_ok=True)
     digest = write_state(folder / names.WINNER_WEIGHTS, {"method": checkpoints.load(checkpoints.best)["method"]})
     write_config(study.experiment, folder, f"Trial {trial.number}", config.model_dump(mode="json"))
-    return {"epoch": checkpoints.best.epoch, "checkpoint_sha256": digest}
+    return Export(checkpoints.best.epoch, digest)
 
 
 def write_config(experiment: Experiment, folder: Path, what: str, config: dict[str, Any]) -> None:

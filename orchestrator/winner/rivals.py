@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.study.checkpoints import Rival
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rival:
+class ScoredRival:
     """A trial that did not win, with the weights of its best epoch and its scores on train_fullsup."""
 
     number: int
@@ -29,21 +29,21 @@ class Rival:
     scores: Scores
 
 
-def score_rivals(requested: Sequence[dict[str, Any]], images: ImageStore, num_classes: int) -> list[Rival]:
+def score_rivals(rivals: Sequence[Rival], images: ImageStore, num_classes: int) -> list[ScoredRival]:
     """Score trials on the images that the winner is scored on."""
     from wsol import build
     from wsol.scoring import score
 
     found = []
-    for request in requested:
-        config, checkpoints = TrainConfig.model_validate(request["config"]), Checkpoints(Path(request["folder"]))
+    for rival in rivals:
+        checkpoints = Checkpoints(rival.folder)
         assert checkpoints.best is not None
-        method = build.trained_method(config, checkpoints.load(checkpoints.best)["method"], num_classes)
-        found.append(Rival(request["number"], config, method, score(method, images, config.evaluation)))
+        method = build.trained_method(rival.config, checkpoints.load(checkpoints.best)["method"], num_classes)
+        found.append(ScoredRival(rival.number, rival.config, method, score(method, images, rival.config.evaluation)))
     return found
 
 
-def first_places(winner: Scores, rivals: Sequence[Rival], objective: str) -> dict[str, float]:
+def first_places(winner: Scores, rivals: Sequence[ScoredRival], objective: str) -> dict[str, float]:
     """In which share of the bootstrap draws the `winner` and each rival, by its number, come first."""
     shares = shares_of_first([one.replicates[objective] for one in (winner, *(rival.scores for rival in rivals))])
     return dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))

@@ -12,6 +12,7 @@ import yaml
 from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.runs.journal import open_study
 from orchestrator.study.task import Task
+from orchestrator.winner.measure import MeasureRequest
 from wsol import training
 from wsol.errors import Diverged
 
@@ -59,12 +60,10 @@ class Machines:
                 queue.complete(task.number, history, 1.0, "here")
                 progress.complete(task.number, queue.value(task.number))
 
-    def on_ray(
-        self, plan: object, function: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        def here(request: dict[str, Any]) -> dict[str, Any]:
-            if "split" in request:
-                self.measured.append((Path(request["folder"]).name, request["split"]))
+    def on_ray(self, plan: object, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def here(request: object) -> Any:
+            if isinstance(request, MeasureRequest):
+                self.measured.append((request.folder.name, request.split))
             return function(request)
 
         return here

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from orchestrator.pictures.looks import View, look_at
 from orchestrator.report.page import write_report
 from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
+from orchestrator.runs.result import ScoredSetting
 from orchestrator.study.begin import create_study
 from orchestrator.winner.finish import finish_search
-from orchestrator.winner.measure import measure
+from orchestrator.winner.measure import measure, other_settings
 from orchestrator.winner.rivals import shares_of_first
 from tests.support.tiny import TINY
 from wsol import build
@@ -77,8 +79,9 @@ def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(
     result = finish_search(study, folder, measure, test=False)
     study.close()
     assert result is not None
-    others = {str(trial.number) for trial in open_study(folder).trials} - {str(result["trial"])}
-    assert set(result["first"]) == {"winner", *others} and sum(result["first"].values()) == pytest.approx(1)
+    others = {str(trial.number) for trial in open_study(folder).trials} - {str(result.trial)}
+    assert result.first is not None and set(result.first) == {"winner", *others}
+    assert sum(result.first.values()) == pytest.approx(1)
     entries = json.loads((folder / "best" / "examples.json").read_text())
     assert {other["label"] for other in entries[0]["others"]} >= {f"trial {number}" for number in others}
     assert len(entries[0]["others"]) == 3
@@ -152,23 +155,25 @@ def _with_masks(split: Split) -> Split:
     return Split(split.name, plain, split.image_root, split.mask_root, split.key)
 
 
-def test_other_settings_are_the_best_of_each_further_extractor() -> None:
-    from orchestrator.winner.measure import _other_settings
+def scored(post_hoc: dict[str, list[Any]], values: list[float]) -> list[ScoredSetting]:
+    own = TrainConfig.model_validate(TINY["trial"])
+    settings = post_hoc_settings(own, post_hoc)
+    return [
+        ScoredSetting(changed, {"metric": value}, config)
+        for (changed, config), value in zip(settings, values, strict=True)
+    ]
 
+
+def test_other_settings_are_the_best_of_each_further_extractor() -> None:
     extractors = [
         {"name": "pcs", "block": "b"},
         {"name": "pcs", "block": "c"},
         {"name": "layer_cam", "block": "b"},
         {"name": "bag_cams", "block": "b"},
     ]
-    own = TrainConfig.model_validate(TINY["trial"])
-    configs = [config for _, config in post_hoc_settings(own, {"evaluation.extractor": extractors})]
-    chosen = _other_settings(configs[1], configs, [1.0, 9.0, 8.0, 5.0, 7.0])
-    assert [place for place, _ in chosen] == [4, 3]  # not another block of pcs
-    alike = [
-        config
-        for _, config in post_hoc_settings(
-            own, {"evaluation.normalizer": [{"name": "max"}, {"name": "pas", "percentile": 60.0}]}
-        )
-    ]
-    assert [place for place, _ in _other_settings(alike[0], alike, [9.0, 5.0, 7.0])] == [2, 1]
+    settings = scored({"evaluation.extractor": extractors}, [1.0, 9.0, 8.0, 5.0, 7.0])
+    chosen = other_settings(settings[1].config, settings, "metric")
+    assert chosen == [settings[4], settings[3]]  # not another block of pcs
+    normalizers = [{"name": "max"}, {"name": "pas", "percentile": 60.0}]
+    alike = scored({"evaluation.normalizer": normalizers}, [9.0, 5.0, 7.0])
+    assert other_settings(alike[0].config, alike, "metric") == [alike[2], alike[1]]

@@ -27,6 +27,7 @@ from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
 from orchestrator.trials.workplace import Workplace
 from orchestrator.winner.in_store import measure_in_scratch
+from orchestrator.winner.measure import MeasureRequest
 from tests.support.object_store import object_store
 from tests.support.tiny import TINY, Launch
 from wsol.addresses import below
@@ -141,9 +142,9 @@ def test_a_training_without_ray_is_kept_and_goes_on_elsewhere(space_file: Path, 
     code, out, err = launch("resume", "runs/again", "--from", store.as_uri())
     assert code == 0, out + err
     assert "epoch" not in out.partition("winner")[0] and files_of(Path("runs/again")) == files_of(store)
-    request = {"folder": "/no/such/run", "split": "train_fullsup"}
+    request = MeasureRequest(Path("/no/such/run"), "train_fullsup")
     result = json.loads((store / "best" / "result.json").read_text())
-    assert measure_in_scratch(store.as_uri(), request)["metrics"] == result["train_fullsup"], (
+    assert measure_in_scratch(store.as_uri(), request).metrics == result["train_fullsup"], (
         "measured on a node that sees the store alone"
     )
     code, out, err = launch("evaluate", "runs/again", "--split", "test")

@@ -26,7 +26,7 @@ from orchestrator.trials.searcher import StudySearcher
 from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
 from orchestrator.verbs import resume
-from orchestrator.winner.measure import measure
+from orchestrator.winner.measure import Measured, MeasureRequest, measure
 from tests.support.tiny import TINY
 from wsol import build, checkpoint, evaluation, files, training
 from wsol.checkpoint import Checkpoints
@@ -165,11 +165,11 @@ def test_what_breaks_in_the_final_measurement_is_done_on_resume(
     """A training is made a search, so that its end evaluates test."""
     original, broken = measure, list[str]()
 
-    def once(request: dict[str, Any]) -> dict[str, Any]:
-        if request["split"] == split and not broken:
+    def once(request: MeasureRequest) -> Measured:
+        if request.split == split and not broken:
             broken.append(split)
             raise RunFailed("the node died")
-        return dict(original(request))
+        return original(request)
 
     assert launch("train", str(space_file), "--run", "run")[0] == 0
     header = json.loads((RUN / "study.json").read_text())
