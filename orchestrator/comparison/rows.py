@@ -1,5 +1,5 @@
 """`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the
-first row, and what was published. How it is written down is in `compare_tables.py`."""
+first row, and what was published. How it is written down is in `tables.py`."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
 
 
 def _replicates(group: list[Run], metric: str) -> np.ndarray:
-    """Of the mean over seeds (R,): the draws of an image are the same in all runs."""
+    """The replicates (R,) of the mean over seeds: the draws of an image are the same in all runs."""
     return np.asarray(np.mean([stored.replicates[metric] for _, stored in group], axis=0))
 
 

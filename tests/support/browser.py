@@ -1,6 +1,6 @@
 """Headless Chromium as an instrument: what a page says on the console, what it asks the network for, and how it looks.
 
-python tests/browser.py report.html shot          shot-1280-light.png, shot-390-dark.png, ...
+python -m tests.support.browser report.html shot          shot-1280-light.png, shot-390-dark.png, ...
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ LOOK = f"""((all) => ({{
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a search with every figure."""
+    """The report of a search with every figure."""
     return write_report(make_run(tmp_path_factory.mktemp("runs") / "large", trials=30, images=8, views=3))
 
 

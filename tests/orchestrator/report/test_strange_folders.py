@@ -89,6 +89,12 @@ def test_a_damaged_list_is_named_and_left_out(finished: Path, name: str, content
     assert re.search(rf'<p class="note">[^<]*{Path(name).name}[^<]*</p>', page)
 
 
+@pytest.mark.parametrize("entry", [{"git": {"commit": 3.5}}, {"machine": {"cpus": [1], "memory_gb": "much"}}])
+def test_a_header_with_other_values_is_shown(tmp_path: Path, entry: dict[str, object]) -> None:
+    make_run(tmp_path / "run", **entry)
+    assert "none started" in page_of(tmp_path / "run")
+
+
 def test_a_report_is_written_where_its_name_points(finished: Path, tmp_path: Path) -> None:
     """A link of a stranger under a name that we would write to leads nowhere."""
     other = tmp_path / "precious.txt"
