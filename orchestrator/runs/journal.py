@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -12,7 +11,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.runs import names
-from wsol.errors import InputError
+from orchestrator.runs.header import read_header
+from wsol.errors import InputError, first_line
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -26,13 +26,13 @@ def open_study(folder: Path) -> optuna.Study:
     Raises:
         InputError: the folder holds no study, or Optuna can not read it.
     """
-    header = folder / names.HEADER
-    if not header.exists() or not (folder / names.JOURNAL).exists():
+    if not (folder / names.HEADER).exists() or not (folder / names.JOURNAL).exists():
         raise InputError(f"{folder}: holds no study (no {names.HEADER} and {names.JOURNAL}); give the folder of a run")
+    name = read_header(folder).study_name
     try:
-        return optuna.load_study(study_name=json.loads(header.read_text())["study_name"], storage=open_storage(folder))
-    except (ValueError, KeyError, AssertionError) as error:  # what Optuna raises on records that it does not know
-        reason = f"{type(error).__name__}: {error}"
+        return optuna.load_study(study_name=name, storage=open_storage(folder))
+    except Exception as error:  # whatever the damage happens to trip
+        reason = f"{type(error).__name__}: {first_line(error)}"
         versions = f"see versions in {names.HEADER}"
         hint = f"it is damaged, or of another version ({versions}): go on with that one, or restore a copy"
         raise InputError(

@@ -61,17 +61,6 @@ def locked_new(folder: Path) -> Iterator[FileLock]:
         lock.release()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """`owned` for the time of a block; the folder is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = owned(folder)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def was_worked_on_here(folder: Path) -> bool:
     """Whether the last process that worked on a run did so on this machine; a folder from elsewhere says otherwise."""
     owner = folder / names.OWNER

@@ -3,9 +3,7 @@ writing."""
 
 from __future__ import annotations
 
-import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import parse_time
 from orchestrator.runs import names
-from orchestrator.runs.header import RunHeader, read_header
+from orchestrator.runs.header import RunHeader
 from orchestrator.runs.lock import is_held
 from orchestrator.runs.tested import FINISHED
+from orchestrator.runs.tolerant import entries_of_tests, header_or_default, json_or_empty, study_or_none, text_or_empty
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -196,14 +195,14 @@ def read_summary(folder: Path) -> Summary:
             f"{folder}: no search here: neither {names.HEADER} nor {names.JOURNAL} exists. Give the folder of one run,"
             " such as runs/NAME."
         )
-    header = _read_header(folder, notes)
-    study = _load_study(folder, header.study_name, notes)
+    header = header_or_default(folder, notes)
+    study = study_or_none(folder, header.study_name, notes)
     frozen = [] if study is None else study.get_trials(deepcopy=False)
     maximize = study is None or study.directions[0].name != "MINIMIZE"
     updated = datetime.fromtimestamp(
         max(file.stat().st_mtime for file in (journal, folder / names.HEADER) if file.is_file()), UTC
     )
-    rows = [_row(trial, maximize) for trial in frozen]
+    rows = _rows(frozen, maximize, notes)
     state = _state(folder, header, rows, updated)
     return Summary(
         folder=folder,
@@ -217,61 +216,25 @@ def read_summary(folder: Path) -> Summary:
         log_params=frozenset(
             path for trial in frozen for path, space in trial.distributions.items() if getattr(space, "log", False)
         ),
-        result=_read_json(folder / names.WINNER_RESULT, dict, notes),
-        evaluations=tuple(_read_json(folder / names.TESTS, dict, notes).get("evaluations", ())),
-        examples=tuple(_read_json(folder / names.EXAMPLES, list, notes)),
-        experiment=_read_text(folder / names.EXPERIMENT),
+        result=json_or_empty(folder / names.WINNER_RESULT, dict, notes),
+        evaluations=entries_of_tests(folder, notes),
+        examples=tuple(json_or_empty(folder / names.EXAMPLES, list, notes)),
+        experiment=text_or_empty(folder / names.EXPERIMENT),
         updated=updated,
         notes=tuple(notes),
         study=study,
     )
 
 
-def _read_header(folder: Path, notes: list[str]) -> RunHeader:
-    """The header; one without a fact, with a note, where it cannot be read."""
-    try:
-        return read_header(folder)
-    except InputError as error:
-        if (folder / names.HEADER).is_file():
-            notes.append(f"{error}.")
-        return RunHeader()
-
-
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _read_json(path: Path, kind: type, notes: list[str]) -> Any:
-    """The content, or an empty `kind` where the file is missing or not what it should be; the latter is noted."""
-    if not path.is_file():
-        return kind()
-    try:
-        content = json.loads(_read_text(path))
-    except ValueError as error:
-        content = error
-    if isinstance(content, kind):
-        return content
-    notes.append(f"{path.name} could not be read and is left out.")
-    return kind()
-
-
-def _load_study(folder: Path, name: str, notes: list[str]) -> optuna.Study | None:
-    """Open the study without writing to it; any study of the file will do where the name is not known."""
-    if not (folder / names.JOURNAL).is_file():
-        return None
-    import optuna
-
-    from orchestrator.runs.journal import open_storage
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            storage = open_storage(folder)
-            known = [study.study_name for study in storage.get_all_studies()]
-            return optuna.load_study(study_name=name if name in known else known[0], storage=storage) if known else None
-    except Exception as error:  # a damaged journal raises whatever its damage happens to trip
-        notes.append(f"study.journal could not be read: {error}. Trials are left out.")
-        return None
+def _rows(frozen: Sequence[optuna.trial.FrozenTrial], maximize: bool, notes: list[str]) -> list[TrialRow]:
+    """The trials; those of whom the journal has nonsense are left out, with a note."""
+    rows = []
+    for trial in frozen:
+        try:
+            rows.append(_row(trial, maximize))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            notes.append(f"{names.JOURNAL}: trial {trial.number} is damaged ({error}) and is left out.")
+    return rows
 
 
 def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:

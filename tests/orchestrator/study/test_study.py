@@ -156,7 +156,7 @@ def test_named_points_come_first_and_may_change_what_is_not_searched(tmp_path: P
     assert [task.origin for task in tasks if task] == ["published point", "VGG script", "other normalizer", "tpe"]
     second, third, drawn = (task.config for task in tasks[1:] if task)
     assert (second.optim.lr, second.optim.weight_decay, second.optim.momentum) == (0.05, 5e-4, 0.9)
-    assert third.evaluation.normalizer.model_dump() == {"name": "ivr", "lower_percentile": 0.45}
+    assert third.evaluation.normalizer.model_dump() == {"name": "ivr", "lower_percentile": 0.45, "form": "paper"}
     assert drawn.optim.weight_decay == 1e-4
     assert study.trials()[1].user_attrs["source"] == "scripts/vgg.sh"
     study.close()
