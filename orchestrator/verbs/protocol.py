@@ -35,7 +35,6 @@ from orchestrator.console import console
 from orchestrator.preflight.place import default_folder, require_writable
 from orchestrator.runs import names
 from orchestrator.runs.folder import is_campaign_folder
-from orchestrator.runs.lock import locked
 from orchestrator.study.samplers import require_sampler_packages
 from orchestrator.trials.interrupt import interruptible
 from wsol.errors import InputError, RunFailed
@@ -57,14 +56,12 @@ def protocol(path: Path, overrides: list[str], run: Path | None = None, address:
     """
     folder = run or default_folder(path.stem)
     planned = _load(path, overrides, folder)
-    if not is_campaign_folder(folder):
+    if is_campaign_folder(folder):
+        require_same_campaign(folder, planned)
+    else:
         require_campaign(folder, planned, address)
-    with locked(folder):
-        if is_campaign_folder(folder):
-            require_same_campaign(folder, planned)
-        else:
-            begin_campaign(folder, planned)
-        return _run(folder, planned, address)
+        begin_campaign(folder, planned)
+    return _run(folder, planned, address)
 
 
 def resume_campaign(folder: Path, overrides: list[str], address: str | None = None) -> Path:
@@ -81,8 +78,7 @@ def resume_campaign(folder: Path, overrides: list[str], address: str | None = No
                 f"command line: {override}: a resumed campaign can only change resources.*; for other settings start a"
                 " new one"
             )
-    with locked(folder):
-        return _run(folder, read_campaign(folder, overrides), address)
+    return _run(folder, read_campaign(folder, overrides), address)
 
 
 def print_forecast(path: Path, overrides: list[str], run: Path | None = None) -> None:
