@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.pictures.examples import Example
 from orchestrator.runs import names
+from orchestrator.runs.result import Setting
 from orchestrator.runs.scores import Stored, read_scores, scores_path
 from orchestrator.runs.summary import Summary
 from wsol.errors import InputError
@@ -21,19 +22,11 @@ Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ShownSetting:
     """A post-hoc setting that the winner was scored under: its values, dotted path -> value, and metrics in percent."""
 
     values: dict[str, Any]
     metrics: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenSetting:
-    """The same as the winner's result has it: with the value of the objective alone."""
-
-    values: dict[str, Any]
-    value: float
 
 
 def read_examples(summary: Summary, notes: list[str]) -> list[Example]:
@@ -41,7 +34,7 @@ def read_examples(summary: Summary, notes: list[str]) -> list[Example]:
     return _checked(list(summary.examples), Example, names.EXAMPLES, notes)
 
 
-def read_settings(summary: Summary, notes: list[str]) -> list[Setting]:
+def read_settings(summary: Summary, notes: list[str]) -> list[ShownSetting]:
     """The post-hoc settings that were asked for with all metrics; else those that the winner's was chosen from. All
     have the objective's metric."""
     metric = summary.objective.partition("/")[2]
@@ -50,9 +43,9 @@ def read_settings(summary: Summary, notes: list[str]) -> list[Setting]:
         recorded = json.loads(path.read_bytes()) if path.is_file() else []
     except (OSError, ValueError):
         recorded = None
-    settings = [one for one in _checked(recorded, Setting, names.POST_HOC, notes) if metric in one.metrics]
-    chosen = _checked(summary.result.get("post_hoc") or [], ChosenSetting, names.WINNER_RESULT, notes)
-    return settings or [Setting(one.values, {metric: one.value}) for one in chosen]
+    settings = [one for one in _checked(recorded, ShownSetting, names.POST_HOC, notes) if metric in one.metrics]
+    chosen = _checked(summary.result.get("post_hoc") or [], Setting, names.WINNER_RESULT, notes)
+    return settings or [ShownSetting(one.values, {metric: one.value}) for one in chosen]
 
 
 def read_overlaps(summary: Summary, notes: list[str]) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.formats import metric_label, printed_columns, settings_in_words
 from orchestrator.pictures.choice import HIT
 from orchestrator.report.figures_winner import Curve, SizeBar
-from orchestrator.report.lists import Setting
+from orchestrator.report.lists import ShownSetting
 from orchestrator.runs.scores import Stored
 from orchestrator.runs.summary import Summary, TrialRow
 
@@ -144,7 +144,7 @@ class SettingRow(NamedTuple):
     numbers: list[float | None]
 
 
-def setting_rows(summary: Summary, settings: Sequence[Setting]) -> tuple[list[str], list[SettingRow]]:
+def setting_rows(summary: Summary, settings: Sequence[ShownSetting]) -> tuple[list[str], list[SettingRow]]:
     """The metrics of the columns, and a row for each post-hoc setting, the best first."""
     if not settings:
         return [], []
