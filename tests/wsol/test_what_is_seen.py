@@ -60,6 +60,16 @@ def test_recorded_maps_through_evaluation_itself(
         assert [scores.metrics[f"{name}/iou_{level}"] for level in (30, 50, 70)] == expected
 
 
+def test_negative_evidence_is_kept_until_the_map_is_normalised(
+    recorded: tuple[dict[str, np.ndarray], TrainConfig, ImageStore],
+) -> None:
+    """Raising a map by a number changes nothing: both are whole 64ths, so float32 holds them exactly."""
+    case, config, images = recorded
+    maps = torch.randint(-64, 64, case["cams_28"].shape, generator=torch.Generator().manual_seed(0)) / 64
+    first, raised = (evaluate(Recorded(each), images, config.evaluation) for each in (maps, maps + 8))
+    assert first == raised and first["degenerate_maps"] == 0
+
+
 class Watching(Method):
     """Keeps the batches that it is trained and evaluated with, and what the loss was made of."""
 

@@ -137,15 +137,15 @@ def test_augmentations_of_two_epochs_differ(
 
 
 def test_crops_and_flips_are_uniform(tmp_path: Path) -> None:
-    """2,400 images whose pixels say where they are: every offset of a crop and both directions, within four
-    deviations."""
+    """2,400 images whose pixels say where they are: every offset of a crop and both directions, each on its own
+    and together, within four deviations."""
     rows, columns = np.mgrid[:12, :12].astype(np.uint8) * 20
     write_images(tmp_path / "places", [np.stack([rows, columns, 0 * rows], axis=2)] * 12)
     config = config_of(tmp_path / "places", 12)
     images = build.images(build.dataset(config.data), "train_weaksup", config.data)
     loader = TrainLoader(images.split, images, batch_size=12, image_size=9, resize_size=12, seed=0, rank=0, world=1)
     tops, lefts, flips = Counter[int](), Counter[int](), Counter[bool]()
-    pairs = Counter[tuple[int, int]]()
+    together = Counter[tuple[int, int, bool]]()
     for epoch in range(200):
         for pixels in (raw.images.numpy() // 20 for raw in loader.epoch(epoch)):
             for image in pixels:
@@ -155,11 +155,13 @@ def test_crops_and_flips_are_uniform(tmp_path: Path) -> None:
                 tops[top] += 1
                 lefts[left] += 1
                 flips[flipped] += 1
-                pairs[left, int(flipped)] += 1
-    assert set(tops) == set(lefts) == {0, 1, 2, 3}
-    for counts, share in ((tops, 1 / 4), (lefts, 1 / 4), (flips, 1 / 2), (pairs, 1 / 8)):
+                together[top, left, flipped] += 1
+    assert set(tops) == set(lefts) == {0, 1, 2, 3} and len(together) == 32
+    for counts, share in ((tops, 1 / 4), (lefts, 1 / 4), (flips, 1 / 2)):
         deviation = (2400 * share * (1 - share)) ** 0.5
         assert all(abs(count - 2400 * share) < 4 * deviation for count in counts.values()), counts
+    chi_squared = sum((count - 75) ** 2 / 75 for count in together.values())
+    assert chi_squared < 31 + 4 * 62**0.5, together
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------

@@ -41,11 +41,13 @@ def test_the_whole_chain_equals_the_recorded_one(path):
 
 @pytest.mark.parametrize(("rows", "level"), [(3, 30), (5, 50), (7, 70)])
 def test_an_overlap_of_exactly_the_level_is_right(rows, level):
-    """A box of 10 x 10 cells, and a map that fills some of its rows; one row less is too little."""
+    """A box of 10 x 10 pixels, and a map whose box has some of its rows; one less is too few. The published boxes
+    are one pixel wider and higher than what they surround."""
     box = np.array([[2, 2, 11, 11]])
     for filled, expected in ((rows, 100.0), (rows - 1, 0.0)):
         score_map = np.zeros((16, 16))
-        score_map[2 : 2 + filled, 2:12] = 1
+        score_map[2 : 1 + filled, 2:11] = 1
+        assert Sample(score_map, Annotation((16, 16), box), 0).best_iou("largest").max() == filled / 10
         for plugin in (max_box_acc, max_box_acc_v2):
             counter = counted(metric(plugin), [Sample(score_map, Annotation((16, 16), box), 0)])
             assert counter.compute()[f"{plugin.Config().name}/iou_{level}"] == expected
