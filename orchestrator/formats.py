@@ -78,6 +78,8 @@ def plain_text(value: Any) -> str:
 def printable(text: str) -> str:
     """Text from elsewhere for a terminal: what would be obeyed instead of shown becomes an escape, such as `\\x1b`; new
     lines and tabs stay."""
+    if text.isprintable():
+        return text
     return "".join(
         sign.encode("unicode_escape").decode() if unicodedata.category(sign) in UNSEEN and sign not in "\n\t" else sign
         for sign in text
