@@ -60,7 +60,7 @@ def test_no_reader_of_a_damaged_file_fails_but_with_one_line(finished: Path) -> 
     draw, whole = random.Random(0), {name: (finished / name).read_bytes() for name in FILES}
     refused = 0
     for name, content in whole.items():
-        for _ in range(60):
+        for _ in range(20):
             (finished / name).write_bytes(damage(content, draw))
             for read in READERS:
                 try:
@@ -69,7 +69,7 @@ def test_no_reader_of_a_damaged_file_fails_but_with_one_line(finished: Path) -> 
                     refused += 1
                     assert "\n" not in str(error) and str(finished) in str(error)
         (finished / name).write_bytes(content)
-    assert refused > 100
+    assert refused > 50
 
 
 @pytest.mark.parametrize("name", FILES)
