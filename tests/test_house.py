@@ -167,3 +167,29 @@ def test_compiled_code_uses_its_own_file_only(path: Path) -> None:
         ):
             used = {node.id for part in function.body for node in ast.walk(part) if isinstance(node, ast.Name)}
             assert not used & foreign, f"{path.name}: {function.name} uses {used & foreign}"
+
+
+ORCHESTRATOR = sorted((ROOT / "orchestrator").rglob("*.py"))
+LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+COMPILED = {ROOT / "wsol" / "ops" / "component_tree.py"}
+SIZED = [
+    path
+    for folder in ("orchestrator", "wsol", "benchmarks", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path not in COMPILED
+]
+
+
+@pytest.mark.parametrize("path", SIZED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= LONGEST_FILE, f"{path} has {text.count(chr(10))} lines: it has more than one subject"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.end_lineno is not None:
+            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{path.name}: {node.name}"
+
+
+def test_what_travels_has_a_type() -> None:
+    """Dictionaries of anything stand only where YAML, JSON, Ray and Optuna enter and leave."""
+    count = sum(path.read_text(encoding="utf-8").count("dict[str, Any]") for path in ORCHESTRATOR)
+    assert count <= 40, f"dict[str, Any] stands {count} times in orchestrator/"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from orchestrator.experiment.paths import Values
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves the cluster's file there, on the head
 
@@ -24,7 +25,7 @@ def autoscaler_maximum() -> dict[str, float]:
     return {}
 
 
-def largest_amounts(config: dict[str, Any]) -> dict[str, float]:
+def largest_amounts(config: Values) -> dict[str, float]:
     """The most of each resource that the workers of a cluster file have together."""
     head, types = config.get("head_node_type"), config.get("available_node_types", {})
     limit = int(config.get("max_workers", 0))

@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from orchestrator.cluster.autoscaler import autoscaler_maximum
 from orchestrator.cluster.nodes import KIND, node_resources
@@ -36,7 +35,7 @@ class Plan:
     cpus: int
     gpus: float
     concurrent: int
-    machine: dict[str, Any]
+    machine: dict[str, str | float]
     placement: str = "pack"
     accelerator_type: str | None = None
 
@@ -90,7 +89,7 @@ def plan_trials(
         )
     fits = places // resources.workers
     concurrent = min(resources.concurrent_trials or fits, fits, trials)
-    machine = {
+    machine: dict[str, str | float] = {
         "host": socket.gethostname(),
         "cpus": cpus,
         "gpus": gpus,

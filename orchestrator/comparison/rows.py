@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.comparison.published import Published, published_row
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label
 from orchestrator.runs import names
 from orchestrator.runs.scores import Stored, read_scores
@@ -193,7 +194,7 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> dict[str, Any]:
+def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> Values:
     """A configuration without its seed, and with that of the run it starts from in place of its folder, unless that is
     one of the `later` runs, which start from this one."""
     data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
@@ -264,10 +265,10 @@ def _other_settings(own: Mapping[str, Any], wanted: Mapping[str, Any], metric: s
     return next((maker for maker in makers if maker in wanted and own[maker] != wanted[maker]), "")
 
 
-def _metrics(summary: Summary) -> dict[str, Any]:
+def _metrics(summary: Summary) -> Values:
     return {metric["name"]: metric for metric in _config(summary, "evaluation").get("metrics", [])}
 
 
-def _config(summary: Summary, section: str) -> dict[str, Any]:
-    config: dict[str, Any] = (summary.result.get("config") or {}).get(section) or {}
+def _config(summary: Summary, section: str) -> Values:
+    config: Values = (summary.result.get("config") or {}).get(section) or {}
     return config

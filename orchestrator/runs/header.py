@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -61,12 +62,12 @@ class RunHeader:
     started: str | None = None
     ended: str | None = None
     command: str = ""
-    git: dict[str, Any] | None = None
+    git: dict[str, str | bool] | None = None
     versions: dict[str, str] = field(default_factory=dict)
-    machine: dict[str, Any] | None = None
+    machine: dict[str, str | float] | None = None
     concurrent_trials: int | None = None
-    sampler_arguments: dict[str, Any] | None = None
-    scheduler_arguments: dict[str, Any] | None = None
+    sampler_arguments: Values | None = None
+    scheduler_arguments: Values | None = None
     imported: dict[str, str] | None = None
     replay_of: str | None = None
     campaign: str | None = None

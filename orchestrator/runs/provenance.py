@@ -45,7 +45,7 @@ def write_provenance(folder: Path) -> None:
         write_text(folder / names.CHANGES, text)
 
 
-def git() -> dict[str, Any] | None:
+def git() -> dict[str, str | bool] | None:
     """Commit of this code and whether it was changed since, or None outside a checkout; a job's environment holds
     it."""
     if COMMIT in os.environ:

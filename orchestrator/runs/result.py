@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
 from wsol.config import TrainConfig
 from wsol.errors import InputError
@@ -25,7 +26,7 @@ class Setting:
         value: its objective.
     """
 
-    values: dict[str, Any]
+    values: Values
     value: float
 
 
@@ -39,11 +40,11 @@ class ScoredSetting:
         config: whole.
     """
 
-    values: dict[str, Any]
+    values: Values
     metrics: dict[str, float]
     config: TrainConfig
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Values:
         """As it is written."""
         return {"values": self.values, "metrics": self.metrics, "config": self.config.model_dump(mode="json")}
 
@@ -79,7 +80,7 @@ class WinnerResult:
     epoch: int | None = None
     value: float | None = None
     value_measured_again: float | None = None
-    config: dict[str, Any] = field(default_factory=dict)
+    config: Values = field(default_factory=dict)
     training_images: str = "all"
     post_hoc: tuple[Setting, ...] = ()
     first: dict[str, float] | None = None

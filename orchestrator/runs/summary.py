@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import parse_time
 from orchestrator.runs import names
 from orchestrator.runs.header import RunHeader
@@ -54,7 +55,7 @@ class TrialRow:
     state: str
     value: float | None = None
     values: tuple[float, ...] = ()
-    params: dict[str, Any] = field(default_factory=dict)
+    params: Values = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
 from orchestrator.runs.scores import scores_path
@@ -28,6 +29,9 @@ from wsol.files import write_text
 
 BEGUN, FINISHED, MAPS = "begun", "finished", "maps"
 """States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again."""
+
+Entry = dict[str, Any]
+"""A look as it stands in the file, with entries of other versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Look:
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
+    config: Values = field(default_factory=dict)
     training_images: str = ""
 
     def in_words(self) -> str:
@@ -159,8 +163,8 @@ def extend_record(folder: Path, text: str) -> None:
     _change(folder, lambda entries: _merged([*entries, *others]))
 
 
-def _merged(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _merged(entries: Sequence[Entry]) -> list[Entry]:
+    found: dict[str, Entry] = {}
     for entry in entries:
         name = str(entry.get("key") or f"{entry.get('time')} {entry.get('checkpoint_sha256')}")
         if name not in found or found[name].get("state") == BEGUN:
@@ -188,14 +192,14 @@ def _begin(folder: Path, look: Look) -> str:
 def _complete(folder: Path, key: str, measured: Mapping[str, Any]) -> None:
     numbers = {name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")}
 
-    def completed(entry: dict[str, Any]) -> dict[str, Any]:
+    def completed(entry: Entry) -> Entry:
         kept = {name: value for name, value in entry.items() if name not in ("left", "saves_maps")}
         return {**kept, "state": FINISHED, "ended": timestamp(), **numbers} if entry.get("key") == key else entry
 
     _change(folder, lambda entries: [completed(entry) for entry in entries])
 
 
-def _is_withdrawn(folder: Path, entry: dict[str, Any], key: str) -> bool:
+def _is_withdrawn(folder: Path, entry: Entry, key: str) -> bool:
     return entry.get("key") == key and _left_nothing(folder, _look(entry))
 
 
@@ -215,11 +219,11 @@ def _looks(folder: Path) -> list[Look]:
     return [_look(entry) for entry in _read(folder)]
 
 
-def _look(entry: dict[str, Any]) -> Look:
+def _look(entry: Entry) -> Look:
     return Look(**{name: value for name, value in entry.items() if name in Look.__slots__})
 
 
-def _read(folder: Path) -> list[dict[str, Any]]:
+def _read(folder: Path) -> list[Entry]:
     path = folder / names.TESTS
     try:
         return _entries(path.read_text(encoding="utf-8"))
@@ -232,13 +236,13 @@ def _read(folder: Path) -> list[dict[str, Any]]:
         ) from None
 
 
-def _entries(text: str) -> list[dict[str, Any]]:
+def _entries(text: str) -> list[Entry]:
     content = json.loads(text)
     if not isinstance(content, dict) or not isinstance(content.get("evaluations"), list):
         raise ValueError("no list of evaluations")
     try:
         for entry in content["evaluations"]:
-            TypeAdapter(dict[str, Any]).validate_python(entry)
+            TypeAdapter(Entry).validate_python(entry)
             TypeAdapter(Look).validate_python({name: entry[name] for name in Look.__slots__ if name in entry})
     except ValidationError as error:
         first = error.errors()[0]
@@ -246,7 +250,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
     return list(content["evaluations"])
 
 
-def _change(folder: Path, change: Callable[[list[dict[str, Any]]], Sequence[dict[str, Any]]]) -> None:
+def _change(folder: Path, change: Callable[[list[Entry]], Sequence[Entry]]) -> None:
     """Read, change and write the record while nobody else does; one without an entry is no file."""
     with FileLock(folder / names.TEST_WRITE_LOCK):
         before = _read(folder)
@@ -257,5 +261,5 @@ def _change(folder: Path, change: Callable[[list[dict[str, Any]]], Sequence[dict
             (folder / names.TESTS).unlink()
 
 
-def _text(entries: Sequence[dict[str, Any]]) -> str:
+def _text(entries: Sequence[Entry]) -> str:
     return json.dumps({"evaluations": list(entries)}, indent=1)

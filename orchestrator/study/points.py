@@ -6,9 +6,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.experiment.model import Experiment, config_hash
+from orchestrator.experiment.paths import Values
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ class Candidate:
     """A point that is tried before anything is drawn: searched values, and what else it changes in `trial`."""
 
     name: str
-    params: dict[str, Any]
-    extra: dict[str, Any]
-    facts: dict[str, Any]
+    params: Values
+    extra: Values
+    facts: Values
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> Values:
         """What the trial keeps of it."""
         return {"origin": self.name, "values": self.extra, **self.facts}
 
@@ -32,7 +33,7 @@ class Candidate:
 def published_points(experiment: Experiment) -> list[Candidate]:
     """`trial` and the named points, those of equal configuration once."""
     named = [
-        ("published point", "", dict[str, Any]()),
+        ("published point", "", Values()),
         *((point.name, point.source, point.values) for point in experiment.points),
     ]
     found: dict[str, Candidate] = {}
@@ -44,7 +45,7 @@ def published_points(experiment: Experiment) -> list[Candidate]:
     return list(found.values())
 
 
-def shuffled_grid(experiment: Experiment) -> list[dict[str, Any]]:
+def shuffled_grid(experiment: Experiment) -> list[Values]:
     """All combinations in an order that is a function of the study's seed, so that the first ones are spread over the
     space."""
     points = list(experiment.space().grid(experiment.base()))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import optuna
 
 from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.model import Experiment
+from orchestrator.study.samplers import Arguments
 
 
-def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
+def scheduler_arguments(experiment: Experiment) -> Arguments:
     """The arguments of the scheduler's pruner, recorded in the header; nothing is stopped before the grace period
     ends."""
     grace, factor = grace_epochs(experiment), experiment.study.reduction_factor
@@ -27,7 +26,7 @@ def scheduler_arguments(experiment: Experiment) -> dict[str, Any]:
     }[experiment.study.scheduler]
 
 
-def make_pruner(scheduler: str, arguments: dict[str, Any]) -> optuna.pruners.BasePruner | None:
+def make_pruner(scheduler: str, arguments: Arguments) -> optuna.pruners.BasePruner | None:
     """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before;
     None without scheduler."""
     pruners = optuna.pruners

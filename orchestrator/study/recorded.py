@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_study
@@ -91,7 +91,7 @@ class Recorded:
     def _waiting(self) -> list[FrozenTrial]:
         return self.trials(TrialState.WAITING)
 
-    def _untried(self, grid: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _untried(self, grid: list[Values]) -> list[Values]:
         """The points of a grid that no trial has."""
         plain = [trial for trial in self.trials() if not trial.user_attrs.get("values")]
         tried = {frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items()) for trial in plain}

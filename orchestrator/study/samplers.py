@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     import optuna
 
 
+Arguments = dict[str, Any]
+"""Keyword arguments of one of Optuna's samplers or pruners."""
+
 # Optuna 5's defaults written out, so that another version does not change the trials silently. A study keeps a copy in
 # its header.
-SAMPLERS: dict[str, dict[str, Any]] = {
+SAMPLERS: dict[str, Arguments] = {
     "random": {},
     "tpe": {"n_startup_trials": 10, "n_ei_candidates": 24, "multivariate": True, "constant_liar": True, "group": False},
     "gp": {"n_startup_trials": 10, "deterministic_objective": False, "warn_independent_sampling": False},
@@ -33,7 +36,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 PACKAGES = {"gp": ("scipy",), "cma_es": ("cmaes",), "qmc": ("scipy",)}
 
 
-def make_sampler(name: str, arguments: dict[str, Any], seed: int, number: int) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, arguments: Arguments, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """The sampler for one trial; a grid's points are enqueued instead.
 
     Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one.

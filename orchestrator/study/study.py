@@ -18,6 +18,7 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from orchestrator.experiment.model import Experiment, config_hash
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.header import read_header
@@ -193,7 +194,7 @@ class Study(Recorded):
             )
         chosen = [trial for number, trial in failed.items() if numbers is None or number in numbers]
         for trial in chosen:
-            kept: dict[str, Any] = {
+            kept: Values = {
                 name: trial.user_attrs[name] for name in ("origin", "source", "values") if name in trial.user_attrs
             }
             self._study.enqueue_trial(trial.params, user_attrs=kept | {"retry_of": trial.number})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.experiment.model import StudyConfig
+from orchestrator.experiment.paths import Values
 from wsol.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Task:
     number: int
     config: TrainConfig
     folder: Path
-    values: dict[str, Any]
+    values: Values
     origin: str
     study: StudyConfig
     lineage: list[int]

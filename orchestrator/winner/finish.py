@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
 from orchestrator.runs.result import Setting, WinnerResult, read_result, write_result
 from orchestrator.runs.tested import final_test_of, looking_at_test, looks_at_test
@@ -145,7 +146,7 @@ def evaluate_test(
     return measured
 
 
-def _entry(measured: Measured) -> dict[str, Any]:
+def _entry(measured: Measured) -> Values:
     """What is recorded of an evaluation on test."""
     return {
         "metrics": measured.metrics,

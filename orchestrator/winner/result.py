@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from orchestrator.experiment.paths import Values
 from orchestrator.formats import to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
@@ -52,7 +53,7 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
     return Export(checkpoints.best.epoch, digest)
 
 
-def write_config(experiment: Experiment, folder: Path, what: str, config: dict[str, Any]) -> None:
+def write_config(experiment: Experiment, folder: Path, what: str, config: Values) -> None:
     """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
     write_text(folder / names.WINNER_CONFIG, to_yaml(config))
     whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
