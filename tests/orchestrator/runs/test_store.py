@@ -18,10 +18,8 @@ import pytest
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.model import Experiment, StudyConfig
 from orchestrator.runs import names
-from orchestrator.runs.header import RunHeader
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run
-from orchestrator.study.begin import create_study
 from orchestrator.study.task import Task
 from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
@@ -164,9 +162,6 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-# ---------------------------------------------------------------- a trial on its node
-
-
 def wire(run: Path, number: int, stores: list[str], **training: int) -> Assignment:
     values = copy.deepcopy(TINY["trial"])
     values["training"] = {"epochs": 3, "batch_size": 4, **training}
@@ -272,39 +267,3 @@ def test_scratch_folders_of_killed_processes_are_removed(tmp_path: Path, monkeyp
         with scratch() as other:
             assert other != here and not list(other.iterdir())
     assert not here.exists() and not other.exists()
-
-
-def test_failures_that_differ_in_the_node_are_alike(tmp_path: Path) -> None:
-    experiment = Experiment.model_validate({**TINY, "study": {"trials": 5, "sampler": "random"}})
-    study = create_study(tmp_path, experiment, RunHeader("tiny"))
-    for node in ("mill", "fell", "tarn"):
-        task = study.ask()
-        assert task is not None
-        study.fail(task.number, f"{node}: data/CUB: no such folder", 1.0, f"{node}:{task.number}")
-    assert "all failed alike" in str(study.stopped())
-    study.close()
-
-
-@pytest.mark.parametrize("name", ["..", ".", "../../home", "/etc", "a/b", "a\\b"])
-def test_the_place_of_a_run_in_a_store_is_one_plain_name(tmp_path: Path, name: str) -> None:
-    (tmp_path / "study.json").write_text(json.dumps({"study_name": name}))
-    of = Experiment.model_validate({**TINY, "resources": {"storage": f"file://{tmp_path}/store"}})
-    with pytest.raises(InputError, match=r"study.json: is damaged .*not one plain part of a path"):
-        store_of_run(tmp_path, of)
-
-
-def test_a_strangers_run_folder_brings_nothing_to_the_store_it_names(
-    tmp_path: Path, space_file: Path, launch: Launch
-) -> None:
-    store = tmp_path / "store"
-    assert launch("train", str(space_file), "--run", "run")[0] == 0
-    experiment = Path("run/experiment.yaml")
-    experiment.write_text(experiment.read_text().replace("storage: null", f"storage: file://{store}"))
-    Path("run/study.owner").unlink()
-    code, out, _ = launch("evaluate", "run", "--split", "test")
-    assert code == 0 and "nothing was brought to" in " ".join(out.split()) and not store.exists()
-    code, _, err = launch("resume", "run")
-    assert code == 2 and "was not worked on here" in err and not store.exists()
-    Path("run/study.owner").write_text(f"{socket.gethostname()}, process 1, since now")
-    assert launch("evaluate", "run", "--split", "test", "--test-again", "mine")[0] == 0
-    assert len(json.loads((store / "run" / "test.json").read_text())["evaluations"]) == 2
