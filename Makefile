@@ -7,7 +7,7 @@ RUN ?= runs/synthetic
 # Ray starts many processes; without bytecode each of them compiles all of torch again, which doubles its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow lint bench docs clean
+.PHONY: help demo test test-slow mutants lint bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -23,6 +23,9 @@ test: $(VENV)/dev.stamp ## environment and the fast tests
 
 test-slow: $(VENV)/dev.stamp ## real searches, kills, networks of full size
 	$(BIN)/python -m pytest -m slow -n 2
+
+mutants: $(VENV)/dev.stamp ## do the tests notice mistakes? MUTANTS="--sample 12" tries a few
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/dev.stamp ## ruff, formatting, mypy
 	$(BIN)/ruff check .

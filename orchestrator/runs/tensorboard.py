@@ -1,6 +1,6 @@
 """Whole event files for TensorBoard: the HParams tab with every trial, its parameters, how it ended and its metrics at
 the best epoch; and the curve of precision over recall of a winner on masks. What is logged epoch by epoch is in
-`trials/epoch_log.py`.
+`trial.py`.
 
 The process that owns the study writes them, so that also trials are in the table whose process died, and those that
 repeat another. No list of all parameters is written: TensorBoard makes it of what the trials have, so that conditional
