@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 from xdist.remote import Producer
@@ -15,6 +16,8 @@ from orchestrator import cli
 from tests.support.tiny import TINY, Launch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("the same every time")
 
 STARTS_RAY = tuple(f"tests/live/test_{name}.py" for name in ("search", "cluster", "campaign", "faults", "store"))
 

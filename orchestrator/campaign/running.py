@@ -70,8 +70,9 @@ class RunningCell:
         return again if self.reruns else [self.study.folder]
 
     def standing(self) -> Standing:
-        """How it stands, with those of its runs that were tested."""
-        return Standing(self.cell, [folder for folder in self.counting() if recorded_tests(folder)], self.failure)
+        """How it stands, with those of its runs that were tested and whose result is written: cells end in threads."""
+        ended = [folder for folder in self.counting() if (folder / names.WINNER_RESULT).exists()]
+        return Standing(self.cell, [folder for folder in ended if recorded_tests(folder)], self.failure)
 
 
 class RunningCampaign:

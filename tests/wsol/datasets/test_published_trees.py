@@ -80,8 +80,8 @@ def test_all_files_behind_a_login_are_named_at_once(name: str, launch: Launch, m
     with monkeypatch.context() as patch:
         fake(name, patch)
         counts = PLUGINS[name].COUNTS
-    patch.setattr(PLUGINS[name], "COUNTS", counts)
-    patch.setattr(_prepare, "RAW", NOWHERE)
+    monkeypatch.setattr(PLUGINS[name], "COUNTS", counts)
+    monkeypatch.setattr(_prepare, "RAW", NOWHERE)
     for path in Path("source").glob("*.*"):
         path.unlink()
     plugin_name = PLUGINS[name].Config.model_fields["name"].default
