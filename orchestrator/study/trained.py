@@ -53,6 +53,6 @@ def _changes(study: Recorded, trial: FrozenTrial) -> list[str]:
 
 def _edited(study: Recorded, what: str) -> InputError:
     return InputError(
-        f"{study.folder / names.EXPERIMENT}: was changed since it was trained with: {what}, now and then; put it back,"
-        " or start a new run"
+        f"{study.folder / names.EXPERIMENT}: was changed after it was trained with; what it says, and what was trained:"
+        f" {what}; put it back, or start a new run"
     )

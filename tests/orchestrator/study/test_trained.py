@@ -29,7 +29,7 @@ def test_a_run_whose_experiment_was_edited_is_refused_with_the_value(space_file:
     before = Path("run/best.yaml").read_text()
     edit(Path("run/experiment.yaml"), optim__weight_decay=0.5)
     code, _, err = launch("resume", "run")
-    assert code == 2 and "trial 0, optim.weight_decay: 0.5 and 0.0001, now and then; put it back" in err
+    assert code == 2 and "what was trained: of trial 0, optim.weight_decay: 0.5 and 0.0001; put it back" in err
     assert "Traceback" not in err and Path("run/best.yaml").read_text() == before
     edit(Path("run/experiment.yaml"), optim__weight_decay=0.0001)
     edit(Path("run/experiment.yaml"), data__workers=2)  # changes no number
