@@ -8,6 +8,8 @@ names the latest and the best file with their SHA-256. A file is written under a
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,13 +168,34 @@ class Checkpoints:
 
 
 def write_state(path: Path, state: dict[str, Any]) -> str:
-    """Save with `torch.save` under a temporary name, sync, rename; returns the SHA-256 of the file."""
+    """Save with `torch.save` under a temporary name, sync, rename; returns the SHA-256 of the file.
+
+    It goes through an open file, as `torch.save` writes the name of a path into the content: the same state has the
+    same SHA-256 each time, by which a winner that is exported again is known to be the one that was tested.
+    """
     with temporary_beside(path) as temporary:
-        with full_disk_named(path.parent):
-            torch.save(state, temporary)
+        with full_disk_named(path.parent), temporary.open("wb") as file:
+            torch.save(state, file)
         digest = sha256(temporary)
         sync_and_rename(temporary, path)
     return digest
+
+
+def holds_state(path: Path, state: Mapping[str, Any]) -> bool:
+    """Whether a file holds a state, to the last bit of its tensors, however it was packed. One that cannot be read does
+    not."""
+    try:
+        return _same(read_state(path), state)
+    except (InputError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return False
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    return bool(type(one) is type(other) and one == other)
 
 
 def read_state(path: Path, digest: str | None = None) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from orchestrator.formats import to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.study.study import Study
-from wsol.checkpoint import Checkpoints, write_state
+from wsol.checkpoint import Checkpoints, holds_state, write_state
 from wsol.errors import InputError
-from wsol.files import write_text
+from wsol.files import sha256, write_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -35,7 +35,7 @@ class Export:
 
 
 def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
-    """Copy the best checkpoint of the best trial to `best/`.
+    """Copy the best checkpoint of the best trial to `best/`, unless it is there.
 
     Raises:
         InputError: the checkpoint is missing.
@@ -48,7 +48,9 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
             f" again: python launch.py replay {folder} --trial {trial.number}"
         )
     (folder / names.WINNER).mkdir(exist_ok=True)
-    digest = write_state(folder / names.WINNER_WEIGHTS, {"method": checkpoints.load(checkpoints.best)["method"]})
+    weights, state = folder / names.WINNER_WEIGHTS, {"method": checkpoints.load(checkpoints.best)["method"]}
+    # another version packs the same weights otherwise: the file whose SHA-256 is on record stays
+    digest = sha256(weights) if holds_state(weights, state) else write_state(weights, state)
     write_config(study.experiment, folder, f"Trial {trial.number}", config.model_dump(mode="json"))
     return Export(checkpoints.best.epoch, digest)
 

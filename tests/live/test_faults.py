@@ -170,7 +170,7 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
         image.write_bytes(content)
         out, _ = process.communicate(timeout=200)
     assert process.returncode == 0, out
-    assert "hung (see hung.txt in its folder); goes on" in out
+    assert "hung (see hung.txt in its folder); starts again at epoch 1" in out  # none had ended
     (row,) = rows("runs/tiny")
     assert row["state"] == "complete" and row["hung"] == row["restarts"] == str(count_hangs(trial_folder(RUN, 0)))
 

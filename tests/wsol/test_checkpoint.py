@@ -12,7 +12,7 @@ import torch
 
 from tests.support.tiny import TINY
 from wsol import checkpoint, files
-from wsol.checkpoint import Checkpoints, read_state, write_state
+from wsol.checkpoint import Checkpoints, holds_state, read_state, write_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.files import sha256, sync_and_rename, write_text
@@ -56,6 +56,26 @@ def test_a_crash_while_saving_leaves_the_former_checkpoint(
     assert found[0]["w"] == 1 and len(found[1]) == 1
     Checkpoints(tmp_path).save({"w": torch.tensor(3)}, record(2, 2.0), best=True)  # the next save sweeps up
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
+
+
+def test_the_same_state_has_the_same_digest_each_time_and_at_each_place(tmp_path: Path) -> None:
+    """A winner that is exported again, after a kill, is the one whose test is on record."""
+    state = {"method": {"w": torch.arange(5.0)}}
+    places = [tmp_path / "weights.pt", tmp_path / "weights.pt", tmp_path / "other.pt"]
+    assert len({write_state(path, state) for path in places}) == 1
+
+
+def test_a_file_that_holds_a_state_is_told_from_all_others(tmp_path: Path) -> None:
+    path, state = tmp_path / "weights.pt", {"method": {"w": torch.arange(5.0), "steps": 3}}
+    assert not holds_state(path, state)
+    write_state(path, state)
+    assert holds_state(path, {"method": {"w": torch.arange(5.0), "steps": 3}})
+    for other in ({"w": torch.arange(5), "steps": 3}, {"w": torch.arange(5.0), "steps": 4}, {"w": torch.arange(5.0)}):
+        assert not holds_state(path, {"method": other})
+    assert not holds_state(path, {"method": {"w": torch.arange(5.0).nextafter(torch.ones(())), "steps": 3}})
+    for content in (path.read_bytes()[:200], b"", b"no weights"):
+        path.write_bytes(content)
+        assert not holds_state(path, state)
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -144,8 +144,8 @@ def test_a_checkpoint_for_which_there_is_no_room_says_so_although_torch_does_not
 ) -> None:
     """What was written of it is gone when the error arrives, and the disk has room again."""
 
-    def save(state: object, path: Path) -> None:
-        assert path.parent == tmp_path
+    def save(state: object, file: BinaryIO) -> None:
+        assert Path(file.name).parent == tmp_path
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
     monkeypatch.setattr(torch, "save", save)

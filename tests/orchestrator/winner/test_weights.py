@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.tiny import Launch
+from wsol.files import sha256
 
 
 @pytest.mark.parametrize("split", ["train_fullsup", "test"])
@@ -27,6 +29,21 @@ def test_flipped_bytes_of_the_winner_are_refused_and_nothing_is_recorded(
     weights.write_bytes(good)
     assert launch("evaluate", "run", "--split", "test")[0] == 0
     assert len(json.loads(Path("run/test.json").read_text())["evaluations"]) == 1
+
+
+def test_a_winner_that_is_exported_again_is_the_one_that_was_tested(space_file: Path, launch: Launch) -> None:
+    """After a kill between the record and the result, in a folder of a version that packed weights otherwise."""
+    assert launch("train", str(space_file), "--run", "run")[0] == 0
+    assert launch("evaluate", "run", "--split", "test")[0] == 0
+    weights, result, tests = Path("run/best/weights.pt"), Path("run/best/result.json"), Path("run/test.json")
+    digest = sha256(weights)
+    torch.save(torch.load(weights), weights)
+    assert sha256(weights) != digest
+    tests.write_text(tests.read_text().replace(digest, sha256(weights)))
+    result.unlink()
+    assert launch("resume", "run")[0] == 0
+    assert json.loads(result.read_text())["checkpoint_sha256"] == sha256(weights)
+    assert "test" in json.loads(result.read_text())["intervals"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"checkpoint_sha256": 3}'])
