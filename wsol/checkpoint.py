@@ -182,7 +182,7 @@ def write_state(path: Path, state: dict[str, Any]) -> str:
 
 
 def holds_state(path: Path, state: Mapping[str, Any]) -> bool:
-    """Whether a file holds a state, to the last bit of its tensors, however it was packed. One that cannot be read does
+    """Whether a file holds a state with the same values and types, however it was packed. One that cannot be read does
     not."""
     try:
         return _same(read_state(path), state)

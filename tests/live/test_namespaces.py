@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runs.journal import open_study
-from tests.support.launcher import rows
+from tests.support.launcher import rows, torchrun
 from tests.support.object_store import object_store
 from tests.support.paths import ROOT
 
@@ -216,17 +216,8 @@ def test_two_workers_on_two_nodes_train_as_two_on_one(nodes: Nodes, space_file: 
     words = [str(space_file), "study.trials=1", *TWO_WORKERS]
     process, log = nodes.launch("search", *words, "--run", "runs/apart")
     assert process.wait(300) == 0, log.read_text()
-    together = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(ROOT / "launch.py"),
-        "train",
-        str(space_file),
-    ]
-    done = subprocess.run([*together, *TWO_WORKERS], env=nodes.environment, capture_output=True, text=True, timeout=200)
+    together = torchrun("train", str(space_file), *TWO_WORKERS)
+    done = subprocess.run(together, env=nodes.environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     apart, near = rows("runs/apart")[0], rows("runs/tiny")[0]
     measured = [name for name in apart if name.startswith(("train_fullsup/", "train/loss"))]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.runs.journal import open_study
-from tests.support.launcher import command, environment, launch, rows, wait_for
-from tests.support.paths import ROOT
+from tests.support.launcher import command, environment, launch, rows, torchrun, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -113,18 +111,9 @@ def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
 
 
 def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
-    together = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(ROOT / "launch.py"),
-    ]
-
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*together, *words], capture_output=True, text=True, env=environment(), timeout=300, check=False
+            torchrun(*words), capture_output=True, text=True, env=environment(), timeout=300, check=False
         )
 
     done = run("train", str(space_file))

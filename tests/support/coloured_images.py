@@ -10,7 +10,6 @@ from PIL import Image
 from wsol.config import TrainConfig
 from wsol.data import metadata
 
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
 COLOURS = [(200, 100, 50), (10, 20, 30), (250, 0, 128), (5, 255, 90), (77, 140, 203), (128, 128, 0), (30, 60, 250)]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -9,7 +9,8 @@ import numpy as np
 from optuna.trial import TrialState
 
 from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg
-from tests.support.recorded_runs import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
+from tests.support.recorded_runs import complete_trial, fail_trial, make_run, start_trial
+from tests.support.tiny import OBJECTIVE
 
 SHA = "c0ffee00" * 8
 

@@ -16,6 +16,12 @@ def command(*words: str) -> list[str]:
     return [sys.executable, str(ROOT / "launch.py"), *words]
 
 
+def torchrun(*words: str) -> list[str]:
+    """The same with two processes that train together."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return [*start, *command(*words)[1:]]
+
+
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 

@@ -11,8 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
-
+from tests.support.tiny import OBJECTIVE
 
 REASON = 'ValueError: <script>alert("map & box")</script>'
 

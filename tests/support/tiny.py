@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsol.config import TrainConfig
 
 Launch = Callable[..., tuple[int, str, str]]
 """Words of `launch.py` -> exit code, output, errors; see the fixture `launch`."""
@@ -28,3 +32,10 @@ TINY = {
     "search": {"optim.lr": {"low": 0.001, "high": 0.1, "log": True}},
     "study": {"trials": 3},
 }
+
+OBJECTIVE = "train_fullsup/max_box_acc_v2"
+
+
+def changed(config: TrainConfig, section: str, **values: object) -> TrainConfig:
+    """A configuration with other values in one of its sections."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})

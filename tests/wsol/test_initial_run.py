@@ -8,24 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.experiment.load import load_experiment
 from orchestrator.verbs.train import train as train_alone
+from tests.support.tiny import OBJECTIVE, changed
 from wsol import build
 from wsol.checkpoint import read_state, write_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.training import train
-
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
-
-
-@pytest.fixture
-def config(space_file: Path) -> TrainConfig:
-    return load_experiment(space_file).experiment.trial
-
-
-def changed(config: TrainConfig, section: str, **values: object) -> TrainConfig:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 
 def test_a_run_starts_from_the_weights_of_another(space_file: Path, config: TrainConfig, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from orchestrator.experiment.load import load_experiment
+from tests.support.tiny import OBJECTIVE
 from wsol import build, cost
 from wsol.config import TrainConfig
 from wsol.data.dataset import Sizes
@@ -15,7 +16,6 @@ from wsol.data.loading import TrainLoader, smallest_share
 from wsol.errors import InputError
 from wsol.training import build_loader, train
 
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
 IMAGES = 14
 
 

@@ -6,32 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from orchestrator.experiment.load import load_experiment
-from wsol import build
-from wsol.config import EvaluationConfig, TrainConfig
+from wsol.config import EvaluationConfig
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
 from wsol.evaluation import evaluate
 from wsol.method import Method
 from wsol.scoring import map_sizes, score, score_files
-
-
-@pytest.fixture
-def config(space_file: Path) -> TrainConfig:
-    return load_experiment(space_file).experiment.trial
-
-
-@pytest.fixture
-def scene(config: TrainConfig) -> tuple[Method, ImageStore, EvaluationConfig]:
-    dataset = build.dataset(config.data)
-    torch.manual_seed(0)
-    return (
-        build.method(config, dataset.num_classes),
-        build.images(dataset, "train_fullsup", config.data),
-        config.evaluation,
-    )
 
 
 def test_saved_maps_score_like_the_network(scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import torch
 
 from orchestrator.comparison.rows import Cell, Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS
-from orchestrator.experiment.load import load_experiment
 from orchestrator.runs.scores import read_scores
 from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
@@ -26,22 +25,6 @@ from wsol.network import Backbone
 from wsol.types import Annotation
 
 STEP = 0.1
-
-
-@pytest.fixture
-def config(space_file: Path) -> TrainConfig:
-    return load_experiment(space_file).experiment.trial
-
-
-@pytest.fixture
-def scene(config: TrainConfig) -> tuple[Method, ImageStore, EvaluationConfig]:
-    dataset = build.dataset(config.data)
-    torch.manual_seed(0)
-    return (
-        build.method(config, dataset.num_classes),
-        build.images(dataset, "train_fullsup", config.data),
-        config.evaluation,
-    )
 
 
 def samples(count: int, masks: bool = False) -> list[Sample]:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from orchestrator.experiment.load import load_experiment
+from tests.support.tiny import OBJECTIVE, changed
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
@@ -20,17 +20,6 @@ from wsol.method import Method
 from wsol.optim import decay
 from wsol.training import train
 from wsol.types import ScoreMaps
-
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
-
-
-@pytest.fixture
-def config(space_file: Path) -> TrainConfig:
-    return load_experiment(space_file).experiment.trial
-
-
-def changed(config: TrainConfig, section: str, **values: object) -> TrainConfig:
-    return config.model_copy(update={section: getattr(config, section).model_copy(update=values)})
 
 
 def numbers(history: list[Record]) -> list[Record]:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.support import small_networks, vectors
-from tests.support.coloured_images import COLOURS, IMAGENET, OBJECTIVE, config_of, write_images
+from tests.support.coloured_images import COLOURS, IMAGENET, config_of, write_images
+from tests.support.tiny import OBJECTIVE
 from wsol import build, plugins, training
 from wsol.config import TrainConfig
 from wsol.data.images import ImageStore

@@ -15,7 +15,8 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.support.coloured_images import COLOURS, IMAGENET, OBJECTIVE, config_of, write_images
+from tests.support.coloured_images import COLOURS, IMAGENET, config_of, write_images
+from tests.support.tiny import OBJECTIVE
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig

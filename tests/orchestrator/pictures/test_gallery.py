@@ -24,15 +24,13 @@ from orchestrator.study.begin import create_study
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.measure import measure, other_settings
 from orchestrator.winner.rivals import shares_of_first
-from tests.support.tiny import TINY
+from tests.support.tiny import OBJECTIVE, TINY
 from wsol import build
 from wsol.config import TrainConfig
 from wsol.data.dataset import Dataset, Split
 from wsol.data.images import ImageStore
 from wsol.data.metadata import Metadata
 from wsol.training import train
-
-OBJECTIVE = "train_fullsup/max_box_acc_v2"
 
 
 def test_tabs_hold_hits_misses_small_objects_and_disagreements() -> None:

@@ -24,7 +24,8 @@ from orchestrator.console import PlainConsole
 from orchestrator.report.status import read_status, status_lines
 from orchestrator.runs.folder import trial_folder
 from tests.support.paths import ROOT
-from tests.support.recorded_runs import OBJECTIVE, complete_trial, fail_trial, make_run, start_trial
+from tests.support.recorded_runs import complete_trial, fail_trial, make_run, start_trial
+from tests.support.tiny import OBJECTIVE
 from wsol.errors import InputError
 
 TOLD = {"concurrent_trials": 2, "scheduler": "asha", "machine": {"host": "node-7", "cpus": 4.0, "gpus": 1.0}}
