@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from orchestrator import cli
 from orchestrator.experiment.load import load_experiment, load_variants
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs.header import RunHeader
+from orchestrator.study.begin import create_study
 from orchestrator.study.points import published_points
 from tests.support.paths import ROOT
 from wsol import build
@@ -104,6 +106,17 @@ def test_what_is_drawn_is_a_configuration(path: Path) -> None:
             assert space.point(config) == values
         for parameter in space.parameters:
             assert len({values.get(parameter.path) for values in drawn}) > 1
+
+
+@each_file
+def test_the_journal_gives_what_was_drawn(path: Path, tmp_path: Path) -> None:
+    for name, experiment in loaded(path).items():
+        few = experiment.model_copy(update={"study": experiment.study.model_copy(update={"trials": 4})})
+        study = create_study(tmp_path / f"run-{name}", few, RunHeader("run"))
+        while (task := study.ask()) is not None:
+            assert study.config_of(study.trials()[task.number]) == task.config
+            study.fail(task.number, "was not trained", 1.0, "here")
+        study.close()
 
 
 @each_file

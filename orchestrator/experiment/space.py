@@ -124,7 +124,7 @@ class Parameter:
             if self.integer:
                 return trial.suggest_int(self.path, int(low), int(high), step=int(d.step or 1), log=d.log)
             value = trial.suggest_float(self.path, float(low), float(high), step=d.step, log=d.log)
-        return _without_noise(value, low, d.step)
+        return without_noise(value, low, d.step)
 
     def grid(self, known: dict[str, Scalar]) -> Iterator[Scalar]:
         """Every value that can be drawn, one after the other; `known` as in `suggest`.
@@ -139,14 +139,14 @@ class Parameter:
         if step is None:
             raise InputError(f"search.{self.path}: a grid needs choices or a step, this is a continuous range")
         low, high = self._range(d)
-        return (_without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1))
+        return (without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1))
 
     def _range(self, d: Distribution) -> tuple[Number, Number]:
         """Both ends; integers lie inside, and with steps the upper one is reached."""
         assert isinstance(d.low, Number) and isinstance(d.high, Number)
         low, high = (math.ceil(d.low), math.floor(d.high)) if self.integer else (d.low, d.high)
         return low, (
-            _without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
+            without_noise(low + math.floor((high - low) / d.step + 1e-9) * d.step, low, d.step) if d.step else high
         )
 
 
@@ -225,9 +225,11 @@ def _matches(value: Any, wanted: Any) -> bool:
     return value in wanted if isinstance(wanted, list) else value == wanted
 
 
-def _without_noise(value: Number, low: Number, step: Number | None) -> Number:
-    """0.7 instead of 0.7000000000000001: as many decimals as the step and the lower end have."""
+def without_noise(value: Number, low: Number, step: Number | None) -> Number:
+    """0.7 instead of 0.7000000000000001: as many decimals as the step and the lower end have. What lies between two
+    steps, as a point may, stays."""
     if step is None or isinstance(value, int):
         return value
     decimals = max(-int(Decimal(str(number)).as_tuple().exponent) for number in (step, low))
-    return round(value, max(decimals, 0))
+    rounded = round(value, max(decimals, 0))
+    return rounded if math.isclose(rounded, value, rel_tol=1e-9, abs_tol=1e-12) else value

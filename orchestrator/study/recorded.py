@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import Values
+from orchestrator.experiment.scalars import Scalar
+from orchestrator.experiment.space import without_noise
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_study
@@ -58,9 +61,14 @@ class Recorded:
         """Of a complete trial."""
         return float(self.trials()[number].values[0])
 
+    def values_of(self, trial: FrozenTrial) -> Values:
+        """What a recorded trial changed in `trial`, as it was trained; the journal has noise of Optuna's steps."""
+        drawn = {path: _as_drawn(value, trial.distributions[path]) for path, value in trial.params.items()}
+        return {**trial.user_attrs.get("values", {}), **drawn}
+
     def config_of(self, trial: FrozenTrial) -> TrainConfig:
         """The configuration that a recorded trial trained."""
-        return self.experiment.configure({**trial.user_attrs.get("values", {}), **trial.params})
+        return self.experiment.configure(self.values_of(trial))
 
     def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
         """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""
@@ -102,3 +110,10 @@ class Recorded:
         trial = self.trials(TrialState.FAIL)[-1]
         error = trial_folder(self.folder, trial.number) / names.ERROR
         return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])
+
+
+def _as_drawn(value: Scalar, distribution: BaseDistribution) -> Scalar:
+    """What `Space.suggest` made of a value in the journal."""
+    if isinstance(value, float) and isinstance(distribution, FloatDistribution):
+        return without_noise(value, distribution.low, distribution.step)
+    return value

@@ -74,6 +74,7 @@ class Study(Recorded):
         self._pruner = make_pruner(experiment.study.scheduler, header.scheduler_arguments or {})
         self._interrupted = self.trials(TrialState.RUNNING)
         self._running: dict[int, optuna.Trial] = {}
+        self._epochs: dict[int, int] = {}  # of each running trial; they may be searched
         self._repeating: dict[int, list[optuna.Trial]] = {}
         self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
         self._opening = Opening()
@@ -99,6 +100,7 @@ class Study(Recorded):
             twin = self._first_with(config_hash(config), trial.number)
             if twin is None:
                 self._running[trial.number] = trial
+                self._epochs[trial.number] = config.training.epochs
                 self._opening.begun(trial.number)
                 origin = frozen.user_attrs.get("origin", self.experiment.study.sampler)
                 folder = take_folder(self, frozen)
@@ -119,7 +121,7 @@ class Study(Recorded):
         self._clock.keep()
         if not keep_epoch(trial, record):
             return False
-        last = record["epoch"] >= self.experiment.trial.training.epochs
+        last = record["epoch"] >= self._epochs[number]
         return (
             self._pruner is not None
             and not last

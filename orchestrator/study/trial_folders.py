@@ -28,8 +28,7 @@ def take_folder(study: Recorded, trial: FrozenTrial) -> Path:
 
 def note_begun(study: Recorded, trial: FrozenTrial) -> None:
     """A trial begins, perhaps again."""
-    values = {**trial.user_attrs.get("values", {}), **trial.params}
-    write_begin(trial_folder(study.folder, trial.number), study.config_of(trial), values)
+    write_begin(trial_folder(study.folder, trial.number), study.config_of(trial), study.values_of(trial))
 
 
 def note_ended(study: Recorded, trial: FrozenTrial) -> None:

@@ -27,6 +27,9 @@ def test_ranges_are_kept_and_both_ends_reached() -> None:
     assert all(type(value) is int for value in integers)
     steps = draw(Parameter("x", Distribution(low=0.1, high=0.7, step=0.2), integer=False))
     assert set(steps) == {0.1, 0.3, 0.5, 0.7}  # no 0.30000000000000004
+    asked = optuna.create_study()
+    asked.enqueue_trial({"x": 0.333})  # a published value between two steps
+    assert Parameter("x", Distribution(low=0.1, high=0.7, step=0.2), integer=False).suggest(asked.ask()) == 0.333
     logs = draw(Parameter("x", Distribution(low=1e-4, high=1.0, log=True), integer=False))
     assert min(logs) >= 1e-4 and max(logs) <= 1.0
     assert 70 < sum(value < 0.01 for value in logs) < 130

@@ -158,6 +158,17 @@ def test_a_stopped_trial_is_pruned_with_its_last_value_and_never_wins(tmp_path: 
     assert best is not None and best.number == 0
 
 
+def test_a_trial_that_ends_is_not_stopped_however_many_epochs_it_has(tmp_path: Path) -> None:
+    """Epochs may be searched: the last one of each trial is its own."""
+    search = {**SEARCH, "training.epochs": {"choices": [2, EPOCHS]}}
+    asha = {"trials": 16, "sampler": "random", "scheduler": "asha", "grace_epochs": 2}
+    study = create(tmp_path, experiment(search=search, study=asha))
+    run(study, lambda config: [50.0 - config.optim.momentum * epoch for epoch in range(config.training.epochs)])
+    short = [trial for trial in study.trials() if trial.params["training.epochs"] == 2]
+    assert len(short) > 3 and {trial.state.name for trial in short} == {"COMPLETE"}
+    assert "PRUNED" in {trial.state.name for trial in study.trials()}
+
+
 @pytest.mark.parametrize(("scheduler", "least"), [("asha", 4), ("median", 2), ("hyperband", 2)])
 def test_every_scheduler_stops_some_but_nobody_early(tmp_path: Path, scheduler: str, least: int) -> None:
     of = experiment(study={"trials": 20, "sampler": "random", "scheduler": scheduler, "grace_epochs": 3})

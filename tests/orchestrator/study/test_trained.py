@@ -11,8 +11,10 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.runs.header import RunHeader
 from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
+from orchestrator.winner.result import export_winner
 from tests.support.tiny import TINY, Launch
 from wsol.errors import InputError
+from wsol.training import train
 
 
 def edit(path: Path, **changes: object) -> None:
@@ -50,6 +52,32 @@ def test_trials_without_their_files_are_compared_by_their_hash(tmp_path: Path) -
     with pytest.raises(InputError, match=r"of trial 0, the configuration \(.*config.yaml is missing"):
         Study(tmp_path, other)
     Study(tmp_path, of).close()  # the refusal let the lock go
+
+
+def test_a_value_between_whose_steps_optuna_adds_noise_is_the_one_that_was_trained(tmp_path: Path) -> None:
+    """Its journal says 0.30000000000000004, the trial trained with 0.3: it can be opened again and exported."""
+    search = {"optim.momentum": {"low": 0.1, "high": 0.9, "step": 0.1}}
+    of = Experiment.model_validate({**TINY, "search": search, "study": {"trials": 12, "sampler": "random"}})
+    study = create_study(tmp_path, of, RunHeader("tiny", objectives=tuple(of.study.objectives)))
+    noisy = None
+    while (task := study.ask()) is not None:
+        trial = study.trials()[task.number]
+        assert study.config_of(trial) == task.config and study.values_of(trial) == task.values
+        if noisy is None and trial.params != task.values:
+            noisy = task
+            history = train(task.config, task.folder, task.objective)
+            study.complete(task.number, [{**record, task.objective: 99.0} for record in history], 1.0, "a")
+        else:
+            study.complete(task.number, [{"epoch": 1, "objective_now": 1.0, task.objective: 1.0}], 1.0, "a")
+    study.close()
+    assert noisy is not None
+    again = Study(tmp_path, of)
+    best = again.best()
+    assert best is not None and best.number == noisy.number
+    export_winner(again, best, tmp_path)
+    again.close()
+    exported = yaml.safe_load((tmp_path / "best" / "config.yaml").read_text())
+    assert exported["optim"]["momentum"] == noisy.values["optim.momentum"]
 
 
 def test_another_objective_is_refused(tmp_path: Path) -> None:
