@@ -6,7 +6,12 @@ import sys
 from functools import cache
 
 
+def say(line: str) -> None:
+    """Print a line."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @cache
 def say_once(line: str) -> None:
     """Print a line, if this process has not printed it before."""
-    print(line, file=sys.stderr, flush=True)
+    say(line)

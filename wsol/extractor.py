@@ -122,7 +122,7 @@ def extract_together(
     backbone = method.network.backbone
     asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
     blocks = find_blocks(backbone, extractors)
-    with backbone.shared_pass(images, {blocks[extractor.block] for extractor in asked}):
+    with backbone.shared_pass(images, {blocks[extractor.block] for extractor in asked}, blocks.values()):
         passed = (
             _differentiate(method, images, labels, {blocks[e.block] for e in asked}, {e.guided for e in asked})
             if asked

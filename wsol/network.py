@@ -131,12 +131,12 @@ class Backbone(nn.Module):
         if shared is None or shared.images is not images or (torch.is_grad_enabled() and not shared.watched):
             return self._run(self.block_names, images, taps)
         if shared.outputs is None or not taps <= shared.outputs[1].keys():
-            shared.outputs = self._record(images, taps | shared.watched, shared.watched)
+            shared.outputs = self._record(images, taps | shared.taps, shared.watched)
         features, tapped = shared.outputs
         return features, {name: tapped[name] for name in taps}
 
     @contextmanager
-    def shared_pass(self, images: Tensor, watched: Iterable[str] = ()) -> Iterator[None]:
+    def shared_pass(self, images: Tensor, watched: Iterable[str] = (), taps: Iterable[str] = ()) -> Iterator[None]:
         """Inside, the blocks run over `images` once, however often they are asked: several maps can be made of one
         batch.
 
@@ -144,11 +144,12 @@ class Backbone(nn.Module):
             images: (B, 3, H, W); a pass over other images is not shared.
             watched: blocks by whose outputs something is to be differentiated. The pass is recorded for autograd from
                 the first of them on, and what comes before is constant: no parameter there gets a gradient. Without
-                    any, passes with gradient are not shared.
+                any, passes with gradient are not shared.
+            taps: further blocks whose outputs will be asked for; for others the pass is made again.
         """
-        watched = frozenset(watched)
-        self._require(watched)
-        former, self._shared = self._shared, _SharedPass(images, watched)
+        watched, taps = frozenset(watched), frozenset(taps)
+        self._require(watched | taps)
+        former, self._shared = self._shared, _SharedPass(images, watched, watched | taps)
         try:
             yield
         finally:
@@ -216,6 +217,7 @@ class _SharedPass:
 
     images: Tensor
     watched: frozenset[str]
+    taps: frozenset[str]
     outputs: tuple[Tensor, dict[str, Tensor]] | None = None
 
 

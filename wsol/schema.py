@@ -4,10 +4,10 @@ that plugins and `config.py` can both import it."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
 """A file or folder as a user writes it: `~` at the start is the home of who runs this."""
@@ -143,3 +143,13 @@ def _differing(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]
             yield from _differing(f"{path}.{name}".lstrip("."), one.get(name), other.get(name))
     elif one != other:
         yield path, one, other
+
+
+def first_problem(error: ValidationError) -> str:
+    """Where the first problem of a content is, and what."""
+    return problem_text(error.errors(include_url=False)[0])
+
+
+def problem_text(problem: Mapping[str, Any]) -> str:
+    """One of pydantic's problems: where it is, and what."""
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

@@ -15,6 +15,7 @@ from orchestrator.runs import names
 from orchestrator.runs.folder import is_campaign_folder, require_no_run, write_experiment
 from orchestrator.runs.lock import locked_new
 from wsol.errors import InputError, listed
+from wsol.files import TEMPORARY
 
 
 def require_campaign(folder: Path, planned: Planned, address: str | None) -> None:
@@ -31,7 +32,7 @@ def require_campaign(folder: Path, planned: Planned, address: str | None) -> Non
     own = {*(cell.name for cell in planned.cells), names.LOCK, names.OWNER}
     require_writable(folder)
     require_no_run(folder)
-    require_no_foreign_files(folder, lambda name: name in own or name.endswith(".part"))
+    require_no_foreign_files(folder, lambda name: name in own or name.endswith(TEMPORARY))
     if address is None:
         plan_here(planned)
         ready_for_ray()

@@ -4,8 +4,6 @@ campaign, so it is written after the cells' files."""
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,9 +13,10 @@ from orchestrator.campaign.model import Combination, Planned, Reruns
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
-from orchestrator.runs.provenance import git, versions
+from orchestrator.runs.provenance import command, git, versions
 from wsol.errors import InputError
 from wsol.files import write_text
+from wsol.schema import first_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def write_campaign_header(folder: Path, planned: Planned) -> None:
         published_points=planned.published_points,
         started=timestamp(),
         ended=None,
-        command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command(),
         git=git(),
         versions=versions(),
     )
@@ -80,8 +79,7 @@ def read_campaign_header(folder: Path) -> CampaignHeader:
     except FileNotFoundError:
         raise InputError(f"{folder}: holds no campaign (no {names.CAMPAIGN})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise _damaged(path, first_problem(error)) from None
     except ValueError as error:
         raise _damaged(path, str(error)) from None
     if not header.cells:

@@ -17,7 +17,7 @@ from uuid import uuid4
 from orchestrator.cluster.check_file import check_file
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.findings import Finding, show
-from orchestrator.cluster.nodes import last_line, on_every_node, version_differences
+from orchestrator.cluster.nodes import alive_nodes, failures, last_line, on_every_node, version_differences
 from orchestrator.console import PlainConsole
 from orchestrator.runs.provenance import versions
 from orchestrator.runs.store import probe_store
@@ -149,7 +149,7 @@ def _storage_finding(storage: str) -> Finding:
         folder.mkdir()
         (folder / "word").write_text(folder.name)
         answers = on_every_node(leave_signature, str(folder))
-        blind = [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
+        blind = failures(answers)
         signed = sum(
             (folder / str(answer)).exists() for answer in answers.values() if not isinstance(answer, Exception)
         )
@@ -169,7 +169,7 @@ def _storage_finding(storage: str) -> Finding:
 def _store_finding(address: str) -> Finding:
     """Every node writes to an object store and reads what it wrote."""
     answers = on_every_node(probe_store, address)
-    blind = [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
+    blind = failures(answers)
     return Finding(
         "storage", "wrong" if blind else "ok", "; ".join(blind) or f"{address}: every node reads and writes it"
     )
@@ -186,9 +186,8 @@ def leave_signature(folder: str) -> str:
 
 
 def _all_reduce_findings() -> Iterator[Finding]:
-    import ray
 
-    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    nodes = {node["NodeID"]: node["Resources"] for node in alive_nodes()}
     with_cpus = [node for node, resources in nodes.items() if resources.get("CPU", 0) > 0]
     if len(with_cpus) < 2:
         told = f"{len(with_cpus)} node(s) with CPUs are up: there is nothing to reduce across"

@@ -27,6 +27,7 @@ from orchestrator.cluster.kuberay import (
 from orchestrator.experiment.paths import Values
 from orchestrator.runs.provenance import versions
 from wsol.plugins import did_you_mean
+from wsol.schema import problem_text
 
 FIELDS = {
     "RayCluster": "apiVersion kind metadata spec",
@@ -75,7 +76,7 @@ def check_manifests(documents: list[Values]) -> Iterator[Finding]:
         try:
             manifest = kind.model_validate(document)
         except ValidationError as error:
-            yield Finding(subject, "wrong", "; ".join(_in_words(one) for one in error.errors(include_url=False)))
+            yield Finding(subject, "wrong", "; ".join(map(problem_text, error.errors(include_url=False))))
             continue
         read.append(manifest)
         yield from _fields_findings(subject, manifest, document)
@@ -86,10 +87,6 @@ def check_manifests(documents: list[Values]) -> Iterator[Finding]:
 def _name(document: Values) -> str:
     metadata = document.get("metadata")
     return str(metadata.get("name")) if isinstance(metadata, dict) else ""
-
-
-def _in_words(error: Any) -> str:
-    return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
 
 
 def _fields_findings(subject: str, manifest: Manifest, document: Values) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from orchestrator.cluster.findings import Finding, State
 from orchestrator.cluster.plan import HEAD
 from orchestrator.experiment.paths import Values
 from orchestrator.runs.provenance import versions
+from wsol.schema import first_problem
 
 DASHBOARD = re.compile(r"--dashboard-host(?:=|\s+)[\"'\\]*(?P<host>[^\s\"'\\;&|]*)")
 
@@ -48,8 +49,7 @@ def check_ray_file(config: Values) -> Iterator[Finding]:
     try:
         file = ClusterFile.model_validate(prepared)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        yield Finding("schema", "wrong", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        yield Finding("schema", "wrong", first_problem(error))
         return
     yield schema
     yield _size(file, largest_amounts(prepared))

@@ -96,8 +96,10 @@ def uses_token() -> bool:
 def _require_that_nodes_use_the_token(address: str) -> None:
     """A cluster without a token takes the calls of a process that has one, but cannot call back: every trial would
     die."""
+    if not uses_token():
+        return
     answers = on_every_node(uses_token)
-    if uses_token() and not any(answer is True for answer in answers.values()) and False in answers.values():
+    if not any(answer is True for answer in answers.values()) and False in answers.values():
         raise InputError(
             f"--address {address}: the cluster was started without a token and this process has one, so that trials"
             " could not report: start the cluster with RAY_AUTH_MODE=token, or set RAY_AUTH_MODE=disabled here"
@@ -144,6 +146,13 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
+def token_refused(place: str) -> InputError:
+    """What a cluster answers to whoever has another token than it."""
+    return InputError(
+        f"{place}: the cluster refuses the token; it must be the one the cluster was started with, in {TOKEN_PLACES}"
+    )
+
+
 def _require_accepted_token(address: str) -> None:
     """Ray tries for 20 seconds with a token that is refused, and says then that nobody answers."""
     import ray
@@ -153,10 +162,7 @@ def _require_accepted_token(address: str) -> None:
         with _silent_errors():
             GcsClient(address=address)
     except ray.exceptions.AuthenticationError:
-        raise InputError(
-            f"--address {address}: the cluster refuses the token; it must be the one the cluster was started with, in"
-            f" {TOKEN_PLACES}"
-        ) from None
+        raise token_refused(f"--address {address}") from None
     except Exception:  # of another kind of address, or another trouble, which `ray.init` will tell
         return
 

@@ -15,14 +15,19 @@ REINSTALL = (
 )
 
 
+def alive_nodes() -> list[dict[str, Any]]:
+    """What Ray says of every node of the cluster that this process is connected to."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def node_resources(accelerator_type: str | None = None) -> list[dict[str, float]]:
     """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU;
     none where an autoscaler may add other ones."""
-    import ray
-
     if autoscaler_maximum():
         return []
-    found = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    found = [dict(node["Resources"]) for node in alive_nodes()]
     return [node for node in found if accelerator_type is None or f"{KIND}{accelerator_type}" in node]
 
 
@@ -60,7 +65,7 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     remote: Any = ray.remote(num_cpus=0, max_retries=0)(function)
-    nodes = {_name(node): node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    nodes = {_name(node): node["NodeID"] for node in alive_nodes()}
     calls = {
         name: (
             remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(identity, soft=False)).remote(*arguments)
@@ -69,6 +74,11 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
     }
     ray.wait(list(calls.values()), num_returns=len(calls), timeout=seconds)
     return {name: _answer(call) for name, call in calls.items()}
+
+
+def failures(answers: dict[str, Any]) -> list[str]:
+    """The nodes among the answers of `on_every_node` that could not give one, each with the reason."""
+    return [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
 
 
 def _name(node: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.connection import TOKEN_PLACES, use_token
+from orchestrator.cluster.connection import token_refused, use_token
 from orchestrator.runs.provenance import for_a_job
 from orchestrator.shipped import ROOT
 from wsol.errors import InputError, RunFailed
@@ -155,10 +155,7 @@ def _client(server: str) -> Any:
             f"{server}: no job server answers; open the tunnel with `ray dashboard FILE`, or name it with --address"
         ) from None
     except ray.exceptions.AuthenticationError:
-        raise InputError(
-            f"{server}: the cluster refuses the token; it must be the one the cluster was started with, in"
-            f" {TOKEN_PLACES}"
-        ) from None
+        raise token_refused(server) from None
     return client
 
 

@@ -19,6 +19,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.formats import duration, megabytes
 from orchestrator.study.checkpoints import RIVALS
 from orchestrator.study.points import shuffled_grid
+from wsol.disk import existing
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
 
 def free_bytes(folder: Path) -> int:
     """Free disk where a folder is or would be."""
-    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return int(shutil.disk_usage(existing).free)
+    return int(shutil.disk_usage(existing(folder)).free)
 
 
 def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[str]:

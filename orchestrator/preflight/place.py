@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 
 from orchestrator.runs import names
 from wsol.errors import InputError, listed
+from wsol.files import TEMPORARY
 
 LONGEST = 255
 """Bytes of a name on every common file system."""
@@ -107,7 +108,7 @@ def require_maps_folder(folder: Path) -> None:
 
 def _is_of_a_run(name: str) -> bool:
     """Whether a run may have left it: a file of its own, a lock of one, or one that was not finished."""
-    return name in OF_A_RUN or name.endswith((".part", ".lock"))
+    return name in OF_A_RUN or name.endswith((TEMPORARY, ".lock"))
 
 
 def _names_in(folder: Path) -> Iterable[str]:

@@ -4,7 +4,6 @@ out."""
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from orchestrator.runs import names
 from orchestrator.runs.result import Setting
 from orchestrator.runs.scores import Stored, read_scores, scores_path
 from orchestrator.runs.summary import Summary
+from orchestrator.runs.tolerant import json_or_empty
 from wsol.errors import InputError
 
 Entry = TypeVar("Entry")
@@ -37,12 +37,8 @@ def read_examples(summary: Summary, notes: list[str]) -> list[Example]:
 def read_settings(summary: Summary, notes: list[str]) -> list[ShownSetting]:
     """The post-hoc settings that were asked for with all metrics; else those that the winner's was chosen from. All
     have the objective's metric."""
-    metric = summary.objective.partition("/")[2]
-    path = summary.folder / names.POST_HOC
-    try:
-        recorded = json.loads(path.read_bytes()) if path.is_file() else []
-    except (OSError, ValueError):
-        recorded = None
+    metric = summary.metric
+    recorded = json_or_empty(summary.folder / names.POST_HOC, list, notes)
     settings = [one for one in _checked(recorded, ShownSetting, names.POST_HOC, notes) if metric in one.metrics]
     chosen = _checked(summary.result.get("post_hoc") or [], Setting, names.WINNER_RESULT, notes)
     return settings or [ShownSetting(one.values, {metric: one.value}) for one in chosen]

@@ -80,7 +80,7 @@ class Stability:
 
 def split_lines(summary: Summary, name: str) -> SplitLines:
     """All metrics of the winner on a split beside those of the baseline, the objective first."""
-    metric = summary.objective.partition("/")[2]
+    metric = summary.metric
     values, baseline, intervals = summary.metrics(name), summary.metrics(name, baseline=True), summary.intervals(name)
     keys = sorted(values, key=lambda key: ("threshold" in key, not key.startswith(metric), key.count("/") > 0, key))
     first = {metric_label(key): key for key in reversed(keys)}  # top1 and top1/loc are one number
@@ -115,7 +115,7 @@ def stability(summary: Summary) -> Stability | None:
         return None
     epochs = sorted(winner.curve)[-max(3, len(winner.curve) // 3) :]
     leads = sum(_leads(winner, others, epoch, summary.maximize) for epoch in epochs)
-    metric = summary.objective.partition("/")[2]
+    metric = summary.metric
     interval = summary.intervals("train_fullsup").get(metric)
     as_trained = summary.value == summary.metrics("train_fullsup").get(metric)
     level = (
@@ -148,7 +148,7 @@ def setting_rows(summary: Summary, settings: Sequence[ShownSetting]) -> tuple[li
     """The metrics of the columns, and a row for each post-hoc setting, the best first."""
     if not settings:
         return [], []
-    metric = summary.objective.partition("/")[2]
+    metric = summary.metric
     now = summary.metrics("train_fullsup").get(metric)
     used = next((setting for setting in settings if setting.metrics[metric] == now), None)
     columns = printed_columns(metric, settings[0].metrics)
@@ -160,7 +160,7 @@ def setting_rows(summary: Summary, settings: Sequence[ShownSetting]) -> tuple[li
 
 def threshold_curves(summary: Summary, scored: Mapping[str, Stored]) -> dict[str, dict[str, Curve]]:
     """Split -> curve of the objective's metric -> score thresholds and percent of images right."""
-    metric = summary.objective.partition("/")[2]
+    metric = summary.metric
     return {
         split: {
             name: (_thin(np.arange(len(curve)) * stored.threshold_step, 4), _thin(curve, 3))

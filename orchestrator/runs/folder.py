@@ -14,8 +14,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.formats import csv_cell, timestamp, to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.header import FORMAT, RunHeader, read_header, update_header
-from orchestrator.runs.provenance import git, versions, write_provenance
+from orchestrator.runs.provenance import command, git, versions, write_provenance
 from wsol.errors import InputError
 from wsol.files import write_text
 
@@ -57,7 +55,7 @@ def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHead
         seed=experiment.study.seed,
         workers=experiment.resources.workers,
         started=timestamp(),
-        command=shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command(),
         git=git(),
         versions=versions(),
     )

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
+from orchestrator.runs.record import entries_of, parse_record
 from wsol.errors import InputError
 from wsol.files import write_text
 
@@ -74,7 +73,6 @@ class RunHeader:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-_FIELDS = {entry.name for entry in dataclasses.fields(RunHeader)} - {"more"}
 _NULL = ("ended", "git")
 """Entries that are written although nothing is known of them."""
 
@@ -85,16 +83,7 @@ def parse_header(text: str) -> RunHeader:
     Raises:
         ValueError: it is no JSON, or an entry is not what it should be.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("no mapping")
-    known = {name: value for name, value in content.items() if name in _FIELDS}
-    more = {name: value for name, value in content.items() if name not in _FIELDS}
-    try:
-        header = TypeAdapter(RunHeader).validate_python({**known, "more": more})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    header = parse_record(RunHeader, text)
     if header.study_name in (".", "..") or set(header.study_name) & set("/\\\0"):
         raise ValueError(f"study_name: {header.study_name!r} is not one plain part of a path")
     return header
@@ -117,7 +106,7 @@ def read_header(folder: Path) -> RunHeader:
 
 def write_header(folder: Path, header: RunHeader) -> None:
     """Write `study.json`: from now on the folder is a run."""
-    content = {name: getattr(header, name) for name in sorted(_FIELDS, key=list(RunHeader.__slots__).index)}
+    content = {name: getattr(header, name) for name in entries_of(RunHeader)}
     kept = {name: value for name, value in content.items() if value is not None or name in _NULL}
     write_text(folder / names.HEADER, json.dumps({**kept, **header.more}, indent=1))
 

@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -43,6 +45,11 @@ def write_provenance(folder: Path) -> None:
     write_text(folder / names.PACKAGES, packages())
     if text := changes():
         write_text(folder / names.CHANGES, text)
+
+
+def command() -> str:
+    """What was typed to start this process."""
+    return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def git() -> dict[str, str | bool] | None:

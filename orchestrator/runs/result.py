@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
+from orchestrator.runs.record import parse_record
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.files import write_text
@@ -127,17 +126,7 @@ def parse_result(text: str) -> WinnerResult:
     Raises:
         ValueError: it is no JSON, or an entry is missing or not what it should be.
     """
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("no mapping")
-    own = {entry.name for entry in dataclasses.fields(WinnerResult)} - {"more"}
-    more = {name: value for name, value in content.items() if name not in own}
-    known = {name: value for name, value in content.items() if name in own}
-    try:
-        return TypeAdapter(WinnerResult).validate_python({**known, "more": more})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return parse_record(WinnerResult, text)
 
 
 def write_result(folder: Path, result: WinnerResult) -> None:

@@ -115,6 +115,11 @@ class Summary:
         return self.header.kind in ("train", "import")
 
     @property
+    def metric(self) -> str:
+        """The metric of the objective, without its split."""
+        return self.objective.partition("/")[2]
+
+    @property
     def objectives(self) -> list[str]:
         """All objectives, the one that chooses first."""
         return list(self.header.objectives) or [self.objective]

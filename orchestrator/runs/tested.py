@@ -26,6 +26,7 @@ from orchestrator.runs import names
 from orchestrator.runs.scores import scores_path
 from wsol.errors import InputError, first_line
 from wsol.files import write_text
+from wsol.schema import first_problem
 
 BEGUN, FINISHED, MAPS = "begun", "finished", "maps"
 """States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again."""
@@ -70,6 +71,9 @@ class Look:
         """When it was, and how it ended."""
         time = self.time or "at an unknown time"
         return {BEGUN: f"begun {time}, not finished", MAPS: f"{time}, of saved maps"}.get(self.state, time)
+
+
+_ENTRY, _LOOK = TypeAdapter(Entry), TypeAdapter(Look)
 
 
 def looks_at_test(folder: Path) -> list[Look]:
@@ -216,14 +220,14 @@ def _latest_in_words(folder: Path) -> str:
 
 
 def _looks(folder: Path) -> list[Look]:
-    return [_look(entry) for entry in _read(folder)]
+    return [_look(entry) for entry in read_entries(folder)]
 
 
 def _look(entry: Entry) -> Look:
     return Look(**{name: value for name, value in entry.items() if name in Look.__slots__})
 
 
-def _read(folder: Path) -> list[Entry]:
+def read_entries(folder: Path) -> list[Entry]:
     path = folder / names.TESTS
     try:
         return _entries(path.read_text(encoding="utf-8"))
@@ -242,18 +246,17 @@ def _entries(text: str) -> list[Entry]:
         raise ValueError("no list of evaluations")
     try:
         for entry in content["evaluations"]:
-            TypeAdapter(Entry).validate_python(entry)
-            TypeAdapter(Look).validate_python({name: entry[name] for name in Look.__slots__ if name in entry})
+            _ENTRY.validate_python(entry)
+            _LOOK.validate_python({name: entry[name] for name in Look.__slots__ if name in entry})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(first_problem(error)) from None
     return list(content["evaluations"])
 
 
 def _change(folder: Path, change: Callable[[list[Entry]], Sequence[Entry]]) -> None:
     """Read, change and write the record while nobody else does; one without an entry is no file."""
     with FileLock(folder / names.TEST_WRITE_LOCK):
-        before = _read(folder)
+        before = read_entries(folder)
         after = list(change(before))
         if after:
             write_text(folder / names.TESTS, _text(after))

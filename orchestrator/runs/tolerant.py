@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.runs import names
 from orchestrator.runs.header import RunHeader, read_header
-from orchestrator.runs.tested import recorded_tests
+from orchestrator.runs.tested import read_entries
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ def header_or_default(folder: Path, notes: list[str]) -> RunHeader:
 def entries_of_tests(folder: Path, notes: list[str]) -> tuple[Mapping[str, Any], ...]:
     """The entries of the test record; none, with a note, where it is damaged."""
     try:
-        recorded_tests(folder)
+        return tuple(read_entries(folder))
     except InputError as error:
         notes.append(f"{error}.")
         return ()
-    return tuple(json_or_empty(folder / names.TESTS, dict, notes).get("evaluations", ()))
 
 
 def text_or_empty(path: Path) -> str:
@@ -47,7 +46,7 @@ def json_or_empty(path: Path, kind: type, notes: list[str]) -> Any:
         return kind()
     try:
         content = json.loads(text_or_empty(path))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         content = error
     if isinstance(content, kind):
         return content

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.cluster.environment import session_folder
-from orchestrator.cluster.nodes import last_line
+from orchestrator.cluster.nodes import alive_nodes, last_line
 from orchestrator.cluster.plan import HEAD, Plan, request_room
 from orchestrator.cluster.raylet import RayletWatch, raylet_watched
 from orchestrator.runs.store import Mirror
@@ -136,7 +135,7 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         self._searcher.between_steps(trial.trial_id for trial in trials if trial.status == "RUNNING")
         if self._suspects and time.monotonic() - self._looked > 1:
             self._looked = time.monotonic()
-            self._take_back_failures_of_dead_nodes({node["NodeID"] for node in ray.nodes() if node["Alive"]})
+            self._take_back_failures_of_dead_nodes({node["NodeID"] for node in alive_nodes()})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its process died; it may go on elsewhere."""

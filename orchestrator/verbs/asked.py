@@ -12,6 +12,7 @@ from orchestrator.verbs.evaluate import (
     evaluate_import,
     evaluate_maps,
     evaluate_settings,
+    require_scored_split,
 )
 from wsol.errors import InputError
 
@@ -49,8 +50,7 @@ def evaluate_as_asked(asked: Asked) -> None:
     Raises:
         InputError: something is missing for it, or given that has no meaning there; or what the evaluation raises.
     """
-    if asked.split not in ("train_fullsup", "test"):
-        raise InputError(f"--split {asked.split}: use train_fullsup or test")
+    require_scored_split(asked.split)
     if asked.baseline is not None:
         _baseline(asked)
     elif asked.maps is not None:
@@ -106,8 +106,6 @@ def _settings(asked: Asked) -> None:
 def _run(asked: Asked) -> None:
     usage = "use RUN [--split test] [--test-again REASON] [--save-maps DIR]"
     _require_only(asked, {"words", "split", "test_again", "save_maps"}, usage)
-    if asked.test_again is not None and asked.split != "test":
-        raise InputError("--test-again: is for the test split; add --split test")
     evaluate(named_place(asked.words[0]), asked.split, asked.test_again, asked.save_maps)
 
 

@@ -26,9 +26,12 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     can be saved on the way.
 
     Raises:
-        InputError: the run has no winner, test was evaluated before and no reason is given, or nothing can be written
-            into the folder of the run or of the maps.
+        InputError: the run has no winner, there is no such split, test was evaluated before and no reason is given, or
+            nothing can be written into the folder of the run or of the maps.
     """
+    require_scored_split(split)
+    if test_again is not None and split != "test":
+        raise InputError("--test-again: is for the test split; add --split test")
     if test_again is not None and not test_again.strip():
         raise InputError('--test-again: say why, as in --test-again "the reviewers asked"; it is recorded')
     result = read_result(folder)
@@ -46,6 +49,12 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
     if save_maps:
         console.print(f"maps:  {save_maps}/<image_id>.npy, raw, as large as the network makes them")
     return measured.metrics
+
+
+def require_scored_split(split: str) -> None:
+    """Raises InputError for a split without annotations, or none at all."""
+    if split not in ("train_fullsup", "test"):
+        raise InputError(f"--split {split}: use train_fullsup or test")
 
 
 def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> Path:
@@ -85,6 +94,7 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
     Raises:
         InputError: something the user can mend.
     """
+    require_scored_split(split)
     from wsol import build
     from wsol.scoring import map_sizes, score_files
 

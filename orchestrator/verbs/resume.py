@@ -139,8 +139,8 @@ def _go_on_training(folder: Path, experiment: Experiment) -> Path:
 
 def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
     """The experiment of a run with other resources, or of a search with other bounds of its study."""
-    experiment = open_experiment(folder)
-    allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if read_header(folder).kind == "search"))
+    experiment, kind = open_experiment(folder), read_header(folder).kind
+    allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if kind == "search"))
     foreign = [
         override
         for override in overrides

@@ -9,6 +9,7 @@ from orchestrator.campaign.model import campaign_in_words
 from orchestrator.console import console, errors
 from orchestrator.experiment.load import load_variants
 from orchestrator.formats import counted
+from orchestrator.preflight.place import default_folder
 from wsol.errors import InputError
 
 
@@ -39,7 +40,7 @@ def _in_words(file: Path, overrides: list[str]) -> str:
         InputError: everything that is wrong with it, one line each.
     """
     if is_campaign(file):
-        return campaign_in_words(load_campaign(file, overrides, Path("runs") / file.stem))
+        return campaign_in_words(load_campaign(file, overrides, default_folder(file.stem)))
     own, variants = load_variants(file, overrides)
     more = f", variants {' '.join(variants)}" if variants else ""
     return f"{own.trial.method.name} on {own.trial.data.name}, {counted(len(own.search), 'searched value')}{more}"

@@ -10,10 +10,9 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
+from wsol.console import say, say_once
 from wsol.data import decoding, metadata
 from wsol.data.dataset import Split
 from wsol.data.decoding import Pixels
@@ -74,7 +74,7 @@ class ImageStore:
         for position, image in zip(positions, images, strict=True):
             if (color := decoding.blank_color(image)) and not self._blank_told:
                 self._blank_told = True  # the first one only: `data check` counts them
-                _say(f"{self.split.key}-{self.size}: {self.split.image_ids[position]} is all {color}")
+                say(f"{self.split.key}-{self.size}: {self.split.image_ids[position]} is all {color}")
         return images
 
 
@@ -127,7 +127,7 @@ def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None
             raise InputError(
                 f"{path}: the cache of decoded images cannot be used ({error}); free the disk or set data.cache: off"
             ) from None
-        _say_once(f"{stem}: images are decoded at every use, they are not cached ({error})")
+        say_once(f"{stem}: images are decoded at every use, they are not cached ({error})")
         return None
     return mapped.view(np.ndarray)  # slices of a memmap object cost several microseconds each
 
@@ -153,7 +153,7 @@ def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, ste
     finally:
         temporary.unlink(missing_ok=True)
     if blank:
-        _say(f"{stem}: {len(blank)} of {len(split)} images are all black or all white: {listed(blank)}")
+        say(f"{stem}: {len(blank)} of {len(split)} images are all black or all white: {listed(blank)}")
     for other in path.parent.iterdir():
         if re.fullmatch(re.escape(stem) + r"-[0-9a-f]{16}\.uint8", other.name) and other != path:
             other.unlink(missing_ok=True)
@@ -180,12 +180,5 @@ def _with_lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]
     pace = Pace()
     for done, item in enumerate(items):
         if pace.is_due():
-            _say(f"{label}: {done} of {total} images")
+            say(f"{label}: {done} of {total} images")
         yield item
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-_say_once = cache(_say)

@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import socket
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from wsol.addresses import last_name, open_address
+from wsol.console import say
 from wsol.data import archives
 from wsol.errors import InputError, first_line
 from wsol.files import sync_and_rename
@@ -130,4 +130,4 @@ def _digest(text: str) -> str:
 
 
 def _say(line: str) -> None:
-    print(f"{socket.gethostname()}, process {os.getpid()}: {line}", file=sys.stderr, flush=True)
+    say(f"{socket.gethostname()}, process {os.getpid()}: {line}")

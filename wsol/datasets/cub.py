@@ -99,7 +99,7 @@ def build(config: Config) -> Dataset:
 
 def sizes(config: Config) -> Sizes:
     """The published ones."""
-    return Sizes(200, 5_994, 1_000, 5_794)
+    return Sizes(200, *(COUNTS[folder]["images"] for folder in ("train", "val", TEST_FOLDERS[config.test_images])))
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

@@ -96,7 +96,7 @@ def build(config: Config) -> Dataset:
 
 def sizes(config: Config) -> Sizes:
     """The published ones."""
-    return Sizes(CLASSES, 1_281_167, 10_000, 50_000)
+    return Sizes(CLASSES, **{split: counts["images"] for split, counts in COUNTS.items()})
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

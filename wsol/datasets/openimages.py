@@ -71,7 +71,7 @@ def build(config: Config) -> Dataset:
 
 def sizes(config: Config) -> Sizes:
     """The published ones."""
-    return Sizes(CLASSES, 29_819, 2_500, 5_000)
+    return Sizes(CLASSES, **{split: counts["images"] for split, counts in COUNTS.items()})
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:

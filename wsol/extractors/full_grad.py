@@ -60,7 +60,7 @@ def full_grad(method: Method, images: Tensor, labels: Tensor, variant: Variant) 
     """Raw maps and logits; arguments and shapes as of every extractor (see `build`).
 
     Raises:
-        InputError: the network is not linear piece by piece, or runs a layer twice.
+        InputError: the network is not linear piece by piece, or runs a layer twice, or its logits have no gradient.
     """
     terms, logits = full_gradient_terms(method, images, labels)
     maps = torch.zeros(len(images), *images.shape[2:], device=images.device)
@@ -80,6 +80,11 @@ def full_gradient_terms(method: Method, images: Tensor, labels: Tensor) -> tuple
     pixels = images.detach().clone().requires_grad_()  # another tensor: no pass that is shared without its beginning
     with torch.enable_grad(), _recorded_outputs(method) as outputs:
         logits = method.activate(pixels, labels).logits
+        if not logits.requires_grad:
+            raise InputError(
+                "evaluation.extractor: this method does not classify by gradients, so full_grad has nothing to add up;"
+                " choose another extractor, such as cam"
+            )
         score = logits.gather(1, labels[:, None]).sum()
         tensors = [pixels, *outputs.values()]
         gradients = torch.autograd.grad(score, tensors, allow_unused=True)

@@ -87,14 +87,13 @@ def _weight(method: Method, image: Tensor, label: Tensor, channels: Tensor, conf
 def masks(channels: Tensor, size: tuple[int, ...], variant: Variant) -> Tensor:
     """The channels (C, h, w) of one image as masks (C, H, W) over it, between 0 and 1; a constant channel hides all."""
     first = _scaled(channels, EPSILON) if variant == "torchcam" else channels
-    corners = variant == "softmax"
-    large = F.interpolate(first[None], tuple(size), mode="bilinear", align_corners=corners)[0]
-    return {"torchcam": lambda: large, "softmax": lambda: _scaled(large, EPSILON), "authors": lambda: _scaled(large)}[
-        variant
-    ]()
+    large = F.interpolate(first[None], tuple(size), mode="bilinear", align_corners=variant == "softmax")[0]
+    if variant == "torchcam":
+        return large
+    return _scaled(large, EPSILON if variant == "softmax" else 0.0)
 
 
-def _scaled(channels: Tensor, epsilon: float = 0.0) -> Tensor:
+def _scaled(channels: Tensor, epsilon: float) -> Tensor:
     low = channels.amin(dim=(1, 2), keepdim=True)
     extent = channels.amax(dim=(1, 2), keepdim=True) - low + epsilon
     return (channels - low) / extent.where(extent != 0, float("inf"))

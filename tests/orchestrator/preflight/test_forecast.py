@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
 from orchestrator.preflight.forecast import disk_bytes, forecast_search, require_disk
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, Launch
 from wsol import build, cost, plugins
 from wsol.config import TrainConfig
 from wsol.errors import InputError
@@ -24,8 +23,6 @@ from wsol.method import Method
 from wsol.optim import build_optimizer
 from wsol.training import train
 from wsol.types import Batch, Progress
-
-Launch = Callable[..., tuple[int, str, str]]
 
 
 def changed(**trial: Any) -> Experiment:
@@ -54,6 +51,9 @@ def test_published_sizes_need_no_files() -> None:
         "openimages": 29819,
         "tiny_imagenet": 90000,
     }
+    cub = plugins.load("dataset", "cub").Config
+    tested = {kind: build.sizes(cub(name="cub", test_images=kind)).test for kind in ("official", "small", "both")}
+    assert tested == {"official": 5794, "small": 197, "both": 5991}
     config = plugins.load("dataset", "openimages").Config(name="openimages", fullsup_per_class=5)
     assert build.sizes(config).train_fullsup == 500  # the published protocol
 

@@ -114,3 +114,13 @@ def test_python_is_told_the_same(space_file: Path) -> None:
     with pytest.raises(InputError, match="a name of 300 bytes"):
         api.read_status(LONG)
     assert named_place("runs/é") == Path("runs/é")
+
+
+def test_a_library_call_is_checked_like_a_command(space_file: Path, launch: Launch, tmp_path: Path) -> None:
+    assert launch("train", str(space_file), "--run", "run")[0] == 0
+    for split in ("tset", "train_weaksup"):
+        with pytest.raises(InputError, match=f"--split {split}: use train_fullsup or test"):
+            api.evaluate("run", split, save_maps=tmp_path / "maps")
+    with pytest.raises(InputError, match="--test-again: is for the test split"):
+        api.evaluate("run", test_again="why", save_maps=tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import vectors
+from tests.support.extracting import extractor
 from tests.support.recorded_networks import recorded_method
 from tests.support.small_networks import CLASSES, make
-from wsol import plugins
 from wsol.errors import InputError
-from wsol.extractor import Extractor, extract_together, gradient_at, output_at
+from wsol.extractor import extract_together, gradient_at, output_at
 from wsol.extractors.ablation_cam import ablated_scores, ablation_cam
 from wsol.extractors.eigen_cam import eigen_cam
 from wsol.extractors.full_grad import full_gradient_terms
@@ -27,12 +27,6 @@ from wsol.types import ScoreMaps
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 every_layer = pytest.mark.parametrize("layer", LAYERS)
 NEW = ("x_grad_cam", "eigen_cam", "ablation_cam", "score_cam", "smooth_grad_cam_pp", "full_grad")
-
-
-def extractor(name: str, **fields: object) -> Extractor:
-    plugin = plugins.load("extractor", name)
-    built: Extractor = plugin.build(plugin.Config(name=name, **fields))
-    return built
 
 
 def of_recording(path: Path) -> tuple[dict[str, np.ndarray], Tensor, Tensor]:
@@ -148,9 +142,6 @@ def test_behind_average_pooling_ablation_is_the_weight_times_the_mean() -> None:
 
 def test_at_the_last_block_x_grad_cam_is_grad_cam() -> None:
     method, (images, labels) = make("cam").eval(), batch()
-    with torch.no_grad():
-        for block in method.network.backbone.blocks.values():
-            assert isinstance(block, nn.Module)
     found, other = (extractor(name)(method, images, labels).maps for name in ("x_grad_cam", "grad_cam"))
     torch.testing.assert_close(found, other, rtol=1e-3, atol=1e-6)
 
@@ -208,6 +199,14 @@ def test_one_evaluation_mixes_them_with_the_others(name: str) -> None:
     assert method.network.backbone._shared is None and method.network.backbone._replaced is None
 
 
+def test_blocks_of_all_kinds_are_tapped_in_one_pass() -> None:
+    method, (images, labels) = make("cam").eval(), batch()
+    passes: list[int] = []
+    method.network.backbone.blocks["conv1"].register_forward_hook(lambda *_: passes.append(1))
+    several = [extractor("cam"), extractor("eigen_cam"), extractor("grad_cam"), extractor("eigen_cam", block="conv2")]
+    assert len(extract_together(several, method, images, labels)) == len(several) and passes == [1]
+
+
 @pytest.mark.parametrize("name", ["ablation_cam", "score_cam", "smooth_grad_cam_pp"])
 def test_the_network_is_whole_again_after_an_exception(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method, (images, labels) = make("cam").eval(), batch()
@@ -234,4 +233,6 @@ def test_wrong_blocks_and_curved_networks_are_refused() -> None:
     method.network.backbone.blocks["conv2"] = nn.Sequential(method.network.backbone.blocks["conv2"], nn.GELU())
     with pytest.raises(InputError, match="full_grad needs a network of ReLUs, this one has GELU"):
         extractor("full_grad")(method, images, labels)
+    with pytest.raises(InputError, match="does not classify by gradients, so full_grad has nothing to add up"):
+        extractor("full_grad")(make("f_cam").eval(), images, labels)
     assert method.network.num_classes == CLASSES

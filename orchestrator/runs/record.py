@@ -1,0 +1,40 @@
+"""Records in JSON: their entries are the fields of a dataclass, and `more` has those of other versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from wsol.schema import first_problem
+
+Record = TypeVar("Record")
+
+
+def parse_record(kind: type[Record], text: str) -> Record:
+    """The record in the text of a file, whichever version wrote it.
+
+    Args:
+        kind: a dataclass with a field `more`.
+        text: JSON.
+
+    Raises:
+        ValueError: it is no JSON, or an entry is missing or not what it should be.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("no mapping")
+    own = entries_of(kind)
+    more = {name: value for name, value in content.items() if name not in own}
+    known = {name: value for name, value in content.items() if name in own}
+    try:
+        return TypeAdapter(kind).validate_python({**known, "more": more})
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+
+
+def entries_of(kind: type[Any]) -> list[str]:
+    """The entries that a record of this version has, in their order."""
+    return [entry.name for entry in dataclasses.fields(kind) if entry.name != "more"]
