@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,8 @@ from orchestrator import shipped
 from orchestrator.cluster import submit
 from orchestrator.cluster.submit import runtime_environment
 from tests.support.paths import ROOT
+from tests.support.tiny import Launch
 from wsol.errors import InputError
-
-Launch = Callable[..., tuple[int, str, str]]
-
 
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 

@@ -7,8 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import yaml
 
 from orchestrator.cluster.autoscaler import MAXIMUM
 from orchestrator.runs.journal import open_study
+from tests.support.launcher import wait_until
 from tests.support.paths import ROOT
 from tests.support.raylets import RAY, WRONG, Head, free_port, running, started
 
@@ -159,13 +159,6 @@ def finished(run: Path) -> int:
     if not (run / "study.json").exists():
         return 0
     return sum(trial.state.is_finished() for trial in open_study(run).get_trials(deepcopy=False))
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"did not happen in {seconds} s"
-        time.sleep(0.3)
 
 
 def test_the_rehearsal_starts_raylets_when_a_search_asks(tmp_path: Path) -> None:

@@ -16,21 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from orchestrator.runs.journal import open_study
-from tests.support.launcher import rows, torchrun
+from tests.support.launcher import rows, torchrun, wait_until
 from tests.support.object_store import object_store
 from tests.support.paths import ROOT
+from tests.support.raylets import RAY
 
 pytestmark = pytest.mark.slow
 
 
-RAY = str(Path(sys.executable).with_name("ray"))
 NAMES, BRIDGE, NETWORK, PORT = ("wsol-head", "wsol-one", "wsol-two"), "wsol-bridge", "10.91.77", 6391
 CUT_SECONDS = 60
 
@@ -187,13 +187,6 @@ def is_train_worker(process: int) -> bool:
     with contextlib.suppress(OSError):
         return b"TrainWorker" in Path(f"/proc/{process}/cmdline").read_bytes()
     return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"did not happen in {seconds} s"
-        time.sleep(0.3)
 
 
 def epochs_of(folder: Path, number: int) -> list[int]:

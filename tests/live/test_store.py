@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ import pytest
 from orchestrator.runs.journal import open_study
 from orchestrator.runs.store import Mirror
 from tests.support.launcher import command, environment, launch, rows, wait_for
-from tests.support.object_store import object_store
 from wsol.addresses import below
 from wsol.checkpoint import Checkpoints
 
@@ -24,12 +22,6 @@ pytestmark = pytest.mark.slow
 
 EPOCHS = 40
 """More than a trial trains while its killed search is noticed."""
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with object_store() as address:
-        yield address
 
 
 @pytest.mark.parametrize("kind", ["s3", "file"])

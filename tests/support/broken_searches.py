@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ from orchestrator.runs.header import RunHeader
 from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from tests.support.tiny import TINY
-
-Launch = Callable[..., tuple[int, str, str]]
-
 
 RUN = Path("run")
 

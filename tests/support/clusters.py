@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from tests.support.paths import ROOT
 
 RAY_FILES = sorted((ROOT / "clusters").glob("*.yaml"))
 MANIFESTS = sorted((ROOT / "clusters" / "kubernetes").glob("*.yaml"))
+
+ODD = (None, 3, "x", [], {}, [None], True)
+"""Stands in place of anything."""
 
 Edit = Callable[[dict[str, Any]], object]
 """Changes a parsed cluster file, or the cluster of a manifest, in place."""
@@ -56,3 +59,21 @@ def wrong_in(path: Path, *documents: dict[str, Any]) -> list[str]:
     """`subject: detail` of everything that is wrong with documents, which are written to `path`."""
     path.write_text(yaml.safe_dump_all(copy.deepcopy(list(documents))))
     return [f"{finding.subject}: {finding.detail}" for finding in check_file(path) if finding.state == "wrong"]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where every value of a file stands."""
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place] * bool(place) + [deep for key, inner in below for deep in places(inner, (*place, key))]
+
+
+def with_odd_values(content: Any, depth: int = 1) -> Iterator[tuple[str, Any]]:
+    """Copies of a file in which one value, at such a depth or below, is an odd one; and which one, in words."""
+    for place in (found for found in places(content) if len(found) >= depth):
+        for odd in ODD:
+            changed = copy.deepcopy(content)
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = odd
+            yield f"{place} = {odd!r}", changed

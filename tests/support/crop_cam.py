@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from wsol import build, plugins
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.network import CamHead, Classifier
-from wsol.types import Batch, Progress
+from wsol.types import Batch
 
 CLASSES, SIDE = 4, 32
-PROGRESS = Progress(epoch=1, epochs=1, step=0, steps=1)
 
 
 def make(batch_norm: bool = True, **fields: object) -> Method:
@@ -30,7 +28,3 @@ def make_batch(count: int = 8, seed: int = 1) -> Batch:
         top, left = (label // 2) * SIDE // 2, (label % 2) * SIDE // 2
         image[:, top + 4 : top + 12, left + 4 : left + 12] += torch.tensor([1.0, -1.0, 0.5]).roll(label)[:, None, None]
     return Batch(images, labels)
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(losses.values())).sum()

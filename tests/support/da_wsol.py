@@ -44,10 +44,6 @@ def step(
     return method.loss_terms(activations, Batch(features, labels, **mixed), progress)
 
 
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(losses.values())).sum()
-
-
 def means(method: DomainAdaptation) -> Tensor:
     """Anchors (K + 1, C); zeros where nothing was seen."""
     return method.anchor_sums / method.anchor_counts.clamp(min=1)[:, None]

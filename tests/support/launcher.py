@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -43,3 +44,11 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
             return
         time.sleep(0.1)
     raise AssertionError(f"did not happen in {seconds} s; exit code {process.poll()}")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Of something that no one process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"did not happen in {seconds} s"
+        time.sleep(0.3)

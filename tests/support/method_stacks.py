@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.support.small_networks import CLASSES
 from wsol import plugins
@@ -12,6 +11,9 @@ from wsol.types import Batch
 
 SIDE = 32
 METHODS = plugins.names("method")
+BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
+"""What others are stacked on."""
+
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
 OTHERS = tuple(
     name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm")
@@ -34,7 +36,3 @@ def make_batch(count: int = 8, side: int = SIDE) -> Batch:
             :, None, None
         ]
     return Batch(images, labels, tuple(f"image{i}" for i in range(count)))
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(losses.values())).sum()

@@ -6,6 +6,7 @@ import copy
 import functools
 
 import torch
+from torch import Tensor
 
 from wsol import build, plugins
 from wsol.method import Method
@@ -28,3 +29,8 @@ def random_network(backbone: str) -> Classifier:
     plugin = plugins.load("backbone", backbone)
     blocks = plugin.build(plugin.Config(weights="none"))
     return Classifier(blocks, CamHead(blocks.channels, CLASSES))
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """The loss that a step goes down."""
+    return torch.stack(list(losses.values())).sum()

@@ -53,10 +53,6 @@ def assert_close(found: Tensor | None, expected: Tensor, tolerance: float = 1e-5
     torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=tolerance * expected.abs().max().item())
 
 
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack(list(losses.values())).sum()
-
-
 def images(count: int = 4) -> Batch:
     return Batch(torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1)), torch.arange(count) % 4)
 

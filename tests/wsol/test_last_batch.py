@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.experiment.load import load_experiment
 from tests.support.tiny import OBJECTIVE
 from wsol import build, cost
 from wsol.config import TrainConfig
@@ -20,11 +19,10 @@ IMAGES = 14
 
 
 @pytest.fixture
-def config(space_file: Path) -> TrainConfig:
+def config(config: TrainConfig) -> TrainConfig:
     """Maps of one cell."""
-    trial = load_experiment(space_file).experiment.trial
     return with_values(
-        trial,
+        config,
         {"data": {"train_images": 7, "image_size": 8, "resize_size": 8}, "training": {"batch_size": 13, "epochs": 1}},
     )
 

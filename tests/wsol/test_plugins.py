@@ -12,10 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.verbs.describe import SECTIONS, page
+from tests.support.tiny import Launch
 from wsol import methods, plugins
 from wsol.errors import InputError
 
-Launch = Callable[..., tuple[int, str, str]]
 Put = Callable[[str], None]
 
 EVERY = [(kind, name) for kind in plugins.FOLDERS for name in plugins.names(kind)]

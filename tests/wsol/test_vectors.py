@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -26,3 +27,5 @@ def test_every_group_of_ours_is_asked_for_by_a_test() -> None:
     tests = vectors.OWN.parent
     text = "".join(path.read_text() for path in tests.rglob("*.py") if path.name != Path(__file__).name)
     assert not [folder.name for folder in vectors.OWN.iterdir() if folder.is_dir() and f'"{folder.name}"' not in text]
+    asked = set(re.findall(r'\bfiles\("(\w+)"', text))  # one without files is skipped, so a slip would be, too
+    assert asked and not [group for group in asked if not list((vectors.OWN / group).glob("*.npz"))]

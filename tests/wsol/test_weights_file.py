@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.plain_weights import PLAIN
+from tests.support.plain_weights import PLAIN, Malicious
 from wsol import plugins, weights_file
 from wsol.errors import InputError
 from wsol.network import Backbone
@@ -43,11 +42,6 @@ def test_containers_and_prefixes_are_taken_off(wrap: Callable[[State], Any], zip
     found = weights_file.read(tmp_path / "last_checkpoint.pth.tar")
     assert list(found) == list(PLAIN)
     assert all(torch.equal(found[key], value) for key, value in PLAIN.items())
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
-        return os.mkdir, ("code-of-the-file-ran",)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

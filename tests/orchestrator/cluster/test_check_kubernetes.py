@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.cluster.check_kubernetes import check_manifests
-from tests.support.clusters import MANIFESTS, Edit, cluster_of, read_manifests, states, wrong_in
+from tests.support.clusters import MANIFESTS, Edit, cluster_of, read_manifests, states, with_odd_values, wrong_in
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("in_the_checkout")
@@ -172,28 +171,12 @@ def test_the_dashboard_is_for_the_cluster_and_who_submits(path: Path) -> None:
     assert all(rule["ports"] == [{"port": 8265}] and rule["from"] for rule in others)
 
 
-ODD = (None, 3, "x", [], {}, [None], True)
-"""Stands in place of anything."""
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value of a file stands."""
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [*([place] if len(place) > 1 else []), *(deep for key, one in below for deep in places(one, (*place, key)))]
-
-
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_whatever_stands_in_a_manifest_it_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.cluster.check_kubernetes.versions", lambda: {"ray": "2.60.0"})  # reads many files
     shipped = read_manifests(path)
-    for place in places(shipped):
-        for odd in ODD:
-            documents: Any = copy.deepcopy(shipped)
-            inner = documents
-            for key in place[:-1]:
-                inner = inner[key]
-            inner[place[-1]] = odd
-            try:
-                assert list(check_manifests(documents))
-            except Exception as error:
-                raise AssertionError(f"{place} = {odd!r}") from error
+    for what, documents in with_odd_values(shipped, depth=2):
+        try:
+            assert list(check_manifests(documents))
+        except Exception as error:
+            raise AssertionError(what) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 
 from orchestrator.cluster.check_file import check_file
 from orchestrator.cluster.check_ray import check_ray_file
-from tests.support.clusters import RAY_FILES, Edit, kind, read, states
+from tests.support.clusters import RAY_FILES, Edit, kind, read, states, with_odd_values
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures("in_the_checkout")
@@ -151,38 +150,22 @@ def test_a_typing_error_in_a_machine_is_found(tmp_path: Path) -> None:
     assert found["machines: gpu"] == "wrong" and found["machines: gpu_spot"] == "ok"
 
 
-ODD = (None, 3, "x", [], {}, [None], True)
-"""Stands in place of anything."""
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where every value of a file stands."""
-    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place] * bool(place) + [deep for key, inner in below for deep in places(inner, (*place, key))]
-
-
 def test_whatever_stands_in_a_file_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.cluster.check_ray._shell", lambda config: None)  # a process for each command
     shipped = read("onprem")
-    for place in places(shipped):
-        for odd in ODD:
-            config: Any = copy.deepcopy(shipped)
-            inner = config
-            for key in place[:-1]:
-                inner = inner[key]
-            inner[place[-1]] = odd
-            try:
-                assert list(check_ray_file(config))
-            except Exception as error:
-                raise AssertionError(f"{place} = {odd!r}") from error
+    for what, config in with_odd_values(shipped):
+        try:
+            assert list(check_ray_file(config))
+        except Exception as error:
+            raise AssertionError(what) from error
 
 
 def test_containers_and_constraints_name_the_same_ray() -> None:
     pinned = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
-    for path in (ROOT / "clusters").rglob("*"):
-        if path.is_file():
-            assert set(re.findall(r"rayproject/ray:([\d.]+)", path.read_text())) <= {pinned[1]}, path
+    files = [path for path in (ROOT / "clusters").rglob("*") if path.is_file()]
+    named = {(path, found) for path in files for found in re.findall(r"rayproject/ray:([\d.]+)", path.read_text())}
+    assert {version for _, version in named} == {pinned[1]}, named
 
 
 def test_the_head_names_its_own_machines_only() -> None:

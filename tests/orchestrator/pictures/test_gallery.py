@@ -85,6 +85,7 @@ def test_a_search_shows_rivals_and_settings_and_how_surely_it_won(
     assert len(entries[0]["others"]) == 3
     rows = list(csv.DictReader((folder / "best" / "images.csv").open()))
     assert len(rows) == 8 and {entry["image_id"] for entry in entries} <= {row["image_id"] for row in rows}
+    assert any({"hits", "misses"} & set(entry["tabs"]) for entry in entries)
     assert all(
         (entry["iou"] >= 0.5) == ("hits" in entry["tabs"])
         for entry in entries
@@ -117,6 +118,7 @@ def test_masks_are_looked_at_as_masks(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Dataset, "split", lambda self, name: _with_masks(split(name)))
     images = ImageStore(dataset.split("train_fullsup"), 32, config.data)
     looks = look_at(View("winner", method, config, {"piou/threshold": 0.0}), images)
+    assert len(looks) == len(images)
     assert all(
         look.size == 50 and look.region.sum() == 28 * 32 and look.iou == pytest.approx(16 / 28) for look in looks
     )

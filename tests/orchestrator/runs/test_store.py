@@ -8,7 +8,6 @@ import copy
 import json
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,19 +25,12 @@ from orchestrator.trials.worker import run_trial
 from orchestrator.trials.workplace import Workplace
 from orchestrator.winner.in_store import measure_in_scratch
 from orchestrator.winner.measure import MeasureRequest
-from tests.support.object_store import object_store
 from tests.support.tiny import TINY, Launch
 from wsol.addresses import below
 from wsol.checkpoint import Checkpoints
 from wsol.errors import InputError
 
 PLAN = Plan(workers=1, cpus=1, gpus=0.0, concurrent=1, machine={})
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with object_store() as address:
-        yield address
 
 
 @pytest.fixture(params=["s3", "file"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import warnings
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.backbones import make
+from tests.support.plain_weights import Malicious
 from wsol import weights_file
 from wsol.errors import InputError
 
@@ -70,11 +70,6 @@ def test_a_file_with_other_weights_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         make("resnet50", weights=str(published_like(tmp_path, change)))
-
-
-class Malicious:
-    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
-        return os.mkdir, ("code-of-the-file-ran",)
 
 
 def test_unreadable_files_are_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

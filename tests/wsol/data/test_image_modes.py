@@ -225,7 +225,7 @@ def test_published_data_sets_are_read_as_stored(tmp_path: Path) -> None:
         plain = np.asarray(opened.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(as_stored, plain)
     assert (as_stored != as_displayed).any()
-    stored.metadata.sizes is None  # noqa: B015
+    assert stored.metadata.sizes is None
     sized = Split(
         "test", Metadata(tmp_path, ("x.png",), own.labels, np.array([[48, 32]]), None, None), tmp_path, tmp_path, "x"
     )

@@ -8,7 +8,6 @@ import multiprocessing
 import shutil
 import socket
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from pydantic import ValidationError
 from torch import distributed as dist
 
 from tests.support.folders import make
-from tests.support.object_store import object_store
 from wsol import build, distributed
 from wsol.addresses import below, open_address
 from wsol.data.images import ImageStore
@@ -25,12 +23,6 @@ from wsol.data.staging import local_copy, staged
 from wsol.datasets import folder
 from wsol.errors import InputError
 from wsol.schema import DatasetConfig
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with object_store() as address:
-        yield address
 
 
 def archive(tmp_path: Path) -> Path:

@@ -15,6 +15,7 @@ from torch import Tensor
 from orchestrator.experiment.load import load_experiment
 from tests.support.extracting import FROM_GRADIENTS, METHODS, batch, every_gradient, extractor, make
 from tests.support.small_networks import random_network
+from tests.support.tiny import Launch
 from wsol import build, plugins
 from wsol.config import EvaluationConfig
 from wsol.errors import InputError
@@ -23,9 +24,6 @@ from wsol.extractor import extract_together, find_block
 from wsol.method import Method
 from wsol.network import Classifier
 from wsol.types import Activations
-
-Launch = Callable[..., tuple[int, str, str]]
-
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
 

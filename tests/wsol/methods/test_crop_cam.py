@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from tests.support import vectors
-from tests.support.crop_cam import CLASSES, PROGRESS, make, make_batch, total
+from tests.support.crop_cam import CLASSES, make, make_batch
+from tests.support.published_methods import PROGRESS
+from tests.support.small_networks import total
 from wsol import build
 from wsol.method import Method
 from wsol.methods import crop_cam

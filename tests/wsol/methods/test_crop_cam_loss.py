@@ -12,14 +12,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tests.support.crop_cam import PROGRESS, SIDE, make, make_batch, total
+from tests.support.crop_cam import SIDE, make, make_batch
+from tests.support.method_stacks import BASES
+from tests.support.published_methods import PROGRESS
+from tests.support.small_networks import total
 from wsol import plugins
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency
 from wsol.types import Batch, Progress
-
-BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
 
 
 def seeded(method: Method, batch: Batch, progress: Progress = PROGRESS) -> dict[str, Tensor]:

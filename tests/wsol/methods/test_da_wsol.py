@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tests.support import vectors
-from tests.support.da_wsol import CLASSES, LATE, SIDE, make, make_features, means, qualified, step, total
+from tests.support.da_wsol import CLASSES, LATE, SIDE, make, make_features, means, qualified, step
+from tests.support.method_stacks import BASES
+from tests.support.small_networks import total
 from wsol import build, distributed, plugins
 from wsol.errors import InputError
 from wsol.method import Method
@@ -24,7 +26,6 @@ from wsol.network import CamHead, Classifier
 from wsol.ops.discrepancy import full_mmd, linear_mmd
 from wsol.types import Batch
 
-BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
 TOLERANCE = 1e-5
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.da_wsol import CHANNELS, CLASSES, LATE, SIDE, looped_mmd, make, make_features, qualified, step, total
+from tests.support.da_wsol import CHANNELS, CLASSES, LATE, SIDE, looped_mmd, make, make_features, qualified, step
+from tests.support.small_networks import total
 from wsol.methods.da_wsol import DomainAdaptation
 from wsol.types import Progress
 

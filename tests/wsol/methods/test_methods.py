@@ -14,8 +14,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from tests.support.method_stacks import METHODS, RATE, SIDE, STACKS, TINY_RATE, every_long_stack, make_batch, total
-from tests.support.small_networks import CLASSES, make
+from tests.support.method_stacks import METHODS, RATE, SIDE, STACKS, TINY_RATE, every_long_stack, make_batch
+from tests.support.small_networks import CLASSES, make, total
 from wsol import plugins
 from wsol.method import Method
 from wsol.types import Batch, Progress

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tests.support.method_stacks import RATE, every_long_stack, make_batch, total
-from tests.support.small_networks import make
+from tests.support.method_stacks import RATE, every_long_stack, make_batch
+from tests.support.small_networks import make, total
 from wsol.types import Batch, Progress
 
 
