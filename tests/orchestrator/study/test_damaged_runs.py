@@ -13,7 +13,8 @@ import torch
 from orchestrator.experiment.load import load_experiment
 from orchestrator.runs.journal import open_study
 from orchestrator.study.study import Study
-from tests.support.broken_searches import RUN, Launch, experiment, opened
+from tests.support.broken_searches import RUN, experiment, opened
+from tests.support.tiny import Launch
 from wsol import checkpoint, files, training
 from wsol.checkpoint import Checkpoints
 from wsol.errors import InputError

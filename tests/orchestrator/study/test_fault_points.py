@@ -23,8 +23,8 @@ from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
 from orchestrator.verbs import resume
 from orchestrator.winner.measure import Measured, MeasureRequest, measure
-from tests.support.broken_searches import RUN, Launch, experiment, opened
-from tests.support.tiny import TINY
+from tests.support.broken_searches import RUN, experiment, opened
+from tests.support.tiny import TINY, Launch
 from wsol import build, checkpoint, evaluation, training
 from wsol.checkpoint import Checkpoints
 from wsol.data import metadata

@@ -24,7 +24,6 @@ from orchestrator.study.begin import create_study
 from orchestrator.study.study import Study
 from orchestrator.study.watchdog import Watchdog, count_hangs, seconds_allowed
 from orchestrator.trials import searcher as searchers
-from orchestrator.trials import tuner
 from orchestrator.trials.causes import cause_of_death
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.reminders import Reminder
@@ -182,7 +181,7 @@ def test_lost_nodes_are_no_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     study, tune = searcher(tmp_path, experiment(), [])
     attendant = Attendant(tune, RayletWatch(lambda: True))
     alive = [{"NodeID": "here", "Alive": True}, {"NodeID": "there", "Alive": True}]
-    monkeypatch.setattr(tuner.ray, "nodes", lambda: alive)
+    monkeypatch.setattr("ray.nodes", lambda: alive)
     monkeypatch.setattr(searchers, "what_waits_for_room", lambda: None)
     trials = {
         name: tune_trial(name, failures, node)
