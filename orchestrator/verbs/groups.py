@@ -1,0 +1,41 @@
+"""The verbs of two words, such as `data prepare`. They only parse, as `orchestrator/cli.py` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from orchestrator.verbs import options as of
+from orchestrator.verbs.options import example
+
+data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
+clusters = typer.Typer(no_args_is_help=True, help="Check cluster files and running clusters.")
+
+
+@clusters.command("check", epilog=example("cluster check clusters/gpu.yaml", "cluster check auto --storage /shared"))
+def check_cluster(target: of.Target, storage: of.CheckedStorage = None) -> None:
+    """Check a cluster file offline, or a running cluster on every node."""
+    from orchestrator.cluster.check import check_cluster
+
+    check_cluster(target, storage)
+
+
+@data.command(
+    "prepare", epilog=example("data prepare synthetic", "data prepare cub --root data --source ~/CUB_200_2011.tgz")
+)
+def prepare_data(
+    name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data"), source: of.Source = None
+) -> None:
+    """Download what can be, say what else to get, unpack or link, verify; again goes on."""
+    from orchestrator.verbs.data import prepare_data
+
+    prepare_data(name, root, settings or [], source)
+
+
+@data.command("check", epilog=example("data check cub --root data"))
+def check_data(name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data")) -> None:
+    """Verify names and sizes of every image of a prepared data set."""
+    from orchestrator.verbs.data import check_data
+
+    check_data(name, root, settings or [])
