@@ -25,6 +25,14 @@ app.add_typer(groups.data, name="data")
 app.add_typer(groups.clusters, name="cluster")
 
 
+@app.command(epilog=example("init photos"))
+def init(folder: of.Images) -> None:
+    """Write a commented search space for a folder of your own images, ready for `search`."""
+    from orchestrator.verbs.init import init
+
+    init(folder)
+
+
 @app.command(
     epilog=example(
         "search search_spaces/synthetic.yaml study.trials=8",

@@ -137,6 +137,9 @@ Form = Annotated[
     typer.Option("--format", help="one table for all metrics, for elsewhere"),
 ]
 
+Images = Annotated[
+    Path, typer.Argument(metavar="DIR", parser=named_place, help="your images, with metadata/train, val and test")
+]
 Kind = Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]
 PluginName = Annotated[str, typer.Argument(metavar="NAME", help="see `list`")]
 
