@@ -21,6 +21,9 @@ METRIC_NAMES = {
     "top1/loc": "Top-1 Loc",
     "top5/loc": "Top-5 Loc",
     "gt_known/loc": "GT-known Loc",
+    "fixed_box_acc": "BoxAcc at a given threshold",
+    "gt_known": "GT-known Loc",
+    "top5": "Top-5 Loc",
     "top1/cls": "Top-1 classification",
     "top5/cls": "Top-5 classification",
     "max_box_acc_by_size": "MaxBoxAcc by size",
@@ -135,13 +138,19 @@ def metric_label(key: str) -> str:
     first, _, rest = key.partition("/")
     name = rest if first in SPLITS and rest else key
     name, fixed = re.subn(r"_fixed$|/fixed$|(?<=/)fixed_", "", name)
-    parts = [METRIC_NAMES.get(part) or re.sub(r"^(iou|threshold)_(\d+)$", _level, part) for part in name.split("/")]
+    parts = [METRIC_NAMES.get(part) or _with_level(part) for part in name.split("/")]
     return (METRIC_NAMES.get(name) or ", ".join(parts)) + (f", {FIXED}" if fixed else "")
 
 
-def _level(match: re.Match[str]) -> str:
-    level = f"IoU\u00a0{match[2]}\u00a0%"
-    return level if match[1] == "iou" else f"best threshold at {level}"
+def _with_level(part: str) -> str:
+    """A part of a key that ends in percent."""
+    word, _, level = part.rpartition("_")
+    if not re.fullmatch(r"\d+(\.\d+)?", level):
+        return part
+    level = f"{level}\u00a0%"
+    forms = {"iou": f"IoU\u00a0{level}", "threshold": f"best threshold at IoU\u00a0{level}"}
+    guesses = {guess: f"{METRIC_NAMES[guess]} at {level}" for guess in ("gt_known", "top1", "top5")}
+    return (forms | guesses).get(word, part)
 
 
 def settings_in_words(values: Mapping[str, Any]) -> str:

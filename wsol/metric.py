@@ -25,8 +25,8 @@ from wsol.ops.boxes import (
     LevelBoxes,
     best_iou,
     boxes_by_level,
+    levels_at,
     resize_boxes,
-    threshold_levels,
     threshold_values,
 )
 from wsol.ops.lazy import lazy
@@ -91,8 +91,13 @@ class Sample:
     def best_iou(self, contours: Contours) -> Floats:
         """Best overlap of a predicted with a true box at every threshold: (T,) float64, T = ceil(1 /
         threshold_step)."""
+        return self.best_iou_at(threshold_values(self.threshold_step), contours)
+
+    def best_iou_at(self, thresholds: Floats, contours: Contours) -> Floats:
+        """Best overlap of a predicted with a true box at given thresholds in [0, 1), fractions of the map's maximum: as
+        many float64."""
         per_level = self._best_iou_all if contours == "all" else self._best_iou_largest
-        return per_level[threshold_levels(self.threshold_step, self.level_boxes.peak)]
+        return per_level[levels_at(thresholds, self.level_boxes.peak)]
 
     @lazy
     def _best_iou_all(self) -> Floats:
@@ -101,6 +106,12 @@ class Sample:
     @lazy
     def _best_iou_largest(self) -> Floats:
         return best_iou(self.level_boxes, self.grid_boxes, "largest")
+
+
+def classified(sample: Sample) -> np.ndarray:
+    """Whether the label is the first guess, among the first five, and anything at all: bool (3,)."""
+    rank = sample.class_rank
+    return np.array([rank is not None and rank < 1, rank is not None and rank < 5, True])
 
 
 class Metric(ABC):

@@ -45,7 +45,7 @@ def later_problems(document: Document, experiment: Experiment) -> list[str]:
     was asked may have some, and are opened nevertheless."""
     drawing = [(("search", path), text) for path, text in drawing_problems(experiment)]
     settings = [] if drawing else _setting_problems(experiment)
-    return _lines(document, [*drawing, *settings, *_objective_problems(experiment)])
+    return _lines(document, [*drawing, *settings, *_metric_problems(experiment), *_objective_problems(experiment)])
 
 
 def _lines(document: Document, found: list[Problem]) -> list[str]:
@@ -138,6 +138,14 @@ def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
         post_hoc_settings(experiment.trial, experiment.post_hoc)
     except ValueError as error:
         yield ("post_hoc",), f"has values that are not allowed together: {reason(error)}"
+
+
+def _metric_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Values are called by their metric: of two metrics with one name, one would be lost."""
+    names = [metric.name for metric in experiment.trial.evaluation.metrics]
+    for name in names:
+        if names.count(name) > 1:
+            yield ("trial", "evaluation", "metrics"), f"{name} stands there twice, its values have one name: keep one"
 
 
 def _objective_problems(experiment: Experiment) -> Iterator[Problem]:

@@ -4,8 +4,9 @@ Idea: an image is right if its class is among the first (five) guesses *and* the
 always that of the true class: no other class could be right.
 Paper: "ImageNet Large Scale Visual Recognition Challenge" (Russakovsky et al., IJCV 2015); GT-known Loc from "Learning
 Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016).
-Not kept: the fixed threshold of 20 percent of the maximum. As in "Evaluating Weakly Supervised Object Localization
-Methods Right" (Choe et al., CVPR 2020), each of the three numbers is taken at its own best threshold.
+Not kept: the fixed threshold of 20 percent of the maximum, which `fixed_box_acc` has. As in "Evaluating Weakly
+Supervised Object Localization Methods Right" (Choe et al., CVPR 2020), each of the three numbers is taken at its own
+best threshold.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from wsol.metric import Sample, ThresholdCurves
+from wsol.metric import Sample, ThresholdCurves, classified
 from wsol.ops.boxes import Contours
 from wsol.schema import PluginConfig
 
@@ -48,11 +49,11 @@ class Top1(ThresholdCurves):
 
     def right(self, sample: Sample) -> np.ndarray:
         """Bool (3, T)."""
-        return _classified(sample)[:, None] & (sample.best_iou(self.contours) >= MIN_IOU)
+        return classified(sample)[:, None] & (sample.best_iou(self.contours) >= MIN_IOU)
 
     def _add(self, sample: Sample) -> None:
         super()._add(sample)
-        self.sums["classified"] += torch.from_numpy(_classified(sample) & (sample.class_rank is not None))
+        self.sums["classified"] += torch.from_numpy(classified(sample) & (sample.class_rank is not None))
 
     def _compute(self) -> dict[str, float]:
         best, images = self.best(), int(self.sums["images"])
@@ -77,9 +78,3 @@ class Top1(ThresholdCurves):
 def build(config: Config, threshold_step: float) -> Top1:
     """The metric at zero."""
     return Top1(config, threshold_step)
-
-
-def _classified(sample: Sample) -> np.ndarray:
-    """Whether the label is the first guess, among the first five, and anything at all: bool (3,)."""
-    rank = sample.class_rank
-    return np.array([rank is not None and rank < 1, rank is not None and rank < 5, True])

@@ -169,7 +169,12 @@ def threshold_levels(step: float, peak: int = 255) -> Ints:
     Returns:
         (T,) int64 in [0, 254], T = ceil(1 / step): the threshold times the peak, truncated.
     """
-    levels: Ints = (threshold_values(step) * peak).astype(np.int64)
+    return levels_at(threshold_values(step), peak)
+
+
+def levels_at(thresholds: Floats, peak: int) -> Ints:
+    """The level of every threshold in [0, 1): the threshold times the maximum of the 8-bit map, truncated."""
+    levels: Ints = (thresholds * peak).astype(np.int64)
     return levels
 
 

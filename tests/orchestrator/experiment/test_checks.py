@@ -96,6 +96,13 @@ def test_a_metric_that_is_better_when_lower_is_no_objective(space_file: Path, mo
         load_experiment(space_file)
 
 
+def test_a_metric_stands_once(space_file: Path) -> None:
+    """Of two with one name, the second would have replaced the values of the first."""
+    twice = "evaluation.metrics=[{name: max_box_acc_v2}, {name: top1}, {name: top1, contours: all}]"
+    with pytest.raises(InputError, match=r"trial\.evaluation\.metrics: top1 stands there twice"):
+        load_experiment(space_file, [twice])
+
+
 def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
     words = ["study.scheduler=asha", "training.epochs=4", "optim.lr_decay_every=4"]
     with pytest.raises(InputError, match=r"no trial may be stopped before epoch 4 .*, and training has 4: use none"):
