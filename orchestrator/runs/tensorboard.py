@@ -28,8 +28,9 @@ BEGIN, END = "!begin", "~end"
 has to lie between."""
 
 
-METRIC = "best/"
-"""Before the names of metrics at the best epoch."""
+METRIC = "trial_best/"
+"""Before the names of metrics at the best epoch: single points for the table of HParams. TensorBoard sorts by name, and
+the curves should come first."""
 
 
 CURVE_POINTS = 101

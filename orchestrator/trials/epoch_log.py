@@ -62,7 +62,7 @@ class EpochLog:
         if self.writer is not None:
             pictures = self.overlays(method, record)
             images = (
-                (f"maps/{name}", Summary.Image(encoded_image_string=jpeg, height=side, width=side))
+                (f"score_maps/{name}", Summary.Image(encoded_image_string=jpeg, height=side, width=side))
                 for name, jpeg, side in pictures
             )
             values = [Summary.Value(tag=tag, image=image) for tag, image in images]

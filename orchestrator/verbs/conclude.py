@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.console import console
-from orchestrator.formats import timestamp
+from orchestrator.formats import printed_columns, timestamp
 from orchestrator.report.page import write_report
 from orchestrator.report.tables import score_table
 from orchestrator.runs import names
@@ -64,12 +64,12 @@ def conclude(study: Study, measure_at: Measure) -> Path:
         console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
     for line in _about_test(folder, result):
         console.print(line)
-    console.print(f"report:      {report}\ntensorboard: tensorboard --logdir {folder.parent}")
+    console.print(f"report:      {report}  (all metrics)\ntensorboard: tensorboard --logdir {folder.parent}")
     return folder
 
 
 def _print_winner(folder: Path, result: WinnerResult) -> None:
-    """Which trial it is, with what post-hoc settings, and its scores."""
+    """Which trial it is, with what post-hoc settings, and its headline scores: all of them would not fit a screen."""
     console.print(f"\nwinner: trial {result.trial}, epoch {result.epoch}, {result.objective} {result.value:.2f}")
     if choice := choice_in_words(result):
         console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
@@ -78,7 +78,8 @@ def _print_winner(folder: Path, result: WinnerResult) -> None:
     tested = final_test_of(folder, result.checkpoint_sha256)
     scores = {"train_fullsup": result.train_fullsup, **({"test": tested.metrics} if tested else {})}
     for split, metrics in scores.items():
-        console.print(score_table(split, metrics, result.baseline[split], result.intervals[split]))
+        shown = {name: metrics[name] for name in printed_columns(result.objective.partition("/")[2], metrics)}
+        console.print(score_table(split, shown, result.baseline[split], result.intervals[split]))
 
 
 def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:

@@ -71,13 +71,23 @@ function sortBy(header) {
   header.setAttribute("aria-sort", descending ? "descending" : "ascending");
 }
 
-function showTab(name) {
-  for (const button of document.querySelectorAll("[data-tab]")) button.setAttribute("aria-pressed", button.dataset.tab === name);
-  for (const figure of document.querySelectorAll("[data-tabs]")) figure.hidden = !figure.dataset.tabs.split(" ").includes(name);
+// Of a tab the first few pictures are shown, so that the numbers below are near; one button shows all of it.
+const FEW = 4;
+const tabs = document.querySelectorAll("[data-tab]");
+const more = document.getElementById("all-pictures");
+
+function showTab(name, all) {
+  for (const button of tabs) button.setAttribute("aria-pressed", button.dataset.tab === name);
+  const pictures = [...document.querySelectorAll("[data-tabs]")];
+  const chosen = pictures.filter((figure) => figure.dataset.tabs.split(" ").includes(name));
+  const shown = all ? chosen : chosen.slice(0, FEW);
+  for (const figure of pictures) figure.hidden = !shown.includes(figure);
+  more.hidden = chosen.length <= FEW;
+  more.textContent = all ? "fewer" : `all ${chosen.length}`;
+  more.onclick = () => showTab(name, !all);
 }
 
-const tabs = document.querySelectorAll("[data-tab]");
-for (const button of tabs) button.addEventListener("click", () => showTab(button.dataset.tab));
-if (tabs.length > 0) showTab(tabs[0].dataset.tab);
+for (const button of tabs) button.addEventListener("click", () => showTab(button.dataset.tab, false));
+if (tabs.length > 0) showTab(tabs[0].dataset.tab, false);
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 showFigures();

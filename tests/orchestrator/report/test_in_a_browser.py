@@ -29,6 +29,9 @@ LOOK = f"""((all) => ({{
   wide: all('.card:not(.scroll)').filter((card) => card.scrollWidth > card.clientWidth).length,
   background: getComputedStyle(document.body).backgroundColor,
   shown: all('.pictures figure').filter((figure) => figure.offsetHeight > 0).length,
+  first: ['.pictures', 'table'].map((selector) => all(selector)[0].getBoundingClientRect().top),
+  all: (document.getElementById('all-pictures').click(),
+        all('.pictures figure').filter((figure) => figure.offsetHeight > 0).length),
   after: (all('[data-tab]')[1].click(), all('[aria-pressed=true]')[0].textContent),
   sorted: (all('.trials th button')[2].click(), all('.trials tbody td')[0].textContent),
 }}))((selector) => [...document.querySelectorAll(selector)])"""
@@ -37,7 +40,7 @@ LOOK = f"""((all) => ({{
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a search with every figure."""
-    return write_report(make_run(tmp_path_factory.mktemp("runs") / "large", trials=30, images=8, views=3))
+    return write_report(make_run(tmp_path_factory.mktemp("runs") / "large", trials=30, images=24, views=3))
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
@@ -50,7 +53,9 @@ def test_the_page_works(page: Path, tmp_path: Path, width: int, dark: bool) -> N
         "plot-parallel"
     ]  # drawn by WebGL
     assert seen.value["overflow"] <= 0 and seen.value["wide"] == 0
-    assert seen.value["shown"] == 2 and seen.value["after"] == "Misses"
+    assert seen.value["shown"] == 4 and seen.value["all"] == 6 and seen.value["after"] == "Misses"
+    pictures, table = seen.value["first"]
+    assert pictures < min(table, 700), "the first screen shows pictures"
     assert seen.value["background"] == ("rgb(18, 20, 23)" if dark else "rgb(247, 247, 245)")
     (tmp_path / "page.png").write_bytes(seen.shot)
     with Image.open(tmp_path / "page.png") as picture:

@@ -81,7 +81,9 @@ def test_every_trial_is_in_the_table_with_its_parameters_and_metrics(tmp_path: P
         assert row["status"] == ("failure" if trial.number % 3 == 2 else "success")
         metrics = trial.user_attrs.get("metrics", {})
         shown = {name: value for name, value in row["metrics"].items() if not math.isnan(value)}
-        assert shown == {f"best/{name}": pytest.approx(value) for name, value in metrics.items() if name != "epoch"}
+        assert shown == {
+            f"trial_best/{name}": pytest.approx(value) for name, value in metrics.items() if name != "epoch"
+        }
     assert any("method.cell_size" in row["values"] for row in rows.values()) and not all(
         "method.cell_size" in row["values"] for row in rows.values()
     )
@@ -118,7 +120,7 @@ def test_a_trial_that_repeats_another_has_its_row(tmp_path: Path) -> None:
     study.complete(0, [record(1, 50.0)], 1.0, "here")
     assert study.ask() is None
     first, second = table(tmp_path)[1].values()
-    assert first == second and first["metrics"]["best/train_fullsup/max_box_acc_v2"] == 50.0
+    assert first == second and first["metrics"]["trial_best/train_fullsup/max_box_acc_v2"] == 50.0
 
 
 def test_scalars_of_an_epoch_lie_between_the_files_of_the_table(tmp_path: Path) -> None:
@@ -154,7 +156,9 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
         ]
     assert history[0]["train/lr/head"] == 10 * history[0]["train/lr/backbone"] == 10 * history[0]["train/lr"]
     pictures = events.Tags()["images"]
-    assert len(pictures) == 2 and all(tag.startswith("maps/") for tag in pictures)  # one image of each of two classes
+    assert len(pictures) == 2 and all(
+        tag.startswith("score_maps/") for tag in pictures
+    )  # one image of each of two classes
     assert [image.step for image in events.Images(pictures[0])] == [1, 2]
     first, second = (image.encoded_image_string for image in events.Images(pictures[0]))
     assert first[:2] == second[:2] == b"\xff\xd8" and first != second
@@ -172,13 +176,26 @@ def test_a_real_training_is_in_the_table_with_all_that_was_measured_at_its_best_
     ((name, row),) = table(Path("runs"))[1].items()
     assert name == "has/trials/0000" and row["status"] == "success" and row["values"]["method.name"] == "has"
     (trial,) = load_study("runs/has").trials
-    recorded = {f"best/{name}": value for name, value in trial.user_attrs["metrics"].items() if name != "epoch"}
-    assert {name: value for name, value in row["metrics"].items() if name.startswith("best/")} == pytest.approx(
+    recorded = {f"trial_best/{name}": value for name, value in trial.user_attrs["metrics"].items() if name != "epoch"}
+    assert {name: value for name, value in row["metrics"].items() if name.startswith("trial_best/")} == pytest.approx(
         recorded, rel=1e-6
     )
-    assert {"best/train_fullsup/loss/classification", "best/train/loss/classification", "best/train/lr/head"} <= set(
-        recorded
-    )
+    assert {
+        "trial_best/train_fullsup/loss/classification",
+        "trial_best/train/loss/classification",
+        "trial_best/train/lr/head",
+    } <= set(recorded)
+
+
+def test_the_curves_come_first_and_single_points_last(space_file: Path, launch: Launch) -> None:
+    """TensorBoard shows the groups of cards by name; a group is what stands before the first slash of a tag."""
+    assert launch("train", str(space_file), "training.epochs=2")[0] == 0
+    events = EventAccumulator("runs/tiny/trials/0000").Reload()
+    tags = events.Tags()
+    groups = sorted({tag.partition("/")[0] for tag in (*tags["scalars"], *tags["images"])})
+    assert groups[0] == "objective" and groups[-1] == "trial_best" and "score_maps" in groups
+    curves = [tag for tag in tags["scalars"] if not tag.startswith("trial_best/")]
+    assert all(len(events.Scalars(tag)) == 2 for tag in curves)
 
 
 def test_the_curve_of_pixels_is_read_back(tmp_path: Path) -> None:

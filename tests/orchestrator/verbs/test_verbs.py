@@ -31,6 +31,8 @@ def test_train_leaves_a_whole_run_folder(space_file: Path, launch: Launch) -> No
     folder = Path("runs/tiny")
     assert code == 0 and "report:" in out and "python launch.py evaluate runs/tiny --split test" in out
     assert max(map(len, out.splitlines())) <= 80
+    last = out.partition("\nwinner: ")[2].splitlines()
+    assert len(last) <= 16 and last[2].startswith("max_box_acc_v2 ") and "/iou_" not in "".join(last)
     rows = list(csv.DictReader((folder / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete"]
     result = json.loads((folder / "best" / "result.json").read_text())
