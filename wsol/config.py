@@ -132,3 +132,36 @@ class TrainConfig(Strict):
                 )
             inside = getattr(inside, "base", None)
         return method
+
+    @field_validator("backbone")
+    @classmethod
+    def _fits_the_method(cls, backbone: BackboneConfig, info: ValidationInfo) -> BackboneConfig:
+        if (method := info.data.get("method")) and (reason := misfit(method, backbone)):
+            raise ValueError(reason)
+        return backbone
+
+    @field_validator("data")
+    @classmethod
+    def _is_cut_evenly(cls, data: DatasetConfig, info: ValidationInfo) -> DatasetConfig:
+        backbone: BackboneConfig | None = info.data.get("backbone")
+        if backbone is not None and data.image_size % backbone.image_side_multiple:
+            side = backbone.image_side_multiple
+            raise ValueError(f"image_size {data.image_size} is no multiple of {side}, which {backbone.name} needs")
+        return data
+
+    @field_validator("evaluation")
+    @classmethod
+    def _shows_the_backbone(cls, evaluation: EvaluationConfig, info: ValidationInfo) -> EvaluationConfig:
+        if (backbone := info.data.get("backbone")) and (reason := misfit(evaluation.extractor, backbone)):
+            raise ValueError(reason)
+        return evaluation
+
+
+def misfit(plugin: PluginConfig, backbone: BackboneConfig) -> str:
+    """Why a method, or one inside of it, or an extractor cannot work on a backbone; nothing where all can."""
+    if plugin.needs_tokens and not backbone.has_tokens:
+        return f"{plugin.name} reads the attention of a transformer, which {backbone.name} is not; use deit"
+    if backbone.has_tokens and (reason := plugin.reason_against_tokens()):
+        return f"{plugin.name} does not work on {backbone.name}, a transformer: {reason}"
+    base: PluginConfig | None = getattr(plugin, "base", None)
+    return misfit(base, backbone) if base is not None else ""

@@ -28,6 +28,7 @@ from wsol.method import Method
 from wsol.network import Backbone
 from wsol.plugins import did_you_mean
 from wsol.schema import PluginConfig
+from wsol.tokens import prefix_tap
 from wsol.types import ScoreMaps
 
 Extractor = Callable[[Method, Tensor, Tensor], ScoreMaps]
@@ -175,6 +176,16 @@ def output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tup
     return activations.taps[block].detach(), activations.logits.detach()
 
 
+def beside_output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> Tensor | None:
+    """What travels beside a block's output, (B, n, C), where the backbone is one of tokens; arguments as of
+    `gradient_at`."""
+    tap = prefix_tap(method.network.backbone, block)
+    if tap is None:
+        return None
+    with torch.no_grad():
+        return method.activate(images, labels, (tap,)).taps[tap].detach()
+
+
 def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tensor]], count: int, chunk: int) -> Tensor:
     """Logits of the labels of many images, so many at a time; how many changes nothing but speed and memory.
 
@@ -198,7 +209,7 @@ def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tenso
 def find_block(backbone: Backbone, name: str | None) -> str:
     """The block that a `BlockConfig.block` means. Raises InputError, with the names there are, where it means none."""
     names = backbone.block_names
-    if name is None or name in names:
+    if name is None or name in backbone.map_names:
         return name or names[-1]
     within = [block for block in names if block.startswith(f"{name}_")]
     if not within:

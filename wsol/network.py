@@ -14,6 +14,9 @@ from wsol.types import Activations
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Reentry = tuple[str, Tensor] | tuple[str, Tensor, Tensor | None]
+"""A block, an output (B, c, h', w') to go on with behind it, and what travels beside that; see `replaced_output`."""
+
 
 @dataclass(frozen=True, slots=True)
 class BlockInfo:
@@ -58,12 +61,17 @@ class Backbone(nn.Module):
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
         ImageNet."""
         self._shared: _SharedPass | None = None
-        self._replaced: tuple[str, Tensor] | None = None
+        self._replaced: Reentry | None = None
 
     @property
     def block_names(self) -> list[str]:
         """Names of the blocks in the order of execution."""
         return list(self.blocks)
+
+    @property
+    def map_names(self) -> list[str]:
+        """Names of everything that can be tapped and is a map (B, c, h', w')."""
+        return self.block_names
 
     @property
     def channels(self) -> int:
@@ -106,25 +114,28 @@ class Backbone(nn.Module):
         for block in blocks:
             del self.blocks[block], self.info[block]
 
+    def undecayed(self) -> list[nn.Parameter]:
+        """Parameters of several dimensions that no weight decay is published for."""
+        return []
+
     def forward(
-        self, images: Tensor, taps: Iterable[str] = (), after: tuple[str, Tensor] | None = None
+        self, images: Tensor, taps: Iterable[str] = (), after: Reentry | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the blocks.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
             taps: blocks whose outputs (behind an inserted module) are returned too.
-            after: (block, (B, c, h', w')): skip everything up to and including the block and go on with this activation
-                instead.
+            after: skip everything up to and including the block and go on with this activation instead.
 
         Returns:
             features (B, C, h, w), and block name -> (B, c, h', w') for every tap that was passed.
         """
         taps = frozenset(taps)
-        self._require(taps)
+        self._require_taps(taps)
         if after is not None:
             self._require([after[0]])
-            return self._run(self.block_names[self.block_names.index(after[0]) + 1 :], after[1], taps)
+            return self._run(self.block_names[self.block_names.index(after[0]) + 1 :], self._enter(*after[1:]), taps)
         if self._replaced is not None:
             return self._run_with_replaced(images, taps, *self._replaced)
         shared = self._shared
@@ -148,7 +159,7 @@ class Backbone(nn.Module):
             taps: further blocks whose outputs will be asked for; for others the pass is made again.
         """
         watched, taps = frozenset(watched), frozenset(taps)
-        self._require(watched | taps)
+        self._require_taps(watched | taps)
         former, self._shared = self._shared, _SharedPass(images, watched, watched | taps)
         try:
             yield
@@ -156,16 +167,17 @@ class Backbone(nn.Module):
             self._shared = former
 
     @contextmanager
-    def replaced_output(self, block: str, output: Tensor) -> Iterator[None]:
+    def replaced_output(self, block: str, output: Tensor, prefix: Tensor | None = None) -> Iterator[None]:
         """Inside, the blocks go on behind `block` with this output of it, whatever the images are.
 
         Args:
             block: name of a block.
             output: (B, c, h', w'), with an inserted module's effect already in it. Blocks before it do not run, unless
                 one of them is tapped.
+            prefix: (B, n, c), what travels beside the map where the backbone is one of tokens; see `wsol/tokens.py`.
         """
         self._require([block])
-        former, self._replaced = self._replaced, (block, output)
+        former, self._replaced = self._replaced, (block, output, prefix)
         try:
             yield
         finally:
@@ -186,13 +198,19 @@ class Backbone(nn.Module):
         return features, {**before, names[start - 1]: x, **behind}
 
     def _run_with_replaced(
-        self, images: Tensor, taps: frozenset[str], block: str, output: Tensor
+        self, images: Tensor, taps: frozenset[str], block: str, output: Tensor, prefix: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        place = self.block_names.index(block)
-        before = taps & set(self.block_names[:place])
-        tapped = self._run(self.block_names[:place], images, before)[1] if before else {}
-        features, behind = self._run(self.block_names[place + 1 :], output, taps)
+        places = {tap: self.block_names.index(tap.partition(".")[0]) for tap in taps | {block}}
+        place = places.pop(block)
+        before = frozenset(tap for tap in places if places[tap] <= place)
+        last = max((places[tap] for tap in before), default=-1)
+        tapped = self._run(self.block_names[: last + 1], images, before)[1] if before else {}
+        features, behind = self._run(self.block_names[place + 1 :], self._enter(output, prefix), taps)
         return features, {**tapped, **({block: output} if block in taps else {}), **behind}
+
+    def _enter(self, output: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """What the next block takes, of an output from outside."""
+        return output
 
     def _run(self, names: Iterable[str], x: Tensor, taps: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
         tapped = {}
@@ -203,6 +221,10 @@ class Backbone(nn.Module):
             if name in taps:
                 tapped[name] = x
         return x, tapped
+
+    def _require_taps(self, names: Iterable[str]) -> None:
+        """Raises ValueError where there is nothing to tap of such a name."""
+        self._require(names)
 
     def _require(self, names: Iterable[str]) -> None:
         unknown = [name for name in names if name not in self.blocks]

@@ -41,20 +41,31 @@ class PluginConfig(Strict):
 
     Attributes:
         needs_initial_run: a method that learns nothing about classes itself, and so trains on what another run learned.
+        needs_tokens: a method or an extractor that reads the attention of a transformer.
     """
 
     needs_initial_run: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = False
 
     name: str
+
+    def reason_against_tokens(self) -> str:
+        """Why a method or an extractor cannot work on a transformer; nothing where it can."""
+        return ""
 
 
 class BackboneConfig(PluginConfig):
     """What every backbone takes.
 
     Attributes:
+        has_tokens: a transformer, see `wsol/tokens.py`.
+        image_side_multiple: sides of images in pixels are multiples of this.
         weights: `imagenet` (the published ImageNet weights), `none` (random), or a file with a state dict.
         stride: pixels of the image per cell of the feature map.
     """
+
+    has_tokens: ClassVar[bool] = False
+    image_side_multiple: ClassVar[int] = 1
 
     weights: FilePath = "imagenet"
     stride: Literal[8, 16, 32] = 16

@@ -8,6 +8,6 @@ from wsol.network import Backbone
 
 def make(name: str, **fields: object) -> Backbone:
     plugin = plugins.load("backbone", name)
-    small = {"model": "convnext_atto"} if name == "timm" else {}
+    small = {"timm": {"model": "convnext_atto"}, "deit": {"size": "micro"}}.get(name, {})
     backbone: Backbone = plugin.build(plugin.Config(**{"name": name, "weights": "none", **small, **fields}))
     return backbone.eval()

@@ -25,7 +25,7 @@ class Published:
 
     Attributes:
         find: the local path of the published file, downloaded if need be; raises InputError.
-        prefixes: published module name -> ours, `<block>` or `<block>.<module>`.
+        prefixes: published name of a module or a single weight -> ours, `<block>` or `<block>.<module>`.
         classifier: published module name of the classifier of 1000 classes, kept as `Backbone.imagenet_classifier`; a
             file may lack it.
         ignored: published modules that our network does not have.
@@ -55,10 +55,19 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
     path = published.find() if weights == "imagenet" else Path(weights)
     if not exists(path):
         raise InputError(f"no weights at {path}: give `imagenet`, `none` or the path of a state dict")
-    state = weights_file.read(path)
+    fill(backbone, weights_file.read(path), published, path)
+
+
+def fill(backbone: Backbone, state: Mapping[str, Tensor], published: Published, path: Path) -> None:
+    """Fill a backbone in place from a state dict with the published key names; `path` is what messages call it.
+
+    Raises:
+        InputError: keys or shapes are not the expected ones.
+    """
+    left = dict(state)
     if published.classifier is not None:
-        backbone.imagenet_classifier = _pop_classifier(state, published.classifier)
-    renamed = _rename(state, published, path)
+        backbone.imagenet_classifier = _pop_classifier(left, published.classifier)
+    renamed = _rename(left, published, path)
     _check(backbone, renamed, published, path)
     backbone.blocks.load_state_dict(renamed, strict=False)
 
@@ -134,7 +143,7 @@ def _rename(state: Mapping[str, Tensor], published: Published, path: Path) -> di
     for key, value in state.items():
         if key.startswith(tuple(f"{name}." for name in published.ignored)):
             continue
-        prefix = next((old for old in published.prefixes if key.startswith(f"{old}.")), None)
+        prefix = next((old for old in published.prefixes if key == old or key.startswith(f"{old}.")), None)
         if prefix is None:
             unexpected.append(key)
         else:

@@ -26,7 +26,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from wsol.extractor import BlockConfig, PassExtractor, output_at
+from wsol.errors import InputError
+from wsol.extractor import BlockConfig, PassExtractor, beside_output_at, output_at
 from wsol.method import Method
 from wsol.types import ScoreMaps
 
@@ -53,6 +54,11 @@ def build(config: Config) -> PassExtractor:
 
 
 def _maps(method: Method, block: str, images: Tensor, labels: Tensor, config: Config) -> ScoreMaps:
+    if block not in method.network.backbone.block_names:
+        raise InputError(
+            f"evaluation.extractor.block: ablation_cam goes on behind a whole block, and {block} is inside of one;"
+            f" choose {block.partition('.')[0]}"
+        )
     output, logits = output_at(method, block, images, labels)
     score = logits.gather(1, labels[:, None]).float()
     ablated = ablated_scores(method, block, images, labels, output, config.chunk)
@@ -62,14 +68,16 @@ def _maps(method: Method, block: str, images: Tensor, labels: Tensor, config: Co
 def ablated_scores(method: Method, block: str, images: Tensor, labels: Tensor, output: Tensor, chunk: int) -> Tensor:
     """The label's logit (B, C) without each channel of a block's output (B, C, h, w), so many channels at a time."""
     channels, rows = output.shape[1], []
+    prefix = beside_output_at(method, block, images, labels)
     with torch.no_grad():
-        for image, label, whole in zip(images, labels, output, strict=True):
+        for index, (image, label, whole) in enumerate(zip(images, labels, output, strict=True)):
             for first in range(0, channels, chunk):
                 gone = torch.arange(first, min(first + chunk, channels), device=output.device)
                 parts = whole.repeat(len(gone), 1, 1, 1)
                 parts[torch.arange(len(gone), device=output.device), gone] = 0
                 same = label.expand(len(gone))
-                with method.network.backbone.replaced_output(block, parts):
+                beside = None if prefix is None else prefix[index].expand(len(gone), -1, -1)
+                with method.network.backbone.replaced_output(block, parts, beside):
                     logits = method.activate(image.expand(len(gone), *image.shape), same).logits
                 rows.append(logits.gather(1, same[:, None]).float().squeeze(1))
     return torch.cat(rows).reshape(len(images), channels)

@@ -45,6 +45,9 @@ class Config(BlockConfig):
     reduce: Reduce = "mean"
     guided: bool = True
 
+    def reason_against_tokens(self) -> str:
+        return "it has no ReLU that the gradient could be guided at; set guided: false" if self.guided else ""
+
 
 def build(config: Config) -> BlockExtractor:
     """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,

@@ -49,6 +49,9 @@ class Config(PluginConfig):
     name: Literal["full_grad"] = "full_grad"
     variant: Variant = "authors"
 
+    def reason_against_tokens(self) -> str:
+        return "it has GELUs, whose biases cannot be counted"
+
 
 def build(config: Config) -> Extractor:
     """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, H, W) of the labels, and logits (B,

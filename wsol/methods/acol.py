@@ -57,6 +57,9 @@ class Config(PluginConfig):
     name: Literal["acol"] = "acol"
     erase_threshold: float = Field(default=0.7, ge=0, le=1)
 
+    def reason_against_tokens(self) -> str:
+        return "its branches read a finer map than one of 16 pixels a cell, and all blocks have this one"
+
 
 def build(config: Config, inner: Classifier) -> Method:
     """Two branches in the place of the head."""

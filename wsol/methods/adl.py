@@ -15,6 +15,8 @@ least `drop_threshold` times its maximum; the importance carries gradient, the d
 is 0.9, that of the command line, not the 0.8 of the class; Inception has no dropout beside these layers.
 
 Not kept: the choice is made on the device, without waiting for it. Where several workers train, each draws for itself.
+On transformers, which were not published, the mean over channels has both signs and shows nothing; there, behind the
+middle and the last block, the attention is that of the class token, as a multiple of its mean.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 from wsol.method import Method
 from wsol.network import Backbone, Classifier
 from wsol.schema import PluginConfig
+from wsol.tokens import TokenBackbone
 
 PLACES = {
     "vgg16": ("pool3", "conv4_3", "conv5_3"),
@@ -60,17 +63,21 @@ def build(config: Config, inner: Classifier) -> Method:
     if backbone.name in WITHOUT_DROPOUT:
         _switch_dropout_off(backbone)
     for block in places(backbone):
-        backbone.insert_after(block, AttentionDropout(config.drop_threshold, config.drop_rate))
+        layer = AttentionDropout(config.drop_threshold, config.drop_rate)
+        if isinstance(backbone, TokenBackbone):
+            backbone.insert_after(block, layer, reads="class_row")
+        else:
+            backbone.insert_after(block, layer)
     return Method(inner)
 
 
 def places(backbone: Backbone) -> tuple[str, ...]:
     """The published blocks; in other networks the last block of a larger feature map, and the middle and last one of
-    the final size."""
+    the final size, or with attention."""
     if backbone.name in PLACES:
         return PLACES[backbone.name]
-    final = backbone.final_blocks
-    larger = [name for name in backbone.block_names if name not in final]
+    final = backbone.attention_blocks if isinstance(backbone, TokenBackbone) else backbone.final_blocks
+    larger = [name for name in backbone.block_names if name not in backbone.final_blocks]
     return tuple(dict.fromkeys((*larger[-1:], final[(len(final) - 1) // 2], final[-1])))
 
 
@@ -83,16 +90,25 @@ class AttentionDropout(nn.Module):
         self.drop_threshold = drop_threshold
         self.drop_rate = drop_rate
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w), drawn with torch's global generator."""
+    def forward(self, features: Tensor, class_row: Tensor | None = None) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w), drawn with torch's global generator; by the class token's attention (B, H, N)
+        where it is given."""
         if not self.training:
             return features
-        attention = features.mean(dim=1, keepdim=True)
+        attention = features.mean(dim=1, keepdim=True) if class_row is None else over_cells(class_row, features)
         kept = attention.detach() < self.drop_threshold * attention.detach().amax(dim=(2, 3), keepdim=True)
         hides = torch.rand((), device=features.device) < self.drop_rate
         # One product with the chosen map: the other choice costs a map of one channel, a branch would wait for the
         # device.
         return features * torch.where(hides, kept.to(features.dtype), attention.sigmoid())
+
+
+def over_cells(class_row: Tensor, features: Tensor) -> Tensor:
+    """The class token's attention (B, H, N) to the cells of features (B, C, h, w), in multiples of its mean: (B, 1, h,
+    w)."""
+    height, width = features.shape[2:]
+    cells = class_row[:, :, -height * width :].mean(dim=1)
+    return (cells / cells.mean(dim=1, keepdim=True)).to(features.dtype).reshape(-1, 1, height, width)
 
 
 def _switch_dropout_off(backbone: Backbone) -> None:

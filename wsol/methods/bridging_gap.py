@@ -81,6 +81,9 @@ class Config(PluginConfig):
     erase_probability: float = Field(default=0.25, ge=0, le=1)
     warmup_fraction: float = Field(default=0.286, ge=0, le=1)
 
+    def reason_against_tokens(self) -> str:
+        return "it takes long feature vectors for evidence, which holds where no feature is negative"
+
 
 def build(config: Config, inner: Classifier) -> Method:
     """CAM with three more losses; network and map are CAM's."""

@@ -84,6 +84,9 @@ class Config(PluginConfig):
     class_anchor: Literal["fake", "real"] = "fake"
     anchor_update: Literal["batch", "image"] = "batch"
 
+    def reason_against_tokens(self) -> str:
+        return "it takes the background's mean feature down to zero, which is no floor where features have both signs"
+
 
 def build(config: Config, inner: Method) -> Method:
     """The base with two more losses.

@@ -112,6 +112,9 @@ class Config(PluginConfig):
             raise ValueError(f"{largest} is below barrier_start {info.data['barrier_start']}")
         return largest
 
+    def reason_against_tokens(self) -> str:
+        return "its decoder reads larger maps of earlier blocks, and all blocks have one size"
+
 
 def build(config: Config, inner: Method) -> Method:
     """Stage one, frozen, with a fresh decoder."""

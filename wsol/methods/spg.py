@@ -77,6 +77,9 @@ class Config(PluginConfig):
             raise ValueError(f"{low} is above {partner} {info.data[partner]}")
         return low
 
+    def reason_against_tokens(self) -> str:
+        return "its side maps read larger maps of earlier blocks, and all blocks have one size"
+
 
 def build(config: Config, inner: Classifier) -> Method:
     """The head with its three side maps."""

@@ -47,6 +47,9 @@ class Config(PluginConfig):
     name: Literal["tap"] = "tap"
     pool_threshold: float = Field(default=0.1, ge=0, lt=1)
 
+    def reason_against_tokens(self) -> str:
+        return "it averages above a share of a channel's maximum, and tokens have channels whose maximum is negative"
+
 
 def build(config: Config, inner: Classifier) -> Method:
     """CAM with another pooling; the head keeps its weights."""

@@ -30,7 +30,10 @@ EXACT = [
     "efficientnet_b0",
 ]
 ALL_METHODS = [
-    name for name in plugins.names("method") if "base" not in plugins.load("method", name).Config.model_fields
+    name
+    for name in plugins.names("method")
+    if "base" not in plugins.load("method", name).Config.model_fields
+    and not plugins.load("method", name).Config.needs_tokens
 ]
 
 

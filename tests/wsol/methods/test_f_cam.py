@@ -26,7 +26,11 @@ from wsol.types import Batch, Progress
 
 CLASSES, SIDE = 4, 32
 FIRST = Progress(epoch=1, epochs=4, step=0, steps=20)
-BASES = [name for name in plugins.names("method") if name not in ("f_cam", "crop_cam")]
+BASES = [
+    name
+    for name in plugins.names("method")
+    if name not in ("f_cam", "crop_cam") and not plugins.load("method", name).Config.needs_tokens
+]
 
 
 def classifier(backbone: str = "tiny", **fields: object) -> Classifier:
