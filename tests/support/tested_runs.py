@@ -46,8 +46,9 @@ def make_run(
         (folder / "study.json").write_text(
             json.dumps({"study_name": folder.name, "kind": "train", "ended": "2026-01-05T10:00:00+00:00"})
         )
+    result = {"trial": 0, "objective": f"train_fullsup/{METRIC}", "checkpoint_sha256": SHA, "config": config(**changes)}
     (folder / "best" / "result.json").write_text(
-        json.dumps({"trial": 0, "config": config(**changes), "checkpoint_sha256": SHA})
+        json.dumps({**result, "train_fullsup": {}, "intervals": {}, "baseline": {}})
     )
     metrics = {METRIC: value, "gt_known/loc": value, "top1/loc": value - 10}
     entry = {"checkpoint_sha256": SHA, "metrics": metrics, "baseline": {METRIC: 56.8}, "intervals": {}}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import pickle
+import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.support.tiny import TINY
-from wsol import checkpoint, files
 from wsol.checkpoint import Checkpoints, holds_state, read_state, write_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
-from wsol.files import sha256, sync_and_rename, write_text
+from wsol.files import sha256, write_text
 
 
 def record(epoch: int, value: float) -> dict[str, float]:
@@ -34,28 +40,69 @@ def test_latest_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
 
 
-@pytest.mark.parametrize("stage", ["state", "manifest"])
-def test_a_crash_while_saving_leaves_the_former_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+class Died(BaseException):
+    """The process is gone: nothing that it would still do is done."""
+
+
+@dataclass
+class Disk:
+    """What a process asks of the disk, in order; it dies before it asks for more than `limit` things."""
+
+    limit: int = 1000
+    asked: list[str] = field(default_factory=list)
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        for name in ("fsync", "replace", "rename", "unlink"):
+            patch.setattr(os, name, partial(self._asked, name, getattr(os, name)))
+
+    def _asked(self, name: str, call: Callable[..., object], *arguments: Any, **named: Any) -> object:
+        if len(self.asked) >= self.limit:
+            raise Died
+        place = f"/proc/self/fd/{arguments[0]}" if name == "fsync" else arguments[-1]
+        path = Path(os.path.realpath(place)) if name == "fsync" else Path(place)
+        self.asked.append(f"{name} {re.sub('[.][0-9a-f]{8}[.]part$', '.part', path.name)}")
+        return call(*arguments, **named)
+
+
+FIRST_SAVE = [
+    *("fsync epoch-0001.pt.part", "replace epoch-0001.pt", "fsync run"),
+    *("fsync manifest.json.part", "replace manifest.json", "fsync run"),
+]
+"""Bytes before names, names before those who refer to them."""
+
+
+def test_a_checkpoint_is_written_synced_named_and_only_then_referred_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Checkpoints(tmp_path).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
+    disk, checkpoints = Disk(), Checkpoints(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        disk.watch(patch)
+        checkpoints.save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
+        first, disk.asked = [each for each in disk.asked if not each.startswith("unlink")], []
+        checkpoints.save({"w": torch.tensor(2)}, record(2, 2.0), best=True)
+    assert first == FIRST_SAVE
+    second = [
+        each for each in disk.asked if each != "unlink manifest.json.part" and each != "unlink epoch-0002.pt.part"
+    ]
+    assert second == [*(each.replace("0001", "0002") for each in FIRST_SAVE), "unlink epoch-0001.pt"]
 
-    def crash(temporary: Path, path: Path) -> None:
-        if (path.suffix == ".pt") == (stage == "state"):
-            temporary.write_bytes(temporary.read_bytes()[:10])
-            raise OSError("disk full")
-        sync_and_rename(temporary, path)
 
-    for module in (checkpoint, files):
-        monkeypatch.setattr(module, "sync_and_rename", crash)
-    with pytest.raises(OSError, match="disk full"):
-        Checkpoints(tmp_path).save({"w": torch.tensor(2)}, record(2, 2.0), best=True)
-    monkeypatch.undo()
-    found = Checkpoints(tmp_path).newest_intact()
-    assert found is not None
-    assert found[0]["w"] == 1 and len(found[1]) == 1
-    Checkpoints(tmp_path).save({"w": torch.tensor(3)}, record(2, 2.0), best=True)  # the next save sweeps up
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
+def test_a_process_that_dies_at_any_step_of_a_save_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = []
+    for limit in range(20):
+        folder = tmp_path / str(limit)
+        Checkpoints(folder).save({"w": torch.tensor(1)}, record(1, 1.0), best=True)
+        with monkeypatch.context() as patch, contextlib.suppress(Died):
+            Disk(limit).watch(patch)
+            Checkpoints(folder).save({"w": torch.tensor(2)}, record(2, 2.0), best=True)
+        found = Checkpoints(folder).newest_intact()
+        assert found is not None and found[0]["w"] == len(found[1])
+        reached.append(len(found[1]))
+        Checkpoints(folder).save({"w": torch.tensor(3)}, record(3, 3.0), best=True)  # the next save sweeps up
+        assert sorted(path.name for path in folder.iterdir()) == ["epoch-0003.pt", "manifest.json"]
+    assert reached == sorted(reached) and set(reached) == {1, 2}
 
 
 def test_the_same_state_has_the_same_digest_each_time_and_at_each_place(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_of_two_that_begin_at_the_same_moment_one_writes(campaign_file: Path) ->
     """The cells' files and the header are always of one campaign."""
     plans = [load_campaign(campaign_file, [f"optim.weight_decay={decay}"], Path("runs/all")) for decay in (0.1, 0.2)]
     for round in range(10):
-        folder, together = Path(f"runs/{round}"), Barrier(2)
+        folder, together = Path(f"runs/{round}"), Barrier(2, timeout=60)
 
         def begin(place: int, folder: Path = folder, together: Barrier = together) -> str:
             together.wait()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.campaign.load import load_campaign
 from orchestrator.experiment.model import Experiment
@@ -85,6 +86,52 @@ def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> 
     after = {cell.name: (cell.after, cell.experiment.trial.initial_run) for cell in planned.cells if cell.after}
     assert after == {f"crop-{name}": (f"has-{name}", f"runs/all/has-{name}") for name in ("narrow", "wide")}
     assert [[cell.name for cell in stage] for stage in planned.stages()] == [CELLS, ["crop-narrow", "crop-wide"]]
+
+
+def test_a_chain_of_three_has_three_stages(campaign_file: Path) -> None:
+    crop = {"file": "tiny.yaml", "set": {"method": {"name": "crop_cam"}}}
+    methods = {
+        "cam": FILE["methods"]["cam"],
+        "first": {**crop, "after": "cam"},
+        "second": {**crop, "after": "first"},
+        "other": {**crop, "after": "cam"},
+    }
+    planned = load_campaign(write(campaign_file, methods=methods, backbones={"narrow": {}}), [], Path("runs/all"))
+    stages = [[cell.name for cell in stage] for stage in planned.stages()]
+    assert stages == [["cam-narrow"], ["first-narrow", "other-narrow"], ["second-narrow"]]
+
+
+def test_the_rules_of_a_campaign_are_those_of_every_cell(campaign_file: Path) -> None:
+    """Its own keys over the files', a method's and a backbone's over its own, and the user's over all."""
+    space = campaign_file.with_name("tiny.yaml")
+    values = yaml.safe_load(space.read_text())
+    values["study"] = {"trials": 99, "sampler": "qmc", "seed": 11, "hours": 5}
+    values["resources"] = {"concurrent_trials": 7}
+    values["trial"]["training"]["checkpoint"] = "best"
+    space.write_text(yaml.safe_dump(values))
+    write(campaign_file, sampler="tpe", seed=5, resources={"concurrent_trials": 3})
+    for experiment in load(campaign_file).values():
+        study = experiment.study
+        assert (study.trials, study.sampler, study.seed, study.hours) == (3, "tpe", 5, None)
+        assert (experiment.trial.training.checkpoint, experiment.resources.concurrent_trials) == ("last", 3)
+    methods = {"cam": {"file": "tiny.yaml", "set": {"training.checkpoint": "best", "training.epochs": 4}}}
+    backbones = {"wide": {"set": {"study.seed": 8}}}
+    write(campaign_file, sampler="tpe", seed=5, methods=methods, backbones=backbones)
+    (own,) = load(campaign_file).values()
+    assert (own.trial.training.checkpoint, own.study.seed, own.trial.training.epochs) == ("best", 8, 1)
+    (mine,) = load(campaign_file, "study.seed=9", "training.checkpoint=last").values()
+    assert (mine.trial.training.checkpoint, mine.study.seed) == ("last", 9)
+
+
+def test_all_trials_are_counted_and_resources_are_no_part_of_the_numbers(campaign_file: Path) -> None:
+    write(campaign_file, reruns={"top": 2, "seeds": [1, 2, 3]})
+    planned, other, third = (
+        load_campaign(campaign_file, words, Path("runs/all"))
+        for words in ([], ["resources.concurrent_trials=2"], ["optim.weight_decay=0.1"])
+    )
+    assert planned.trials() == 4 * (3 + 2 * 3)
+    assert planned.hashes() == other.hashes()
+    assert all(planned.hashes()[name] != digest for name, digest in third.hashes().items())
 
 
 @pytest.mark.parametrize(

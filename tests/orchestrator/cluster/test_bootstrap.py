@@ -30,7 +30,7 @@ def test_aws_bootstrap_against_a_simulated_cloud() -> None:
     for name, kind in config["available_node_types"].items():
         machine = kind["node_config"]
         assert machine["SecurityGroupIds"] == [group] and machine["SubnetIds"] and machine["KeyName"], name
-        assert "IamInstanceProfile" in machine if name == "head" else "IamInstanceProfile" not in machine
+        assert ("IamInstanceProfile" in machine) == (name == "head")
     assert config["available_node_types"]["gpu"]["resources"]["GPU"] == 1
     assert config["available_node_types"]["head"]["resources"]["CPU"] == 0
     assert not roles  # Ray would give a role of its own full access to EC2 and S3

@@ -33,6 +33,11 @@ def test_ranges_are_kept_and_both_ends_reached() -> None:
     logs = draw(Parameter("x", Distribution(low=1e-4, high=1.0, log=True), integer=False))
     assert min(logs) >= 1e-4 and max(logs) <= 1.0
     assert 70 < sum(value < 0.01 for value in logs) < 130
+    whole = draw(Parameter("x", Distribution(low=1, high=1000, log=True), integer=True))
+    assert {type(value) for value in whole} == {int} and min(whole) >= 1 and max(whole) <= 1000
+    assert 70 < sum(value <= 31 for value in whole) < 130  # of numbers drawn evenly, six
+    assert set(draw(Parameter("x", Distribution(low=4, high=19, step=5), integer=True))) == {4, 9, 14, 19}
+    assert set(draw(Parameter("x", Distribution(low=1.5, high=4.5), integer=True))) == {2, 3, 4}
     assert set(draw(Parameter("x", Distribution(choices=[8, "a", None]), integer=False))) == {8, "a", None}
 
 

@@ -200,19 +200,6 @@ def test_functions_are_found_after_all_modules_were_imported() -> None:
     assert done.stdout.count("<function") == 3
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, orchestrator.cli; print([name for name in ('torch', 'ray', 'optuna', 'numpy', 'plotly') if name in"
-        " sys.modules])"
-    )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
-        ).stdout.strip()
-        == "[]"
-    )
-
-
 def test_other_programs_read_the_journal_while_the_search_runs(held: Path) -> None:
     """As `optuna-dashboard runs/crop/study.journal` does: with Optuna alone, knowing nothing but the path of the
     file."""

@@ -22,77 +22,15 @@ from orchestrator.runs.store import Mirror, require_free_store, restore_run, sto
 from orchestrator.study.task import Task
 from orchestrator.trials.wire import Assignment, Report, encode
 from orchestrator.trials.worker import run_trial
-from orchestrator.trials.workplace import Workplace
 from orchestrator.winner.in_store import measure_in_scratch
 from orchestrator.winner.measure import MeasureRequest
+from tests.support.stored_files import files, write
 from tests.support.tiny import TINY, Launch
 from wsol.addresses import below
 from wsol.checkpoint import Checkpoints
 from wsol.errors import InputError
 
 PLAN = Plan(workers=1, cpus=1, gpus=0.0, concurrent=1, machine={})
-
-
-@pytest.fixture(params=["s3", "file"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty place in an object store, and in another folder."""
-    name = tmp_path.name.replace("_", "-")
-    return (
-        below(request.getfixturevalue("bucket"), name)
-        if request.param == "s3"
-        else (tmp_path / "store" / name).as_uri()
-    )
-
-
-def files(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
-
-
-def write(folder: Path, **texts: str) -> None:
-    for name, text in texts.items():
-        path = folder / name.replace("__", "/").replace("_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-def test_what_is_pushed_can_be_pulled_elsewhere(tmp_path: Path, address: str) -> None:
-    here = tmp_path / "here"
-    write(here, study_json="1", best__weights="2", trials__0000__manifest_json="3", study_lock="x", x_part="x")
-    (here / ".tune").mkdir()
-    (here / ".tune" / "state").write_text("x")
-    Mirror(address, here).push()
-    Mirror(address, tmp_path / "there").pull()
-    expected = {"study.json": "1", "best/weights": "2", "trials/0000/manifest.json": "3"}
-    assert files(tmp_path / "there") == expected
-    Mirror(address, tmp_path / "part").pull(lambda name: name.endswith(".json"), part="trials")
-    assert files(tmp_path / "part") == {"trials/0000/manifest.json": "3"}
-    assert not any(Mirror(address + "-other", tmp_path / "none").pull() or files(tmp_path / "none"))
-
-
-def test_only_changes_travel_and_checkpoints_that_are_gone_go_there_too(
-    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, brought = tmp_path / "here", []
-    write(here, epoch_1="a", epoch_2="b", manifest_json="m", events="e")
-    for name in ("1", "2"):
-        (here / f"epoch.{name}").rename(here / f"epoch-{name}")
-    mirror, bring = Mirror(address, here), Mirror._bring
-    monkeypatch.setattr(Mirror, "_bring", lambda self, name: (brought.append(name), bring(self, name)))
-    mirror.push()
-    assert brought[-1] == "manifest.json" and len(brought) == 4
-    (here / "epoch-1").unlink()
-    (here / "events").write_text("more")
-    Workplace(here, mirror).save(
-        first=False
-    )  # of another worker: it neither brings nor deletes anything of the first one's
-    assert len(brought) == 4
-    Workplace(here, mirror).save(first=True)
-    assert brought[4:] == ["events"]
-    there = Mirror(address, tmp_path / "there")
-    there.pull()
-    assert files(tmp_path / "there") == {"epoch-2": "b", "manifest.json": "m", "events": "more"}
-    there.push_all()
-    assert len(brought) == 5, "what was just pulled is not brought back"
 
 
 def test_a_store_that_cannot_be_used_names_node_and_address(tmp_path: Path, bucket: str) -> None:

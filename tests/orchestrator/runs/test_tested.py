@@ -96,7 +96,7 @@ def test_a_process_killed_while_it_looks(tmp_path: Path, after_scores: bool, sav
     words = {"after_scores": after_scores, "saves_maps": saves_maps}
     process = multiprocessing.get_context("fork").Process(target=die_while_looking, args=(tmp_path,), kwargs=words)
     process.start()
-    process.join()
+    process.join(60)
     assert process.exitcode == 9 and [entry["state"] for entry in entries(tmp_path)] == [BEGUN]
     if after_scores or saves_maps:
         with pytest.raises(InputError, match="not finished"):
@@ -143,7 +143,8 @@ def test_200_records_at_once_are_all_kept(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
     assert {entry["reason"] for entry in entries(tmp_path)} == {f"{a}-{b}" for a in range(4) for b in range(50)}
 
 

@@ -89,5 +89,5 @@ def test_a_thread_that_finds_the_disk_full_leaves_no_traceback(
     with interruptible(tmp_path / "run"):
         thread = threading.Thread(target=write)
         thread.start()
-        thread.join()
+        thread.join(60)
     assert len(seen) == shown

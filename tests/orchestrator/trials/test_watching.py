@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+import faulthandler
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from rich.console import Console
@@ -37,38 +37,47 @@ from pathlib import Path
 from orchestrator.study.watchdog import Watchdog
 def stands_still():
     time.sleep(60)
-with Watchdog(Path(sys.argv[1]), float(sys.argv[2]), None, int(sys.argv[3])) as dog:
-    for _ in range(3):
-        time.sleep(0.2)
-        with dog.resting(0.2):
-            pass
+with Watchdog(Path(sys.argv[1]), 0.01, None, int(sys.argv[2])) as dog:
     with dog.resting(0.2):
-        time.sleep(1)  # for the search, which may take its time
+        time.sleep(1)  # longer than the 0.6 seconds of an epoch: for the search, which may take its time
     stands_still()
 """
 
 
 def test_a_process_that_hangs_ends_itself_and_leaves_its_stack(tmp_path: Path) -> None:
     for times in (1, 2):
-        started = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "0"], timeout=50, check=False)
-        assert (
-            done.returncode == 1 and time.monotonic() - started > 2.2
-        )  # 0.6 seconds for epochs, 1 of rest, 0.6 without an epoch
-        assert count_hangs(tmp_path) == times
-    assert "stands_still" in (tmp_path / "hung.txt").read_text()
+        done = subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0"], timeout=50, check=False)
+        assert done.returncode == 1 and count_hangs(tmp_path) == times
+        assert (tmp_path / "hung.txt").read_text().count("stands_still") == times
     assert re.match(
         r"hung: no epoch ended for too long, 2 time\(s\); where it stood is in .*hung.txt", cause_of_death(tmp_path)
     )
-    subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "0.01", "1"], timeout=50, check=False)
+    subprocess.run([sys.executable, "-c", HANG, str(tmp_path), "1"], timeout=50, check=False)
     assert (tmp_path / "hung-1.txt").exists() and count_hangs(tmp_path) == 2  # all that train together hang together
 
 
-def test_a_process_that_does_not_hang_leaves_nothing(tmp_path: Path) -> None:
-    with Watchdog(tmp_path / "trial", 0.01, None) as watchdog, watchdog.resting(1.0):
-        time.sleep(0.7)
-    time.sleep(0.7)
-    assert not list((tmp_path / "trial").iterdir()) and count_hangs(tmp_path / "trial") == 0
+def test_a_process_that_does_not_hang_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock runs while an epoch does, anew for each, and neither while it rests nor afterwards."""
+    running: list[float] = []
+
+    def start(seconds: float, *, exit: bool, file: TextIO) -> None:
+        assert exit and file.name == str(tmp_path / "trial" / "hung.txt")
+        running[:] = [seconds]
+
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", start)
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", running.clear)
+    for minutes, longest, limits in (
+        (0.01, None, [0.6, 0.6]),
+        (None, None, [0.0, 7000.0]),
+        (None, 900.0, [9000.0] * 2),
+    ):
+        with Watchdog(tmp_path / "trial", minutes, longest) as watchdog:
+            assert sum(running) == limits[0]
+            for _ in range(2):
+                with watchdog.resting(700.0):
+                    assert not running
+                assert sum(running) == limits[1]
+        assert not running and not list((tmp_path / "trial").iterdir()) and count_hangs(tmp_path / "trial") == 0
 
 
 @pytest.mark.parametrize(

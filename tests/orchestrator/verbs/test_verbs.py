@@ -241,7 +241,7 @@ def test_baseline_on_metadata_alone(tmp_path: Path, launch: Launch) -> None:
 def test_help_imports_little() -> None:
     """Neither torch nor ray nor optuna is loaded to parse words."""
     code = (
-        "import sys, orchestrator.cli; print(sorted({'torch', 'ray', 'optuna', 'pydantic', 'numpy'} &"
+        "import sys, orchestrator.cli; print(sorted({'torch', 'ray', 'optuna', 'pydantic', 'numpy', 'plotly'} &"
         " set(sys.modules)))"
     )
     printed = subprocess.run(

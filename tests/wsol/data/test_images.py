@@ -97,7 +97,7 @@ def test_missing_image_is_named(tmp_path: Path, cache: str) -> None:
 def test_two_processes_build_one_cache(tmp_path: Path) -> None:
     dataset, config = make(tmp_path)
     split, context = dataset.split("train_weaksup"), multiprocessing.get_context("fork")
-    start, answers = context.Barrier(2), context.Queue()
+    start, answers = context.Barrier(2, timeout=60), context.Queue()
 
     def open_store() -> None:
         start.wait()
@@ -111,7 +111,7 @@ def test_two_processes_build_one_cache(tmp_path: Path) -> None:
     expected = (True, sum(int(image.sum()) for image in pixels))
     assert [answers.get(timeout=60) for _ in processes] == [expected, expected]
     for process in processes:
-        process.join()
+        process.join(60)
     assert len(files(tmp_path, "*.uint8")) == 1
 
 
@@ -122,7 +122,7 @@ def test_threads_of_one_process_build_one_cache(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert [store.cached for store in stores] == [True] * 4 and len(files(tmp_path, "*.uint8")) == 1
 
 

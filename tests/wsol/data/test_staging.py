@@ -74,7 +74,7 @@ def test_changed_images_come_anew_and_a_cut_off_copy_is_made_again(
 def test_workers_of_a_node_share_one_copy(tmp_path: Path) -> None:
     dataset, config = make(tmp_path / "shared", stage=str(tmp_path / "node"))
     split, context = dataset.split("train_weaksup"), multiprocessing.get_context("fork")
-    start, answers = context.Barrier(3), context.Queue()
+    start, answers = context.Barrier(3, timeout=60), context.Queue()
 
     def open_store() -> None:
         start.wait()
@@ -86,7 +86,7 @@ def test_workers_of_a_node_share_one_copy(tmp_path: Path) -> None:
         process.start()
     seen = [answers.get(timeout=60) for _ in processes]
     for process in processes:
-        process.join()
+        process.join(60)
     assert seen[0] == seen[1] == seen[2] and len(seen[0]) == 1
 
 
@@ -175,7 +175,7 @@ def test_a_worker_that_lacks_the_data_tells_the_others_instead_of_letting_them_w
         process.start()
     found = [answers.get(timeout=60) for _ in range(6)]
     for process in processes:
-        process.join()
+        process.join(60)
     expected = {(): "all have it", (1,): "node-1: data/1: no such folder", (0, 1): "node-0: data/0: no such folder"}
     assert sorted(found) == sorted((absent, said) for absent, said in expected.items() for _ in range(2))
 

@@ -63,7 +63,7 @@ def test_a_perfect_map_is_better_than_its_opposite(name):
         counted(metric(plugin, 0.01), [certain(one, right=right) for one in images]).compute()[name]
         for right in (True, False)
     )
-    assert best > worst if metric(plugin).higher_is_better else best < worst, (
+    assert (best > worst, best < worst) == (metric(plugin).higher_is_better, not metric(plugin).higher_is_better), (
         f"{name}: {best} for perfect maps, {worst} for their opposites"
     )
 

@@ -11,13 +11,13 @@ from wsol.ops.lazy import lazy
 def test_what_is_found_lazily_is_found_once_and_by_two_objects_at_once() -> None:
     """With a lock for all objects, as in `functools.cached_property` before Python 3.12, neither would meet the
     other."""
-    meeting = threading.Barrier(2)
+    meeting = threading.Barrier(2, timeout=10)
     found: list[int] = []
 
     class Slow:
         @lazy
         def value(self) -> int:
-            meeting.wait(timeout=10)
+            meeting.wait()
             found.append(1)
             return 5
 

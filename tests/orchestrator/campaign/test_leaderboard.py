@@ -1,0 +1,54 @@
+"""What of a cell counts on the leaderboard of a campaign."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.campaign.leaderboard import Standing, write_leaderboard
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.model import Planned
+from tests.support.tested_runs import SHA, make_run, seeds
+
+
+@pytest.fixture
+def planned(campaign_file: Path) -> Planned:
+    """Four cells: two methods with two backbones."""
+    return load_campaign(campaign_file, [], Path("runs/all"))
+
+
+def look_again(folder: Path, value: float) -> None:
+    path = folder / "test.json"
+    entries = json.loads(path.read_text())["evaluations"]
+    later = {**entries[0], "metrics": {"max_box_acc_v2": value}, "reason": "again"}
+    path.write_text(json.dumps({"evaluations": [*entries, later]}))
+
+
+def test_the_first_evaluation_on_test_counts(planned: Planned, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "cam", 61.5)
+    look_again(run, 75.0)
+    standing = Standing(planned.cells[0], [run])
+    assert standing.metric == "max_box_acc_v2" and standing.values() == [61.5]
+    write_leaderboard(tmp_path, planned, [standing])
+    board = (tmp_path / "leaderboard.md").read_text()
+    assert "| cam | 61.5 |" in board and "75" not in board
+
+
+def test_each_cell_has_its_own_numbers(planned: Planned, tmp_path: Path) -> None:
+    """The mean over seeds with its interval, an empty place where there is none yet, and why there will be none."""
+    first, second, third, fourth = planned.cells
+    standings = [
+        Standing(first, seeds(tmp_path, "cam", (60.0, 62.0))),
+        Standing(second, [make_run(tmp_path / "has", 58.0, method={"name": "has"})]),
+        Standing(third, []),
+        Standing(fourth, [], "no trial succeeded"),
+    ]
+    write_leaderboard(tmp_path, planned, standings)
+    board = (tmp_path / "leaderboard.md").read_text()
+    assert "2 of 4 cells are tested" in board and "has-wide: no trial succeeded" in board
+    overview = [line for line in board.splitlines() if line.startswith(("| method |", "| cam |", "| has |"))][:3]
+    assert overview == ["| method | narrow | wide |", "| cam | 61.0 ± 12.7 (2 seeds) |  |", "| has | 58.0 | failed |"]
+    assert board.count("### synthetic, narrow: max_box_acc_v2") == 1 and "### synthetic, wide" not in board
+    assert SHA not in board
