@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         resume,
         retry,
         search,
+        sweep_runs,
         train,
         write_report,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "resume",
     "retry",
     "search",
+    "sweep_runs",
     "train",
     "write_report",
 ]

@@ -124,6 +124,28 @@ def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), spl
     return comparison_rows([named_place(run) for run in runs], metrics, split)
 
 
+def sweep_runs(
+    *runs: Place,
+    file: Place | None = None,
+    overrides: Sequence[str] = (),
+    metrics: Sequence[str] = ("max_box_acc_v2",),
+    split: str = "train_fullsup",
+) -> list[Row]:
+    """Finished runs that differ in their seed only, under every post-hoc setting; a row for each, with intervals and
+    paired differences from the runs as they are. Nothing is chosen; a look at test is recorded.
+
+    Args:
+        runs: their folders.
+        file: a search-space file, of which `post_hoc` counts.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
+        metrics: keys, such as `top1`.
+        split: `train_fullsup` or `test`.
+    """
+    from orchestrator.verbs.sweep import sweep
+
+    return sweep([named_place(run) for run in runs], _path(file), list(overrides), list(metrics), split)
+
+
 def write_report(run: Place) -> Path:
     """Write `report.html` of a run in any state; returns its path."""
     from orchestrator.report.page import write_report

@@ -189,6 +189,29 @@ def compare(
     print_comparison(folders, metric or ["max_box_acc_v2"], split, form)
 
 
+@app.command(
+    epilog=example(
+        "sweep runs/cam --experiment search_spaces/extractors_tiny_imagenet.yaml",
+        "sweep runs/cam-1 runs/cam-2 'post_hoc.evaluation.normalizer=[{name: pas}, {name: max}]' --split test",
+    )
+)
+def sweep(
+    words: of.SweptRuns,
+    experiment: of.OfPostHoc = None,
+    metric: of.Metrics = None,
+    split: of.ScoredSplit = "train_fullsup",
+    form: of.Form = None,
+) -> None:
+    """Score finished runs, seeds of one configuration, under every post-hoc setting: a table, nothing is chosen."""
+    from orchestrator.verbs.sweep import print_sweep
+
+    overrides = [word for word in words if "=" in word and not exists(Path(word))]
+    folders = [named_place(word) for word in words if word not in overrides]
+    if not folders:
+        raise typer.BadParameter("give a run folder")
+    print_sweep(folders, experiment, overrides, metric or ["max_box_acc_v2"], split, form)
+
+
 @app.command(epilog=example("report runs/synthetic", "report runs/tpe --beside runs/random"))
 def report(folder: of.Run, beside: of.Beside = None) -> None:
     """Write report.html of a run, running or finished."""

@@ -2,6 +2,7 @@
 from a folder of maps.
 
     score(method, images, config)           -> Scores
+    score_settings(method, images, configs) -> Scores of each, from one pass of the network
     score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
     saved(raw, split, folder, config)       writes such a folder on the way
 
@@ -71,7 +72,13 @@ def score(
     """
     raw = forward(method, images, [config], config.batch_size)
     kept = saved(raw, images.split, save_to, config) if save_to else raw
-    return _scored(kept, images.split, images.size, config, chosen or {})
+    return _scored(kept, images.split, images.size, [config], chosen or {})[0]
+
+
+def score_settings(method: Method, images: ImageStore, settings: list[EvaluationConfig]) -> list[Scores]:
+    """`score` under several settings, with one pass of the network over the images for all of them."""
+    raw = forward(method, images, settings, settings[0].batch_size)
+    return _scored(raw, images.split, images.size, settings, {})
 
 
 def score_files(
@@ -90,7 +97,7 @@ def score_files(
         InputError: maps are missing, or are no maps.
     """
     map_sizes(folder, split)  # every problem is named before the first map is scored
-    return _scored(_read(folder, split, config), split, size, config, chosen or {})
+    return _scored(_read(folder, split, config), split, size, [config], chosen or {})[0]
 
 
 def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
@@ -133,14 +140,30 @@ def saved(raw: Iterable[RawScores], split: Split, folder: Path, config: Evaluati
 
 
 def _scored(
-    raw: Iterable[RawScores], split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float]
-) -> Scores:
-    total, bootstrap = Counts(config), Bootstrap(build_metrics(config))
-    for image_id, (part,) in zip(split.image_ids, count(raw, split, size, [config], singly=True), strict=True):
-        total.merge(part)
-        bootstrap.add(image_id, [metric.state() for metric in part.metrics])
-    curves = {name: curve for metric in total.metrics for name, curve in metric.over_thresholds().items()}
-    return Scores(total.compute(chosen), bootstrap.compute(chosen), curves, config.threshold_step)
+    raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], chosen: Mapping[str, float]
+) -> list[Scores]:
+    totals = [_Total(config) for config in settings]
+    for image_id, parts in zip(split.image_ids, count(raw, split, size, settings, singly=True), strict=True):
+        for total, part in zip(totals, parts, strict=True):
+            total.add(image_id, part)
+    return [total.scores(chosen) for total in totals]
+
+
+class _Total:
+    """What is counted of all images under one setting, and in every replicate."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.counts, self.bootstrap = Counts(config), Bootstrap(build_metrics(config))
+
+    def add(self, image_id: str, part: Counts) -> None:
+        self.counts.merge(part)
+        self.bootstrap.add(image_id, [metric.state() for metric in part.metrics])
+
+    def scores(self, chosen: Mapping[str, float]) -> Scores:
+        curves = {name: curve for metric in self.counts.metrics for name, curve in metric.over_thresholds().items()}
+        return Scores(
+            self.counts.compute(chosen), self.bootstrap.compute(chosen), curves, self.counts.config.threshold_step
+        )
 
 
 def _read(folder: Path, split: Split, config: EvaluationConfig) -> Iterator[RawScores]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from orchestrator.comparison.rows import Row, comparison_rows, interval_of_mean
+from orchestrator.comparison.cell import interval_of_mean
+from orchestrator.comparison.rows import Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS, comparison_table
 from orchestrator.formats import html_text, markdown_text
 from orchestrator.runs import names

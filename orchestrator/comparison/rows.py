@@ -4,15 +4,13 @@ first row, and what was published. How it is written down is in `tables.py`."""
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from orchestrator.comparison.published import Published, published_row
+from orchestrator.comparison.cell import Cell, Measurement, cell
+from orchestrator.comparison.published import published_row
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label
 from orchestrator.runs import names
@@ -21,75 +19,11 @@ from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
 from wsol.files import is_file
 
-Interval = tuple[float, float]
-
-
 Run = tuple[Summary, Stored]
 
 
 CHANGES_NO_NUMBER = ("root", "cache", "workers")
 """Settings of a data set in which two seeds of one configuration may differ."""
-
-
-STUDENT = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-)
-"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One row on one metric, in percent.
-
-    Attributes:
-        value: of the metric; of several seeds, their mean.
-        interval: 95 % interval of the value over images; None where it is not defined.
-        difference: points above the first row; None for the first row itself.
-        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
-            it is not defined.
-        baseline: the centre Gaussian on the same images; None where unknown.
-        seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
-        published: what a paper reports; None where nothing is known, and on train_fullsup.
-    """
-
-    value: float
-    interval: Interval | None
-    difference: float | None
-    difference_interval: Interval | None
-    baseline: float | None
-    seed_interval: Interval | None = None
-    published: Published | None = None
-
-    @property
-    def is_different(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
-        return (
-            self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
-        )
-
-    @property
-    def is_reproduced(self) -> bool | None:
-        """Whether the published number lies inside one of the intervals, or below them; None without one."""
-        highest = max([self.value, *(bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)])
-        return None if self.published is None else self.published.value <= highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,47 +66,48 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
 
 
 def _row(group: list[Run], first: list[Run], metrics: Sequence[str], split: str) -> Row:
-    summary = group[0][0]
-    backbone = _config(summary, "backbone")
+    cells = {metric: _cell(group, first, metric, split) for metric in metrics}
+    return row([summary for summary, _ in group], group[0][0].folder.resolve().name, cells)
+
+
+def row(runs: Sequence[Summary], name: str, cells: dict[str, Cell]) -> Row:
+    """A row of a run, or of several that differ in their seed only, under a name."""
+    backbone = _config(runs[0], "backbone")
     return Row(
-        name=summary.folder.resolve().name,
-        method=method_label(_config(summary, "method")),
+        name=name,
+        method=method_label(_config(runs[0], "method")),
         backbone=str(backbone.get("model") or backbone.get("name", "")),
-        dataset=str(_config(summary, "data").get("name", "")),
-        cells={metric: _cell(group, first, metric, split) for metric in metrics},
-        seeds=tuple(_seed(run) for run in group),
+        dataset=str(_config(runs[0], "data").get("name", "")),
+        cells=cells,
+        seeds=tuple(map(_seed, runs)),
     )
+
+
+def require_seeds_of_one_configuration(runs: Sequence[Summary]) -> None:
+    """Raises InputError unless runs differ in their seed only, and each has another one."""
+    for summary in runs:
+        _require_configuration(summary)
+    for place, summary in enumerate(runs):
+        if _recipe(summary.result["config"]) != _recipe(runs[0].result["config"]):
+            raise InputError(
+                f"{summary.folder}: differs from {runs[0].folder} in more than its seed; give one at a time"
+            )
+        if _seed(summary) in map(_seed, runs[:place]):
+            raise InputError(f"{summary.folder}: has the seed of another of the runs, {_seed(summary)}")
 
 
 def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
-    from wsol.bootstrap import interval
-
-    values = [summary.metrics(split)[metric] for summary, _ in group]
-    reference = [summary.metrics(split)[metric] for summary, _ in first]
-    replicates, summary = _replicates(group, metric), group[0][0]
-    return Cell(
-        value=statistics.fmean(values),
-        interval=interval(replicates),
-        difference=None if group is first else statistics.fmean(values) - statistics.fmean(reference),
-        difference_interval=None if group is first else interval(replicates - _replicates(first, metric)),
-        baseline=summary.metrics(split, baseline=True).get(metric),
-        seed_interval=interval_of_mean(values),
-        published=published_row(summary.result["config"], metric) if split == "test" else None,
+    summary = group[0][0]
+    return cell(
+        _measured(group, metric, split),
+        None if group is first else _measured(first, metric, split),
+        summary.metrics(split, baseline=True).get(metric),
+        published_row(summary.result["config"], metric) if split == "test" else None,
     )
 
 
-def _replicates(group: list[Run], metric: str) -> np.ndarray:
-    """The replicates (R,) of the mean over seeds: the draws of an image are the same in all runs."""
-    return np.asarray(np.mean([stored.replicates[metric] for _, stored in group], axis=0))
-
-
-def interval_of_mean(values: Sequence[float]) -> Interval | None:
-    """95 % interval of the mean that some values were drawn around (Student's t); None with fewer than two."""
-    if len(values) < 2:
-        return None
-    quantile = STUDENT[min(len(values) - 1, len(STUDENT)) - 1]
-    half, mean = quantile * statistics.stdev(values) / len(values) ** 0.5, statistics.fmean(values)
-    return mean - half, mean + half
+def _measured(group: list[Run], metric: str, split: str) -> list[Measurement]:
+    return [(summary.metrics(split)[metric], stored.replicates[metric]) for summary, stored in group]
 
 
 def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
@@ -184,7 +119,8 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
         alike = (
             group
             for group in groups
-            if _recipe(group[0][0].result["config"]) == recipe and _seed(run) not in map(_seed, group)
+            if _recipe(group[0][0].result["config"]) == recipe
+            and _seed(run[0]) not in [_seed(summary) for summary, _ in group]
         )
         group = next(alike, None)
         if group is None:
@@ -223,17 +159,13 @@ def _is_configuration(config: object) -> bool:
     )
 
 
-def _seed(run: Run) -> int:
-    return int(run[0].result["config"]["seed"])
+def _seed(summary: Summary) -> int:
+    return int(summary.result["config"]["seed"])
 
 
 def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str) -> None:
     summary, stored = run
-    if not _is_configuration(summary.result.get("config")):
-        raise InputError(
-            f"{summary.folder / names.WINNER_RESULT}: is missing or damaged, it has no configuration of the winner;"
-            " restore it from a copy"
-        )
+    _require_configuration(summary)
     for what, own, wanted in zip(
         ("images", "map sizes", "score thresholds"), _basis(*run), _basis(*first), strict=True
     ):
@@ -252,6 +184,14 @@ def _require_comparable(run: Run, first: Run, metrics: Sequence[str], split: str
             raise InputError(
                 f"{summary.folder}: {metric} was counted with other settings of {other} than in {first[0].folder}"
             )
+
+
+def _require_configuration(summary: Summary) -> None:
+    if not _is_configuration(summary.result.get("config")):
+        raise InputError(
+            f"{summary.folder / names.WINNER_RESULT}: is missing or damaged, it has no configuration of the winner;"
+            " restore it from a copy"
+        )
 
 
 def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:

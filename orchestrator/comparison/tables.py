@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from rich.table import Table
 
-from orchestrator.comparison.rows import Cell, Interval, Row
+from orchestrator.comparison.cell import Cell, Interval
+from orchestrator.comparison.rows import Row
 from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text, one_line
 
 NAMES = 4

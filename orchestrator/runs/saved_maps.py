@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.runs import names
-from orchestrator.runs.tested import record_maps
+from orchestrator.runs.tested import MAPS, record_look
 from wsol.files import write_text
 
 
@@ -53,5 +53,5 @@ def record_look_at_maps(maps: Path) -> str:
         return f"these maps are of {origin.split} of {folder}, not of test"
     if not (folder / names.HEADER).is_file():
         return f"these maps are from {folder}, which is not here: this look at test is recorded nowhere"
-    record_maps(folder, origin.checkpoint_sha256, f"maps in {maps.resolve()} were scored")
+    record_look(folder, origin.checkpoint_sha256, f"maps in {maps.resolve()} were scored", MAPS)
     return f"these maps are from {folder}: this look at test is recorded in its {names.TESTS}"

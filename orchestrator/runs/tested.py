@@ -28,8 +28,9 @@ from wsol.errors import InputError, first_line
 from wsol.files import write_text
 from wsol.schema import first_problem
 
-BEGUN, FINISHED, MAPS = "begun", "finished", "maps"
-"""States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again."""
+BEGUN, FINISHED, MAPS, SWEEP = "begun", "finished", "maps", "sweep"
+"""States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again; of many
+post-hoc settings side by side."""
 
 Entry = dict[str, Any]
 """A look as it stands in the file, with entries of other versions."""
@@ -43,7 +44,7 @@ class Look:
         time: when it began; empty where unknown.
         checkpoint_sha256: of the weights that were scored.
         reason: why, if it was not the first one.
-        state: `begun`, `finished` or `maps`.
+        state: `begun`, `finished`, `maps` or `sweep`.
         key: tells it from all others; those of older versions have none.
         by: host and process.
         left: nanoseconds of the file of scores that was there when it began; None: there was none.
@@ -70,7 +71,11 @@ class Look:
     def in_words(self) -> str:
         """When it was, and how it ended."""
         time = self.time or "at an unknown time"
-        return {BEGUN: f"begun {time}, not finished", MAPS: f"{time}, of saved maps"}.get(self.state, time)
+        return {
+            BEGUN: f"begun {time}, not finished",
+            MAPS: f"{time}, of saved maps",
+            SWEEP: f"{time}, a sweep of settings",
+        }.get(self.state, time)
 
 
 _ENTRY, _LOOK = TypeAdapter(Entry), TypeAdapter(Look)
@@ -145,9 +150,9 @@ def looking_at_test(
         lock.release()
 
 
-def record_maps(folder: Path, checkpoint_sha256: str, reason: str) -> None:
-    """Saved maps of the run's test split were scored."""
-    entry = {"time": timestamp(), "checkpoint_sha256": checkpoint_sha256, "reason": reason, "state": MAPS}
+def record_look(folder: Path, checkpoint_sha256: str, reason: str, state: str) -> None:
+    """The run's test split is looked at otherwise than by its one evaluation: `state` is `maps` or `sweep`."""
+    entry = {"time": timestamp(), "checkpoint_sha256": checkpoint_sha256, "reason": reason, "state": state}
     _change(folder, lambda entries: [*entries, {**entry, "key": token_hex(8)}])
 
 

@@ -70,7 +70,7 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     """
     metric = read_result(folder).metric
     require_writable(folder)
-    settings = score_settings(folder, load_and_print_notes(path, []).experiment if path else None, overrides)
+    settings = score_settings(folder, path, overrides)
     console.print(settings_table(f"train_fullsup, {folder}", settings, metric))
     if looks_at_test(folder):
         console.print("the test split was evaluated before; the run keeps the setting that it was evaluated with")

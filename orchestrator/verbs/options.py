@@ -57,6 +57,15 @@ Runs = Annotated[
         metavar="RUN...", parser=named_place, help="finished runs; the first is what the others are compared with"
     ),
 ]
+SweptRuns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN... [post_hoc.PATH=[VALUE,...]]...", help="finished runs that differ in their seed only, and values"
+    ),
+]
+OfPostHoc = Annotated[
+    Path | None, typer.Option("--experiment", metavar="FILE", help="a search-space file, for its post_hoc")
+]
 Beside = Annotated[
     list[Path] | None,
     typer.Option(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from orchestrator.experiment.paths import Values
 from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.experiment.yaml_reader import read_yaml
 from orchestrator.runs import names
@@ -16,9 +17,13 @@ from wsol.config import TrainConfig
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
+    from wsol.config import EvaluationConfig
     from wsol.data.dataset import Dataset
     from wsol.data.images import ImageStore
     from wsol.method import Method
+    from wsol.scoring import Scores
+
+Scored = TypeVar("Scored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +54,46 @@ class Exported:
         Args:
             post_hoc: dotted path -> values.
         """
+        from wsol.evaluation import evaluate_settings
+
         settings = post_hoc_settings(self.config, dict(post_hoc))
-        metrics = self._metrics([config for _, config in settings])
+        metrics = self._by_method([config for _, config in settings], evaluate_settings)
         return [
             ScoredSetting(values, scored, config) for (values, config), scored in zip(settings, metrics, strict=True)
         ]
 
-    def _metrics(self, configs: Sequence[TrainConfig]) -> list[dict[str, float]]:
-        """Metrics of each configuration; those with the same method share one pass over the images."""
-        from wsol.evaluation import evaluate_settings
+    def sweep(self, post_hoc: Mapping[str, list[Any]]) -> list[tuple[Values, Scores]]:
+        """`score_settings` with intervals: what is set, as it is first, and the scores with it."""
+        from wsol.scoring import score_settings
 
-        results: dict[int, dict[str, float]] = {}
+        settings = post_hoc_settings(self.config, dict(post_hoc))
+        scores = self._by_method([config for _, config in settings], score_settings)
+        return [(values, scored) for (values, _), scored in zip(settings, scores, strict=True)]
+
+    def center_gaussian(self, config: TrainConfig) -> dict[str, float]:
+        """Metric -> percent of the centre Gaussian on the same images, under a configuration's evaluation."""
+        from wsol import build
+        from wsol.baseline import center_gaussian, score_constant_map
+
+        images, evaluation = self.images, config.evaluation
+        gaussian = center_gaussian((images.size, images.size), images.size / 4)
+        annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
+        return score_constant_map(gaussian, annotations, build.metrics(evaluation), evaluation.threshold_step)
+
+    def _by_method(
+        self,
+        configs: Sequence[TrainConfig],
+        scored: Callable[[Method, ImageStore, list[EvaluationConfig]], list[Scored]],
+    ) -> list[Scored]:
+        """What each configuration has; those with the same method share one pass over the images."""
+        results: dict[int, Scored] = {}
         for first in configs:
             alike = [
                 place for place, config in enumerate(configs) if config.method == first.method and place not in results
             ]
             if alike:
                 evaluations = [configs[place].evaluation for place in alike]
-                scored = evaluate_settings(self.method(first), self.images, evaluations)
-                results.update(zip(alike, scored, strict=True))
+                results.update(zip(alike, scored(self.method(first), self.images, evaluations), strict=True))
         return [results[place] for place in range(len(configs))]
 
 

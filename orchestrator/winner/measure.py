@@ -107,7 +107,7 @@ def measure(request: MeasureRequest) -> Measured:
         views = [View("winner", method, config, scores.metrics)]
         views += [*_views_of_settings(winner, config, settings, request.objective), *map(_view_of_rival, rivals)]
         write_gallery(request.folder / names.EXAMPLES, request.folder / names.IMAGES_TABLE, views, winner.dataset)
-    baseline = _baseline(winner, config)
+    baseline = winner.center_gaussian(config)
     _write_curves(request.folder / names.WINNER, scores, winner)  # last: what was cut off before leaves no number
     return Measured(
         metrics=scores.metrics,
@@ -145,17 +145,6 @@ def _first_places(
     own = winner.config
     as_trained = scores if config == own else score(winner.method(own), winner.images, own.evaluation)
     return first_places(as_trained, rivals, objective)
-
-
-def _baseline(winner: Exported, config: TrainConfig) -> dict[str, float]:
-    """The centre Gaussian on the same images."""
-    from wsol import build
-    from wsol.baseline import center_gaussian, score_constant_map
-
-    images, evaluation = winner.images, config.evaluation
-    gaussian = center_gaussian((images.size, images.size), images.size / 4)
-    annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
-    return score_constant_map(gaussian, annotations, build.metrics(evaluation), evaluation.threshold_step)
 
 
 def _write_curves(best: Path, scores: Scores, winner: Exported) -> None:

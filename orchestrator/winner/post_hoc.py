@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from orchestrator.experiment.load import load_experiment
+from orchestrator.experiment.load import load_and_print_notes, load_experiment
 from orchestrator.formats import settings_in_words
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment
@@ -20,21 +20,26 @@ from orchestrator.winner.result import write_config
 from wsol.errors import InputError
 from wsol.files import write_text
 
-if TYPE_CHECKING:
-    from orchestrator.experiment.model import Experiment
 
-
-def score_settings(folder: Path, experiment: Experiment | None, overrides: list[str]) -> list[ScoredSetting]:
+def score_settings(folder: Path, path: Path | None, overrides: list[str]) -> list[ScoredSetting]:
     """Score the winner on train_fullsup under every combination of post-hoc values, and record it in
-    `best/post_hoc.json`.
-
-    Args:
-        folder: of the run.
-        experiment: its `post_hoc` is taken, nothing else.
-        overrides: `post_hoc.PATH=[VALUE, ...]`.
+    `best/post_hoc.json`. Arguments and errors: see `post_hoc_of`.
 
     Returns:
         every combination, the winner as it is first.
+    """
+    settings = open_exported(folder, "train_fullsup").score_settings(post_hoc_of(folder, path, overrides))
+    write_text(folder / names.POST_HOC, json.dumps([setting.plain() for setting in settings], indent=1))
+    return settings
+
+
+def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[str, list[Any]]:
+    """The post-hoc values that a finished run is to be scored under: dotted path -> values, checked against the run.
+
+    Args:
+        folder: of the run.
+        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        overrides: `post_hoc.PATH=[VALUE, ...]`.
 
     Raises:
         InputError: the run is not finished, or a value does not fit it.
@@ -45,15 +50,12 @@ def score_settings(folder: Path, experiment: Experiment | None, overrides: list[
         raise InputError(
             f"command line: {foreign[0]}: of a finished run, only post_hoc.PATH=[VALUE, ...] can be changed"
         )
-    of_file = [
-        f"post_hoc.{path}={json.dumps(values)}" for path, values in (experiment.post_hoc if experiment else {}).items()
-    ]
-    post_hoc = load_experiment(folder / names.WINNER_EXPERIMENT, [*of_file, *overrides]).experiment.post_hoc
+    of_file = {} if path is None else load_and_print_notes(path, []).experiment.post_hoc
+    words = [f"post_hoc.{path}={json.dumps(values)}" for path, values in of_file.items()]
+    post_hoc = load_experiment(folder / names.WINNER_EXPERIMENT, [*words, *overrides]).experiment.post_hoc
     if not post_hoc:
         raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")
-    settings = open_exported(folder, "train_fullsup").score_settings(post_hoc)
-    write_text(folder / names.POST_HOC, json.dumps([setting.plain() for setting in settings], indent=1))
-    return settings
+    return post_hoc
 
 
 def choice_in_words(result: WinnerResult) -> str | None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.comparison.rows import Cell, Row, comparison_rows
+from orchestrator.comparison.cell import Cell
+from orchestrator.comparison.rows import Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS
 from orchestrator.runs.scores import read_scores
 from wsol import build

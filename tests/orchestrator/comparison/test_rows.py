@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.comparison.rows import comparison_rows, interval_of_mean
+from orchestrator.comparison.cell import interval_of_mean
+from orchestrator.comparison.rows import comparison_rows
 from tests.support.studies import create, experiment
 from tests.support.tested_runs import METRIC, config, make_run, seeds
 from wsol.errors import InputError

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from orchestrator.comparison.rows import Cell, Row, comparison_rows
+from orchestrator.comparison.cell import Cell
+from orchestrator.comparison.rows import Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS, comparison_table, legend
 from orchestrator.console import PlainConsole
 from tests.support.tested_runs import METRIC, make_run, seeds

@@ -17,10 +17,11 @@ from orchestrator.runs.store import Mirror, restore_run
 from orchestrator.runs.tested import (
     BEGUN,
     FINISHED,
+    SWEEP,
     final_test_of,
     looking_at_test,
     looks_at_test,
-    record_maps,
+    record_look,
     recorded_tests,
     require_untested,
 )
@@ -134,7 +135,7 @@ def test_of_200_first_evaluations_at_once_one_is_allowed(tmp_path: Path) -> None
 
 def record_many(folder: Path, process: int) -> None:
     for number in range(50):
-        record_maps(folder, SHA, f"{process}-{number}")
+        record_look(folder, SHA, f"{process}-{number}", SWEEP)
 
 
 def test_200_records_at_once_are_all_kept(tmp_path: Path) -> None:

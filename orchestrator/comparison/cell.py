@@ -1,0 +1,123 @@
+"""A number of a comparison: its intervals over images and seeds, its paired difference from the first row, and what was
+published."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.comparison.published import Published
+
+if TYPE_CHECKING:
+    from wsol.ops.boxes import Floats
+
+Interval = tuple[float, float]
+Measurement = tuple[float, "Floats"]
+"""A number in percent, and its bootstrap replicates (R,)."""
+STUDENT = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+)
+"""97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One row on one metric, in percent.
+
+    Attributes:
+        value: of the metric; of several seeds, their mean.
+        interval: 95 % interval of the value over images; None where it is not defined.
+        difference: points above the first row; None for the first row itself.
+        difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
+            it is not defined.
+        baseline: the centre Gaussian on the same images; None where unknown.
+        seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
+        published: what a paper reports; None where nothing is known, and on train_fullsup.
+    """
+
+    value: float
+    interval: Interval | None
+    difference: float | None
+    difference_interval: Interval | None
+    baseline: float | None
+    seed_interval: Interval | None = None
+    published: Published | None = None
+
+    @property
+    def is_different(self) -> bool:
+        """Whether the interval of the difference leaves out zero."""
+        return (
+            self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
+        )
+
+    @property
+    def is_reproduced(self) -> bool | None:
+        """Whether the published number lies inside one of the intervals, or below them; None without one."""
+        highest = max([self.value, *(bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)])
+        return None if self.published is None else self.published.value <= highest
+
+
+def cell(
+    seeds: Sequence[Measurement],
+    first: Sequence[Measurement] | None,
+    baseline: float | None = None,
+    published: Published | None = None,
+) -> Cell:
+    """One row on one metric.
+
+    Args:
+        seeds: of each seed the value and its replicates; the draws of an image are the same everywhere, so that their
+            differences are paired.
+        first: the same of the first row; None: this is it.
+        baseline: the centre Gaussian on the same images.
+        published: what a paper has.
+    """
+    from wsol.bootstrap import interval
+
+    values, replicates = [value for value, _ in seeds], _mean_replicates(seeds)
+    mean = statistics.fmean(values)
+    return Cell(
+        value=mean,
+        interval=interval(replicates),
+        difference=None if first is None else mean - statistics.fmean(value for value, _ in first),
+        difference_interval=None if first is None else interval(replicates - _mean_replicates(first)),
+        baseline=baseline,
+        seed_interval=interval_of_mean(values),
+        published=published,
+    )
+
+
+def _mean_replicates(seeds: Sequence[Measurement]) -> Floats:
+    """The replicates (R,) of the mean over seeds."""
+    return np.asarray(np.mean([replicates for _, replicates in seeds], axis=0))
+
+
+def interval_of_mean(values: Sequence[float]) -> Interval | None:
+    """95 % interval of the mean that some values were drawn around (Student's t); None with fewer than two."""
+    if len(values) < 2:
+        return None
+    quantile = STUDENT[min(len(values) - 1, len(STUDENT)) - 1]
+    half, mean = quantile * statistics.stdev(values) / len(values) ** 0.5, statistics.fmean(values)
+    return mean - half, mean + half
