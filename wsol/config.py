@@ -38,21 +38,28 @@ def any_plugin(kind: str) -> PlainValidator:
 
 
 class OptimConfig(Strict):
-    """SGD with Nesterov momentum; the published step decay.
+    """The optimizer; the published step decay of its rates.
 
     Attributes:
+        optimizer: `sgd` (with Nesterov momentum), or `adamw` (transformers).
         lr: learning rate of the backbone for one global batch.
         head_lr_scale: the other group (head, and the blocks a backbone names) learns at lr times this.
-        momentum: Nesterov momentum.
-        weight_decay: on every parameter, biases and batch norm included.
+        momentum: Nesterov momentum of `sgd`.
+        betas: of `adamw`: how much of the running means of the gradient and of its square stays in a step.
+        epsilon: of `adamw`: added to the root of the second one.
+        weight_decay: `sgd` adds it to the gradient of every parameter, biases and batch norm included. `adamw` takes it
+            off the weights, times lr, and spares biases, norms, class token and positions.
         lr_decay_every: f: at the start of epochs f, 2f, ... (1-based) all rates are multiplied by `lr_decay_factor`.
         lr_decay_epochs: the rates are multiplied at the start of these epochs (1-based) instead; null: see above.
         lr_decay_factor: see above.
     """
 
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(default=0.001, gt=0, le=10)
     head_lr_scale: float = Field(default=10.0, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(default=[0.9, 0.999], min_length=2, max_length=2)
+    epsilon: float = Field(default=1e-8, gt=0, le=1)
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     lr_decay_every: int = Field(default=15, ge=1)
     lr_decay_epochs: list[Annotated[int, Field(ge=1)]] | None = Field(default=None, min_length=1)

@@ -23,7 +23,7 @@ from wsol.data.images import ImageStore
 from wsol.errors import InputError
 from wsol.evaluation import evaluate, require_countable
 from wsol.method import Method
-from wsol.optim import build_optimizer
+from wsol.optim import build_optimizer, copies
 from wsol.training import build_loader, train_epoch
 
 QUICK = 5.0
@@ -37,16 +37,12 @@ def weights_bytes(method: Method) -> int:
 
 
 def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
-    """Bytes of weights and buffers, and of the momentum of every trained parameter."""
+    """Bytes of weights and buffers, and of what the optimizer keeps for every trained parameter."""
     trained = [
         parameter for group in method.parameter_groups() for parameter in group["params"]
     ]  # an optimizer would load torch's compiler: seconds
-    momentum = [
-        parameter.numel() * parameter.element_size()
-        for parameter in trained
-        if parameter.requires_grad and optim.momentum
-    ]
-    return int(weights_bytes(method) + sum(momentum))
+    kept = [parameter.numel() * parameter.element_size() for parameter in trained if parameter.requires_grad]
+    return int(weights_bytes(method) + copies(optim) * sum(kept))
 
 
 def device_name(threads: int) -> str:

@@ -1,26 +1,49 @@
-"""Optimizer and learning-rate schedule of the published protocol (Choe et al., CVPR 2020)."""
+"""Optimizer and learning-rate schedule: those of the published protocol (Choe et al., CVPR 2020), and AdamW as
+transformers are trained."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
 from wsol.config import OptimConfig
-from wsol.method import Method
+from wsol.method import Method, ParameterGroup
 
 
-def build_optimizer(method: Method, config: OptimConfig) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over the method's parameter groups; weight decay on every parameter, as published."""
-    groups = [
-        {
-            "params": group["params"],
-            "scale": config.head_lr_scale if group["head"] else 1.0,
-            "weight_decay": config.weight_decay * (config.head_lr_scale if group.get("scaled_decay") else 1.0),
-            "group": group["name"],
-        }
-        for group in method.parameter_groups()
-        if group["params"]
-    ]
+def build_optimizer(method: Method, config: OptimConfig) -> torch.optim.Optimizer:
+    """The chosen optimizer over the method's parameter groups; see `OptimConfig` for what decays."""
+    groups = [_settings(group, config) for group in method.parameter_groups() if group["params"]]
+    if config.optimizer == "adamw":
+        spared = {id(parameter) for parameter in method.network.backbone.undecayed()}
+        parts = [part for group in groups for part in _by_decay(group, spared)]
+        return torch.optim.AdamW(parts, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=config.epsilon)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def copies(config: OptimConfig) -> int:
+    """How many tensors of a parameter's size the optimizer keeps for it."""
+    return 2 if config.optimizer == "adamw" else int(config.momentum > 0)
+
+
+def _settings(group: ParameterGroup, config: OptimConfig) -> dict[str, Any]:
+    return {
+        "params": group["params"],
+        "scale": config.head_lr_scale if group["head"] else 1.0,
+        "weight_decay": config.weight_decay * (config.head_lr_scale if group.get("scaled_decay") else 1.0),
+        "group": group["name"],
+    }
+
+
+def _by_decay(group: dict[str, Any], spared: set[int]) -> Iterator[dict[str, Any]]:
+    """A group as two: what decays, and vectors and what else is spared."""
+    decayed = [parameter for parameter in group["params"] if parameter.ndim > 1 and id(parameter) not in spared]
+    kept = {id(parameter) for parameter in decayed}
+    others = [parameter for parameter in group["params"] if id(parameter) not in kept]
+    for params, weight_decay in ((decayed, group["weight_decay"]), (others, 0.0)):
+        if params:
+            yield {**group, "params": params, "weight_decay": weight_decay}
 
 
 def decay(epoch: int, config: OptimConfig) -> float:

@@ -58,11 +58,9 @@ def test_published_sizes_need_no_files() -> None:
     assert build.sizes(config).train_fullsup == 500  # the published protocol
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
-def test_a_checkpoint_is_as_large_as_said(space_file: Path, momentum: float) -> None:
-    config = load_experiment(
-        space_file, ["backbone.width=32", f"optim.momentum={momentum}", "training.epochs=1"]
-    ).experiment.trial
+@pytest.mark.parametrize("change", ["momentum=0.9", "momentum=0.0", "optimizer=adamw"])
+def test_a_checkpoint_is_as_large_as_said(space_file: Path, change: str) -> None:
+    config = load_experiment(space_file, ["backbone.width=32", f"optim.{change}", "training.epochs=1"]).experiment.trial
     train(config, Path("trial"), "train_fullsup/max_box_acc_v2")
     written = next(Path("trial").glob("epoch-*.pt")).stat().st_size
     said = cost.checkpoint_bytes(build.bare_method(config, 2), config.optim)
