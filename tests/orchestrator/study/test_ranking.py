@@ -48,12 +48,37 @@ def test_repeats_are_not_ranked(tmp_path: Path) -> None:
     )
     assert [rival.number for rival in find_rivals(study, tmp_path)] == [0]
     assert len(kept_trials(study)) == 2
+    firsts = {trial.user_attrs["repeats"] for trial in study.trials() if "repeats" in trial.user_attrs}
+    assert firsts <= {trial.number for trial in study.ranked()}  # nobody repeats a repetition
+    metrics = [trial.user_attrs["metrics"][OBJECTIVE] for trial in study.trials()]
+    assert metrics == [trial.values[0] for trial in study.trials()]
+
+
+def test_a_failed_configuration_may_be_drawn_again(tmp_path: Path) -> None:
+    of = experiment(search={"optim.momentum": {"choices": [0.9]}}, study={"trials": 3, "sampler": "random"})
+    study = create(tmp_path, of)
+    study.fail(begin(study).number, "its node was lost", 1.0, "here")
+    end(study, 50.0)
+    assert [trial.user_attrs.get("repeats") for trial in study.trials()][:2] == [None, None]
+
+
+def test_every_seed_draws_other_points_and_each_trial_its_own(tmp_path: Path) -> None:
+    drawn = {}
+    for seed in (0, 1):
+        study = create(tmp_path / str(seed), experiment(study={"trials": 4, "sampler": "random", "seed": seed}))
+        end(study, 50.0, 51.0, 52.0, 53.0)
+        drawn[seed] = [trial.params["optim.lr"] for trial in study.trials()]
+    assert drawn[0][0] == drawn[1][0] == 0.01  # the published point
+    assert len({*drawn[0], *drawn[1]}) == 7
 
 
 def test_the_highest_comes_first_and_of_equal_ones_the_first(tmp_path: Path) -> None:
     study = create(tmp_path, experiment(study={"trials": 6, "sampler": "random"}))
     end(study, 50.0, 70.0, 60.0, 70.0)
     study.fail(begin(study).number, "no", 1.0, "here")
+    stopped = begin(study)
+    study.report(stopped.number, record(90.0))
+    study.prune(stopped.number, 1.0, "here")
     assert [trial.number for trial in study.ranked()] == [1, 3, 2, 0]
 
 
