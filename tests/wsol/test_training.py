@@ -157,17 +157,18 @@ def _two_workers(rank: int, config_json: str, folder: str) -> None:
 
 
 def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
-    """No batch norm, so the same global batches give the same weights; 2 x 7 images in batches of 5: shares are uneven,
-    the last batch is 4."""
+    """No batch norm, so the same global batches give the same weights; 14 images in batches of 13: shares are uneven, of
+    the last image the second worker has none."""
     config = changed(config, "backbone", batch_norm=False)
     config = changed(config, "data", train_images=7, fullsup_images=5)
-    config = changed(config, "training", batch_size=5, epochs=1)
+    config = changed(config, "training", batch_size=13, epochs=1)
     one = train(config, tmp_path / "one", OBJECTIVE)
     mp.start_processes(_two_workers, (config.model_dump_json(), str(tmp_path)), nprocs=2, start_method="spawn")
     two: list[list[Record]] = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {
         k: v for k, v in two[1][0].items() if k.startswith("train/")
     }
+    assert one[0]["train/loss"] == pytest.approx(two[0][0]["train/loss"], abs=1e-6)
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)

@@ -116,6 +116,12 @@ def test_a_network_sees_normalised_red_green_and_blue(
     assert torch.equal(trained, trained[:, :, :1, :1].expand_as(trained))
 
 
+def test_training_reads_images_before_the_crop_and_evaluation_those_of_the_grid(config: TrainConfig) -> None:
+    dataset = build.dataset(config.data)
+    sizes = {name: build.images(dataset, name, config.data).size for name in ("train_weaksup", "train_fullsup", "test")}
+    assert sizes == {"train_weaksup": 36, "train_fullsup": 32, "test": 32}
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "mean", "std"),
     [

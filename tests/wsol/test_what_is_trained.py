@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from wsol.config import EvaluationConfig, TrainConfig
 from wsol.data.images import ImageStore
 from wsol.data.loading import TrainLoader
 from wsol.method import Method
+from wsol.network import Classifier
 from wsol.types import Activations, Batch, Progress
 
 
@@ -43,17 +45,23 @@ def test_the_loss_is_the_mean_over_the_images(plain_colours: Path, tmp_path: Pat
 
 
 class TwoTerms(Method):
+    def __init__(self, network: Classifier) -> None:
+        super().__init__(network)
+        self.seen: list[Progress] = []
+
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        self.seen.append(progress)
         own = activations.logits.sum() * 0
         return {"first": own + 0.5 * len(batch.labels), "second": own + progress.step}
 
 
 def test_the_loss_is_the_sum_of_its_terms(plain_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of 3, 3 and 1 images, steps 0 to 2 and 3 to 5."""
-    build_method = build.method
-    monkeypatch.setattr(build, "method", lambda *arguments: TwoTerms(build_method(*arguments).network))
+    method = TwoTerms(build.method(config_of(plain_colours, 16), 2).network)
+    monkeypatch.setattr(build, "method", lambda *arguments: method)
     config = config_of(plain_colours, 16, training={"epochs": 2, "batch_size": 3})
     records = training.train(config, tmp_path / "run", OBJECTIVE)
+    assert method.seen == [Progress(epoch, 2, 3 * epoch - 3 + index, 6) for epoch in (1, 2) for index in range(3)]
     first = (3 * 1.5 + 3 * 1.5 + 1 * 0.5) / 7
     for record, start in zip(records, (0, 3), strict=True):
         second = (3 * start + 3 * (start + 1) + 1 * (start + 2)) / 7
@@ -172,6 +180,7 @@ def test_crops_and_flips_are_uniform(tmp_path: Path) -> None:
         ((1.0, 3.0, 3.0, 2.0), "best", 2, (1.0, 3.0, 3.0, 3.0)),
         ((2.0, 2.0, 2.0, 2.0), "best", 1, (2.0, 2.0, 2.0, 2.0)),
         ((0.0, 0.0, 1.0, 1.0), "best", 3, (0.0, 0.0, 1.0, 1.0)),
+        ((1.0, 3.0, 2.0, 2.5), "best", 2, (1.0, 3.0, 3.0, 3.0)),
         ((3.0, 1.0, 1.0, 2.0), "last", 4, (3.0, 1.0, 1.0, 2.0)),
     ],
 )
@@ -207,6 +216,18 @@ def test_of_equal_epochs_the_first_is_kept(
     assert not any(torch.equal(weights[kept - 1], other) for place, other in enumerate(weights) if place != kept - 1)
 
 
+def test_an_epoch_is_looked_at_then_saved_then_reported(plain_colours: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, float, int]] = []
+
+    def tell(word: str, record: Record) -> None:
+        latest = Checkpoints(tmp_path / "run").latest
+        told.append((word, record["epoch"], 0 if latest is None else latest.epoch))
+
+    config = config_of(plain_colours, 16, training={"epochs": 2, "batch_size": 7})
+    training.train(config, tmp_path / "run", OBJECTIVE, partial(tell, "report"), lambda _, record: tell("look", record))
+    assert told == [("look", 1, 0), ("report", 1, 1), ("look", 2, 1), ("report", 2, 2)]
+
+
 def train_as_worker(rank: int, config_json: str, folder: str) -> None:
     """Leaves the network as it is evaluated by this worker after every epoch."""
     torch.set_num_threads(1)
@@ -218,8 +239,11 @@ def train_as_worker(rank: int, config_json: str, folder: str) -> None:
         seen.append({name: value.clone() for name, value in method.state_dict().items()})
         return score_network(method, images, config)
 
+    def look(method: Method, record: Record) -> None:
+        assert rank == 0, "files are written by one worker"
+
     training.evaluate = watch
-    training.train(TrainConfig.model_validate_json(config_json), Path(folder) / "run", OBJECTIVE)
+    training.train(TrainConfig.model_validate_json(config_json), Path(folder) / "run", OBJECTIVE, look=look)
     torch.save(seen, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

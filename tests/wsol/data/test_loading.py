@@ -42,6 +42,9 @@ def test_epochs_are_repeatable_and_differ(tmp_path: Path) -> None:
     assert all(map(same, first, again.epoch(1)))
     assert not all(map(same, first, loader.epoch(2)))
     assert not all(map(same, first, train_loader(split, config, seed=6).epoch(1)))
+    loaders = [loader, train_loader(split, config, seed=6)]
+    orders = [[name for raw in one.epoch(epoch) for name in raw.image_ids] for one in loaders for epoch in (1, 2, 3)]
+    assert all(orders.count(order) == 1 and order != list(split.image_ids) for order in orders)
 
 
 def test_crops_and_flips_come_from_the_image(tmp_path: Path) -> None:
