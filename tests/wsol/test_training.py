@@ -157,8 +157,8 @@ def _two_workers(rank: int, config_json: str, folder: str) -> None:
 
 
 def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
-    """No batch norm, so the same global batches give the same weights; 14 images in batches of 13: shares are uneven, of
-    the last image the second worker has none."""
+    """No batch norm, so the same global batches give the same weights; 14 images in batches of 13: shares are uneven,
+    and of the last image the second worker has none."""
     config = changed(config, "backbone", batch_norm=False)
     config = changed(config, "data", train_images=7, fullsup_images=5)
     config = changed(config, "training", batch_size=13, epochs=1)

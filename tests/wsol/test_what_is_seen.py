@@ -15,10 +15,11 @@ from tests.support.tiny import OBJECTIVE
 from wsol import build, plugins, training
 from wsol.config import TrainConfig
 from wsol.data.images import ImageStore
-from wsol.evaluation import evaluate
+from wsol.evaluation import Counts, evaluate
 from wsol.method import Method
+from wsol.metric import Sample
 from wsol.scoring import score, score_files
-from wsol.types import Batch, Progress, ScoreMaps
+from wsol.types import Annotation, Batch, Progress, ScoreMaps
 
 
 class Recorded(Method):
@@ -114,6 +115,20 @@ def test_a_network_sees_normalised_red_green_and_blue(
     trained = torch.cat(method.batches)
     torch.testing.assert_close(trained[..., 0, 0].sort(dim=0).values, expected.sort(dim=0).values, rtol=0, atol=1e-6)
     assert torch.equal(trained, trained[:, :, :1, :1].expand_as(trained))
+
+
+def test_all_that_is_counted_is_summed_over_the_workers(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were three that counted the same: one map of zeros, one with an object."""
+    counts, box = Counts(config.evaluation), Annotation((32, 32), np.array([[4, 4, 20, 20]]))
+    found = np.zeros((32, 32))
+    found[4:20, 4:20] = 1
+    for score_map, logits in ((found, np.array([2.0, 1.0])), (found * 0, None)):
+        counts.update(Sample(score_map, box, 0, logits, config.evaluation.threshold_step))
+    alone = counts.compute({})
+    monkeypatch.setattr("wsol.evaluation.distributed.sum_over_workers", lambda values: values * 3)
+    together = counts.over_workers().compute({})
+    assert alone["degenerate_maps"] == 1 and alone["max_box_acc_v2"] == 50
+    assert together == {**alone, "degenerate_maps": 3}
 
 
 def test_training_reads_images_before_the_crop_and_evaluation_those_of_the_grid(config: TrainConfig) -> None:

@@ -29,11 +29,11 @@ from wsol.types import Activations, Batch, Progress
 
 
 def test_the_loss_is_the_mean_over_the_images(plain_colours: Path, tmp_path: Path) -> None:
-    """Seven images in batches of three: the last one has one, and counts as one image."""
-    (record,) = training.train(config_of(plain_colours, 16), tmp_path / "run", OBJECTIVE)
+    """Seven images in batches of three: the last one has one, and counts as one image; in evaluation as well."""
+    config = config_of(plain_colours, 16, evaluation={"threshold_step": 0.1, "batch_size": 3})
+    (record,) = training.train(config, tmp_path / "run", OBJECTIVE)
     best = Checkpoints(tmp_path / "run").best
     assert best is not None
-    config = config_of(plain_colours, 16)
     network = build.trained_method(config, Checkpoints(tmp_path / "run").load(best)["method"], 2).network
     mean, std = (torch.tensor(values) for values in IMAGENET)
     images = ((torch.tensor(COLOURS) / 255 - mean) / std)[:, :, None, None].expand(-1, -1, 16, 16)
@@ -42,6 +42,7 @@ def test_the_loss_is_the_mean_over_the_images(plain_colours: Path, tmp_path: Pat
     assert losses.std() > 1e-4  # so that another weighting gives another number
     assert record["train/loss"] == pytest.approx(losses.mean().item(), abs=2e-7)
     assert record["train/loss/classification"] == record["train/loss"]
+    assert record["train_fullsup/loss/classification"] == pytest.approx(losses.mean().item(), abs=2e-7)
 
 
 class TwoTerms(Method):

@@ -85,7 +85,7 @@ def test_a_trial_that_is_put_back_runs_once_and_who_follows_comes_after_its_end(
         assert name == "a0" and again.config == first.config and queue.unfinished() == 2
         first = again
     assert not queue.put_back(first.number) and queue.unfinished() == 2
-    assert queue.ask() is None and queue.is_waiting()  # nobody follows while it runs
+    assert queue.ask() is queue.ask() is None and queue.is_waiting()  # nobody follows while it runs
     queue.fail(first.number, "its process died", 1.0, "here")
     assert ask(queue)[1] == "a-s10"
 
