@@ -48,7 +48,26 @@ def test_each_cell_has_its_own_numbers(planned: Planned, tmp_path: Path) -> None
     write_leaderboard(tmp_path, planned, standings)
     board = (tmp_path / "leaderboard.md").read_text()
     assert "2 of 4 cells are tested" in board and "has-wide: no trial succeeded" in board
+    assert [one.cell.name for one in standings] == ["cam-narrow", "has-narrow", "cam-wide", "has-wide"]
     overview = [line for line in board.splitlines() if line.startswith(("| method |", "| cam |", "| has |"))][:3]
     assert overview == ["| method | narrow | wide |", "| cam | 61.0 ± 12.7 (2 seeds) |  |", "| has | 58.0 | failed |"]
     assert board.count("### synthetic, narrow: max_box_acc_v2") == 1 and "### synthetic, wide" not in board
     assert SHA not in board
+
+
+def test_a_table_has_the_methods_of_one_backbone(planned: Planned, tmp_path: Path) -> None:
+    values = (61.0, 58.0, 47.0, 44.0)
+    standings = [Standing(cell, [make_run(tmp_path / cell.name, value)]) for cell, value in zip(planned.cells, values)]
+    write_leaderboard(tmp_path, planned, standings)
+    narrow, wide = (tmp_path / "leaderboard.md").read_text().partition("### synthetic, wide")[::2]
+    tables = [narrow.partition("### synthetic, narrow")[2], wide]
+    assert [[f"{value:.1f}" in table for value in values] for table in tables] == [
+        [True, True, False, False],
+        [False, False, True, True],
+    ]
+
+
+def test_of_several_objectives_the_first_is_the_one_that_chose(campaign_file: Path, tmp_path: Path) -> None:
+    objectives = "study.objective=[train_fullsup/top1/loc, train_fullsup/max_box_acc_v2]"
+    planned = load_campaign(campaign_file, [objectives], Path("runs/all"))
+    assert Standing(planned.cells[0], [make_run(tmp_path / "cam", 61.5)]).values() == [51.5]
