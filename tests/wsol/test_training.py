@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from tests.support.tiny import OBJECTIVE, changed
+from tests.support.workers import run_two_workers
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
@@ -163,7 +163,7 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
     config = changed(config, "data", train_images=7, fullsup_images=5)
     config = changed(config, "training", batch_size=13, epochs=1)
     one = train(config, tmp_path / "one", OBJECTIVE)
-    mp.start_processes(_two_workers, (config.model_dump_json(), str(tmp_path)), nprocs=2, start_method="spawn")
+    run_two_workers(_two_workers, config.model_dump_json(), str(tmp_path))
     two: list[list[Record]] = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {
         k: v for k, v in two[1][0].items() if k.startswith("train/")

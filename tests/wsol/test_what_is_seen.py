@@ -125,6 +125,10 @@ def test_all_that_is_counted_is_summed_over_the_workers(config: TrainConfig, mon
     for score_map, logits in ((found, np.array([2.0, 1.0])), (found * 0, None)):
         counts.update(Sample(score_map, box, 0, logits, config.evaluation.threshold_step))
     alone = counts.compute({})
+    twice = Counts(config.evaluation)
+    for _ in range(2):
+        twice.merge(counts)
+    assert twice.compute({}) == {**alone, "degenerate_maps": 2}
     monkeypatch.setattr("wsol.evaluation.distributed.sum_over_workers", lambda values: values * 3)
     together = counts.over_workers().compute({})
     assert alone["degenerate_maps"] == 1 and alone["max_box_acc_v2"] == 50

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
 from tests.support.coloured_images import COLOURS, IMAGENET, config_of, write_images
 from tests.support.tiny import OBJECTIVE
+from tests.support.workers import run_two_workers
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
@@ -25,7 +25,7 @@ from wsol.data.images import ImageStore
 from wsol.data.loading import TrainLoader
 from wsol.method import Method
 from wsol.network import Classifier
-from wsol.types import Activations, Batch, Progress
+from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 
 def test_the_loss_is_the_mean_over_the_images(plain_colours: Path, tmp_path: Path) -> None:
@@ -234,6 +234,8 @@ def train_as_worker(rank: int, config_json: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     seen: list[dict[str, Tensor]] = []
+    images: list[int] = []
+    score_maps = Method.score_maps
     score_network: Callable[[Method, ImageStore, EvaluationConfig], dict[str, float]] = training.evaluate
 
     def watch(method: Method, images: ImageStore, config: EvaluationConfig) -> dict[str, float]:
@@ -243,9 +245,13 @@ def train_as_worker(rank: int, config_json: str, folder: str) -> None:
     def look(method: Method, record: Record) -> None:
         assert rank == 0, "files are written by one worker"
 
-    training.evaluate = watch
+    def count(self: Method, batch: Tensor, labels: Tensor) -> ScoreMaps:
+        images.append(len(batch))
+        return score_maps(self, batch, labels)
+
+    training.evaluate, Method.score_maps = watch, count  # type: ignore[method-assign]
     training.train(TrainConfig.model_validate_json(config_json), Path(folder) / "run", OBJECTIVE, look=look)
-    torch.save(seen, Path(folder) / f"{rank}.pt")
+    torch.save((seen, sum(images)), Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -257,9 +263,10 @@ def test_two_workers_evaluate_the_same_batch_norm(plain_colours: Path, tmp_path:
         training={"epochs": 2, "batch_size": 4},
         optim={"lr": 0.01},
     )
-    mp.start_processes(train_as_worker, (config.model_dump_json(), str(tmp_path)), nprocs=2, start_method="spawn")
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    run_two_workers(train_as_worker, config.model_dump_json(), str(tmp_path))
+    (first, images), (second, others) = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert len(first) == len(second) == 2
+    assert (images, others) == (2 * 4, 2 * 3), "each of the seven images is evaluated once"
     for one, other in zip(first, second, strict=True):
         assert any(name.endswith("running_mean") for name in one)
         assert [name for name in one if not torch.equal(one[name], other[name])] == []

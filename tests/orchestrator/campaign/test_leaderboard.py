@@ -57,7 +57,10 @@ def test_each_cell_has_its_own_numbers(planned: Planned, tmp_path: Path) -> None
 
 def test_a_table_has_the_methods_of_one_backbone(planned: Planned, tmp_path: Path) -> None:
     values = (61.0, 58.0, 47.0, 44.0)
-    standings = [Standing(cell, [make_run(tmp_path / cell.name, value)]) for cell, value in zip(planned.cells, values)]
+    standings = [
+        Standing(cell, [make_run(tmp_path / cell.name, value)])
+        for cell, value in zip(planned.cells, values, strict=True)
+    ]
     write_leaderboard(tmp_path, planned, standings)
     narrow, wide = (tmp_path / "leaderboard.md").read_text().partition("### synthetic, wide")[::2]
     tables = [narrow.partition("### synthetic, narrow")[2], wide]

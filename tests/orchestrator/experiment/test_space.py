@@ -106,11 +106,11 @@ FLOOR = {"method": {"floor": 0.01}}
     ("sampler", "points"),
     [
         ("random", 1000),
-        ("tpe", 1000),
-        ("qmc", 1000),
-        ("cma_es", 1000),
+        ("tpe", 200),
+        ("qmc", 200),
+        ("cma_es", 200),
         ("gp", 20),
-        pytest.param("gp", 1000, marks=pytest.mark.slow),
+        pytest.param("gp", 100, marks=pytest.mark.slow),
     ],
 )
 def test_bounds_that_are_other_values_hold_at_every_point(sampler: str, points: int) -> None:

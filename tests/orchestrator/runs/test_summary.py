@@ -8,6 +8,8 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from orchestrator.runs.summary import Summary, read_summary
@@ -63,6 +65,18 @@ def test_trials_run_only_while_the_search_does(tmp_path: Path, study: optuna.Stu
     header = tmp_path / "run" / "study.json"
     header.write_text(json.dumps({**json.loads(header.read_text()), "ended": "2026-01-05T11:30:00+00:00"}))
     assert [row.state for row in summary(tmp_path).trials] == ["interrupted"]
+
+
+def test_of_low_values_the_lowest_is_the_best(tmp_path: Path) -> None:
+    """A journal of Optuna's alone, whose values are to be low."""
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "study.journal")))
+    study = optuna.create_study(study_name="low", storage=storage, direction="minimize")
+    for value in (5.0, 3.0, 4.0):
+        study.tell(study.ask(), value)
+    start_trial(study, (7.0, 2.0, 6.0))
+    found = read_summary(tmp_path)
+    assert not found.maximize and found.best is not None and found.best.number == 1
+    assert found.trials[3].value == 2.0
 
 
 def look(checkpoint: str, value: float, **facts: Any) -> dict[str, Any]:

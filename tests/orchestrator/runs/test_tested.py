@@ -37,6 +37,11 @@ MEASURED: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda file: None)
+
+
 def entries(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads((folder / "test.json").read_text())["evaluations"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.support.crop_cam import SIDE, make, make_batch
 from tests.support.method_stacks import BASES
 from tests.support.published_methods import PROGRESS
 from tests.support.small_networks import total
+from tests.support.workers import run_two_workers
 from wsol import plugins
 from wsol.method import Method
 from wsol.methods import crop_cam
@@ -184,8 +184,7 @@ def worker(rank: int, folder: str) -> None:
 
 def test_two_workers_equal_one(tmp_path: Path) -> None:
     """Also with shares of 5 and 3 images; a cosine of each worker's maps is another loss."""
-    multiprocessing.set_forkserver_preload(["torch._dynamo"])  # imported once for both
-    torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
+    run_two_workers(worker, str(tmp_path))
     method = make(batch_norm=False, classification_share=0.3, crop_threshold=0.5)
     alone = step(method, method, make_batch(), 1.0)
     for rank in range(2):

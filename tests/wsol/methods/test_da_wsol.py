@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from tests.support import vectors
 from tests.support.da_wsol import CLASSES, LATE, SIDE, make, make_features, means, qualified, step
 from tests.support.method_stacks import BASES
 from tests.support.small_networks import total
+from tests.support.workers import run_two_workers
 from wsol import build, distributed, plugins
 from wsol.errors import InputError
 from wsol.method import Method
@@ -230,8 +230,7 @@ def worker(rank: int, folder: str) -> None:
 
 
 def test_two_workers_have_the_anchors_of_one(tmp_path: Path) -> None:
-    multiprocessing.set_forkserver_preload(["torch._dynamo"])  # imported once for both
-    torch.multiprocessing.start_processes(worker, (str(tmp_path),), nprocs=2, start_method="forkserver")
+    run_two_workers(worker, str(tmp_path))
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first if not key.endswith("loss"))
     assert first["rows"].flatten().tolist() == list(range(8))

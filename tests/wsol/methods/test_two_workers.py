@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import multiprocessing
 import traceback
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from tests.support.method_stacks import RATE, every_long_stack, make_batch
 from tests.support.small_networks import make, total
+from tests.support.workers import run_two_workers
 from wsol.types import Batch, Progress
 
 
@@ -55,8 +55,7 @@ def two_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     tests = [item for item in request.session.items if "two_workers" in getattr(item, "fixturenames", ())]
     stacks = [(item.callspec.params["name"], item.callspec.params["backbone"]) for item in tests]
     folder = tmp_path_factory.mktemp("two_workers")
-    multiprocessing.set_forkserver_preload(["torch._dynamo"])  # imported once for both
-    torch.multiprocessing.start_processes(worker, (str(folder), stacks), nprocs=2, start_method="forkserver")
+    run_two_workers(worker, str(folder), stacks)
     return folder
 
 
