@@ -30,6 +30,7 @@ SETTINGS = {
     "loader": [],
     "evaluation": [],
     "evaluation_cost": ["--images", "32"],
+    "prediction": [],
     "training": ["--methods", "cam", "has", "spg", "--image-size", "64", "--images", "32", "--batch-size", "16"],
     "extractors": ["--images", "2"],
     "assigner": ["--images", "4"],

@@ -88,6 +88,23 @@ def evaluate(
     return evaluate(named_place(run), split, test_again, _path(save_maps))
 
 
+def predict(run: Place, *images: Place, out: Place, maps: bool = False, threshold: float | None = None) -> Path:
+    """Predict class and boxes of images without annotations, with the winner of a finished run; returns the folder of
+    `predictions.csv`, `predictions.json` and `overlays/`.
+
+    Args:
+        run: the folder.
+        images: image files, and folders that are searched for them.
+        out: folder of the results, new or empty.
+        maps: write the raw maps as well, `maps/<image>.npy`, (h, w).
+        threshold: score of the boxes, in [0, 1); None: what train_fullsup chose.
+    """
+    from orchestrator.verbs.predict import predict
+
+    places = [named_place(image) for image in images]
+    return predict(named_place(run), places, named_place(out), maps=maps, threshold=threshold)
+
+
 def load_study(run: Place) -> optuna.Study:
     """The Optuna study of a run, with everything that Optuna offers; also while it runs."""
     from orchestrator.runs.journal import open_study

@@ -3,7 +3,6 @@ on demand, because most of them need heavy packages."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from orchestrator.preflight.place import named_place
 from orchestrator.verbs import groups
 from orchestrator.verbs import options as of
+from orchestrator.verbs.ending import exit_codes
 from orchestrator.verbs.options import example
 from wsol.files import exists
 
@@ -175,6 +175,16 @@ def evaluate(
     evaluate_as_asked(Asked(tuple(words), *given))
 
 
+@app.command(epilog=example("predict runs/cam photos --out predictions", "predict runs/cam a.jpg b.png --out o --maps"))
+def predict(
+    run: of.FinishedRun, images: of.Predicted, out: of.Out, maps: of.RawMaps = False, threshold: of.Threshold = None
+) -> None:
+    """Predict class and boxes of images without annotations, with the winner of a run: tables and overlays."""
+    from orchestrator.verbs.predict import predict
+
+    predict(run, images, out, maps=maps, threshold=threshold)
+
+
 @app.command(
     epilog=example(
         "compare runs/cam runs/has --metric max_box_acc_v2 --metric top1", "compare runs/cam runs/has --format latex"
@@ -270,30 +280,9 @@ def submit(
 
 
 def main() -> None:
-    """Run a verb. Exit code 0 done, 1 failed, 2 bad input, 130 interrupted and resumable."""
+    """Run a verb; see `exit_codes`."""
     from orchestrator.console import go_on_unread
-    from wsol.disk import full_disk_of
-    from wsol.errors import InputError, RunFailed
 
     go_on_unread()
-    try:
+    with exit_codes():
         app()
-    except InputError as error:
-        _complain(f"error: {error}")
-        sys.exit(2)
-    except RunFailed as error:
-        _complain(f"failed: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        if (full := full_disk_of(error)) is None:
-            raise
-        _complain(f"failed: {full}")
-        sys.exit(1)
-
-
-def _complain(text: str) -> None:
-    from orchestrator.console import errors
-
-    errors.print(text)

@@ -29,6 +29,7 @@ PLACEHOLDERS = {
     "RUN": "runs/a",
     "DIR": "a",
     "N": "3",
+    "T": "0.3",
     "REASON": "asked",
     "CHECKPOINT": "a.pth",
     "KEY=VALUE": "seed=1",

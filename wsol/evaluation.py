@@ -20,6 +20,7 @@ from wsol.errors import InputError
 from wsol.extractor import extract_together, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
+from wsol.ops.boxes import Floats
 from wsol.ops.resize import resize_maps
 from wsol.schema import PluginConfig
 from wsol.threads import map_ahead
@@ -270,10 +271,16 @@ def _counted(samples: Iterable[Sample], config: EvaluationConfig) -> Counts:
 
 
 def _samples(resized: RawScores, split: Split, size: int, config: EvaluationConfig) -> Iterator[Sample]:
-    """Normalise what was resized (the published order: the other one leaves values outside [0, 1])."""
     made = resized.by(config.extractor)
-    score_maps = build.normalizer(config)(made.maps).numpy()
+    score_maps = normalised(made, config)
     for index, (position, score_map) in enumerate(zip(resized.positions, score_maps, strict=True)):
         logits = None if made.logits is None else made.logits[index].numpy()
         annotation = split.annotation(position, size)
         yield Sample(score_map, annotation, int(split.labels[position]), logits, config.threshold_step)
+
+
+def normalised(resized: Extracted, config: EvaluationConfig) -> Floats:
+    """Score maps (n, S, S) float64 in [0, 1] of what was resized (the published order: the other one leaves values
+    outside)."""
+    scaled: Floats = build.normalizer(config)(resized.maps).numpy()
+    return scaled

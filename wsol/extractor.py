@@ -107,7 +107,7 @@ class _Pass:
 
 
 def extract_together(
-    extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor
+    extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor | None
 ) -> list[ScoreMaps]:
     """What each extractor makes alone, from one pass of the backbone and at most two backward passes for all of them.
 
@@ -115,7 +115,7 @@ def extract_together(
         extractors: of any kind; those that are no `BlockExtractor` are called inside the shared pass.
         method: in evaluation mode.
         images: (B, 3, H, W) float32, normalised.
-        labels: (B,) int64, the classes that the maps are for.
+        labels: (B,) int64, the classes that the maps are for; None: those with the highest logits.
 
     Raises:
         InputError: the backbone has no such block, or the method's logits do not depend on its output.
@@ -124,6 +124,7 @@ def extract_together(
     asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
     blocks = find_blocks(backbone, extractors)
     with backbone.shared_pass(images, {blocks[extractor.block] for extractor in asked}, blocks.values()):
+        labels = predicted_classes(method, images) if labels is None else labels
         passed = (
             _differentiate(method, images, labels, {blocks[e.block] for e in asked}, {e.guided for e in asked})
             if asked
@@ -137,6 +138,13 @@ def extract_together(
             )
             for extractor in extractors
         ]
+
+
+@torch.no_grad()
+def predicted_classes(method: Method, images: Tensor) -> Tensor:
+    """The classes (B,) int64 with the highest logits, of images (B, 3, H, W); logits do not depend on labels."""
+    unknown = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    return method.activate(images, unknown).logits.argmax(1)
 
 
 def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str | None, str]:

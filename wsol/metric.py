@@ -121,6 +121,7 @@ class Metric(ABC):
 
     Attributes:
         higher_is_better: the direction of the headline.
+        contours: which contours predict a box at a score threshold, `all` or only the `largest`.
         sums: everything counted so far; the number of images is one of them.
 
     Args:
@@ -128,6 +129,7 @@ class Metric(ABC):
     """
 
     higher_is_better: ClassVar[bool] = True
+    contours: Contours = "largest"
 
     def __init__(self, **sums: Tensor) -> None:
         self.sums = {**sums, "images": torch.zeros((), dtype=torch.int64)}
@@ -172,6 +174,18 @@ class Metric(ABC):
     def over_thresholds(self) -> dict[str, Floats]:
         """Curve name -> percent (of images right, or of pixels) at every score threshold (T,) float64; empty where the
         metric has no curve."""
+        return {}
+
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """The score thresholds at which images without annotation are to be boxed, the usual one first; empty where the
+        metric has none.
+
+        Args:
+            chosen: what `compute` returned for the images that chose.
+
+        Returns:
+            keys of `compute` -> the threshold at which that number was reached; None where `chosen` does not say.
+        """
         return {}
 
     @abstractmethod
@@ -249,6 +263,10 @@ class BoxAccuracy(ThresholdCurves):
     def over_thresholds(self) -> dict[str, Floats]:
         """`<name>/iou_*`."""
         return {f"{self.name}/iou_{iou}": curve for iou, curve in super().over_thresholds().items()}
+
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """Of each IoU; usual is that of IoU 50, the one in the middle."""
+        return {f"{self.name}/iou_{iou}": chosen.get(f"{self.name}/threshold_{iou}") for iou in ("50", "30", "70")}
 
     @abstractmethod
     def headline(self, best: dict[str, float]) -> float:

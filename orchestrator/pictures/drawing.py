@@ -18,6 +18,10 @@ MIN_SIDE = 192
 """Pixels that a picture is enlarged to at least."""
 
 
+MIN_SHORT_SIDE = 16
+"""Pixels of the shorter side of a picture that has the shape of its photo: room for a box."""
+
+
 TRUE_COLOR = (64, 224, 96)
 
 
@@ -87,6 +91,31 @@ def map_overlay(
     return picture
 
 
+def prediction_overlay(
+    image: np.ndarray, size: tuple[int, int], score_map: np.ndarray, grid_boxes: np.ndarray
+) -> np.ndarray:
+    """The score map over a grey photo, the more opaque the higher the score, with the predicted boxes: in the shape of
+    the photo, though its pixels are a square's.
+
+    Args:
+        image: (S, S, 3) uint8 RGB, the photo as the network saw it.
+        size: width and height of the photo, which decide the shape.
+        score_map: (S, S) float64 in [0, 1].
+        grid_boxes: (n, 4) inclusive corners x0 y0 x1 y1 in pixels of `image`.
+
+    Returns:
+        (H, W, 3) uint8 RGB, whose longer side is S, at least 192; the shorter one at least 16.
+    """
+    side, longest = max(len(image), MIN_SIDE), max(size)
+    width, height = (max(MIN_SHORT_SIDE, round(side * length / longest)) for length in size)
+    photo = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
+    picture = _blend(photo, cv2.resize(score_map, (width, height), interpolation=cv2.INTER_LINEAR))
+    scale = np.tile((width, height), 2) / len(image)
+    for x0, y0, x1, y1 in ((grid_boxes + np.array([0, 0, 1, 1])) * scale).round().astype(int).tolist():
+        _draw_box(picture, (x0, y0, x1 - 1, y1 - 1), PREDICTED_COLOR, DASH)
+    return picture
+
+
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
     """An image (S, S) or (S, S, 3) uint8, no larger than `side`."""
     if image.shape[0] <= side:
@@ -106,6 +135,12 @@ def encoded(picture: np.ndarray) -> bytes:
     """An RGB picture (H, W, 3) uint8 as JPEG, the same bytes for the same picture."""
     _, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     return bytes(jpeg.tobytes())
+
+
+def encoded_png(picture: np.ndarray) -> bytes:
+    """An RGB picture (H, W, 3) uint8 as PNG, packed fast rather than small."""
+    _, png = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return bytes(png.tobytes())
 
 
 def save_jpeg(path: Path, picture: np.ndarray) -> None:

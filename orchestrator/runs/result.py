@@ -63,6 +63,7 @@ class WinnerResult:
         value_measured_again: the same of the exported weights; None where unknown.
         config: what was trained, with the post-hoc settings that were chosen, as plain values.
         training_images: what it was trained on, in words.
+        class_names: K names, in the order of the labels; empty in results of older versions.
         post_hoc: the settings that were chosen from, the winner as it was first; empty where nothing was.
         first: in which share of the bootstrap draws it, and each rival, come first; None where there is no rival.
         adopted: whether the user chose its post-hoc settings after the run; they stay.
@@ -81,6 +82,7 @@ class WinnerResult:
     value_measured_again: float | None = None
     config: Values = field(default_factory=dict)
     training_images: str = "all"
+    class_names: tuple[str, ...] = ()
     post_hoc: tuple[Setting, ...] = ()
     first: dict[str, float] | None = None
     adopted: bool = False
@@ -134,6 +136,7 @@ def write_result(folder: Path, result: WinnerResult) -> None:
     content = dataclasses.asdict(result)
     more = content.pop("more")
     kept = {name: value for name, value in content.items() if not (name in _OPTIONAL and value is None)}
-    if not result.adopted:
-        del kept["adopted"]
+    for name in ("adopted", "class_names"):
+        if not content[name]:
+            del kept[name]
     write_text(folder / names.WINNER_RESULT, json.dumps({**kept, **more}, indent=1))

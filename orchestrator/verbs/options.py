@@ -136,6 +136,21 @@ BaselineMetadata = Annotated[
 ]
 GridSide = Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")]
 
+FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", parser=named_place, help="folder of a finished run")]
+Predicted = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE|FOLDER...", parser=named_place, help="image files, and folders that are searched for them"
+    ),
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", parser=named_place, help="folder of the results, new or empty")
+]
+RawMaps = Annotated[bool, typer.Option("--maps", help="write the raw maps as well, DIR/maps/<image>.npy")]
+Threshold = Annotated[
+    float | None, typer.Option(metavar="T", help="score of the boxes, in [0, 1); default: what train_fullsup chose")
+]
+
 Metrics = Annotated[
     list[str] | None,
     typer.Option(help="max_box_acc_v2 unless given; top1 or max_box_acc_by_size/small; may be repeated"),

@@ -11,7 +11,7 @@ from orchestrator.experiment.paths import Values
 from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.experiment.yaml_reader import read_yaml
 from orchestrator.runs import names
-from orchestrator.runs.result import ScoredSetting, read_result
+from orchestrator.runs.result import ScoredSetting, WinnerResult, read_result
 from wsol.checkpoint import read_state
 from wsol.config import TrainConfig
 from wsol.errors import InputError
@@ -97,6 +97,21 @@ class Exported:
         return [results[place] for place in range(len(configs))]
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What was exported, ready for any images.
+
+    Attributes:
+        config: what was trained, with the post-hoc settings that were chosen.
+        method: on this process's device.
+        class_names: K names, in the order of the labels.
+    """
+
+    config: TrainConfig
+    method: Method
+    class_names: Sequence[str]
+
+
 def open_exported(folder: Path, split: str, checkpoint_sha256: str | None = None) -> Exported:
     """The exported winner of a run folder.
 
@@ -110,10 +125,30 @@ def open_exported(folder: Path, split: str, checkpoint_sha256: str | None = None
     """
     from wsol import build
 
+    config, weights = _read(folder, checkpoint_sha256)
+    dataset = build.dataset(config.data)
+    return Exported(config, weights, dataset, build.images(dataset, split, config.data))
+
+
+def open_model(folder: Path, result: WinnerResult) -> Model:
+    """The exported winner of a run folder, without images and, unless an older version wrote its result, without its
+    data set.
+
+    Raises:
+        InputError: the folder has none, the weights are not the recorded ones, or only the files of the data set know
+            its classes and they are not here.
+    """
+    from wsol import build
+
+    config, weights = _read(folder, result.checkpoint_sha256)
+    class_names = result.class_names or build.dataset(config.data).class_names
+    return Model(config, build.trained_method(config, weights, len(class_names)), class_names)
+
+
+def _read(folder: Path, checkpoint_sha256: str | None = None) -> tuple[TrainConfig, Mapping[str, Any]]:
+    """Configuration and weights; see `open_exported`."""
     if not (folder / names.WINNER_CONFIG).exists():
         raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
     config = TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values)
     digest = checkpoint_sha256 or read_result(folder).checkpoint_sha256
-    weights = read_state(folder / names.WINNER_WEIGHTS, digest)["method"]
-    dataset = build.dataset(config.data)
-    return Exported(config, weights, dataset, build.images(dataset, split, config.data))
+    return config, read_state(folder / names.WINNER_WEIGHTS, digest)["method"]

@@ -62,6 +62,7 @@ class Measured:
         baseline: metric -> percent of the centre Gaussian on the same images.
         config: what was scored, with the post-hoc settings that were chosen.
         training_images: what it was trained on, in words.
+        class_names: of the data set, in the order of the labels.
         own: metrics of the winner as it was, without a choice.
         settings: what was chosen from, the winner as it was first; empty where nothing was.
         first: in which share of the bootstrap draws the winner as it was, and each rival, come first; empty without
@@ -73,6 +74,7 @@ class Measured:
     baseline: dict[str, float]
     config: TrainConfig
     training_images: str
+    class_names: Sequence[str]
     own: dict[str, float]
     settings: list[ScoredSetting]
     first: dict[str, float]
@@ -115,6 +117,7 @@ def measure(request: MeasureRequest) -> Measured:
         baseline=baseline,
         config=config,
         training_images=build.training_images(winner.dataset, winner.config.data),
+        class_names=winner.dataset.class_names,
         own=settings[0].metrics if settings else scores.metrics,
         settings=settings,
         first=first,

@@ -88,6 +88,12 @@ def rgb(image: Image.Image, *, displayed: bool) -> Image.Image:
     return made if turn is None else made.transpose(turn)
 
 
+def square(image: Image.Image, side: int, *, displayed: bool) -> Pixels:
+    """An opened file as networks see it, (side, side, 3) uint8 RGB: resized with PIL's bilinear filter, the aspect
+    ratio is not kept. Raises Undecodable as `rgb` does."""
+    return np.asarray(rgb(image, displayed=displayed).resize((side, side), Image.Resampling.BILINEAR))
+
+
 def mask_values(path: Path) -> NDArray[Any]:
     """The values of a mask at the file's own depth, as displayed.
 

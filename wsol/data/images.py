@@ -84,8 +84,7 @@ def _decode(split: Split, size: int, position: int) -> Pixels:
         with decoding.opened(path) as image:
             wrong = size_problem(split, position, image)
             if wrong is None:
-                whole = decoding.rgb(image, displayed=split.displayed)
-                return np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR))
+                return decoding.square(image, size, displayed=split.displayed)
     except FileNotFoundError:
         raise InputError(f"{path}: no such image, but {split.metadata.folder / metadata.IDS} lists it") from None
     except decoding.Undecodable as error:

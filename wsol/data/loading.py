@@ -130,7 +130,7 @@ class TrainLoader:
             top, left = offsets[position]
             crop = image[top : top + side, left : left + side]
             pixels[place] = crop[:, ::-1] if flips[position] else crop
-        return _raw_batch(self.split, mine, pixels, weight)
+        return _of_split(self.split, mine, pixels, weight)
 
 
 def smallest_share(images: int, batch_size: int, world: int) -> int:
@@ -167,7 +167,7 @@ class EvalLoader:
         return map_ahead(self._batch, batches, threads=2, ahead=BATCHES_AHEAD)
 
     def _batch(self, positions: list[int]) -> tuple[RawBatch, list[int]]:
-        return _raw_batch(self.split, positions, np.stack(self.store.read(positions)), 1.0), positions
+        return _of_split(self.split, positions, np.stack(self.store.read(positions))), positions
 
 
 def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> Batch:
@@ -187,8 +187,14 @@ def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Se
     return Batch(images.sub_(shift).div_(scale), raw.labels.to(device, non_blocking=True), raw.image_ids)
 
 
-def _raw_batch(split: Split, positions: list[int], pixels: Pixels, weight: float) -> RawBatch:
-    images, labels = torch.from_numpy(pixels), torch.from_numpy(split.labels[positions])
-    if torch.cuda.is_available():  # only pinned memory travels while the device computes
-        images, labels = images.pin_memory(), labels.pin_memory()
-    return RawBatch(images, labels, tuple(split.image_ids[position] for position in positions), weight)
+def raw_batch(pixels: Pixels, labels: NDArray[np.int64], image_ids: tuple[str, ...], weight: float = 1.0) -> RawBatch:
+    """A batch that travels to the device while that computes; see `RawBatch`."""
+    images, classes = torch.from_numpy(pixels), torch.from_numpy(labels)
+    if torch.cuda.is_available():  # only pinned memory does
+        images, classes = images.pin_memory(), classes.pin_memory()
+    return RawBatch(images, classes, image_ids, weight)
+
+
+def _of_split(split: Split, positions: list[int], pixels: Pixels, weight: float = 1.0) -> RawBatch:
+    names = tuple(split.image_ids[position] for position in positions)
+    return raw_batch(pixels, split.labels[positions], names, weight)

@@ -15,6 +15,7 @@ it: of the map's own maximum with `max`, of what exceeds its minimum with `min_m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -59,7 +60,7 @@ class FixedBoxAcc(Metric):
     """
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self.config, self.contours = config, config.contours
         super().__init__(
             counts=torch.zeros(len(GUESSES), len(config.thresholds), dtype=torch.int64),
             with_logits=torch.zeros((), dtype=torch.int64),
@@ -69,6 +70,10 @@ class FixedBoxAcc(Metric):
         """Whether the image is right by each of `GUESSES` at each threshold, bool (3, thresholds)."""
         overlaps: Floats = sample.best_iou_at(np.array(self.config.thresholds), self.config.contours)
         return classified(sample)[:, None] & (overlaps >= self.config.iou)
+
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """The fixed ones."""
+        return {f"{self.config.name}/gt_known_{_percent(fixed)}": fixed for fixed in self.config.thresholds}
 
     def _add(self, sample: Sample) -> None:
         self.sums["counts"] += torch.from_numpy(self.right(sample))

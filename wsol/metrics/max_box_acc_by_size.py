@@ -51,11 +51,16 @@ class MaxBoxAccBySize(Metric):
 
     def __init__(self, config: Config, threshold_step: float) -> None:
         self.config, self.threshold_step = config, threshold_step
+        self.contours = config.contours
         bins, thresholds = len(BINS), len(threshold_values(threshold_step))
         super().__init__(
             sizes=torch.zeros(bins, thresholds, dtype=torch.int64),
             counts=torch.zeros(bins, len(BoxAccuracy.IOU_PERCENT), thresholds, dtype=torch.int64),
         )
+
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """That of IoU 50, the one in the middle."""
+        return {self.config.name: chosen.get(f"{self.config.name}/threshold_50")}
 
     def _add(self, sample: Sample) -> None:
         overlap, match = matches(sample.level_boxes, sample.grid_boxes, self.config.contours)

@@ -29,6 +29,10 @@ class Config(PluginConfig):
 class PIoU(PixelMetric):
     """Percent; its threshold, of equals the smallest, under `/threshold`."""
 
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """That of the best mask, of which the largest part is boxed."""
+        return {self.name: chosen.get(f"{self.name}/threshold")}
+
     def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
         """`piou/fixed`."""
         threshold = chosen.get(f"{self.name}/threshold")

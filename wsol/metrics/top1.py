@@ -47,6 +47,10 @@ class Top1(ThresholdCurves):
         self.contours: Contours = config.contours
         self.sums["classified"] = torch.zeros(3, dtype=torch.int64)
 
+    def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
+        """Of each of the three numbers."""
+        return {curve: chosen.get(f"{curve}_threshold") for curve in self.curves}
+
     def right(self, sample: Sample) -> np.ndarray:
         """Bool (3, T)."""
         return classified(sample)[:, None] & (sample.best_iou(self.contours) >= MIN_IOU)

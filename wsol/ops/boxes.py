@@ -45,6 +45,33 @@ def resize_boxes(boxes: npt.ArrayLike, image_size: tuple[int, int], grid: tuple[
     return scaled
 
 
+def original_boxes(boxes: npt.ArrayLike, image_size: tuple[int, int], grid: tuple[int, int]) -> Ints:
+    """Boxes of a grid on its image: the inverse of `resize_boxes`.
+
+    A box becomes the largest one that `resize_boxes` brings back to it: from the first pixel that lies on its first
+    column (row) of the grid to the last one on its last. There is one wherever the image is as wide and as high as the
+    grid or larger; along a smaller side, where columns without a pixel exist, it is the pixels that the box touches.
+
+    Args:
+        boxes: (n, 4) integers inside the grid.
+        image_size: (W, H) of the image.
+        grid: (W, H) of the grid.
+
+    Returns:
+        (n, 4) int64, inside the image.
+
+    Raises:
+        ValueError: a box is reversed or negative, or a size is not positive.
+    """
+    if min(*image_size, *grid) < 1:
+        raise ValueError(f"sizes must be positive, got image {image_size} and grid {grid}")
+    array, image, sides = _checked(boxes), np.array(image_size), np.array(grid)
+    last = -(-(array[:, 2:] + 1) * image // sides) - 1
+    first = np.minimum(-(-array[:, :2] * image // sides), last)
+    whole: Ints = np.concatenate([first, last], 1)
+    return whole
+
+
 def iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> Floats:
     """Intersection over union of every pair; a box covers (x1 - x0 + 1) (y1 - y0 + 1) pixels.
 
@@ -100,6 +127,22 @@ class LevelBoxes:
         """
         largest: Ints = tree.largest_boxes(self._holes[1])
         return largest
+
+    def predicted(self, threshold: float, contours: Contours) -> Ints:
+        """The boxes (m, 4) that metrics count at a score threshold, the one with the largest area first; none where the
+        map is all zero.
+
+        Args:
+            threshold: in [0, 1]; at 1 the pixels with the highest score are the foreground.
+            contours: `all` contours predict a box, or only the `largest`.
+        """
+        if not self.peak:
+            return np.empty((0, 4), np.int64)
+        level = min(int(threshold * self.peak), self.peak - 1)
+        if contours == "largest":
+            return self.largest[level : level + 1]
+        boxes = np.unique(self.at(level), axis=0)
+        return boxes[np.argsort(-_areas(boxes), kind="stable")]
 
     def at(self, level: int) -> Ints:
         """The boxes (m, 4) of all contours at a level, in no order."""

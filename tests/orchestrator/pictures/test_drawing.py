@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg
+from orchestrator.pictures.drawing import encoded_png, map_overlay, photo_with_boxes, prediction_overlay, save_jpeg
 
 
 def test_pictures_enlarge_small_images_and_keep_boxes_on_pixels() -> None:
@@ -41,3 +41,25 @@ def test_pictures_are_the_same_every_time(tmp_path: Path) -> None:
     red[..., 0] = 200
     save_jpeg(tmp_path / "red.jpg", red)
     assert cv2.imread(str(tmp_path / "red.jpg"))[16, 16].argmax() == 2
+
+
+def test_the_picture_of_a_prediction_has_the_shape_of_its_photo() -> None:
+    image, scores = np.zeros((224, 224, 3), np.uint8), np.zeros((224, 224))
+    scores[112:, :112] = 1.0
+    nothing = np.empty((0, 4), np.int64)
+    plain = prediction_overlay(image, (800, 400), scores, nothing)
+    assert plain.shape == (112, 224, 3)
+    assert plain[60:, :108].min(axis=2).all() and not plain[:50].any() and not plain[:, 116:].any()
+    boxes = np.array([[124, 0, 223, 99], [0, 124, 99, 223]])
+    drawn = np.argwhere((prediction_overlay(image, (800, 400), scores, boxes) == 255).all(axis=2))
+    right, left = drawn[drawn[:, 1] >= 112], drawn[drawn[:, 1] < 112]
+    assert np.abs(right.min(axis=0) - [0, 124]).max() <= 2 and np.abs(right.max(axis=0) - [49, 223]).max() <= 2
+    assert np.abs(left.min(axis=0) - [62, 0]).max() <= 2 and np.abs(left.max(axis=0) - [111, 99]).max() <= 2
+    assert prediction_overlay(image, (9000, 3), scores, boxes).shape == (16, 224, 3)
+    assert prediction_overlay(image[:32, :32], (3, 4), scores[-32:, :32], boxes[:0]).shape == (192, 144, 3)
+
+
+def test_a_png_is_the_picture() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    back = cv2.imdecode(np.frombuffer(encoded_png(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(back[:, :, ::-1], picture)

@@ -57,6 +57,7 @@ def machine(study: Study, own: float, chosen: float | None = None) -> tuple[Aske
             baseline={METRIC: 50.0},
             config=config,
             training_images="all",
+            class_names=("gull", "tern"),
             own={METRIC: own},
             settings=settings if chosen is not None else [],
             first={"winner": 0.75, "0": 0.25},

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.painted_maps import as_set
 from tests.support.vectors import files, load
-from wsol.ops.boxes import boxes_by_level, iou, resize_boxes, threshold_levels, threshold_values
+from wsol.ops.boxes import boxes_by_level, iou, original_boxes, resize_boxes, threshold_levels, threshold_values
 
 
 def boxes_at(score_map, threshold):
@@ -63,6 +65,49 @@ def test_resized_boxes_are_truncated():
     assert resize_boxes([(1, 2, 1, 2)], (3, 3), (3, 3)).tolist() == [[1, 2, 1, 2]]
     with pytest.raises(ValueError, match="positive"):
         resize_boxes([(1, 2, 1, 2)], (0, 0), (224, 224))
+
+
+SIDES = st.integers(1, 700)
+
+
+@given(SIDES, SIDES, st.integers(1, 400), st.data())
+def test_boxes_come_back_to_the_grid(width, height, side, data):
+    corners = [sorted(data.draw(st.tuples(*[st.integers(0, side - 1)] * 2))) for _ in "xy"]
+    box = [[corners[0][0], corners[1][0], corners[0][1], corners[1][1]]]
+    found = original_boxes(box, (width, height), (side, side))
+    x0, y0, x1, y1 = found[0].tolist()
+    assert 0 <= x0 <= x1 < width and 0 <= y0 <= y1 < height
+    back = resize_boxes(found, (width, height), (side, side))
+    for axis, length in ((0, width), (1, height)):
+        if length >= side:
+            assert back[0, axis::2].tolist() == corners[axis]
+            wider = found + np.array([[-1, -1, 1, 1]])[:, [0, 1, 2, 3]] * (np.arange(4) % 2 == axis)
+            if wider.min() >= 0 and wider[0, axis + 2] < length:
+                outside = resize_boxes(wider, (width, height), (side, side))[0, axis::2].tolist()
+                assert outside[0] < corners[axis][0] and outside[1] > corners[axis][1], "it is the largest one"
+
+
+def test_boxes_on_an_image_smaller_than_the_grid_are_the_pixels_that_they_touch():
+    assert original_boxes([(1, 1, 1, 1), (0, 0, 3, 3), (1, 2, 2, 3)], (2, 4), (4, 4)).tolist() == [
+        [0, 1, 0, 1],
+        [0, 0, 1, 3],
+        [1, 2, 1, 3],
+    ]
+    with pytest.raises(ValueError, match="positive"):
+        original_boxes([(1, 2, 1, 2)], (0, 5), (4, 4))
+
+
+@pytest.mark.parametrize("contours", ["all", "largest"])
+def test_predicted_boxes(contours):
+    score_map = np.zeros((8, 8))
+    score_map[1:3, 1:6], score_map[6, 6] = 1, 0.5
+    found = boxes_by_level(score_map)
+    large, small = [1, 1, 6, 3], [6, 6, 7, 7]
+    assert found.predicted(0.2, contours).tolist() == ([large, small] if contours == "all" else [large])
+    for high in (0.6, 0.999, 1.0):
+        assert found.predicted(high, contours).tolist() == [large]
+    assert found.predicted(0.999, contours).shape == (1, 4)
+    assert boxes_by_level(np.zeros((8, 8))).predicted(0.0, contours).shape == (0, 4)
 
 
 MAP_A3_2 = [[0, 0, 0, 0, 0], [0, 0.4, 0.4, 0.4, 0.6], [0, 0.4, 1, 0.8, 0.6], [0, 0.4, 0.4, 0.4, 0.6]]
