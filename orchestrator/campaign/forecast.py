@@ -3,13 +3,13 @@ measured where trials run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from rich.table import Table
 
-from orchestrator.campaign.model import CampaignCell
 from orchestrator.cluster.plan import Plan
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
@@ -50,6 +50,25 @@ class Need:
     disk_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a cell.
+
+    Attributes:
+        cell: its name.
+        experiment: of its search.
+        trials: how many are left there.
+        experiment_again: as its best trials are trained again.
+        again: how many of those trainings are left.
+    """
+
+    cell: str
+    experiment: Experiment
+    trials: int
+    experiment_again: Experiment
+    again: int
+
+
 def measure_cost(experiment: Experiment) -> Cost:
     """The cost of a trial, measured in this process."""
     made = forecast_search(experiment)
@@ -78,7 +97,7 @@ def forecast_end(needs: Mapping[str, Need], plan: Plan) -> list[str]:
     ]
 
 
-def _sum(needs: Mapping[str, Need]) -> Need:
+def _sum(needs: Mapping[Any, Need]) -> Need:
     return Need(*(sum(column) for column in zip(*map(astuple, needs.values()), strict=True)))
 
 
@@ -88,19 +107,23 @@ def need_of_trials(experiment: Experiment, cost: Cost, trials: int) -> Need:
     return Need(trials, trials * experiment.trial.training.epochs, trials * cost.seconds, kept * cost.checkpoint_bytes)
 
 
-def say_forecast(left: list[tuple[CampaignCell, int]], measure_at: MeasureCost, plan: Plan) -> None:
-    """Print what the trials that are left need.
+def say_forecast(left: Sequence[Left], measure_at: MeasureCost, plan: Plan) -> None:
+    """Print what the trials that are left need; where there are none, nothing is measured.
 
     Args:
-        left: each cell with the number of its trials that are left; where there are none, nothing is measured.
+        left: of each cell.
         measure_at: where a trial's cost is measured.
         plan: how many run at once.
     """
-    needs = {
-        cell.name: need_of_trials(cell.experiment, measure_at(cell.experiment), trials)
-        for cell, trials in left
-        if trials
-    }
+    needs = {one.cell: _sum_of(one, measure_at) for one in left if one.trials or one.again}
     console.print(forecast_table(needs, plan))
     for line in forecast_end(needs, plan):
         console.print(line)
+
+
+def _sum_of(left: Left, measure_at: MeasureCost) -> Need:
+    parts = [(left.experiment, left.trials), (left.experiment_again, left.again)]
+    if left.experiment == left.experiment_again:
+        parts = [(left.experiment, left.trials + left.again)]
+    needs = [need_of_trials(experiment, measure_at(experiment), trials) for experiment, trials in parts if trials]
+    return _sum(dict(enumerate(needs)))

@@ -186,6 +186,12 @@ class Planned:
         """How many trials of a cell are trained again, at most."""
         return 0 if self.reruns is None else self.reruns.count
 
+    def again(self, cell: CampaignCell) -> Experiment:
+        """The experiment of a cell as its best trials are trained again, at its published point."""
+        if self.reruns is None or not self.reruns.set:
+            return cell.experiment
+        return cell.experiment.alone(cell.experiment.configure(self.reruns.set))
+
     def stages(self) -> list[list[CampaignCell]]:
         """The cells in groups; a cell starts from one of an earlier group, or from none."""
         depth: dict[str, int] = {}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.campaign.forecast import measure_cost, say_forecast
+from orchestrator.campaign.forecast import Left, measure_cost, say_forecast
 from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.campaign.leaderboard import Standing, group_table, write_leaderboard
 from orchestrator.campaign.model import CampaignCell, Planned, campaign_in_words
@@ -108,8 +108,8 @@ class RunningCampaign:
 
     def foretell(self) -> None:
         """Say what is left to do and how long it will take."""
-        left = [(cell.cell, self._left(cell)) for cell in self._cells.values()]
-        trials = sum(trials for _, trials in left)
+        left = [self._left(cell) for cell in self._cells.values()]
+        trials = sum(one.trials + one.again for one in left)
         console.print(f"{self.folder}: {campaign_in_words(self.planned)}, {trials} left")
         if trials:
             say_forecast(left, on_worker_node(self.plan, measure_cost), self.plan)
@@ -154,11 +154,13 @@ class RunningCampaign:
     def _of(self, stage: list[CampaignCell]) -> list[RunningCell]:
         return [self._cells[cell.name] for cell in stage]
 
-    def _left(self, cell: RunningCell) -> int:
-        """How many trials of a cell are not through, those of its best ones included that are trained again."""
+    def _left(self, cell: RunningCell) -> Left:
+        """The trials of a cell that are not through, and those of its best ones that are trained again."""
         begun = [open_study(header.parent) for header in cell.study.folder.glob(names.HEADERS_OF_SEEDS)]
         done = sum(trial.state.is_finished() for study in begun for trial in study.get_trials(deepcopy=False))
-        return cell.study.unfinished() + max(self.planned.reruns_of_a_cell() - done, 0)
+        again = max(self.planned.reruns_of_a_cell() - done, 0)
+        experiment = cell.cell.experiment
+        return Left(cell.cell.name, experiment, cell.study.unfinished(), self.planned.again(cell.cell), again)
 
     def _hindrance(self, cell: CampaignCell) -> str | None:
         """Why a cell cannot start from the winner that it is to start from; None where nothing stands in the way."""

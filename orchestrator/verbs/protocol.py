@@ -24,7 +24,7 @@ from orchestrator.campaign.folder import (
     require_campaign,
     require_same_campaign,
 )
-from orchestrator.campaign.forecast import measure_cost, say_forecast
+from orchestrator.campaign.forecast import Left, measure_cost, say_forecast
 from orchestrator.campaign.header import end_campaign
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.model import Planned, campaign_in_words
@@ -91,7 +91,11 @@ def print_forecast(path: Path, overrides: list[str], run: Path | None = None) ->
     planned = _load(path, overrides, folder)
     plan = plan_here(planned)
     console.print(f"{planned.source}: {campaign_in_words(planned)}\nwould go to {folder}")
-    left = [(cell, cell.experiment.study.trials + planned.reruns_of_a_cell()) for cell in planned.cells]
+    again = planned.reruns_of_a_cell()
+    left = [
+        Left(cell.name, cell.experiment, cell.experiment.study.trials, planned.again(cell), again)
+        for cell in planned.cells
+    ]
     say_forecast(left, measure_cost, plan)
 
 

@@ -41,6 +41,10 @@ def test_dry_run_writes_nothing(campaign_file: Path, launch: Launch) -> None:
     assert max(map(len, out.splitlines())) <= 80
     line = next(line.split() for line in out.splitlines() if line.startswith("all "))
     assert line[1:3] == ["12", "12"]
+    again = "reruns={top: 1, seeds: [1, 2], set: {training.epochs: 5}}"
+    code, out, _ = launch("protocol", "all.yaml", again, "backbones={narrow: {}}", "--dry-run")
+    line = next(line.split() for line in out.splitlines() if line.startswith("all "))
+    assert line[1:3] == ["10", str(2 * (3 * 1 + 2 * 5))]
 
 
 def test_the_header_comes_back_as_it_was_written(campaign_file: Path) -> None:
