@@ -7,7 +7,7 @@ RUN ?= runs/synthetic
 # Ray starts many processes; without bytecode each of them compiles all of torch again, which doubles its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow mutants lint bench docs clean
+.PHONY: help demo test test-slow mutants lint results bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,9 @@ lint: $(VENV)/dev.stamp ## ruff, formatting, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+results: $(VENV)/demo.stamp ## the README's table on photographs: make results DATA=DIR; again, to go on
+	$(BIN)/python -m benchmarks.results --data $(DATA)
 
 bench: $(VENV)/dev.stamp ## all ratios in one table
 	$(BIN)/python -m benchmarks
