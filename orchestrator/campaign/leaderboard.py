@@ -158,7 +158,7 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
 
 
 def _overview(standings: Sequence[Standing]) -> list[list[str]]:
-    """Methods x backbones, means with their 95 % interval over seeds where there are several."""
+    """Methods x backbones, means over seeds with their 95 % interval, of two seeds with both values."""
     backbones, cells = _axis(standings, "backbone"), {(one.cell.method, one.cell.backbone): one for one in standings}
     lines = [["method", *backbones]]
     for method in _axis(standings, "method"):
@@ -171,8 +171,10 @@ def _in_words(standing: Standing) -> str:
     if not values:
         return "failed" if standing.failure else ""
     mean, bounds = statistics.fmean(values), interval_of_mean(values)
-    seeds = f" ± {bounds[1] - mean:.1f} ({len(values)} seeds)" if bounds else ""
-    return f"{mean:.1f}{seeds}"
+    if len(values) == 1:
+        return f"{mean:.1f}"
+    spread = f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ", ".join(f"{value:.1f}" for value in values)
+    return f"{mean:.1f} ({len(values)} seeds: {spread})"
 
 
 def _axis(standings: Sequence[Standing], name: str) -> list[str]:

@@ -42,6 +42,10 @@ STUDENT = (
 """97.5 % quantiles of Student's t with 1, 2, ... degrees of freedom."""
 
 
+FEWEST_SEEDS = 3
+"""Of so many on an interval over seeds is shown; below, the values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One row on one metric, in percent.
@@ -53,8 +57,10 @@ class Cell:
         difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
             it is not defined.
         baseline: the centre Gaussian on the same images; None where unknown.
-        seed_interval: 95 % interval of the mean over seeds (Student's t); None with one seed.
+        seed_interval: 95 % interval of the mean over seeds (Student's t); None below three seeds, of which it would say
+            nothing.
         published: what a paper reports; None where nothing is known, and on train_fullsup.
+        of_seeds: the value of each seed.
     """
 
     value: float
@@ -64,6 +70,7 @@ class Cell:
     baseline: float | None
     seed_interval: Interval | None = None
     published: Published | None = None
+    of_seeds: tuple[float, ...] = ()
 
     @property
     def is_different(self) -> bool:
@@ -74,8 +81,10 @@ class Cell:
 
     @property
     def is_reproduced(self) -> bool | None:
-        """Whether the published number lies inside one of the intervals, or below them; None without one."""
-        highest = max([self.value, *(bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)])
+        """Whether the published number lies inside one of the intervals, or below them or the value of a seed; None
+        without one."""
+        ends = (bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)
+        highest = max([self.value, *self.of_seeds, *ends])
         return None if self.published is None else self.published.value <= highest
 
 
@@ -84,6 +93,7 @@ def cell(
     first: Sequence[Measurement] | None,
     baseline: float | None = None,
     published: Published | None = None,
+    largest: float = 100,
 ) -> Cell:
     """One row on one metric.
 
@@ -93,6 +103,7 @@ def cell(
         first: the same of the first row; None: this is it.
         baseline: the centre Gaussian on the same images.
         published: what a paper has.
+        largest: that the metric can be.
     """
     from wsol.bootstrap import interval
 
@@ -104,8 +115,9 @@ def cell(
         difference=None if first is None else mean - statistics.fmean(value for value, _ in first),
         difference_interval=None if first is None else interval(replicates - _mean_replicates(first)),
         baseline=baseline,
-        seed_interval=interval_of_mean(values),
+        seed_interval=interval_of_mean(values, largest),
         published=published,
+        of_seeds=tuple(values),
     )
 
 
@@ -114,10 +126,18 @@ def _mean_replicates(seeds: Sequence[Measurement]) -> Floats:
     return np.asarray(np.mean([replicates for _, replicates in seeds], axis=0))
 
 
-def interval_of_mean(values: Sequence[float]) -> Interval | None:
-    """95 % interval of the mean that some values were drawn around (Student's t); None with fewer than two."""
-    if len(values) < 2:
+def interval_of_mean(values: Sequence[float], largest: float = 100) -> Interval | None:
+    """95 % interval of the mean that some values were drawn around (Student's t), inside of what the metric can be.
+
+    Args:
+        values: not below 0; percent, unless `largest` says otherwise.
+        largest: that the metric can be.
+
+    Returns:
+        None with fewer than three values: of two it is 13 times as wide as they lie apart.
+    """
+    if len(values) < FEWEST_SEEDS:
         return None
     quantile = STUDENT[min(len(values) - 1, len(STUDENT)) - 1]
     half, mean = quantile * statistics.stdev(values) / len(values) ** 0.5, statistics.fmean(values)
-    return mean - half, mean + half
+    return max(mean - half, 0.0), min(mean + half, largest)

@@ -4,12 +4,14 @@ first row, and what was published. How it is written down is in `tables.py`."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.comparison.cell import Cell, Measurement, cell
+from orchestrator.comparison.differences import differences
 from orchestrator.comparison.published import published_row
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label
@@ -35,6 +37,7 @@ class Row:
         method, backbone, dataset: plugin names; the method with that of its base.
         cells: metric -> number.
         seeds: that the runs trained with.
+        differs: what its configuration has that those of other rows have not; see `differences`.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Row:
     dataset: str
     cells: dict[str, Cell]
     seeds: tuple[int, ...] = (0,)
+    differs: tuple[str, ...] = ()
 
 
 def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
@@ -62,7 +66,11 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
     for run in runs:
         _require_comparable(run, runs[0], metrics, split)
     groups = _by_configuration(runs)
-    return [_row(group, groups[0], metrics, split) for group in groups]
+    differs = differences([group[0][0].result["config"] for group in groups])
+    return [
+        replace(_row(group, groups[0], metrics, split), differs=own)
+        for group, own in zip(groups, differs, strict=True)
+    ]
 
 
 def _row(group: list[Run], first: list[Run], metrics: Sequence[str], split: str) -> Row:
@@ -103,6 +111,7 @@ def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
         None if group is first else _measured(first, metric, split),
         summary.metrics(split, baseline=True).get(metric),
         published_row(summary.result["config"], metric) if split == "test" else None,
+        largest=math.inf if "loss" in metric else 100,
     )
 
 

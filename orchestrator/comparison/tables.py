@@ -13,9 +13,6 @@ from orchestrator.comparison.cell import Cell, Interval
 from orchestrator.comparison.rows import Row
 from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text, one_line
 
-NAMES = 4
-"""Columns that say what a row is."""
-
 
 def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
     """One metric in 80 columns: a line of numbers for each row; below it what was trained, the interval over seeds, and
@@ -29,7 +26,7 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
         title_style="bold",
     )
     cells = [row.cells[metric] for row in rows]
-    has_seeds, has_published = any(cell.seed_interval for cell in cells), any(cell.published for cell in cells)
+    has_seeds, has_published = any(len(cell.of_seeds) > 1 for cell in cells), any(cell.published for cell in cells)
     table.add_column("run\n method", overflow="fold", max_width=23)
     table.add_column("value\nseeds" if has_seeds else "value", justify="right", no_wrap=True)
     table.add_column("95 %, images\nseeds" if has_seeds else "95 %, images", justify="right", no_wrap=True)
@@ -38,12 +35,12 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
     if has_published:
         table.add_column("published\nreproduced", justify="right", no_wrap=True)
     for row, cell in zip(rows, cells, strict=True):
-        seeds = f"\n{len(row.seeds)} seeds" if cell.seed_interval else ""
+        seeds = f"\n{len(row.seeds)} seeds" if len(cell.of_seeds) > 1 else ""
         gain = "" if cell.difference is None else f"{cell.difference:+.2f}{'*' if cell.is_different else ' '}"
-        intervals = f"{_range(cell.interval)}\n{_range(cell.seed_interval)}"
+        intervals = f"{_range(cell.interval)}\n{seeds_in_words(cell)}"
         paper = [f"{cell.published.value:.2f}\n{_mark(cell)}" if cell.published else ""] if has_published else []
         table.add_row(
-            f"{one_line(row.name)}\n {one_line(row.method)}",
+            f"{one_line(row.name)}\n {one_line(_what_it_is(row, rows))}",
             f"{cell.value:.2f}{seeds}",
             intervals,
             gain,
@@ -62,9 +59,10 @@ def legend(rows: Sequence[Row]) -> list[str]:
         "95 %: interval over images, by the bootstrap; *: the paired interval of the gain over the first row leaves"
         " out 0"
     ]
-    if any(cell.seed_interval for cell in cells):
+    if any(len(cell.of_seeds) > 1 for cell in cells):
         lines.append(
-            "seeds: the mean of runs that differ in their seed only, and its 95 % interval over seeds (Student's t)"
+            "seeds: the mean of runs that differ in their seed only, and its 95 % interval over seeds (Student's t); of"
+            " two seeds, both values"
         )
     if any(cell.published for cell in cells):
         lines.append(
@@ -77,17 +75,19 @@ def legend(rows: Sequence[Row]) -> list[str]:
 def markdown(rows: Sequence[Row]) -> str:
     """A table with one column for each metric, `value (interval)`, and its legend."""
     head, *body = _wide(rows, markdown_text)
-    lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * NAMES + ["---:"] * (len(head) - NAMES), *body)]
+    names = len(_names(rows))
+    lines = [f"| {' | '.join(line)} |" for line in (head, ["---"] * names + ["---:"] * (len(head) - names), *body)]
     return "\n".join([*lines, "", *(f"{markdown_text(line)}  " for line in legend(rows))])
 
 
 def latex(rows: Sequence[Row]) -> str:
     """The same as a `tabular`, with rules of the package booktabs; the legend as comments."""
     head, *body = _wide(rows, latex_text)
+    names = len(_names(rows))
     lines = [" & ".join(line) + r" \\" for line in body]
     begin = [
         *(f"% {one_line(line)}" for line in legend(rows)),
-        rf"\begin{{tabular}}{{{'l' * NAMES}{'r' * (len(head) - NAMES)}}}",
+        rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(head) - names)}}}",
     ]
     return "\n".join(
         [*begin, r"\toprule", " & ".join(head) + r" \\", r"\midrule", *lines, r"\bottomrule", r"\end{tabular}"]
@@ -107,6 +107,7 @@ def html_table(rows: Sequence[Row]) -> str:
 COLUMNS = (
     *("run", "method", "backbone", "dataset", "metric", "value", "low", "high", "gain", "gain_low", "gain_high"),
     *("center_gaussian", "seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"),
+    *("of_seeds", "differs"),
 )
 
 
@@ -122,6 +123,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
             cells += [cell.difference, *(cell.difference_interval or nothing), cell.baseline]
             cells += [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
             cells += [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None] * 3
+            cells += [" ".join(map(str, cell.of_seeds)), ", ".join(row.differs)]
             writer.writerow(csv_cell(one_line(value) if isinstance(value, str) else value) for value in cells)
     return file.getvalue().rstrip("\n")
 
@@ -144,21 +146,43 @@ def _wide(rows: Sequence[Row], written: Callable[[str], str]) -> list[list[str]]
         pairs = zip(metrics, numbers, papers, strict=True)
         return [word for metric, *pair in pairs for word in pair[: 1 + (metric in printed)]]
 
-    lines = [["run", "method", "backbone", "data", *beside(list(map(written, metrics)), ["published"] * len(metrics))]]
+    lines = [[*_names(rows), *beside(list(map(written, metrics)), ["published"] * len(metrics))]]
     for row in rows:
         cells = [row.cells[metric] for metric in metrics]
-        words = beside([_in_words(cell, len(row.seeds)) for cell in cells], [_paper(cell) for cell in cells])
-        lines.append([*map(written, (row.name, row.method, row.backbone, row.dataset)), *words])
+        words = beside([_in_words(cell) for cell in cells], [_paper(cell) for cell in cells])
+        names = _names(rows, row)
+        lines.append([*map(written, names), *words])
     baseline = [rows[0].cells[metric].baseline for metric in metrics]
     if any(value is not None for value in baseline):
         words = beside(["" if value is None else f"{value:.1f}" for value in baseline], [""] * len(metrics))
-        lines.append(["centre Gaussian", "", "", written(rows[0].dataset), *words])
+        empty = [""] * (len(_names(rows)) - 4)
+        lines.append(["centre Gaussian", "", "", written(rows[0].dataset), *empty, *words])
     return lines
 
 
-def _in_words(cell: Cell, seeds: int) -> str:
+def _names(rows: Sequence[Row], row: Row | None = None) -> list[str]:
+    """The columns that say what a row is, or of a row what stands there; in what rows differ only where they do."""
+    own = ["run", "method", "backbone", "data"] if row is None else [row.name, row.method, row.backbone, row.dataset]
+    differs = "differs in" if row is None else ", ".join(row.differs)
+    return [*own, differs] if any(one.differs for one in rows) else own
+
+
+def _what_it_is(row: Row, rows: Sequence[Row]) -> str:
+    """Its method, and in what it differs from other rows."""
+    backbone = [row.backbone] if len({one.backbone for one in rows}) > 1 else []
+    return ", ".join([row.method, *backbone, *row.differs])
+
+
+def seeds_in_words(cell: Cell, digits: int = 2) -> str:
+    """The interval over seeds; of two seeds their values, of one nothing."""
+    if cell.seed_interval is not None:
+        return _range(cell.seed_interval, digits=digits)
+    return ", ".join(f"{value:.{digits}f}" for value in cell.of_seeds) if len(cell.of_seeds) > 1 else ""
+
+
+def _in_words(cell: Cell) -> str:
     words = [_range(cell.interval, digits=1)] if cell.interval else []
-    words += [f"{seeds} seeds: {_range(cell.seed_interval, digits=1)}"] if cell.seed_interval else []
+    words += [f"{len(cell.of_seeds)} seeds: {seeds_in_words(cell, 1)}"] if len(cell.of_seeds) > 1 else []
     brackets = f" ({'; '.join(words)})" if words else ""
     return f"{cell.value:.1f}{brackets}{'*' if cell.is_different else ''}"
 

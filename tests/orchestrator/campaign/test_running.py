@@ -56,7 +56,7 @@ def test_a_campaign_from_start_to_leaderboard_stopped_twice(
     assert not any("go on with" in line for line in said)
     assert [(cells[name][1], cells[name][3]) for name in NARROW] == [("2/2", "4/4")] * 2
     board, measured = Path("runs/all/leaderboard.md").read_text(), list(machines.measured)
-    assert "2 of 2 cells are tested" in board and "(2 seeds)" in board
+    assert "2 of 2 cells are tested" in board and "(2 seeds: " in board
     assert "<table>" in Path("runs/all/leaderboard.html").read_text()
     assert launch(*words)[0] == 0 and machines.measured == measured  # nothing is repeated
     assert Path("runs/all/leaderboard.md").read_text() == board

@@ -52,14 +52,14 @@ def test_the_terminal_shows_all_of_it_in_80_columns(tmp_path: Path) -> None:
 
 def test_tables_for_elsewhere_have_seeds_published_numbers_and_the_rule(tmp_path: Path) -> None:
     rows = comparison_rows(
-        [*seeds(tmp_path, "cam", (62.0, 64.0)), make_run(tmp_path / "has", 59.0, method={"name": "has"})],
+        [*seeds(tmp_path, "cam", (62.0, 64.0, 63.0)), make_run(tmp_path / "has", 59.0, method={"name": "has"})],
         [METRIC, "top1/loc"],
         "test",
     )
     for form in ("markdown", "latex", "html"):
         text = FORMATS[form](rows)
         assert (
-            "2 seeds: " in text
+            "3 seeds: " in text
             and "63.0 (yes)" in text
             and "64.7 (no)" in text
             and "inside one of our 95" in text
@@ -69,7 +69,7 @@ def test_tables_for_elsewhere_have_seeds_published_numbers_and_the_rule(tmp_path
     table = [line for line in FORMATS["markdown"](rows).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     first, *_, last = csv.DictReader(StringIO(FORMATS["csv"](rows)))
-    assert (first["seeds"], first["published"], first["reproduced"], last["published"]) == ("0 1", "63.0", "yes", "")
+    assert (first["seeds"], first["published"], first["reproduced"], last["published"]) == ("0 1 2", "63.0", "yes", "")
     assert float(first["seeds_low"]) < 63 < float(first["seeds_high"])
 
 
