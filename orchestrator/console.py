@@ -6,9 +6,12 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from orchestrator.formats import printable
@@ -28,6 +31,48 @@ class PlainConsole(Console):
 
 console = PlainConsole(soft_wrap=True)
 errors = PlainConsole(soft_wrap=True, stderr=True)
+
+
+COMMAND = "python launch.py "
+
+UNBOUNDED = 1000
+"""Columns, more than any table has."""
+
+TOGETHER = "\u00a0"
+"""A space where no line ends."""
+
+
+def print_whole(console: Console, line: Table | str) -> None:
+    """Print a table or a line so that its words stay whole, also in a narrow terminal. A table that is too wide becomes
+    lines; on a terminal a line is broken between words, but for a command in it, which can be copied."""
+    if isinstance(line, Table):
+        natural = console.measure(line, options=console.options.update(max_width=UNBOUNDED)).maximum
+        if natural <= console.width:
+            console.print(line)
+        else:
+            for part in stacked(line, console.width):
+                console.print(part)
+        return
+    before, found, command = line.partition(COMMAND)
+    if not console.is_terminal or len(line) <= console.width or not found:
+        console.print(line, soft_wrap=not console.is_terminal)
+        return
+    if before.strip():
+        console.print(before.rstrip(), soft_wrap=False)
+    console.print(found + command)
+
+
+def stacked(table: Table, width: int) -> Iterator[str]:
+    """The rows of a table as lines of some width: the first two cells, then the others with their titles. Only a word
+    that is longer makes a longer line."""
+    titles = [str(column.header) for column in table.columns]
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        first, second, *others = (str(cell) for cell in cells)
+        yield f"{titles[0]} {first}: {second}" if first.isdigit() else f"{first}: {second}"
+        rest = [f"{title} {cell}" for title, cell in zip(titles[2:], others, strict=True) if cell]
+        text = ", ".join(part.replace(" ", TOGETHER) for part in rest)
+        for line in textwrap.wrap(text, width - 2, break_long_words=False, break_on_hyphens=False):
+            yield f"  {line.replace(TOGETHER, ' ')}"
 
 
 class _UnreadableAllowed(io.FileIO):

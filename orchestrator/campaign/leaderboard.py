@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from orchestrator.campaign.leaderboard_page import Board, Group, leaderboard_page
 from orchestrator.comparison.cell import interval_of_mean
 from orchestrator.comparison.rows import Row, comparison_rows
 from orchestrator.comparison.tables import FORMATS, comparison_table
-from orchestrator.formats import html_text, markdown_text
+from orchestrator.formats import markdown_text
 from orchestrator.runs import names
 from orchestrator.runs.result import read_result
 from orchestrator.runs.tested import recorded_tests
@@ -23,12 +24,6 @@ from wsol.files import write_text
 
 if TYPE_CHECKING:
     from orchestrator.campaign.model import CampaignCell, Planned
-
-
-STYLE = (
-    "body{font:15px/1.5 sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.2em"
-    " .8em;text-align:left;border-bottom:1px solid}"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,65 +62,37 @@ def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standi
     are tested."""
     board = _board(planned, standings)
     write_text(folder / names.LEADERBOARD_TEXT, _markdown(board))
-    write_text(folder / names.LEADERBOARD, _page(board))
+    write_text(folder / names.LEADERBOARD, leaderboard_page(board))
 
 
-@dataclass(frozen=True, slots=True)
-class _Board:
-    """What a leaderboard says.
-
-    Attributes:
-        title: of the page.
-        about: sentences before the tables.
-        failures: cells that will have no number, and why.
-        overviews: data set -> lines of cells, methods x backbones, the heads first.
-        groups: heading -> runs that are compared, or why they cannot be.
-    """
-
-    title: str
-    about: list[str]
-    failures: list[str]
-    overviews: dict[str, list[list[str]]]
-    groups: dict[str, list[Row] | str]
-
-
-def _board(planned: Planned, standings: Sequence[Standing]) -> _Board:
+def _board(planned: Planned, standings: Sequence[Standing]) -> Board:
     tested = sum(bool(standing.folders) for standing in standings)
-    return _Board(
-        f"Leaderboard of {planned.name}",
+    return Board(
+        planned.name,
         [f"{tested} of {len(standings)} cells are tested. {_rules(planned)}", *_remarks(standings)],
         [f"{standing.cell.name}: {standing.failure}" for standing in standings if standing.failure],
         {
             dataset: _overview([one for one in standings if one.cell.dataset == dataset])
             for dataset in _axis(standings, "dataset")
         },
-        {
-            f"{group[0].cell.dataset}, {group[0].cell.backbone}: {group[0].metric}": _rows(group)
-            for group in _groups(standings)
-        },
+        [_described(group) for group in _groups(standings)],
     )
 
 
-def _markdown(board: _Board) -> str:
-    parts = [f"# {markdown_text(board.title)}", *board.about, *map(markdown_text, board.failures)]
+def _described(group: Sequence[Standing]) -> Group:
+    first, runs = group[0], {standing.cell.method: standing.folders[0] for standing in group}
+    return Group(first.cell.dataset, first.cell.backbone, first.metric, _rows(group), runs)
+
+
+def _markdown(board: Board) -> str:
+    parts = [f"# Leaderboard of {markdown_text(board.name)}", *board.about, *map(markdown_text, board.failures)]
     for dataset, (heads, *lines) in board.overviews.items():
         table = [heads, ["---"] * len(heads), *lines]
         parts += [f"## {dataset}", "\n".join(f"| {' | '.join(line)} |" for line in table)]
-    for heading, rows in board.groups.items():
-        parts += [f"### {heading}", markdown_text(rows) if isinstance(rows, str) else FORMATS["markdown"](rows)]
+    for group in board.groups:
+        rows = markdown_text(group.rows) if isinstance(group.rows, str) else FORMATS["markdown"](group.rows)
+        parts += [f"### {group.dataset}, {group.backbone}: {group.metric}", rows]
     return "\n\n".join(parts) + "\n"
-
-
-def _page(board: _Board) -> str:
-    title = html_text(board.title)
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    parts = [head, f"<h1>{title}</h1>", *(f"<p>{html_text(line)}</p>" for line in (*board.about, *board.failures))]
-    for dataset, lines in board.overviews.items():
-        parts += [f"<h2>{html_text(dataset)}</h2>", _html_table(lines)]
-    for heading, rows in board.groups.items():
-        table = html_text(rows) if isinstance(rows, str) else FORMATS["html"](rows)
-        parts += [f"<h3>{html_text(heading)}</h3>", table]
-    return "\n".join([*parts, "</html>\n"])
 
 
 def _rules(planned: Planned) -> str:
@@ -198,9 +165,3 @@ def _rows(group: Sequence[Standing]) -> list[Row] | str:
         return comparison_rows([folder for standing in group for folder in standing.folders], [group[0].metric], "test")
     except InputError as error:
         return f"not comparable: {error}"
-
-
-def _html_table(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = ([html_text(word) for word in line] for line in lines)
-    rows = "\n".join(f"<tr><td>{'</td><td>'.join(line)}</td></tr>" for line in body)
-    return f"<table>\n<tr><th>{'</th><th>'.join(head)}</th></tr>\n{rows}\n</table>"

@@ -68,8 +68,7 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
     groups = _by_configuration(runs)
     differs = differences([group[0][0].result["config"] for group in groups])
     return [
-        replace(_row(group, groups[0], metrics, split), differs=own)
-        for group, own in zip(groups, differs, strict=True)
+        replace(_row(group, groups[0], metrics, split), differs=own) for group, own in zip(groups, differs, strict=True)
     ]
 
 

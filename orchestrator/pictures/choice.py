@@ -10,6 +10,10 @@ import numpy as np
 PER_TAB = 12
 
 
+ALL_SIZES = 6
+"""Images from small to large objects."""
+
+
 HIT = 0.5
 """IoU from which on a region counts as right."""
 
@@ -23,16 +27,19 @@ def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -
 
     Returns:
         `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under
-        `disagreements` those where the views differ most, with several views only. Tabs without images are left out.
+        `disagreements` those where the views differ most, with several views only; under `sizes` a few from the
+        smallest object to the largest, the same ones in every run on these images. Tabs without images are left out.
     """
     values = np.array(overlaps)
+    by_size = [int(place) for place in np.argsort(sizes, kind="stable")]
     ranked = [int(place) for place in np.argsort(-values[0], kind="stable")]
     spread = values.max(0) - values.min(0)
     tabs = {
         "hits": _evenly([place for place in ranked if values[0, place] >= HIT]),
         "misses": _evenly([place for place in ranked if values[0, place] < HIT]),
-        "small": [int(place) for place in np.argsort(sizes, kind="stable")[:PER_TAB]],
+        "small": by_size[:PER_TAB],
         "disagreements": [int(place) for place in np.argsort(-spread, kind="stable")[:PER_TAB] if spread[place] > 0],
+        "sizes": _evenly(by_size, ALL_SIZES),
     }
     return {name: chosen for name, chosen in tabs.items() if chosen}
 
@@ -43,6 +50,6 @@ def take_in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
     return list(dict.fromkeys(number for row in zip_longest(*lists) for number in row if number is not None))
 
 
-def _evenly(ranked: Sequence[int]) -> list[int]:
-    places = np.linspace(0, len(ranked) - 1, min(PER_TAB, len(ranked))).round().astype(int).tolist()
+def _evenly(ranked: Sequence[int], count: int = PER_TAB) -> list[int]:
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int).tolist()
     return [ranked[place] for place in places]

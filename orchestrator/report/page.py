@@ -13,23 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.formats import (
-    clock_text,
-    duration,
-    metric_label,
-    plain_text,
-    printable,
-    score_text,
-    short_reason,
-    to_yaml,
-)
+from orchestrator.formats import metric_label, short_reason
 from orchestrator.pictures.examples import Example
 from orchestrator.report.figure import Figure, short_names
 from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
 from orchestrator.report.figures_trials import Search, curves_figure, effort_figure, history_figure, timeline_figure
 from orchestrator.report.figures_winner import precision_recall_figure, sizes_figure, thresholds_figure
+from orchestrator.report.html import embedded, template
 from orchestrator.report.importance import importance
 from orchestrator.report.lists import read_examples, read_overlaps, read_settings, read_stored
 from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
@@ -38,16 +30,16 @@ from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
 from wsol.files import is_file, write_text
 
-if TYPE_CHECKING:
-    import jinja2
-
-TEMPLATES = Path(__file__).parent / "templates"
-
-
 PICTURE_BYTES = 3_500_000
 
 
-TABS = {"hits": "Hits", "misses": "Misses", "small": "Small objects", "disagreements": "Largest disagreements"}
+TABS = {
+    "hits": "Hits",
+    "misses": "Misses",
+    "small": "Small objects",
+    "disagreements": "Largest disagreements",
+    "sizes": "Small to large",
+}
 
 
 def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
@@ -89,7 +81,7 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
     drawn = _figures(summary, others, order, notes)
     shown = _pictures(summary, examples)
     reasons = Counter(short_reason(trial.failure) for trial in summary.trials if trial.state == "failed")
-    return _template().render(
+    return template("report.html.j2").render(
         summary=summary,
         notes=notes,
         counts=Counter(trial.state for trial in summary.trials),
@@ -114,30 +106,6 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         commands=_commands(summary),
         now=datetime.now(UTC),
     )
-
-
-def _template() -> jinja2.Template:
-    """The page. All text is escaped, and shown as it is: see `printable`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # markup is text that is safe already
-    )
-    environment.filters.update(
-        score=score_text,
-        plain=plain_text,
-        printable=printable,
-        duration=duration,
-        clock=clock_text,
-        metric=metric_label,
-        yaml=to_yaml,
-        short_reason=short_reason,
-    )
-    return environment.get_template("report.html.j2")
 
 
 def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str], notes: list[str]) -> list[Figure]:
@@ -190,14 +158,10 @@ def _pictures(summary: Summary, examples: Sequence[Example]) -> list[Example]:
         left -= sum(file.stat().st_size for file in files)
         if left < 0:
             break
-        photo, own, *others = map(_embedded, files)
+        photo, own, *others = map(embedded, files)
         views = [replace(view, map=picture) for view, picture in zip(example.others, others, strict=True)]
         shown.append(replace(example, photo=photo, map=own, others=tuple(views)))
     return shown
-
-
-def _embedded(file: Path) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _seeds(summary: Summary) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.campaign.status import campaign_lines, read_campaign_status
-from orchestrator.console import console
+from orchestrator.console import console, print_whole
 from orchestrator.report.status import read_status, status_lines
 from orchestrator.runs.folder import is_campaign_folder
 
@@ -22,4 +22,4 @@ def print_status(folder: Path) -> None:
     is_campaign = is_campaign_folder(folder)
     lines = campaign_lines(folder, read_campaign_status(folder)) if is_campaign else status_lines(read_status(folder))
     for line in lines:
-        console.print(line)
+        print_whole(console, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from rich.table import Table
 
 from orchestrator import cli
 from orchestrator.cluster.findings import Finding, show
-from orchestrator.console import PlainConsole, console
+from orchestrator.console import PlainConsole, console, print_whole
 from tests.support.recorded_runs import fail_trial, make_run
 from tests.support.tiny import Launch
 from wsol.errors import InputError, RunFailed
@@ -72,3 +73,39 @@ def test_every_console_is_plain() -> None:
     root = Path(cli.__file__).parent
     made = [path for path in root.rglob("*.py") if "= Console(" in (text := path.read_text()) or " Console(h" in text]
     assert not made, made
+
+
+def narrow(*lines: Table | str, terminal: bool = True) -> list[str]:
+    """What 40 columns show."""
+    file = StringIO()
+    screen = PlainConsole(file=file, width=40, soft_wrap=True, force_terminal=terminal, color_system=None)
+    for line in lines:
+        print_whole(screen, line)
+    return file.getvalue().splitlines()
+
+
+def test_words_stay_whole_in_40_columns() -> None:
+    table = Table("trial", "state", "epoch", "best", "time", "on", box=None)
+    table.add_row("3", "interrupted", "12/50", "62.78", "1m 20s", "node-with-a-name.of.a.cluster:15097")
+    table.add_row("10", "waiting", "0/50", "", "", "")
+    shown = narrow(table, "best so far: trial 0, train_fullsup/max_box_acc_v2 77.59")
+    assert shown == [
+        "trial 3: interrupted",
+        "  epoch 12/50, best 62.78, time 1m 20s,",
+        "  on node-with-a-name.of.a.cluster:15097",
+        "trial 10: waiting",
+        "  epoch 0/50",
+        "best so far: trial 0, ",
+        "train_fullsup/max_box_acc_v2 77.59",
+    ]
+    small = Table("cell", "state", box=None)
+    small.add_row("cam", "finished")
+    assert [line.split() for line in narrow(small)] == [["cell", "state"], ["cam", "finished"]]
+
+
+def test_a_command_can_be_copied_from_40_columns() -> None:
+    command = "python launch.py resume runs/a_name_that_is_long --address auto"
+    assert narrow(f"nothing runs; go on with: {command}") == ["nothing runs; go on with:", command]
+    assert narrow("one line that is longer than forty columns", terminal=False) == [
+        "one line that is longer than forty columns"
+    ]

@@ -1,0 +1,52 @@
+"""What the pages share: how a template becomes HTML, and pictures inside of it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.formats import (
+    clock_text,
+    duration,
+    metric_label,
+    plain_text,
+    printable,
+    score_text,
+    short_reason,
+    to_yaml,
+)
+
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def template(name: str) -> jinja2.Template:
+    """A page of `templates/`. All text is escaped, and shown as it is: see `printable`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # markup is text that is safe already
+    )
+    environment.filters.update(
+        score=score_text,
+        plain=plain_text,
+        printable=printable,
+        duration=duration,
+        clock=clock_text,
+        metric=metric_label,
+        yaml=to_yaml,
+        short_reason=short_reason,
+    )
+    return environment.get_template(name)
+
+
+def embedded(file: Path) -> str:
+    """A JPEG as an address that holds it."""
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
