@@ -1,10 +1,20 @@
-"""When a line about long work is due."""
+"""How far long work is: on a terminal a bar that goes away at its end, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from wsol.console import ERASE, say
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_BARS = 0.1
+WIDTH = 24
+
+Item = TypeVar("Item")
 
 
 class Pace:
@@ -13,9 +23,65 @@ class Pace:
     def __init__(self) -> None:
         self._shown = time.monotonic()
 
-    def is_due(self) -> bool:
+    def is_due(self, seconds: float | None = None) -> bool:
         """Whether to say something now; the next line is then due a while later."""
-        due = time.monotonic() - self._shown > SECONDS_BETWEEN_LINES
+        due = time.monotonic() - self._shown > (SECONDS_BETWEEN_LINES if seconds is None else seconds)
         if due:
             self._shown = time.monotonic()
         return due
+
+
+class Progress:
+    """Shows how much of some work is done.
+
+    Args:
+        label: what is done, such as `decoding cub-224`.
+        total: how much there is; None where that is not known.
+        unit: what is counted.
+        log: takes a line every few seconds where standard error is no terminal; None: nothing is shown there.
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str, log: Callable[[str], None] | None = say) -> None:
+        self._label, self._total, self._unit, self._log = label, total, unit, log
+        self._pace, self._begun, self._drawn = Pace(), time.monotonic(), False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._drawn:
+            print(ERASE, end="", file=sys.stderr, flush=True)
+
+    def show(self, done: int) -> None:
+        """So much is done; drawn if a while has passed."""
+        words = f"{self._label}: {done} of {'?' if self._total is None else self._total} {self._unit}"
+        if sys.stderr.isatty():
+            if self._pace.is_due(SECONDS_BETWEEN_BARS):
+                self._draw(words, done)
+        elif self._log is not None and self._pace.is_due():
+            self._log(words)
+
+    def _draw(self, words: str, done: int) -> None:
+        share = done / self._total if self._total else 0.0
+        full = round(WIDTH * min(share, 1.0))
+        left = (time.monotonic() - self._begun) * (1 / share - 1) if share else None
+        words += "" if left is None else f", {left:.0f}s left"
+        columns = shutil.get_terminal_size().columns - WIDTH - 4
+        bar = f"{'━' * full}{' ' * (WIDTH - full)}"
+        print(f"{ERASE}{bar}  {words[: max(columns, 8)]}", end="", file=sys.stderr, flush=True)
+        self._drawn = True
+
+
+def paced(
+    items: Iterable[Item],
+    label: str,
+    total: int,
+    unit: str = "images",
+    *,
+    log: Callable[[str], None] | None = say,
+) -> Iterator[Item]:
+    """Pass items on and show how many were; arguments as of `Progress`."""
+    with Progress(label, total, unit, log) as progress:
+        for done, item in enumerate(items):
+            progress.show(done)
+            yield item

@@ -70,6 +70,13 @@ class BackboneConfig(PluginConfig):
     weights: FilePath = "imagenet"
     stride: Literal[8, 16, 32] = 16
 
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _has_a_word_for_none(cls, weights: Any) -> Any:
+        if weights is None:
+            raise ValueError("null says nothing here: write `none` for random weights")
+        return weights
+
 
 class DatasetConfig(PluginConfig):
     """What every data set takes.

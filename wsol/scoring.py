@@ -28,6 +28,7 @@ from wsol.errors import InputError
 from wsol.evaluation import Counts, Extracted, RawScores, count, forward
 from wsol.method import Method
 from wsol.ops.boxes import Floats
+from wsol.pace import paced
 
 MAX_PROBLEMS = 10
 
@@ -143,7 +144,9 @@ def _scored(
     raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], chosen: Mapping[str, float]
 ) -> list[Scores]:
     totals = [_Total(config) for config in settings]
-    for image_id, parts in zip(split.image_ids, count(raw, split, size, settings, singly=True), strict=True):
+    each = count(raw, split, size, settings, singly=True)
+    label = f"scoring {split.name}"
+    for image_id, parts in zip(split.image_ids, paced(each, label, len(split), log=None), strict=True):
         for total, part in zip(totals, parts, strict=True):
             total.add(image_id, part)
     return [total.scores(chosen) for total in totals]

@@ -91,7 +91,7 @@ def _found(where: str) -> Finding:
 
 
 def _missing(why: str) -> Finding:
-    return Finding("credentials", "note", why)
+    return Finding("credentials", "note", why, lacks=True)
 
 
 def _home() -> Path:

@@ -28,11 +28,20 @@ def check_file(path: Path) -> list[Finding]:
     """
     text = _read(path)
     documents = _documents(text, path)
-    is_of_kubernetes = any("apiVersion" in document for document in documents)
-    if not is_of_kubernetes and len(documents) > 1:
+    manifests = _are_manifests(documents)
+    if not manifests and len(documents) > 1:
         raise InputError(f"{path}: holds {len(documents)} documents; `ray up` reads files of one, without `---` inside")
-    findings = check_manifests(documents) if is_of_kubernetes else check_ray_file(documents[0])
+    findings = check_manifests(documents) if manifests else check_ray_file(documents[0])
     return [*findings, secrets_finding(text, documents), _placeholders(documents)]
+
+
+def is_of_kubernetes(path: Path) -> bool:
+    """Whether a file holds manifests. Raises InputError where it cannot be read."""
+    return _are_manifests(_documents(_read(path), path))
+
+
+def _are_manifests(documents: list[Values]) -> bool:
+    return any("apiVersion" in document for document in documents)
 
 
 def _read(path: Path) -> str:

@@ -26,11 +26,13 @@ class Finding:
         subject: what was looked at.
         state: how it is.
         detail: what was found, and what to do.
+        lacks: a note about something that is needed to start, and not here.
     """
 
     subject: str
     state: State
     detail: str
+    lacks: bool = False
 
 
 def show(title: str, findings: list[Finding], console: Console) -> None:

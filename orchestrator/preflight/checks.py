@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,9 @@ from orchestrator.study.samplers import require_sampler_packages
 if TYPE_CHECKING:
     from wsol.data.dataset import Split
     from wsol.method import Method
+
+NVIDIA, DISPLAY = "0x10de", "0x03"
+"""Vendor and class of a PCI device."""
 
 
 def require(experiment: Experiment, folder: Path, address: str | None = None, *, alone: bool = False) -> None:
@@ -58,7 +62,23 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
 def local_plan(experiment: Experiment, *, alone: bool = False) -> Plan:
     """What a trial takes of this machine. Raises InputError where not even one fits; arguments as of `require`."""
     resources = experiment.resources.model_copy(update={"workers": 1}) if alone else experiment.resources
-    return plan_trials(resources, experiment.study.trials, local_resources())
+    here = local_resources()
+    if not here["GPU"] and has_nvidia_gpu():
+        console.print(
+            "note: this machine has an NVIDIA GPU that torch cannot use: install its driver, or a newer one, until"
+            " `nvidia-smi` lists it; CPUs are used"
+        )
+    return plan_trials(resources, experiment.study.trials, here)
+
+
+def has_nvidia_gpu(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
+    """Whether a GPU of NVIDIA is plugged in, with a driver or without; on Linux only."""
+    for device in devices.glob("*"):
+        with contextlib.suppress(OSError):
+            kind = (device / "class").read_text(encoding="ascii")
+            if (device / "vendor").read_text(encoding="ascii").strip() == NVIDIA and kind.startswith(DISPLAY):
+                return True
+    return False
 
 
 def require_packages(experiment: Experiment, *, alone: bool = False) -> None:

@@ -10,7 +10,7 @@ from orchestrator.verbs import options as of
 from orchestrator.verbs.options import example
 
 data = typer.Typer(no_args_is_help=True, help="Prepare and check data sets.")
-clusters = typer.Typer(no_args_is_help=True, help="Check cluster files and running clusters.")
+clusters = typer.Typer(no_args_is_help=True, help="Check cluster files and running clusters; start one.")
 
 
 @clusters.command("check", epilog=example("cluster check clusters/gpu.yaml", "cluster check auto --storage /shared"))
@@ -19,6 +19,14 @@ def check_cluster(target: of.Target, storage: of.CheckedStorage = None) -> None:
     from orchestrator.cluster.check import check_cluster
 
     check_cluster(target, storage)
+
+
+@clusters.command("up", epilog=example("cluster up clusters/gpu.yaml"))
+def start_cluster(file: of.ClusterFile) -> None:
+    """Check a cluster file, then start its cluster with `ray up`; it is not started while anything is wrong."""
+    from orchestrator.cluster.start import start_cluster
+
+    start_cluster(file)
 
 
 @data.command(

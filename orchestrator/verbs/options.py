@@ -185,6 +185,7 @@ Target = Annotated[
         metavar="FILE|ADDRESS", help="clusters/*.yaml, checked offline; or a running cluster: auto, host:port"
     ),
 ]
+ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="clusters/*.yaml, a file for `ray up`")]
 CheckedStorage = Annotated[
     str | None,
     typer.Option(

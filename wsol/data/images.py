@@ -10,11 +10,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -26,14 +25,12 @@ from wsol.data.dataset import Split
 from wsol.data.decoding import Pixels
 from wsol.data.staging import local_copy
 from wsol.errors import InputError, listed
-from wsol.pace import Pace
+from wsol.pace import paced
 from wsol.schema import DatasetConfig
 from wsol.threads import map_ahead
 
 CACHE_FORMAT = 2
 """Raise it whenever a decoded pixel changes: caches made before are then made again."""
-
-Item = TypeVar("Item")
 
 
 class ImageStore:
@@ -142,7 +139,7 @@ def _build_cache(split: Split, size: int, config: DatasetConfig, path: Path, ste
     blank: list[str] = []
     try:
         with temporary.open("wb") as file:  # written in order, not mapped: a full disk is then an error, not a crash
-            for position, image in enumerate(_with_lines(images, len(split), f"decoding {stem}")):
+            for position, image in enumerate(paced(images, f"decoding {stem}", len(split))):
                 file.write(image.tobytes())
                 if color := decoding.blank_color(image):
                     blank.append(f"{split.image_ids[position]} ({color})")
@@ -172,12 +169,3 @@ def _fingerprint(split: Split, size: int) -> str:
             raise InputError(f"{path}: {error.strerror}, but {split.metadata.folder / metadata.IDS} lists it") from None
         digest.update(f"\n{name} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()
-
-
-def _with_lines(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
-    """Pass items on, with a line of progress every few seconds."""
-    pace = Pace()
-    for done, item in enumerate(items):
-        if pace.is_due():
-            say(f"{label}: {done} of {total} images")
-        yield item

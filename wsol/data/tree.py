@@ -14,6 +14,7 @@ from wsol.data.dataset import SPLIT_FOLDERS, Dataset, Split, SplitCounts
 from wsol.data.images import size_problem
 from wsol.data.metadata import Metadata
 from wsol.errors import InputError
+from wsol.pace import paced
 from wsol.threads import map_ahead
 
 SHOWN = 3
@@ -110,7 +111,8 @@ def _files(split: Split, *, whole: bool) -> dict[str, list[str]]:
     """Kind of finding -> what was found."""
     found: dict[str, list[str]] = {}
     examine = partial(_examined, split, whole)
-    for findings in map_ahead(examine, range(len(split)), threads=8, ahead=256):
+    examined = map_ahead(examine, range(len(split)), threads=8, ahead=256)
+    for findings in paced(examined, f"checking {split.name}", len(split), log=None):
         for finding in findings:
             found.setdefault(finding.kind, []).append(finding.text)
     return found

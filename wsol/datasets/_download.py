@@ -11,7 +11,7 @@ from pathlib import Path
 from wsol import files
 from wsol.data.archives import Check, require_room
 from wsol.errors import InputError
-from wsol.pace import Pace
+from wsol.pace import Progress
 
 BYTES_AT_ONCE = 1 << 20
 
@@ -69,10 +69,9 @@ def _fetch(url: str, part: Path, log: Callable[[str], None]) -> None:
         done, length = file.tell(), response.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
         require_room(part.parent, total - done if total else 0, url)
-        pace = Pace()
-        while block := response.read(BYTES_AT_ONCE):
-            done += file.write(block)
-            if pace.is_due():
-                log(f"{part.stem}: {done >> 20} of {total >> 20 if total else '?'} MiB")
+        with Progress(part.stem, total >> 20 if total else None, "MiB", log) as progress:
+            while block := response.read(BYTES_AT_ONCE):
+                done += file.write(block)
+                progress.show(done >> 20)
     if total is not None and done < total:
         raise OSError(f"the connection ended after {done} of {total} bytes")

@@ -22,7 +22,7 @@ from wsol.data.decoding import Side, Undecodable, opened, size
 from wsol.data.tree import count, unlike_published
 from wsol.datasets._download import download
 from wsol.errors import InputError
-from wsol.pace import Pace
+from wsol.pace import Progress
 from wsol.schema import DatasetConfig
 
 Log = Callable[[str], None]
@@ -266,9 +266,9 @@ def _bring(place: Path, part: Part, missing: Mapping[str, str], log: Log) -> tup
     """Bring the missing files that are there; returns the ends of the paths of those that are not, and what is wrong
     with those that were not put in place."""
     log(f"{place}: bringing {len(missing)} files to {part.target}")
-    depth, left, pace = next(iter(missing)).count("/") + 1, dict(missing), Pace()
+    depth, left = next(iter(missing)).count("/") + 1, dict(missing)
     wrong: list[str] = []
-    with readable(place):
+    with readable(place), Progress(place.name, len(missing), "files", log) as progress:
         for name, bring in members(place):
             wanted = left.pop("/".join(name.split("/")[-depth:]), None)
             if wanted is not None:
@@ -278,8 +278,7 @@ def _bring(place: Path, part: Part, missing: Mapping[str, str], log: Log) -> tup
                     wrong.append(f"{wanted}: {error}")
             if not left:
                 break
-            if pace.is_due():
-                log(f"{place.name}: {len(missing) - len(left)} of {len(missing)} files")
+            progress.show(len(missing) - len(left))
     return list(left), wrong
 
 

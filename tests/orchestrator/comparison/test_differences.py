@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.comparison.differences import differences
 from orchestrator.comparison.cell import interval_of_mean
+from orchestrator.comparison.differences import differences
 from orchestrator.comparison.rows import comparison_rows
 from orchestrator.comparison.tables import FORMATS, seeds_in_words
 from tests.support.tested_runs import METRIC, config, make_run, seeds
