@@ -222,6 +222,14 @@ def sweep(
     print_sweep(folders, experiment, overrides, metric or ["max_box_acc_v2"], split, form)
 
 
+@app.command(epilog=example("export runs/cam --format hub", "export runs/cam --format onnx --out models/cam"))
+def export(folder: of.Run, form: of.ExportForm = "hub", out: of.ExportFolder = None) -> None:
+    """Write the winner of a run for elsewhere: for the Hugging Face hub, or as one network."""
+    from orchestrator.verbs.export import export
+
+    export(folder, form, out)
+
+
 @app.command(epilog=example("report runs/synthetic", "report runs/tpe --beside runs/random"))
 def report(folder: of.Run, beside: of.Beside = None) -> None:
     """Write report.html of a run, running or finished."""

@@ -20,7 +20,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("the same every time")
 
-STARTS_RAY = tuple(f"tests/live/test_{name}.py" for name in ("search", "cluster", "campaign", "faults", "store"))
+STARTS_RAY = tuple(
+    f"tests/live/test_{name}.py" for name in ("search", "cluster", "campaign", "faults", "loggers", "store")
+)
 
 
 class OneRay(LoadFileScheduling):

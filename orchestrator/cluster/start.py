@@ -12,7 +12,8 @@ from orchestrator.console import PlainConsole
 from orchestrator.shipped import shipped
 from wsol.errors import InputError, RunFailed
 
-PROGRAM = Path(sys.executable).with_name("ray")
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+"""Ray's program, of this Python."""
 
 
 def start_cluster(file: Path) -> None:
@@ -35,7 +36,7 @@ def start_cluster(file: Path) -> None:
 
 def ray_up(file: Path) -> int:
     """Ray's own command on this terminal; returns its exit code."""
-    return subprocess.run([PROGRAM, "up", file], check=False).returncode
+    return subprocess.run([*RAY, "up", file], check=False).returncode
 
 
 def _prevents(finding: Finding) -> bool:

@@ -164,6 +164,15 @@ Form = Annotated[
 Images = Annotated[
     Path, typer.Argument(metavar="DIR", parser=named_place, help="your images, with metadata/train, val and test")
 ]
+ExportForm = Annotated[
+    Literal["hub", "safetensors", "onnx", "torchscript"],
+    typer.Option("--format", help="hub: config.json, safetensors, model card; onnx, torchscript: the network alone"),
+]
+ExportFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", parser=named_place, help="folder of the files (default: RUN-FORMAT)"),
+]
+
 Kind = Annotated[str, typer.Argument(help="methods, backbones, datasets, extractors, normalizers or metrics")]
 PluginName = Annotated[str, typer.Argument(metavar="NAME", help="see `list`")]
 

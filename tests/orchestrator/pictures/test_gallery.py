@@ -36,7 +36,13 @@ from wsol.training import train
 def test_tabs_hold_hits_misses_small_objects_and_disagreements() -> None:
     winner = [0.9, 0.5, 0.49, 0.0, 0.7]
     tabs = choose_images([winner, [0.9, 0.1, 0.5, 0.0, 0.6]], sizes=[50, 1, 30, 2, 10])
-    assert tabs == {"hits": [0, 4, 1], "misses": [2, 3], "small": [1, 3, 4, 2, 0], "disagreements": [1, 4, 2]}
+    assert tabs == {
+        "hits": [0, 4, 1],
+        "misses": [2, 3],
+        "small": [1, 3, 4, 2, 0],
+        "disagreements": [1, 4, 2],
+        "sizes": [1, 3, 4, 2, 0],
+    }
     assert "disagreements" not in choose_images([winner], [1] * 5) and "misses" not in choose_images([[1.0]], [1])
 
 
@@ -44,6 +50,12 @@ def test_long_tabs_go_evenly_from_the_best_to_the_worst() -> None:
     overlaps = np.linspace(1.0, 0.5, 100).tolist()
     hits = choose_images([overlaps], [5.0] * 100)["hits"]
     assert len(hits) == PER_TAB and hits[0] == 0 and hits[-1] == 99 and set(np.diff(hits)) <= {9}
+
+
+def test_some_images_are_the_same_in_every_run_from_small_to_large_objects() -> None:
+    sizes = [float(size) for size in range(100, 0, -1)]
+    tabs = [choose_images([np.random.default_rng(run).random(100).tolist()], sizes)["sizes"] for run in range(2)]
+    assert tabs[0] == tabs[1] == [99, 79, 59, 40, 20, 0]
 
 
 def test_a_beginning_has_something_of_every_tab() -> None:
