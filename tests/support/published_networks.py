@@ -3,6 +3,7 @@ recorded with."""
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from collections.abc import Mapping
@@ -28,19 +29,22 @@ def state(network: str, salt: str = "") -> dict[str, Tensor]:
 
 def procedural(weights: Mapping[str, Tensor], salt: str) -> dict[str, Tensor]:
     """Weights drawn from the key's name, as the recording did."""
-    drawn = {}
-    for key, value in weights.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        shape = tuple(value.shape)
-        noise = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
-        if key.endswith("running_var"):
-            noise = 1 + 0.1 * np.abs(noise)
-        elif key.endswith("running_mean"):
-            noise = 0.1 * noise
-        elif len(shape) == 1:
-            noise = 1 + 0.1 * noise if key.endswith("weight") else 0.05 * noise
-        else:
-            noise = noise * np.sqrt(2 / np.prod(shape[1:]))
-        drawn[key] = torch.from_numpy(noise.astype(np.float32))
-    return drawn
+    return {
+        key: _drawn(key, tuple(value.shape), salt).clone()
+        for key, value in weights.items()
+        if not key.endswith("num_batches_tracked")
+    }
+
+
+@functools.lru_cache(maxsize=400)  # those of the network before: most keys are the same in its next variant
+def _drawn(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+    noise = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
+    if key.endswith("running_var"):
+        noise = 1 + 0.1 * np.abs(noise)
+    elif key.endswith("running_mean"):
+        noise = 0.1 * noise
+    elif len(shape) == 1:
+        noise = 1 + 0.1 * noise if key.endswith("weight") else 0.05 * noise
+    else:
+        noise = noise * np.sqrt(2 / np.prod(shape[1:]))
+    return torch.from_numpy(noise.astype(np.float32))

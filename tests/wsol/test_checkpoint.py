@@ -36,8 +36,16 @@ def test_latest_and_best_are_kept_and_nothing_else(tmp_path: Path) -> None:
     again = Checkpoints(tmp_path)
     assert again.best and again.latest and (again.best.epoch, again.latest.epoch, again.best.objective) == (2, 4, 3.0)
     assert [entry["objective_now"] for entry in again.history] == [1.0, 3.0, 2.0, 2.5]
+    newest = again.newest_intact()
+    assert newest is not None and newest[0]["w"] == 4 and len(newest[1]) == 4
+    (tmp_path / again.latest.file).write_bytes(b"cut off")
+    before = again.newest_intact()
+    assert before is not None and before[0]["w"] == 2 and before[1] == again.history[:2]
     again.drop_latest()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "manifest.json"]
+    again.drop_all()
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    assert Checkpoints(tmp_path).history == [] and Checkpoints(tmp_path).newest_intact() is None
 
 
 class Died(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from orchestrator.campaign.model import Reruns
 from orchestrator.campaign.reruns import planned_reruns, winning_trial
+from orchestrator.campaign.running import RunningCell
 from tests.support.studies import create, experiment
 
 OBJECTIVE = "train_fullsup/max_box_acc_v2"
@@ -57,6 +59,18 @@ def test_the_best_trials_are_trained_again_with_each_seed(tmp_path: Path) -> Non
         )
         assert (alone.search, alone.points, alone.study.trials) == ({}, [], 1)
     assert len({rerun.loaded.experiment.trial.seed for rerun in reruns}) == 3
+
+
+def test_the_runs_of_the_winner_with_every_seed_count() -> None:
+    def again(trial: int, value: float) -> Any:
+        best = SimpleNamespace(values=[value])
+        return SimpleNamespace(trial=trial), SimpleNamespace(best=lambda: best, folder=Path(f"t{trial}-{value}"))
+
+    cell: Any = None
+    search: Any = SimpleNamespace(folder=Path("search"))
+    pairs = [again(3, 60.0), again(3, 61.0), again(7, 50.0), again(7, 75.0)]
+    assert RunningCell(cell, search, pairs).counting() == [Path("t7-50.0"), Path("t7-75.0")]
+    assert RunningCell(cell, search).counting() == [Path("search")]
 
 
 def test_seeds_differ_and_are_counted_for_each_trial() -> None:
