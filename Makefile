@@ -19,10 +19,10 @@ demo: $(VENV)/demo.stamp ## environment, a search of 8 trials on rendered images
 	@echo "open $(RUN)/report.html in a browser"
 
 test: $(VENV)/dev.stamp ## environment and the fast tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --durations=25
 
 test-slow: $(VENV)/dev.stamp ## real searches, kills, networks of full size
-	$(BIN)/python -m pytest -m slow -n 2
+	$(BIN)/python -m pytest -m slow -n 2 --durations=25
 
 mutants: $(VENV)/dev.stamp ## do the tests notice mistakes? MUTANTS="--sample 12" tries a few
 	$(BIN)/python -m tests.mutants $(MUTANTS)
