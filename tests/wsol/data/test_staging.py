@@ -18,6 +18,7 @@ from torch import distributed as dist
 from tests.support.folders import make
 from wsol import build, distributed
 from wsol.addresses import below, open_address
+from wsol.data import archives
 from wsol.data.images import ImageStore
 from wsol.data.staging import local_copy, staged
 from wsol.datasets import folder
@@ -150,6 +151,32 @@ def test_a_missing_or_damaged_archive_is_named(tmp_path: Path, bucket: str) -> N
     with pytest.raises(InputError, match=r"s3://nobody/x\.tar"):
         build.dataset(in_archive("s3://nobody/x.tar", tmp_path / "node"))
     assert not [path for path in (tmp_path / "node").iterdir() if path.is_dir() and not path.name.endswith(".part")]
+
+
+def test_half_an_archive_never_counts_as_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, put, files = archive(tmp_path), archives.put, list[str]()
+    config = in_archive(str(path), tmp_path / "node")
+
+    def cut(source: Any, size: int, target: Path) -> None:
+        put(source, size, target)
+        files.append(target.name)
+        if len(files) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(archives, "put", cut)
+    with pytest.raises(KeyboardInterrupt):
+        staged(config)
+    root = Path(staged(config).root)  # the same archive, after the power came back
+    with tarfile.open(path) as tar:
+        whole = sorted(member.name for member in tar if member.isfile())
+    assert sorted(one.relative_to(root).as_posix() for one in root.rglob("*") if one.is_file()) == whole
+    assert len(files) == 5 + len(whole) and staged(config).root == str(root)
+    content = path.read_bytes()
+    for length in (len(content) // 3, len(content) // 2):
+        path.write_bytes(content[:length])
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"is no readable \.tar"):
+                staged(config)
 
 
 def test_a_worker_that_lacks_the_data_tells_the_others_instead_of_letting_them_wait(tmp_path: Path) -> None:
