@@ -18,7 +18,7 @@ from orchestrator.winner import measure as measuring
 from orchestrator.winner.measure import MeasureRequest, measure
 from orchestrator.winner.rivals import shares_of_first
 from tests.support.tiny import TINY
-from wsol import build
+from wsol import build, plugins
 from wsol.checkpoint import Checkpoints, write_state
 from wsol.config import TrainConfig
 from wsol.files import sha256
@@ -78,6 +78,21 @@ def test_the_winner_is_measured_as_it_was_and_as_chosen(folder: Path) -> None:
     assert found.config == config(normalizer=GRID["evaluation.normalizer"][best])
     plain = measure(request(folder))
     assert plain.own == plain.metrics == each[0] and plain.settings == [] and plain.first == {}
+
+
+def test_settings_of_the_method_are_scored_with_a_method_that_has_them(folder: Path) -> None:
+    crop = plugins.load("method", "crop_cam").Config(name="crop_cam", crop_threshold=0.3)
+    of = config().model_copy(update={"method": crop})
+    torch.manual_seed(3)
+    state = build.method(of, 2).state_dict()
+    (folder / names.WINNER_CONFIG).write_text(to_yaml(of.model_dump(mode="json")))
+    write_state(folder / names.WINNER_WEIGHTS, {"method": state})
+    settings = measure(request(folder, post_hoc={"method.max_crop_area": [0.0, 1.0]})).settings
+    dataset = build.dataset(of.data)
+    images = build.images(dataset, "train_fullsup", of.data)
+    each = [score(build.trained_method(one.config, state, 2), images, of.evaluation).metrics for one in settings]
+    assert [setting.metrics for setting in settings] == each
+    assert len({metrics[METRIC] for metrics in each}) > 1
 
 
 def test_rivals_are_scored_by_their_own_settings_beside_the_winner_as_it_was(folder: Path) -> None:

@@ -72,6 +72,13 @@ def test_changed_images_come_anew_and_a_cut_off_copy_is_made_again(
     assert second != first and (image == ImageStore(split, 9, config).read([1])[0]).all()
 
 
+def test_copies_of_other_splits_and_sizes_stay(tmp_path: Path) -> None:
+    dataset, config = make(tmp_path / "shared", stage=str(tmp_path / "node"))
+    for name, size in (("test", 9), ("train_weaksup", 9), ("test", 12)):
+        ImageStore(dataset.split(name), size, config)
+    assert len(copies(tmp_path / "node")) == len(copies(tmp_path / "shared")) == 3
+
+
 def test_workers_of_a_node_share_one_copy(tmp_path: Path) -> None:
     dataset, config = make(tmp_path / "shared", stage=str(tmp_path / "node"))
     split, context = dataset.split("train_weaksup"), multiprocessing.get_context("fork")
@@ -166,6 +173,8 @@ def test_half_an_archive_never_counts_as_whole(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(archives, "put", cut)
     with pytest.raises(KeyboardInterrupt):
         staged(config)
+    (left,) = (tmp_path / "node").glob("*.part")
+    (left / "stray").write_text("of another time")
     root = Path(staged(config).root)  # the same archive, after the power came back
     with tarfile.open(path) as tar:
         whole = sorted(member.name for member in tar if member.isfile())
