@@ -135,6 +135,13 @@ def test_marks_on_a_part_of_the_names(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "`module.` (2 of 4)" in capsys.readouterr().err
 
 
+def test_marks_stand_one_behind_the_other_also_behind_a_child(tmp_path: Path) -> None:
+    torch.save({"body.module._orig_mod.weight": torch.ones(2)}, tmp_path / "a.pth")
+    assert list(weights_file.read(tmp_path / "a.pth")) == ["body.weight"]
+    torch.save({"model.body.weight": torch.ones(2), "model.body.model.bias": torch.ones(2)}, tmp_path / "b.pth")
+    assert list(weights_file.read(tmp_path / "b.pth")) == ["body.weight", "body.model.bias"]
+
+
 def test_names_of_modules_further_inside_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"stages.0.module.conv.weight": torch.ones(2)}, tmp_path / "inner.pth")
     assert list(weights_file.read(tmp_path / "inner.pth")) == ["stages.0.module.conv.weight"]
