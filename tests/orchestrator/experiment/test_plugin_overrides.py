@@ -71,3 +71,21 @@ def test_train_takes_another_method_than_the_file_searches(space_file: Path, lau
     code, out, _ = launch("train", str(space_file), "method=cutmix", "training.epochs=1", "--run", "runs/cutmix")
     assert code == 0 and "note: method is cutmix; left out of" in out
     assert "name: cutmix" in Path("runs/cutmix/best/config.yaml").read_text()
+
+
+def test_what_is_searched_under_a_condition_on_the_plugin_stays(space_file: Path) -> None:
+    """Values and points that say themselves which plugin they are for fit whichever is chosen."""
+    named = {"method.name": "has", "method.cell_size": 4}
+    search = {
+        "method.name": {"choices": ["has", "cam"]},
+        "method.cell_size": {"low": 4, "high": 16, "when": {"method.name": "has"}},
+        "optim.lr": {"low": 0.001, "high": 0.1, "when": {"method.name": ["has", "cam"]}},
+    }
+    space_file.write_text(yaml.safe_dump({**HAS, "search": search, "points": [{"name": "small", "values": named}]}))
+    loaded = load_experiment(space_file, ["method=cam"])
+    assert loaded.experiment.trial.method.name == "cam"
+    assert set(loaded.experiment.search) == {"method.cell_size", "optim.lr"}
+    assert [point.name for point in loaded.experiment.points] == ["small"]
+    space = loaded.experiment.space()
+    assert set(space.point(loaded.experiment.base())) == {"optim.lr"}
+    assert set(space.point(loaded.experiment.plain(named))) == {"method.cell_size", "optim.lr"}

@@ -38,6 +38,8 @@ def test_ranges_are_kept_and_both_ends_reached() -> None:
     assert 70 < sum(value <= 31 for value in whole) < 130  # of numbers drawn evenly, six
     assert set(draw(Parameter("x", Distribution(low=4, high=19, step=5), integer=True))) == {4, 9, 14, 19}
     assert set(draw(Parameter("x", Distribution(low=1.5, high=4.5), integer=True))) == {2, 3, 4}
+    with pytest.raises(InputError, match="a grid needs choices or a step"):
+        Parameter("x", Distribution(low=1, high=9, log=True), integer=True).grid({})
     assert set(draw(Parameter("x", Distribution(choices=[8, "a", None]), integer=False))) == {8, "a", None}
 
 
