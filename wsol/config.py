@@ -90,6 +90,7 @@ class EvaluationConfig(Strict):
         extractor: makes the raw map of the asked class.
         normalizer: brings the resized map to [0, 1].
         metrics: what is counted.
+        test_metrics: what is counted beside that on test alone: metrics of annotations that only test has.
         threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1. Finer ones than 1e-4 would only fill
             the memory: box metrics see 256 levels.
         batch_size: images of one forward pass of one worker.
@@ -106,8 +107,14 @@ class EvaluationConfig(Strict):
         min_length=1,
         validate_default=True,
     )
+    test_metrics: list[Annotated[SerializeAsAny[PluginConfig], any_plugin("metric")]] = []
     threshold_step: float = Field(default=0.001, ge=1e-4, le=0.5)
     batch_size: int = Field(default=64, ge=1)
+
+    def on(self, split: str) -> EvaluationConfig:
+        """What is counted on a split: on `test` its own metrics too."""
+        metrics = [*self.metrics, *(self.test_metrics if split == "test" else [])]
+        return self.model_copy(update={"metrics": metrics, "test_metrics": []})
 
 
 class TrainConfig(Strict):

@@ -140,7 +140,7 @@ def _random_images(
         dataset = build.dataset(data)
         found = build.images(dataset, "train_fullsup", data)
         try:
-            require_countable(found, config.evaluation)
+            require_countable(found.split, found.size, config.evaluation)
         except InputError:
             continue
         break

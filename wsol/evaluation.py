@@ -101,6 +101,7 @@ def evaluate_settings(
     method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float] | None = None
 ) -> list[dict[str, float]]:
     """`evaluate` under several settings, with one pass of the network over the images for all of them."""
+    settings = [config.on(images.split.name) for config in settings]
     totals = [Counts(config) for config in settings]
     raw = forward(method, images, settings, settings[0].batch_size, rank=distributed.rank(), world=distributed.world())
     for parts in count(raw, images.split, images.size, settings):
@@ -158,20 +159,22 @@ class Counts:
         }
 
 
-def require_countable(images: ImageStore, config: EvaluationConfig) -> None:
-    """Try the metrics on the first image of a split, with an empty map.
+def require_countable(split: Split, size: int, config: EvaluationConfig) -> None:
+    """Try the metrics on the first image of a split, with an empty map on an evaluation grid `size` pixels wide and
+    high.
 
     Raises:
         InputError: a metric cannot count what the split is annotated with, such as boxes where there are masks.
     """
-    sample = Sample(
-        np.zeros((images.size, images.size)), images.split.annotation(0, images.size), 0, None, config.threshold_step
-    )
-    for metric, settings in zip(build.metrics(config), config.metrics, strict=True):
+    here = config.on(split.name)
+    sample = Sample(np.zeros((size, size)), split.annotation(0, size), 0, None, config.threshold_step)
+    for metric, settings in zip(build.metrics(here), here.metrics, strict=True):
         try:
             metric.update(sample)
         except ValueError as error:
-            raise InputError(f"evaluation.metrics: {settings.name} on {images.split.name}: {error}") from None
+            where = "metrics" if settings in config.metrics else "test_metrics"
+            hint = split.without_masks and f"; {split.without_masks}"
+            raise InputError(f"evaluation.{where}: {settings.name} on {split.name}: {error}{hint}") from None
 
 
 def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:

@@ -25,7 +25,7 @@ from wsol.config import EvaluationConfig
 from wsol.data.dataset import Split
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.evaluation import Counts, Extracted, RawScores, count, forward
+from wsol.evaluation import Counts, Extracted, RawScores, count, forward, require_countable
 from wsol.method import Method
 from wsol.ops.boxes import Floats
 from wsol.pace import paced
@@ -143,6 +143,9 @@ def saved(raw: Iterable[RawScores], split: Split, folder: Path, config: Evaluati
 def _scored(
     raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], chosen: Mapping[str, float]
 ) -> list[Scores]:
+    for config in settings:
+        require_countable(split, size, config)
+    settings = [config.on(split.name) for config in settings]
     totals = [_Total(config) for config in settings]
     each = count(raw, split, size, settings, singly=True)
     label = f"scoring {split.name}"

@@ -214,7 +214,8 @@ def _other_settings(own: Mapping[str, Any], wanted: Mapping[str, Any], metric: s
 
 
 def _metrics(summary: Summary) -> Values:
-    return {metric["name"]: metric for metric in _config(summary, "evaluation").get("metrics", [])}
+    evaluation = _config(summary, "evaluation")
+    return {metric["name"]: metric for part in ("metrics", "test_metrics") for metric in evaluation.get(part, [])}
 
 
 def _config(summary: Summary, section: str) -> Values:

@@ -142,7 +142,7 @@ def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
 
 def _metric_problems(experiment: Experiment) -> Iterator[Problem]:
     """Values are called by their metric: of two metrics with one name, one would be lost."""
-    names = [metric.name for metric in experiment.trial.evaluation.metrics]
+    names = [metric.name for metric in experiment.trial.evaluation.on("test").metrics]
     for name in names:
         if names.count(name) > 1:
             yield ("trial", "evaluation", "metrics"), f"{name} stands there twice, its values have one name: keep one"

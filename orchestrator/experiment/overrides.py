@@ -17,7 +17,7 @@ SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 
 VARIANTS = "variants"
 
-KINDS = {"data": "dataset", "metrics": "metric", "base": "method"}
+KINDS = {"data": "dataset", "metrics": "metric", "test_metrics": "metric", "base": "method"}
 """Keys that hold a plugin and are not called like its kind."""
 
 

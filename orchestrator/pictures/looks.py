@@ -48,7 +48,7 @@ class Look:
 
     Attributes:
         score_map: (S, S) uint8, the scores times 255.
-        region: what is predicted: a box (4,), or a mask (S, S) bool where the data set has masks.
+        region: what is predicted: a box (4,), or a mask (S, S) bool where the data set has no boxes.
         truth: what is right: boxes (n, 4), or a mask (S, S) bool.
         iou: of the region with the truth, in [0, 1].
         size: of the largest true box, or of the mask, in percent of the image.
@@ -78,7 +78,7 @@ def _look(sample: Sample, threshold: float) -> Look:
     from wsol.ops.boxes import iou
 
     score_map, mask = (sample.score_map * 255).astype(np.uint8), sample.annotation.mask
-    if mask is None:
+    if mask is None or len(sample.annotation.boxes):
         box, boxes = sample.level_boxes.largest[int(threshold * sample.level_boxes.peak)], sample.grid_boxes
         share = int((boxes[:, 2:] - boxes[:, :2] + 1).prod(1).max()) / score_map.size
         return Look(score_map, box, boxes, float(iou(box[None], boxes).max()), 100 * share)

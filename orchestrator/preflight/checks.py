@@ -104,7 +104,7 @@ def require_data(experiment: Experiment) -> None:
     dataset = build.dataset(config.data)
     images = {name: build.images(dataset, name, config.data) for name in SPLIT_FOLDERS}
     for name in ("train_fullsup", "test"):
-        require_countable(images[name], config.evaluation)
+        require_countable(images[name].split, config.data.image_size, config.evaluation)
     for note in shared_images({name: store.split for name, store in images.items()}):
         console.print(f"note: {note}")
     if config.data.subset_list is not None:

@@ -122,7 +122,7 @@ def find(folder: Path) -> Found:
 def search_space(folder: Path, file: Path, found: Found) -> str:
     """The text of the file."""
     images = len(found.splits["train_weaksup"].image_ids)
-    is_large, has_masks = images >= MANY_IMAGES, found.splits["test"].masks is not None
+    is_large, has_masks = images >= MANY_IMAGES, found.splits["test"].boxes is None
     data: Values = {"name": "folder", "images": str(found.images), "metadata": str(found.metadata)}
     if names := class_names(found):
         data["class_names"] = names
@@ -157,7 +157,7 @@ def _is_metadata(folder: Path) -> bool:
 
 def _counts(found: Found) -> str:
     sizes = {name: len(split.image_ids) for name, split in found.splits.items()}
-    shapes = "boxes" if found.splits["test"].masks is None else "masks"
+    shapes = "masks" if found.splits["test"].boxes is None else "boxes"
     classes = 1 + max(int(split.labels.max()) for split in found.splits.values())
     return (
         f"{classes} classes; {sizes['train_weaksup']} images with class labels to train on,"

@@ -75,7 +75,7 @@ class Exported:
         from wsol import build
         from wsol.baseline import center_gaussian, score_constant_map
 
-        images, evaluation = self.images, config.evaluation
+        images, evaluation = self.images, config.evaluation.on(self.images.split.name)
         gaussian = center_gaussian((images.size, images.size), images.size / 4)
         annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
         return score_constant_map(gaussian, annotations, build.metrics(evaluation), evaluation.threshold_step)

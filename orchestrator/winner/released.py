@@ -77,7 +77,7 @@ def _weights(layout: str, file: Path | None, config: TrainConfig) -> dict[str, A
         method = build.bare_method(config, dataset.num_classes)
         layouts.fill(method, layout, state, str(file))
     for split in ("train_fullsup", "test"):
-        require_countable(build.images(dataset, split, config.data), config.evaluation)
+        require_countable(build.split(dataset, split, config.data), config.data.image_size, config.evaluation)
     return method.state_dict()
 
 

@@ -44,6 +44,22 @@ def test_maps_that_cannot_be_used_are_all_named(
     assert f"{first}: no such file" in text and "(2, 3, 3) float64" in text and "<U1" in text and "(0, 3)" in text
 
 
+def test_a_metric_that_cannot_count_the_split_is_named(
+    scene: tuple[Method, ImageStore, EvaluationConfig], tmp_path: Path
+) -> None:
+    """Before the first image, whether maps come from a network or from files."""
+    method, images, config = scene
+    masked = EvaluationConfig.model_validate({**config.model_dump(), "test_metrics": [{"name": "pxap"}]})
+    images.split.name = "test"
+    score(method, images, config, save_to=tmp_path / "maps")
+    message = r"evaluation\.test_metrics: pxap on test: this image has no mask"
+    with pytest.raises(InputError, match=message):
+        score_files(tmp_path / "maps", images.split, images.size, masked)
+    with pytest.raises(InputError, match=message):
+        score(method, images, masked, save_to=tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+
+
 @pytest.mark.parametrize("normalizer", ["min_max", "max", "pas", "ivr"])
 @pytest.mark.parametrize("scale", [2.0**140, 2.0**1000, 2.0**-160, 2.0**-900], ids=["1e42", "1e301", "1e-48", "1e-271"])
 def test_the_scale_of_a_map_changes_nothing(

@@ -53,13 +53,23 @@ class Split:
         mask_root: mask paths are relative to it.
         key: names this selection of images in cache files.
         displayed: images are read with their EXIF orientation; see `Dataset`.
+        without_masks: what to say where masks are wanted and there are none; see `Dataset`.
     """
 
     def __init__(
-        self, name: str, metadata: Metadata, image_root: Path, mask_root: Path, key: str, *, displayed: bool = False
+        self,
+        name: str,
+        metadata: Metadata,
+        image_root: Path,
+        mask_root: Path,
+        key: str,
+        *,
+        displayed: bool = False,
+        without_masks: str = "",
     ) -> None:
         self.name, self.metadata, self.image_root, self.mask_root, self.key = name, metadata, image_root, mask_root, key
         self.displayed = displayed
+        self.without_masks = without_masks if metadata.masks is None else ""
         self._masks: dict[tuple[int, int], Pixels] = {}
 
     def __len__(self) -> int:
@@ -97,13 +107,10 @@ class Split:
         """
         data = self.metadata
         width, height = (0, 0) if data.sizes is None else data.sizes[position].tolist()
-        if data.boxes is not None:
-            return Annotation((width, height), data.boxes[position])
-        if data.masks is None:
+        if data.boxes is None and data.masks is None:
             raise InputError(f"{data.folder}: {self.name} was read without boxes and masks and cannot be scored")
-        if (position, grid) not in self._masks:  # kept: the files are large, and every epoch asks again
-            self._masks[position, grid] = self._mask(position, grid)
-        return Annotation((width, height), np.empty((0, 4), np.int64), self._masks[position, grid])
+        boxes = np.empty((0, 4), np.int64) if data.boxes is None else data.boxes[position]
+        return Annotation((width, height), boxes, None if data.masks is None else self._mask(position, grid))
 
     def subset(self, per_class: int, seed: int) -> Split:
         """At most `per_class` images of each class, in the order of this split.
@@ -137,11 +144,22 @@ class Split:
 
     def _part(self, positions: list[int], key: str) -> Split:
         part, key = _select(self.metadata, positions), f"{self.key}.{key}"
-        return Split(self.name, part, self.image_root, self.mask_root, key, displayed=self.displayed)
+        return Split(
+            self.name,
+            part,
+            self.image_root,
+            self.mask_root,
+            key,
+            displayed=self.displayed,
+            without_masks=self.without_masks,
+        )
 
     def _mask(self, position: int, grid: int) -> Pixels:
-        objects, ignored = self.mask_paths(position)
-        return masks.united(objects, ignored, grid, self.image_path(position) if self.displayed else None)
+        if (position, grid) not in self._masks:  # kept: the files are large, and every epoch asks again
+            objects, ignored = self.mask_paths(position)
+            image = self.image_path(position) if self.displayed else None
+            self._masks[position, grid] = masks.united(objects, ignored, grid, image)
+        return self._masks[position, grid]
 
 
 class Dataset:
@@ -159,6 +177,8 @@ class Dataset:
         own: the images are the user's own: read as displayed, with the EXIF orientation, since that is how he annotated
             them; read whole by `data check`, which never advises to delete one. Published data sets are read as stored,
             because the published numbers were made so.
+        without_masks: split name -> what to say of a split with boxes that could have masks too, where they are not
+            there: how to get them.
     """
 
     def __init__(
@@ -173,12 +193,13 @@ class Dataset:
         published: Mapping[str, SplitCounts] | None = None,
         test_folder: str = SPLIT_FOLDERS["test"],
         own: bool = False,
+        without_masks: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.class_names, self.num_classes = config.name, class_names, len(class_names)
         self.image_root, self.metadata_root = images, metadata
         self.key = key or config.name
         self.remedy = remedy or f"run `{prepare_command(config)}`"
-        self.published, self.own = published or {}, own
+        self.published, self.own, self.without_masks = published or {}, own, without_masks or {}
         self.folders = {**SPLIT_FOLDERS, "test": test_folder}
 
     def split(self, name: str) -> Split:
@@ -199,7 +220,8 @@ class Dataset:
         data = metadata.read(folder, annotated=name != "train_weaksup", num_classes=self.num_classes)
         images = name if folder.name == SPLIT_FOLDERS[name] else folder.name
         key = f"{self.key}-{images}"
-        return Split(name, data, self.image_root, self.image_root, key, displayed=self.own)
+        hint = self.without_masks.get(name, "")
+        return Split(name, data, self.image_root, self.image_root, key, displayed=self.own, without_masks=hint)
 
 
 def prepare_command(config: DatasetConfig) -> str:

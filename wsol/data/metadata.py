@@ -11,6 +11,10 @@ Four comma separated text files without header, in one folder per split; UTF-8, 
                                                         on the first row of an image only
                  or     <image id>,<mask>               in all rows: no image has an ignored region
 
+A split with boxes may have masks beside them, in a fifth file of the form of `localization.txt`:
+
+    masks.txt           <image id>,<mask>,<ignore>
+
 Image ids and mask paths are written with `/` and stay inside of their root: what is written below another folder under
 such a name stays inside of that one.
 
@@ -43,12 +47,16 @@ from wsol.errors import InputError
 from wsol.files import write_text
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
+MASKS = "masks.txt"
+"""Beside the boxes of `localization.txt`; few splits have it."""
+
 FORMATS = {
     IDS: "<image id>",
     LABELS: "<image id>,<label>",
     SIZES: "<image id>,<width>,<height>",
     LOCALIZATION: "<image id>,<x0>,<y0>,<x1>,<y1> or <image id>,<mask path>,<ignore path>",
 }
+MASK_FORMAT = {MASKS: "<image id>,<mask path>,<ignore path>"}
 MAX_CLASSES = 10**6
 
 T = TypeVar("T")
@@ -65,10 +73,10 @@ class Metadata:
         image_ids: N unique names.
         labels: (N,) int64, 0-based.
         sizes: (N, 2) int64, width and height in pixels; None where the data set has none.
-        boxes: N arrays (n, 4) int64, inclusive corners x0 y0 x1 y1 in pixels, n >= 1; None for masks and for training
-            splits.
-        masks: N pairs (instance mask paths, ignore path, empty where nothing is ignored); None for boxes and for
-            training splits.
+        boxes: N arrays (n, 4) int64, inclusive corners x0 y0 x1 y1 in pixels, n >= 1; None where there are masks only
+            and for training splits.
+        masks: N pairs (instance mask paths, ignore path, empty where nothing is ignored); None where there are none and
+            for training splits. Few splits have both boxes and masks.
     """
 
     folder: Path
@@ -83,12 +91,13 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     """Read and check the metadata of one split.
 
     Args:
-        folder: holds the four files.
+        folder: holds the files.
         annotated: False for training splits, whose sizes may be absent and whose localisation is not read.
         num_classes: labels must be below; None: any label from 0 is right.
 
     Raises:
-        InputError: a file is missing, a row is malformed, or a listed image has no label, size, box or mask.
+        InputError: a file is missing, a row is malformed, a listed image has no label, size, box or mask, or masks are
+            in two files.
     """
     ids = _read_ids(folder / IDS)
     labels = _in_order(ids, _read_labels(folder / LABELS, num_classes), folder / LABELS, "class label")
@@ -97,18 +106,27 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     size_of = _read_sizes(folder / SIZES) if (annotated and not with_masks) or (folder / SIZES).exists() else {}
     boxes, masks = None, None
     if annotated and with_masks:
-        masks = tuple(_in_order(ids, _read_masks(folder / LOCALIZATION, rows), folder / LOCALIZATION, "mask"))
+        masks = tuple(_in_order(ids, _read_masks(folder / LOCALIZATION, rows, FORMATS), folder / LOCALIZATION, "mask"))
     elif annotated:
         found = _in_order(ids, _read_boxes(folder / LOCALIZATION, rows, size_of), folder / LOCALIZATION, "box")
         boxes = tuple(np.array(image_boxes, dtype=np.int64) for image_boxes in found)
+    if annotated and (folder / MASKS).exists():
+        masks = _masks_beside_boxes(folder / MASKS, ids, with_masks=with_masks)
     needs_sizes = boxes is not None or bool(size_of)
     sizes = np.array(_in_order(ids, size_of, folder / SIZES, "image size"), dtype=np.int64) if needs_sizes else None
     return Metadata(folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, boxes, masks)
 
 
+def _masks_beside_boxes(path: Path, ids: list[str], *, with_masks: bool) -> tuple[MaskPaths, ...]:
+    if with_masks:
+        raise InputError(f"{path}: {LOCALIZATION} beside it has masks already; remove one of the two files")
+    rows = read_rows(path, MASK_FORMAT)
+    return tuple(_in_order(ids, _read_masks(path, rows, MASK_FORMAT), path, "mask"))
+
+
 def write(folder: Path, metadata: Metadata) -> None:
-    """Write the four files, each to a temporary name first; `image_ids.txt` comes last, so a folder that has it is
-    complete.
+    """Write the four files, and that of the masks where there are boxes too, each to a temporary name first;
+    `image_ids.txt` comes last, so a folder that has it is complete.
 
     Args:
         folder: made if absent; existing files are replaced. `metadata.folder` is not used.
@@ -121,13 +139,25 @@ def write(folder: Path, metadata: Metadata) -> None:
     )
     sizes = [] if metadata.sizes is None else zip(ids, metadata.sizes.tolist(), strict=True)
     _write_lines(folder / SIZES, (f"{name},{width},{height}" for name, (width, height) in sizes))
-    _write_lines(folder / LOCALIZATION, _localization_lines(metadata))
+    _write_lines(folder / LOCALIZATION, _mask_lines(metadata) if metadata.boxes is None else _box_lines(metadata))
+    if metadata.boxes is None or metadata.masks is None:
+        (folder / MASKS).unlink(missing_ok=True)
+    else:
+        write_masks(folder, metadata)
     _write_lines(folder / IDS, ids)
 
 
-def _localization_lines(metadata: Metadata) -> Iterator[str]:
-    for name, boxes in zip(metadata.image_ids, metadata.boxes or (), strict=metadata.boxes is not None):
+def write_masks(folder: Path, metadata: Metadata) -> None:
+    """Write the masks of a split into the file beside that of its boxes."""
+    _write_lines(folder / MASKS, _mask_lines(metadata))
+
+
+def _box_lines(metadata: Metadata) -> Iterator[str]:
+    for name, boxes in zip(metadata.image_ids, metadata.boxes or (), strict=True):
         yield from (f"{name},{x0},{y0},{x1},{y1}" for x0, y0, x1, y1 in boxes.tolist())
+
+
+def _mask_lines(metadata: Metadata) -> Iterator[str]:
     for name, (paths, ignore) in zip(metadata.image_ids, metadata.masks or (), strict=metadata.masks is not None):
         yield from (
             f"{name},{path},{ignore if first else ''}"
@@ -196,12 +226,12 @@ def _box(fields: list[str], size: tuple[int, int] | None) -> tuple[int, int, int
     return x0, y0, x1, y1
 
 
-def _read_masks(path: Path, rows: Rows) -> dict[str, MaskPaths]:
+def _read_masks(path: Path, rows: Rows, formats: dict[str, str]) -> dict[str, MaskPaths]:
     paths: dict[str, list[str]] = {}
     ignores: dict[str, str] = {}
-    columns = max(len(fields) for _, fields in rows if len(fields) <= 3)
+    columns = max((len(fields) for _, fields in rows if len(fields) in (2, 3)), default=3)
     for line, fields in rows:
-        require_fields(path, line, fields, FORMATS, columns)
+        require_fields(path, line, fields, formats, columns)
         name, mask, ignore = (*fields, "")[:3]
         with located(path, line):
             _check_mask(name, mask, ignore, first=name not in paths)

@@ -67,7 +67,8 @@ def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str
     counts = {name: count(split.metadata) for name, split in splits.items()}
     problems += _in_two_splits({name: split.image_ids for name, split in splits.items()})
     for name, split in splits.items():
-        log(f"{dataset.name} {name}: " + ", ".join(f"{number} {what}" for what, number in counts[name].items()))
+        line = ", ".join(f"{number} {what}" for what, number in counts[name].items())
+        log(f"{dataset.name} {name}: {line}{split.without_masks and f'; {split.without_masks}'}")
         cut = f"; the files in {split.metadata.folder} may be cut short: delete them and prepare again"
         problems += [line + cut for line in unlike_published(name, counts[name], dataset.published.get(name, {}))]
         found = _files(split, whole=dataset.own)

@@ -87,7 +87,7 @@ def require(config: DatasetConfig, source: Path | None, archives: Iterable[Archi
     Raises:
         InputError: names all files that are not, where to put them and what to run then.
     """
-    wanted = [archive for archive in archives if archive.url is None and _find(config, source, archive) is None]
+    wanted = [archive for archive in archives if archive.url is None and find(config, source, archive) is None]
     if not wanted:
         return
     lines = [
@@ -109,7 +109,7 @@ def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Lo
         InputError: it is not there, cannot be downloaded, or is damaged.
     """
     require(config, source, [archive])
-    found = _find(config, source, archive)
+    found = find(config, source, archive)
     if found is None:
         found = downloads(config) / archive.name
         download(str(archive.url), found, log, md5=archive.md5, check=require_archive)
@@ -228,7 +228,14 @@ def _place_for(config: DatasetConfig, source: Path | None) -> Path:
     return source.parent if source.is_file() else source
 
 
-def _find(config: DatasetConfig, source: Path | None, archive: Archive) -> Path | None:
+def how_to_get(config: DatasetConfig, archive: Archive) -> str:
+    """What to do for an archive that a data set can do without."""
+    what = f"{archive.size:,} bytes, {archive.what}" if archive.size else archive.what
+    return f"for masks, put {archive.name} ({what}) into {downloads(config)} and run `{_command(config, None)}`"
+
+
+def find(config: DatasetConfig, source: Path | None, archive: Archive) -> Path | None:
+    """The archive, or the folder it was unpacked to, where the user put it; None where it is not there."""
     choices = (
         place / name
         for place in (_place_for(config, source), downloads(config))

@@ -5,21 +5,28 @@ CUBV2 (1,000 images from Flickr, boxes by Choe et al., CVPR 2020), which has 3 t
 have no object below 4 % of the image; CUBSmall (Hwang et al., Neurocomputing 2025; 197 images) has such objects only:
 `test_images` takes it in their place or beside them, never to select.
 
+*Masks.* The official test images have segmentations too, for the metrics over pixels (`evaluation.test_metrics:
+[{name: pxap}, {name: piou}]`); `prepare` takes them where `segmentations.tgz` is in `--source` or `<root>/downloads`.
+Their grey levels count the annotators who marked a pixel; the object is what anyone marked, every level above 0, and
+nothing is ignored: so counts the released code of BagCAMs (Zhu et al., ECCV 2022), as far as it says. CUBV2 has none.
+
 *Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158, which `prepare` downloads, and
 `CUBV2.tar`, linked from `dataset/prepare_cub.sh` of https://github.com/clovaai/wsolevaluation; the metadata from there
-too (MIT licence). `CUBSmall.zip` and its metadata are linked from https://github.com/dongjunhwang/small_object_wsol.
-The images belong to their photographers: CUB for non-commercial research and education, CUBV2 and CUBSmall under the
-Creative Commons licences listed beside their metadata.
+too (MIT licence). `segmentations.tgz` is from https://data.caltech.edu/records/w9d68-gec53. `CUBSmall.zip` and its
+metadata are linked from https://github.com/dongjunhwang/small_object_wsol. The images belong to their photographers:
+CUB for non-commercial research and education, CUBV2 and CUBSmall under the Creative Commons licences listed beside
+their metadata.
 
 *Orientation.* Images are read as stored, without their EXIF orientation, as by the code of the published numbers.
 
-*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together; metadata in
-`<root>/metadata/CUB/{train,val,test,small}`.
+*Layout.* `<root>/CUB/<NNN.Class_name>/<file>.jpg`, all splits together, masks in
+`<root>/CUB/segmentations/<NNN.Class_name>/<file>.png`; metadata in `<root>/metadata/CUB/{train,val,test,small}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +51,14 @@ CUB = Archive(
 )
 CUBV2 = Archive(
     "CUBV2.tar", f"the images of CUBV2, linked from dataset/prepare_cub.sh of {_prepare.REFERENCE}", folders=("CUBV2",)
+)
+SEGMENTATIONS = Archive(
+    "segmentations.tgz",
+    "the segmentations of CUB-200-2011, from https://data.caltech.edu/records/w9d68-gec53",
+    folders=("segmentations",),
+    url="https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz",
+    size=39272883,
+    md5="4d47ba1228eae64f2fa547c47bc65255",
 )
 SMALL_REFERENCE = "https://github.com/dongjunhwang/small_object_wsol"
 CUB_SMALL = Archive(
@@ -94,6 +109,7 @@ def build(config: Config) -> Dataset:
         class_names=readable,
         published=None if config.metadata else published,
         test_folder=folder,
+        without_masks=_how_to_get_masks(config),
     )
 
 
@@ -118,8 +134,28 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
         _prepare.fetch_metadata(config, "CUB", tree, source, log, small, reference=SMALL_REFERENCE)
         metadata.write(tree / "test_and_small", _joined(tree / "test", tree / "small"))
         parts.append(_part(CUB_SMALL, images, tree / "small"))
+    masked = _with_masks(metadata.read(tree / "test", annotated=True, num_classes=200))
+    takes_masks = _prepare.find(config, source, SEGMENTATIONS) or (tree / "test" / metadata.MASKS).exists()
+    if takes_masks:
+        paths = [path for mask, _ in masked.masks or () for path in mask]
+        wanted = {path.removeprefix("segmentations/"): path for path in paths}
+        parts.append(Part(SEGMENTATIONS, images, wanted))
     _prepare.gather(config, source, parts, log)
+    if takes_masks:
+        metadata.write_masks(tree / "test", masked)
     check_tree(build(config), log)
+
+
+def _with_masks(data: metadata.Metadata) -> metadata.Metadata:
+    """The official test images with their segmentations, one each."""
+    names = [Path(name).with_suffix(".png").as_posix() for name in data.image_ids]
+    return replace(data, masks=tuple(((f"segmentations/{name}",), "") for name in names))
+
+
+def _how_to_get_masks(config: Config) -> dict[str, str]:
+    """Split -> where its masks are from; CUBSmall has none."""
+    to_get = {"test": _prepare.how_to_get(config, SEGMENTATIONS)} if config.test_images == "official" else {}
+    return {"train_fullsup": "CUBV2 has no masks: evaluation.test_metrics are of test alone", **to_get}
 
 
 def _part(archive: Archive, images: Path, *folders: Path) -> Part:

@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,44 @@ def test_training_split_is_written_with_empty_files(tmp_path: Path) -> None:
     assert (
         (tmp_path / "new" / "localization.txt").read_text() == (tmp_path / "new" / "image_sizes.txt").read_text() == ""
     )
+
+
+def test_boxes_may_have_masks_beside_them(tmp_path: Path) -> None:
+    folder = put(tmp_path)
+    boxes = metadata.read(folder, annotated=True)
+    (folder / "masks.txt").write_text("a/1.jpg,m1.png\nb/2.jpg,m2.png\na/3.jpg,m3.png\nb/2.jpg,m4.png")
+    both = metadata.read(folder, annotated=True)
+    assert both.masks == ((("m1.png",), ""), (("m2.png", "m4.png"), ""), (("m3.png",), ""))
+    assert both.boxes is not None and boxes.boxes is not None and boxes.masks is None
+    assert [one.tolist() for one in both.boxes] == [one.tolist() for one in boxes.boxes]
+    assert metadata.read(folder, annotated=False).masks is None, "a training split never sees masks"
+
+
+@pytest.mark.parametrize("kinds", ["boxes", "masks", "both"])
+def test_boxes_masks_and_both_are_written_and_read_again(kinds: str, tmp_path: Path) -> None:
+    """Over files of another kind, which do not stay."""
+    folder = put(tmp_path)
+    (folder / "masks.txt").write_text("a/1.jpg,m1.png,i.png\nb/2.jpg,m2.png,\na/3.jpg,m3.png,")
+    both = metadata.read(folder, annotated=True)
+    parts = {"boxes": replace(both, masks=None), "masks": replace(both, boxes=None), "both": both}
+    metadata.write(folder, parts[kinds])
+    again = metadata.read(folder, annotated=True)
+    assert again.masks == (None if kinds == "boxes" else both.masks)
+    assert (again.boxes is None) == (kinds == "masks") and (folder / "masks.txt").exists() == (kinds == "both")
+
+
+@pytest.mark.parametrize(
+    ("masks", "localization", "message"),
+    [
+        ("a/1.jpg,m.png", None, r"masks\.txt: no mask for b/2\.jpg \(image_ids\.txt:2\), and 2 of 3 images have none"),
+        ("", None, r"masks\.txt: no mask for a/1\.jpg"),
+        ("a/1.jpg,../m.png", None, r"masks\.txt:1: '\.\./m\.png' is no path inside"),
+        ("a/1.jpg,0,0,9,9", None, r"masks\.txt:1: 5 fields instead of 3; rows are <image id>,<mask path>"),
+        ("a/1.jpg,m.png", MASKS, r"masks\.txt: localization\.txt beside it has masks already"),
+    ],
+)
+def test_defects_of_the_masks_beside_boxes(masks: str, localization: str | None, message: str, tmp_path: Path) -> None:
+    folder = put(tmp_path, **({} if localization is None else {"localization": localization}))
+    (folder / "masks.txt").write_text(masks)
+    with pytest.raises(InputError, match=message):
+        metadata.read(folder, annotated=True)
