@@ -13,7 +13,7 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import has_path
 from orchestrator.experiment.post_hoc import MOST_SETTINGS, post_hoc_settings
 from orchestrator.experiment.search_checks import drawing_problems, invalid, search_problems
-from orchestrator.experiment.space import known_value
+from orchestrator.experiment.space import Number, known_value
 from orchestrator.experiment.yaml_nodes import KeyPath
 from orchestrator.experiment.yaml_reader import Document
 from wsol import plugins
@@ -75,10 +75,9 @@ def _point_problems(experiment: Experiment) -> Iterator[Problem]:
         yield from (((*place, "values"), text) for text in invalid(experiment, point.values))
         for path, value in drawn.items():
             distribution = experiment.search[path]
-            closed = distribution.within(
-                {other: known_value(other, drawn, plain) for other in distribution.bounds.values()}
-            )
-            if not closed.contains(value):
+            ends = {other: known_value(other, drawn, plain) for other in distribution.bounds.values()}
+            are_numbers = all(isinstance(end, Number) for end in ends.values())  # if not, the search has that problem
+            if are_numbers and not distribution.within(ends).contains(value):
                 yield (*place, "values", path), f"{value!r} lies outside of the search range"
 
 

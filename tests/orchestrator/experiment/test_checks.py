@@ -96,6 +96,22 @@ def test_a_metric_that_is_better_when_lower_is_no_objective(space_file: Path, mo
         load_experiment(space_file)
 
 
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        ("0.@5", r"search\.optim\.lr: .*0\.@5"),
+        ("method.name", r"search\.optim\.lr: its bounds must be numbers, or paths of numbers"),
+    ],
+)
+def test_a_bound_that_is_no_number_is_named_beside_points(bound: str, message: str, space_file: Path) -> None:
+    words = [
+        f"search.optim.lr={{low: 0.001, high: {bound}}}",
+        "points=[{name: a, source: b, values: {optim.lr: 0.05}}]",
+    ]
+    with pytest.raises(InputError, match=message):
+        load_experiment(space_file, words)
+
+
 def test_a_metric_stands_once(space_file: Path) -> None:
     """Of two with one name, the second would have replaced the values of the first."""
     twice = "evaluation.metrics=[{name: max_box_acc_v2}, {name: top1}, {name: top1, contours: all}]"
