@@ -49,26 +49,31 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the bar away, for a line in its place."""
         if self._drawn:
             print(ERASE, end="", file=sys.stderr, flush=True)
 
     def show(self, done: int) -> None:
         """So much is done; drawn if a while has passed."""
-        words = f"{self._label}: {done} of {'?' if self._total is None else self._total} {self._unit}"
         if sys.stderr.isatty():
             if self._pace.is_due(SECONDS_BETWEEN_BARS):
-                self._draw(words, done)
+                self._draw(done)
         elif self._log is not None and self._pace.is_due():
-            self._log(words)
+            self._log(self._words(done))
 
-    def _draw(self, words: str, done: int) -> None:
-        share = done / self._total if self._total else 0.0
-        full = round(WIDTH * min(share, 1.0))
-        left = (time.monotonic() - self._begun) * (1 / share - 1) if share else None
-        words += "" if left is None else f", {left:.0f}s left"
-        columns = shutil.get_terminal_size().columns - WIDTH - 4
+    def _words(self, done: int) -> str:
+        left = (time.monotonic() - self._begun) * (self._total / done - 1) if self._total and done else None
+        words = f"{self._label}: {done} of {'?' if self._total is None else self._total} {self._unit}"
+        return words if left is None else f"{words}, {left:.0f}s left"
+
+    def _draw(self, done: int) -> None:
+        full = round(WIDTH * min(done / self._total, 1.0)) if self._total else 0
         bar = f"{'━' * full}{' ' * (WIDTH - full)}"
-        print(f"{ERASE}{bar}  {words[: max(columns, 8)]}", end="", file=sys.stderr, flush=True)
+        columns = shutil.get_terminal_size().columns - WIDTH - 4
+        print(f"{ERASE}{bar}  {self._words(done)[: max(columns, 8)]}", end="", file=sys.stderr, flush=True)
         self._drawn = True
 
 

@@ -23,7 +23,7 @@ from orchestrator.winner.exported import Model, open_model
 from orchestrator.winner.predictions import MAPS, OVERLAYS, RESULTS, TABLE, Predictions, draw, new_predictions
 from wsol import build
 from wsol.errors import InputError, RunFailed
-from wsol.pace import Pace
+from wsol.pace import Progress
 from wsol.prediction import BoxRule, Failed, Prediction, box_rule, predict_photos, read_photos
 
 
@@ -54,7 +54,7 @@ def predict(
     begun = time.monotonic()
     with new_predictions(out, model.class_names) as predictions:
         try:
-            for found in _with_lines(predictions_of(model, photos, rule, out, maps=maps), len(photos.names)):
+            for found in _followed(predictions_of(model, photos, rule, out, maps=maps), len(photos.names)):
                 predictions.add(found)
         except KeyboardInterrupt:
             console.print(f"\ninterrupted; the tables in {out} have {_share(predictions.images, photos)}")
@@ -109,16 +109,15 @@ def _plan_in_words(folder: Path, model: Model, photos: Photos, rule: BoxRule) ->
     )
 
 
-def _with_lines(stream: Iterator[Prediction | Failed], total: int) -> Iterator[Prediction | Failed]:
-    """Pass predictions on, with a line for each that failed, and one of progress every few seconds."""
-    pace, begun = Pace(), time.monotonic()
-    for done, found in enumerate(stream, start=1):
-        if isinstance(found, Failed):
-            console.print(f"{found.name}: {found.reason}")
-        if pace.is_due():
-            rate = done / (time.monotonic() - begun)
-            console.print(f"{done} of {total} images, {rate:.3g} a second, ETA {duration((total - done) / rate)}")
-        yield found
+def _followed(stream: Iterator[Prediction | Failed], total: int) -> Iterator[Prediction | Failed]:
+    """Pass predictions on, with a line for each that failed, and say how far it is."""
+    with Progress("predicting", total, "images", console.print) as progress:
+        for done, found in enumerate(stream, start=1):
+            if isinstance(found, Failed):
+                progress.clear()
+                console.print(f"{found.name}: {found.reason}")
+            progress.show(done)
+            yield found
 
 
 def _share(done: int, photos: Photos) -> str:

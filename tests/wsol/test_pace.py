@@ -60,7 +60,7 @@ def test_elsewhere_there_are_lines_or_nothing(
     monkeypatch.setattr(pace, "SECONDS_BETWEEN_LINES", -1.0)
     assert list(paced("ab", "decoding", 2)) == ["a", "b"]
     assert list(paced("ab", "scoring", 2, log=None)) == ["a", "b"]
-    assert capsys.readouterr().err == "decoding: 0 of 2 images\ndecoding: 1 of 2 images\n"
+    assert capsys.readouterr().err == "decoding: 0 of 2 images\ndecoding: 1 of 2 images, 0s left\n"
     monkeypatch.setattr(pace, "SECONDS_BETWEEN_LINES", 60.0)
     list(paced("ab", "decoding", 2))
     assert capsys.readouterr().err == ""
