@@ -89,3 +89,11 @@ def test_what_is_searched_under_a_condition_on_the_plugin_stays(space_file: Path
     space = loaded.experiment.space()
     assert set(space.point(loaded.experiment.base())) == {"optim.lr"}
     assert set(space.point(loaded.experiment.plain(named))) == {"method.cell_size", "optim.lr"}
+
+
+def test_all_points_of_the_former_plugin_are_left_out_and_no_other(space_file: Path) -> None:
+    small, fast = HAS["points"]
+    points = [small, {"name": "large", "values": {"method.cell_size": 16}}, fast, {**small, "name": "last"}]
+    space_file.write_text(yaml.safe_dump({**HAS, "points": points}))
+    loaded = load_experiment(space_file, ["method=adl"], ignores_search=True)
+    assert [point.name for point in loaded.experiment.points] == ["fast"]
