@@ -91,9 +91,11 @@ def test_what_is_searched_under_a_condition_on_the_plugin_stays(space_file: Path
     assert set(space.point(loaded.experiment.plain(named))) == {"method.cell_size", "optim.lr"}
 
 
-def test_all_points_of_the_former_plugin_are_left_out_and_no_other(space_file: Path) -> None:
+def test_all_that_is_about_the_former_plugin_is_left_out_and_nothing_else(space_file: Path) -> None:
     small, fast = HAS["points"]
     points = [small, {"name": "large", "values": {"method.cell_size": 16}}, fast, {**small, "name": "last"}]
-    space_file.write_text(yaml.safe_dump({**HAS, "points": points}))
+    settings = {**HAS["post_hoc"], "method.cell_size": [4, 16]}
+    space_file.write_text(yaml.safe_dump({**HAS, "points": points, "post_hoc": settings}))
     loaded = load_experiment(space_file, ["method=adl"], ignores_search=True)
     assert [point.name for point in loaded.experiment.points] == ["fast"]
+    assert loaded.experiment.post_hoc == HAS["post_hoc"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.load import load_experiment, load_variants
+from orchestrator.experiment.overrides import chosen_variant
 from orchestrator.runs.folder import create_run, open_experiment
 from wsol.errors import InputError
 
@@ -116,3 +117,8 @@ def test_a_run_folder_needs_no_other_file(variants_file: Path, tmp_path: Path) -
     for path in tmp_path.glob("*.yaml"):
         path.unlink()
     assert open_experiment(tmp_path / "elsewhere") == loaded.experiment
+
+
+def test_of_several_variants_the_last_is_chosen() -> None:
+    assert chosen_variant(["variant=a", "optim.lr=1", "variant=b"]) == ("b", ["optim.lr=1"])
+    assert chosen_variant(["optim.lr=1"]) == (None, ["optim.lr=1"])
