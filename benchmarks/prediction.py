@@ -88,7 +88,13 @@ def compare(model: Model, photos: Photos, out: Path) -> None:
     rates = f"{count / whole[0]:.1f} images/s", f"forward passes: {count / bare[0]:.1f}"
     tell(Row(f"predict, {count} photographs", *rates, bare[0] / whole[0], ">= 0.8"))
     tell(
-        Row("memory of predict", f"{late:.0f} MB at image {count}", f"at {EARLY}: {early:.0f}", late / early, "<= 1.1")
+        Row(
+            "memory of predict",
+            f"{late:.0f} MB, image {count}",
+            f"image {EARLY}: {early:.0f} MB",
+            late / early,
+            "<= 1.1",
+        )
     )
 
 
