@@ -79,7 +79,12 @@ def read_campaign(folder: Path, overrides: list[str]) -> Planned:
 def require_same_campaign(folder: Path, planned: Planned) -> None:
     """Raises InputError if a folder holds another campaign than this one."""
     header, hashes = read_campaign_header(folder), planned.hashes()
-    other = [name for name in {**header.hashes, **hashes} if header.hashes.get(name) != hashes.get(name)]
+    cells = {cell.name: cell for cell in planned.cells}
+    other = [
+        name
+        for name in {**header.hashes, **hashes}
+        if header.hashes.get(name) != hashes.get(name) and not _is_recorded(folder, cells.get(name))
+    ]
     if other:
         what = f"{listed(other)} differ"
     elif (header.reruns, header.published_points) != (planned.reruns, planned.published_points):
@@ -90,6 +95,15 @@ def require_same_campaign(folder: Path, planned: Planned) -> None:
         f"{folder}: holds a campaign of {header.source} that is another one by now ({what}); go on with it as it was by"
         f" `python launch.py resume {folder}`, or begin this one in another folder with --run"
     )
+
+
+def _is_recorded(folder: Path, cell: CampaignCell | None) -> bool:
+    """Whether the folder has the same experiment for a cell: hashes of versions whose configurations have other entries
+    differ without that."""
+    if cell is None or not (folder / cell.name / names.EXPERIMENT).is_file():
+        return False
+    recorded = load_experiment(folder / cell.name / names.EXPERIMENT).experiment
+    return recorded.model_copy(update={"resources": cell.experiment.resources}) == cell.experiment
 
 
 def plan_here(planned: Planned) -> Plan:

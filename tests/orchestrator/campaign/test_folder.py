@@ -61,6 +61,21 @@ def test_the_header_comes_back_as_it_was_written(campaign_file: Path) -> None:
     assert read_campaign_header(Path("runs/all")) == header
 
 
+def test_a_campaign_begun_by_a_version_with_other_entries_goes_on(campaign_file: Path) -> None:
+    """Its hashes are others, its experiments are the same."""
+    folder, planned = Path("runs/all"), load_campaign(campaign_file, [], Path("runs/all"))
+    begin_campaign(folder, planned)
+    header = json.loads((folder / "campaign.json").read_text())
+    older = dict.fromkeys(header["hashes"], "0123456789abcdef")
+    (folder / "campaign.json").write_text(json.dumps({**header, "hashes": older}))
+    require_same_campaign(folder, planned)
+    with pytest.raises(InputError, match="differ"):
+        require_same_campaign(folder, load_campaign(campaign_file, ["training.epochs=3"], folder))
+    (folder / "cam-wide" / "experiment.yaml").unlink()
+    with pytest.raises(InputError, match=r"another one by now \(cam-wide differ"):
+        require_same_campaign(folder, planned)
+
+
 def test_a_header_made_before_is_read(campaign_file: Path) -> None:
     """The form of the file: what other versions wrote and will read."""
     begin_campaign(Path("runs/all"), load_campaign(campaign_file, ["reruns={}"], Path("runs/all")))
