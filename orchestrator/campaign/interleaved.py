@@ -78,6 +78,10 @@ class Interleaved:
         """See `Queue.stopped`. Nothing stops all of them: one whose trials fail ends alone."""
         return None
 
+    def enough(self) -> str | None:
+        """See `Queue.enough`. Each study ends alone."""
+        return None
+
     def ask(self) -> Task | None:
         """See `Queue.ask`: the next trial of the study with the largest share left."""
         for name in sorted(self._members, key=lambda name: self._members[name].share_left(), reverse=True):

@@ -15,8 +15,21 @@ from wsol import plugins
 from wsol.config import TrainConfig
 from wsol.schema import Strict
 
-RESUMABLE = ("trials", "hours", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")
+RESUMABLE = ("trials", "hours", "stop", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")
 """What a resumed study may change."""
+
+
+class StopConfig(Strict):
+    """When a search has found enough; whichever of the two comes first.
+
+    Attributes:
+        patience: after so many trials in a row that found nothing better; stopped ones count, failed ones do not.
+        regret: when no more than so many points of the objective can still be gained, as far as a Gaussian process can
+            tell from at least 20 trials; of one objective.
+    """
+
+    patience: int | None = Field(default=None, ge=1)
+    regret: float | None = Field(default=None, gt=0)
 
 
 class StudyConfig(Strict):
@@ -37,6 +50,7 @@ class StudyConfig(Strict):
         reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the
             first epoch they may stop at.
         hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
+        stop: `{patience: 20}` or `{regret: 0.5}`: no new trial starts when enough was found; null: all are trained.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
         hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and
             counts as one of its `max_failures`; null: ten times the longest epoch of the study so far, at least 30
@@ -54,6 +68,7 @@ class StudyConfig(Strict):
     grace_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     hours: float | None = Field(default=None, gt=0)
+    stop: StopConfig | None = None
     max_failures: int = Field(default=3, ge=0)
     hang_minutes: float | None = Field(default=None, gt=0)
     max_failed_trials: int | None = Field(default=None, ge=1)
@@ -69,6 +84,13 @@ class StudyConfig(Strict):
                     f"should be train_fullsup/<metric>, got {one!r}: configurations are selected on that split only"
                 )
         return objective
+
+    @field_validator("stop")
+    @classmethod
+    def _regret_is_of_one_objective(cls, stop: StopConfig | None, info: ValidationInfo) -> StopConfig | None:
+        if stop is not None and stop.regret is not None and not isinstance(info.data.get("objective", ""), str):
+            raise ValueError("regret is of one objective; use patience where there are several")
+        return stop
 
     @property
     def objectives(self) -> list[str]:

@@ -240,6 +240,9 @@ def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
                 f"{counted(to_come, 'trial')} for a free place: {_at_once(summary)} at a time, a trial takes {needs},"
                 f" there are {has}"
             )
+    elif summary.state == "finished" and to_come and summary.header.enough:
+        yield f"{counted(to_come, 'trial')} not needed: {plain_text(summary.header.enough)}"
+        yield f"to go on all the same: {run} study.hours=... or study.stop=null"
     elif summary.state == "finished" and to_come:
         yield (
             f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with:"

@@ -40,6 +40,7 @@ class RunHeader:
         machine: host, CPUs, GPUs and memory.
         concurrent_trials: at most.
         sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
+        enough: why no further trial was started although some were left, and all was well.
         imported: layout, file and SHA-256 of an imported checkpoint.
         replay_of: the run whose points are trained again.
         campaign: folder of the campaign that it belongs to.
@@ -67,6 +68,7 @@ class RunHeader:
     concurrent_trials: int | None = None
     sampler_arguments: Values | None = None
     scheduler_arguments: Values | None = None
+    enough: str | None = None
     imported: dict[str, str] | None = None
     replay_of: str | None = None
     campaign: str | None = None

@@ -26,6 +26,7 @@ from orchestrator.runs.journal import repair_journal
 from orchestrator.runs.lock import owned
 from orchestrator.runs.tensorboard import write_begin
 from orchestrator.study.clock import StudyClock
+from orchestrator.study.enough import Limits
 from orchestrator.study.epochs import finite_epochs, keep_epoch
 from orchestrator.study.opening import OPENING_FAILURES, Opening
 from orchestrator.study.points import shuffled_grid
@@ -79,7 +80,7 @@ class Study(Recorded):
         self._grid = shuffled_grid(experiment) if experiment.study.sampler == "grid" else []
         self._opening = Opening()
         self.longest_epoch = longest_epoch(trial.user_attrs.get("metrics", {}) for trial in self.trials())
-        self._clock = StudyClock(self._study)
+        self._clock, self._limits = StudyClock(self._study), Limits(experiment.study)
 
     def close(self) -> None:
         """Let other processes open the study."""
@@ -223,17 +224,15 @@ class Study(Recorded):
 
     def unfinished(self) -> int:
         """How many trials are still to be asked for or were interrupted."""
-        more = (
-            0 if self.stopped() or self.out_of_time() else max(self.experiment.study.trials - self._count_started(), 0)
-        )
+        more = 0 if self.stopped() or self.enough() else max(self.experiment.study.trials - self._count_started(), 0)
         if self.experiment.study.sampler == "grid":
             more = min(more, len(self._waiting()) + len(self._untried(self._grid)))
         return more + len(self._interrupted)
 
-    def out_of_time(self) -> bool:
-        """Whether the hours of the study are spent."""
-        hours = self.experiment.study.hours
-        return hours is not None and self._clock.seconds() >= hours * 3600
+    def enough(self) -> str | None:
+        """Why no trial is to be started any more although some are left, and all is well; None while more are."""
+        is_left = self._count_started() < self.experiment.study.trials
+        return self._limits.reached(self.trials(), self._clock.seconds()) if is_left else None
 
     def stopped(self) -> str | None:
         """Why no trial is started any more although some are left; None if nothing is wrong."""

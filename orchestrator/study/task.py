@@ -79,6 +79,10 @@ class Queue(Protocol):
         """Why no trial is started any more although some are left; None if nothing is wrong."""
         ...
 
+    def enough(self) -> str | None:
+        """Why no trial is to be started any more although some are left, and all is well; None while more are."""
+        ...
+
     def ask(self) -> Task | None:
         """The next trial, which is running from now on; None when no more is to be started now."""
         ...

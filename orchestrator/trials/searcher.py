@@ -80,6 +80,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running: dict[str, Running] = {}
         self._room = Reminder()
         self.halted: str | None = None
+        self._told_enough = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
@@ -155,6 +156,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         with self._full_disk_halts():
             self._end(trial, decode(result), error)
         self._keep_journal()
+        if not self._told_enough and (reason := self.study.enough()):
+            self._told_enough = True
+            self._progress.note(f"no further trial is started: {reason}")
         self._ask_for_no_more_than_is_left()
 
     def _end(self, trial: Running, last: Report | None, died: bool) -> None:

@@ -112,11 +112,8 @@ def _go_on_searching(study: Study, address: str | None) -> Path:
         raise RunFailed(
             f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials"
         )
-    if study.out_of_time():
-        console.print(
-            f"the {wanted.hours:g} hours of this study are spent; for more: python launch.py resume {folder}"
-            " study.hours=..."
-        )
+    if reason := study.enough():
+        console.print(f"{reason}; for more: python launch.py resume {folder} study.hours=... or study.stop=null")
     else:
         console.print(
             f"all {wanted.trials} trials are finished; for more: python launch.py resume {folder}"

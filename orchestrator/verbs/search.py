@@ -21,6 +21,7 @@ from orchestrator.formats import counted
 from orchestrator.preflight import checks
 from orchestrator.preflight.place import default_folder
 from orchestrator.runs.folder import write_trials
+from orchestrator.runs.header import update_header
 from orchestrator.runs.store import store_of_run
 from orchestrator.study.begin import begin_study
 from orchestrator.study.study import Study
@@ -80,3 +81,4 @@ def train_trials(study: Study, plan: Plan, resources: dict[str, float]) -> None:
                 run_trials(study, plan, progress, resources, stopped.is_set, store_of_run(folder, study.experiment))
         finally:
             write_trials(folder, study.trials())
+            update_header(folder, enough=study.enough())

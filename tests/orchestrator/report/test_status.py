@@ -23,6 +23,7 @@ import orchestrator
 from orchestrator.console import PlainConsole
 from orchestrator.report.status import read_status, status_lines
 from orchestrator.runs.folder import trial_folder
+from orchestrator.runs.header import update_header
 from tests.support.paths import ROOT
 from tests.support.recorded_runs import complete_trial, fail_trial, make_run, start_trial
 from tests.support.tiny import OBJECTIVE
@@ -109,6 +110,10 @@ def test_a_finished_search_and_one_that_has_not_begun(tmp_path: Path, capsys: py
     study = make_run(tmp_path / "done", ended="2026-01-05T11:30:00+00:00", trials=1)
     complete_trial(study, 58.0)
     assert "waits" not in shown(tmp_path / "done", capsys)
+    update_header(tmp_path / "done", trials=4, enough="the last 3 trials found nothing better")
+    text = shown(tmp_path / "done", capsys)
+    assert "waits: 3 trials not needed: the last 3 trials found nothing better" in text
+    assert f"python launch.py resume {tmp_path / 'done'} study.hours=... or study.stop=null" in text
     make_run(tmp_path / "new")
     assert "no trial yet, of 20" in shown(tmp_path / "new", capsys)
     with pytest.raises(InputError, match="no search here"):

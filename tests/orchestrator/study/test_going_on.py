@@ -78,8 +78,9 @@ def test_hours_are_counted_over_all_sessions(tmp_path: Path, monkeypatch: pytest
     study.close()
     clock[0] += 1e6  # a pause between the sessions is free
     study = Study(tmp_path, of)
-    assert not study.out_of_time()
-    assert len(run(study, slow)) == 1 and study.out_of_time() and study.unfinished() == 0
+    assert study.enough() is None
+    assert len(run(study, slow)) == 1 and study.unfinished() == 0
+    assert study.enough() == "the 1 hours of this study are spent (study.hours)"
 
 
 def test_a_study_stops_when_it_begins_with_the_same_failure(tmp_path: Path) -> None:
