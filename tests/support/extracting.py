@@ -13,7 +13,8 @@ from wsol.extractor import BlockConfig, BlockExtractor, Extractor
 from wsol.method import Method
 
 SIDE = 32
-EXTRACTORS = plugins.names("extractor")
+EXTRACTORS = [name for name in plugins.names("extractor") if not plugins.load("extractor", name).Config.needs_tokens]
+"""For every backbone; the others have tests of their own."""
 AT_BLOCKS = [name for name in EXTRACTORS if issubclass(plugins.load("extractor", name).Config, BlockConfig)]
 FROM_GRADIENTS = [
     name
