@@ -22,6 +22,7 @@ from orchestrator.study.begin import create_study
 from orchestrator.study.points import published_points
 from tests.support.paths import ROOT
 from wsol import build
+from wsol.optim import decay
 
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 BY_NAME = {path.stem: path for path in SHIPPED}
@@ -198,6 +199,29 @@ def test_published_combinations_of_crop_cam(name: str, backbone: str, values: tu
         {"name": "ivr", "lower_percentile": percentile, "form": "paper"} if "ivr" in name else {"name": "min_max"}
     )
     assert method["normalizer"] == trial.evaluation.normalizer.model_dump() == normalizer
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "values"),
+    [
+        ("ts_cam_cub", "", (5e-5, 128, 60, {29: 1, 30: 0.1, 59: 0.1, 60: 0.01})),
+        ("ts_cam_cub", "tiny", (5e-5, 128, 60, {30: 0.1})),
+        ("ts_cam_imagenet", "", (5e-4, 256, 20, {9: 1, 10: 0.1, 11: 0.1, 12: 0.01, 19: 0.01, 20: 0.001})),
+        ("ts_cam_imagenet", "tiny", (5e-4, 128, 20, {20: 0.001})),
+        ("scm_cub", "", (5e-5, 256, 30, {29: 1, 30: 0.1})),
+        ("scm_imagenet", "", (1e-6, 512, 20, {9: 1, 10: 0.1, 12: 0.01, 20: 0.001})),
+        ("scm_imagenet", "base", (1e-6, 512, 10, {9: 1, 10: 0.1})),
+    ],
+)
+def test_published_trainings_of_transformers_are_tried_first(name: str, variant: str, values: tuple[Any, ...]) -> None:
+    experiment = loaded(BY_NAME[name])[variant]
+    first = published_points(experiment)[0]
+    trial = experiment.configure({**first.params, **first.extra})
+    rates = {epoch: pytest.approx(decay(epoch, trial.optim)) for epoch in values[3]}
+    assert (trial.optim.lr, trial.training.batch_size, trial.training.epochs, rates) == values
+    assert trial.backbone.model_dump()["drop_path"] == 0.1
+    optim = trial.optim
+    assert (optim.optimizer, optim.weight_decay, optim.betas, optim.head_lr_scale) == ("adamw", 0.05, [0.9, 0.999], 1)
 
 
 @each_file

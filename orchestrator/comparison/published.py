@@ -37,6 +37,7 @@ class PublishedRow:
         method: as `compare` calls it, with its base in brackets.
         values: one for each backbone of the table, in percent; None where there is none.
         normalizer, extractor, guide: names of plugins; `guide` is F-CAM's.
+        size: of the backbone, where it has several; None: it has one.
     """
 
     method: str
@@ -44,6 +45,7 @@ class PublishedRow:
     normalizer: str = "min_max"
     extractor: str = "cam"
     guide: str | None = None
+    size: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,9 @@ def _is_of(row: PublishedRow, config: Mapping[str, Any]) -> bool:
         evaluation["normalizer"]["name"],
         evaluation["extractor"]["name"],
         (method.get("guide") or {}).get("name"),
+        config["backbone"].get("size"),
     )
-    return own == (row.method, row.normalizer, row.extractor, row.guide)
+    return own == (row.method, row.normalizer, row.extractor, row.guide, row.size)
 
 
 @functools.cache

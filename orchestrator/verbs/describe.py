@@ -143,7 +143,8 @@ def _published(method: str) -> str:
     for table in published_tables():
         for row in (row for row in table.rows if row.method.partition("(")[0] == method):
             usual = PublishedRow(row.method, row.values)
-            named = [(kind, getattr(row, kind), getattr(usual, kind)) for kind in ("normalizer", "extractor", "guide")]
+            kinds = ("size", "normalizer", "extractor", "guide")
+            named = [(kind, getattr(row, kind), getattr(usual, kind)) for kind in kinds]
             told = (f"{kind} {name}" for kind, name, other in named if name != other)
             numbers = ", ".join(
                 f"{name} {value}" for name, value in zip(table.backbones, row.values, strict=True) if value is not None
