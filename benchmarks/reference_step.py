@@ -3,8 +3,8 @@ against.
 
 It trains the same networks with the same loss, in the published way: the pixels of hidden cells are written one cell of
 one image at a time, heads make the maps of all classes, SPG enlarges all of them to the image before it takes the one
-of the label, ADL makes both of its maps and chooses on the host, and the loss is read after every step. Everything is
-float32.
+of the label, ADL makes both of its maps and chooses on the host, TS-CAM (its own released code) makes the whole
+attention of every block and keeps it, and the loss is read after every step. Everything is float32.
 """
 
 from __future__ import annotations
@@ -130,7 +130,38 @@ class Dropout(nn.Module):
         return features * (kept if random.random() < self.layer.drop_rate else importance)
 
 
-STEPS: dict[str, Step] = {"cam": cam, "has": has, "cutmix": cutmix, "acol": acol, "spg": spg, "adl": cam}
+class WholeAttention(nn.Module):
+    """The attention of TS-CAM: a matrix of all tokens for each head, which stays until the next pass."""
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, tokens: Tensor, _: Any) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        count, length, width = tokens.shape
+        shape = (count, length, 3, self.attention.heads, -1)
+        queries, keys, values = self.attention.qkv(tokens).reshape(shape).permute(2, 0, 3, 1, 4)
+        self.kept = (queries @ keys.transpose(2, 3) * queries.shape[3] ** -0.5).softmax(dim=3)
+        mixed: Tensor = self.attention.proj((self.kept @ values).transpose(1, 2).reshape(count, length, width))
+        return mixed
+
+
+def ts_cam(method: Any, images: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy on the means of the maps of all classes; the attention is made and not used."""
+    features, _ = method.network.backbone(images)
+    return F.cross_entropy(method.network.head(features), labels)
+
+
+STEPS: dict[str, Step] = {
+    "cam": cam,
+    "has": has,
+    "cutmix": cutmix,
+    "acol": acol,
+    "spg": spg,
+    "adl": cam,
+    "ts_cam": ts_cam,
+}
 
 
 def prepare(method: Method, name: str) -> None:
@@ -139,6 +170,10 @@ def prepare(method: Method, name: str) -> None:
         inserted = method.network.backbone.inserted
         for block, layer in list(inserted.items()):
             inserted[block] = Dropout(layer)
+    if name == "ts_cam":
+        for layer in method.network.backbone.blocks.values():
+            if hasattr(layer, "attn"):
+                layer.attn = WholeAttention(layer.attn)
 
 
 def epoch(method: Method, name: str, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]) -> float:
