@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from orchestrator.trials.wire import Assignment, EpochReport, TrialFailed, TrialHalted, decode
 from wsol.checkpoint import Record
 
 PROJECT = "wsol-search"
+
+Metrics = dict[str, float]
 
 
 def make_loggers(loggers: Sequence[str], study: str) -> list[Any]:
@@ -26,7 +28,7 @@ def make_loggers(loggers: Sequence[str], study: str) -> list[Any]:
 def _mlflow(study: str) -> Any:
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    return _seeing_trials(MLflowLoggerCallback)(experiment_name=study)
+    return _seeing_trials(MLflowLoggerCallback, as_files)(experiment_name=study)
 
 
 def _wandb(study: str) -> Any:
@@ -35,8 +37,8 @@ def _wandb(study: str) -> Any:
     return _seeing_trials(WandbLoggerCallback)(project=os.environ.get("WANDB_PROJECT", PROJECT), group=study)
 
 
-def _seeing_trials(kind: type[Any]) -> type[Any]:
-    """A callback of Tune that is shown what a reader of its logs looks for."""
+def _seeing_trials(kind: type[Any], named: Callable[[Metrics], Metrics] = dict) -> type[Any]:
+    """A callback of Tune that is shown what a reader of its logs looks for, under names that its store can keep."""
 
     class SeeingTrials(kind):  # type: ignore[misc]
         def log_trial_start(self, trial: Any) -> None:
@@ -49,7 +51,7 @@ def _seeing_trials(kind: type[Any]) -> type[Any]:
         def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
             report = decode(result)
             if isinstance(report, EpochReport):
-                super().log_trial_result(int(report.record["epoch"]), trial, logged_metrics(report.record))
+                super().log_trial_result(int(report.record["epoch"]), trial, named(logged_metrics(report.record)))
 
         def log_trial_end(self, trial: Any, failed: bool = False) -> None:
             super().log_trial_end(trial, failed or isinstance(decode(trial.last_result), TrialFailed | TrialHalted))
@@ -66,6 +68,13 @@ def logged_metrics(record: Record) -> dict[str, float]:
     """The numbers of an epoch's record; the epoch is the step, in Tune's words the training iteration."""
     numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
     return {**numbers, "training_iteration": int(record["epoch"])}
+
+
+def as_files(metrics: Metrics) -> Metrics:
+    """Metrics under names that can be files in folders, as MLflow keeps them: `train/loss` beside
+    `train/loss/classification` becomes `train/loss/value`."""
+    folders = {name[:end] for name in metrics for end in range(len(name)) if name[end] == "/"}
+    return {f"{name}/value" if name in folders else name: value for name, value in metrics.items()}
 
 
 def _leaves(values: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -132,6 +132,29 @@ def test_mlflow_is_told_the_configuration_and_every_epoch(mlflow: type[Client], 
     assert values.pop("training_iteration") == (2, 2) and values == {name: (value, 2) for name, value in RECORD.items()}
 
 
+def test_mlflow_can_keep_every_metric_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: SimpleNamespace
+) -> None:
+    """Its own store has a file for each metric: `train/loss` cannot be one and a folder with others."""
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    own = Trial(**vars(trial))
+    (logger,) = make_loggers(["mlflow"], "crop_cub")
+    logger.setup()
+    logger.log_trial_start(own)
+    terms = {"train/loss/classification": 0.25, "train/loss/deeper/term": 0.125}
+    logger.log_trial_result(5, own, {**FROM_TUNE, **RECORD, **terms})
+    logger.log_trial_end(own)
+    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    (experiment,) = (found for found in client.search_experiments() if found.name == "crop_cub")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.data.params["method.name"] == "cam"
+    renamed = {f"{name}/value" if name == "train/loss" else name: value for name, value in RECORD.items()}
+    assert run.data.metrics == {**renamed, **terms, "training_iteration": 2}
+
+
 def test_a_trial_that_reported_a_failure_has_failed(mlflow: type[Client], trial: SimpleNamespace) -> None:
     own = Trial(**{**vars(trial), "last_result": encode(TrialFailed("diverged", 1.0, "here:7"))})
     (logger,) = make_loggers(["mlflow"], "crop_cub")
