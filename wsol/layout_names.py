@@ -91,6 +91,34 @@ HEADS: dict[str, Names] = {
 """Heads beside the plain classifier, by variant."""
 
 
+ENCODER, CLASSIFIER = "encoder.", "classification_head"
+"""In a network with a decoder: before the names of the backbone, and before those of the classifier."""
+
+
+CONVOLUTIONS = {"0": (1, 0), "1": (1, 1), "3": (2, 0), "4": (2, 1)}
+"""Layer of ours in two convolutions with batch norm -> which of them it is in, and the layer there."""
+
+DECODER: Names = {
+    **{f"decoder.center.{ours}": f"decoder.center.{unit - 1}.{layer}" for ours, (unit, layer) in CONVOLUTIONS.items()},
+    **{
+        f"decoder.levels.{level}.{ours}": f"decoder.blocks.{level}.conv{unit}.{layer}"
+        for level in range(5)
+        for ours, (unit, layer) in CONVOLUTIONS.items()
+    },
+    "decoder.head": "segmentation_head.0",
+}
+"""Of F-CAM, whose code is derived from segmentation_models_pytorch: by the names of that (0.2.0)."""
+
+
+def with_decoder(network: Names) -> Names:
+    """The names of a network below `encoder` and `classification_head`, and of the decoder beside it."""
+    return {
+        **{ours: f"{ENCODER}{name}" for ours, name in network.items()},
+        "head.linear": CLASSIFIER,
+        **DECODER,
+    }
+
+
 def _network(blocks: Names, variant: str, classifier: str) -> Names:
     return {
         **{f"backbone.blocks.{ours}": name for ours, name in blocks.items()},

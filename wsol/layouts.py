@@ -5,6 +5,10 @@ them. A file may wrap its state dict in containers (`{"epoch": ..., "state_dict"
 of DataParallel). Every weight must find its place and every place its weight; only three things may differ: batch
 norm's counts of batches (old files have none, nothing reads them), Inception's auxiliary classifier (training only),
 and a classifier that is a 1x1 convolution (K, C, 1, 1), which is the linear layer (K, C).
+
+A network with a decoder, F-CAM's, has three parts: `encoder`, `classification_head` and the decoder with its
+`segmentation_head`. What its classifier is called inside of its part is not known here: its only weight and bias are
+taken.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from torch import Tensor
 
 from wsol import plugins
 from wsol.errors import InputError, listed
-from wsol.layout_names import TABLES, Names, places
+from wsol.layout_names import CLASSIFIER, ENCODER, TABLES, Names, places, with_decoder
 from wsol.method import Method
 
 
@@ -27,10 +31,17 @@ class Layout:
     Attributes:
         backbones: the networks it has.
         variants: the ways it cuts them, as in `_resnet50`, `_vgg16` and `_inception_v3`.
+        decoder: it has files with a decoder too.
     """
 
     backbones: tuple[str, ...]
     variants: tuple[str, ...]
+    decoder: bool = False
+
+    def tables(self, backbone: str, stride: int) -> list[Names]:
+        """Our names -> published ones, of every network that a file can hold."""
+        networks = [TABLES[backbone](variant, stride) for variant in self.variants]
+        return networks + ([with_decoder(network) for network in networks] if self.decoder else [])
 
 
 LAYOUTS = {
@@ -40,9 +51,10 @@ LAYOUTS = {
     "bag_cams": Layout(("resnet50", "inception_v3"), ("plain", "adl")),
     "small_object": Layout(("vgg16", "resnet50", "inception_v3"), ("plain", "bridging", "adl", "acol", "spg")),
     "rethinking_cam": Layout(("vgg16",), ("plain",)),
-    "f_cam": Layout(("vgg16", "resnet50", "inception_v3"), ("plain",)),
+    "f_cam": Layout(("vgg16", "resnet50", "inception_v3"), ("plain",), decoder=True),
 }
-"""By repository. Of `f_cam` the classifier of its first stage; the names of its decoder are not known here."""
+"""By repository. Of `f_cam` the classifier of its first stage, and the whole network with its decoder; its names were
+not compared with a published file."""
 
 SIGNS = {"vgg16": "features.", "resnet50": "layer1.0.", "inception_v3": "Mixed_5b."}
 """How the names of a network are recognised."""
@@ -66,12 +78,14 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
     name = method.network.backbone.name
     _require_layout(layout, name)
     _require_architecture(state, name, source)
-    state = {key: value for key, value in state.items() if not key.startswith(IGNORED)}
-    ours = method.network.state_dict()
-    stride = method.network.backbone.stride
-    tables = (TABLES[name](variant, stride) for variant in LAYOUTS[layout].variants)
+    state = _with_short_classifier(
+        {key: value for key, value in state.items() if not key.removeprefix(ENCODER).startswith(IGNORED)}
+    )
+    network, decoder = method.network.state_dict(), _decoder(method)
+    ours = {**network, **decoder}
+    tables = LAYOUTS[layout].tables(name, method.network.backbone.stride)
     named = min((places(ours, table) for table in tables), key=lambda named: len(set(named) ^ set(state)))
-    problems = _missing(method, named, state) + _unexpected(named, state)
+    problems = _missing(method, ours, named, state) + _unexpected(named, state)
     if problems:
         raise InputError(
             f"{source} does not fit the configured {type(method).__name__} on {name} in the layout {layout}:"
@@ -80,7 +94,22 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
         )
     found = {named[key]: _as_linear(value, ours[named[key]]) for key, value in state.items()}
     _require_shapes(found, ours, {our: key for key, our in named.items()}, method.network.num_classes, source)
-    method.network.load_state_dict(found, strict=False)  # strict but for the counts of batches, as checked above
+    # strict but for the counts of batches, as checked above
+    method.network.load_state_dict({key: found[key] for key in network if key in found}, strict=False)
+    method.load_state_dict({key: found[key] for key in decoder if key in found}, strict=False)
+
+
+def _decoder(method: Method) -> dict[str, Tensor]:
+    """The weights of a decoder beside the network; empty where the method has none."""
+    return {key: value for key, value in method.state_dict().items() if key.startswith("decoder.")}
+
+
+def _with_short_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`classification_head.weight` for `classification_head.<anything>.weight`, likewise the bias; where there are
+    several, they keep their names."""
+    inside = {key: f"{CLASSIFIER}.{key.rpartition('.')[2]}" for key in state if key.startswith(f"{CLASSIFIER}.")}
+    short = inside if len(set(inside.values())) == len(inside) else {}
+    return {short.get(key, key): value for key, value in state.items()}
 
 
 def _require_layout(layout: str, backbone: str) -> None:
@@ -97,22 +126,24 @@ def _require_layout(layout: str, backbone: str) -> None:
 
 
 def _require_architecture(state: Mapping[str, Tensor], backbone: str, source: str) -> None:
-    found = next((name for name, sign in SIGNS.items() if any(key.startswith(sign) for key in state)), None)
+    keys = {key: key.removeprefix(ENCODER) for key in state}
+    found = next((name for name, sign in SIGNS.items() if any(key.startswith(sign) for key in keys.values())), None)
     if found is None:
         raise InputError(f"{source} holds none of the networks {', '.join(SIGNS)}; its names are {listed(state)}")
     if found != backbone:
-        names = listed(key for key in state if key.startswith(SIGNS[found]))
+        names = listed(key for key, bare in keys.items() if bare.startswith(SIGNS[found]))
         raise InputError(f"{source} holds a {found} ({names}), configured is {backbone}: set trial.backbone to {found}")
 
 
-def _missing(method: Method, named: Names, state: Mapping[str, Tensor]) -> list[str]:
-    ours = method.network.state_dict()
+def _missing(method: Method, ours: Mapping[str, Tensor], named: Names, state: Mapping[str, Tensor]) -> list[str]:
     missing = {
         key: ours[our] for key, our in named.items() if key not in state and not key.endswith(".num_batches_tracked")
     }
     inside = {id(parameter) for parameter in method.network.parameters()}
     missing |= {
-        name: parameter for name, parameter in method.named_parameters() if id(parameter) not in inside
+        name: parameter
+        for name, parameter in method.named_parameters()
+        if id(parameter) not in inside and name not in ours
     }  # no layout has a name for them
     return _listed("missing", missing)
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import published_networks
+from tests.support.published_decoder import Unet
 from wsol import layout_names, layouts, plugins
 from wsol.errors import InputError
 from wsol.method import Method
+from wsol.methods.f_cam import FCAM
 from wsol.network import CamHead, Classifier
 
 State = dict[str, Tensor]
@@ -180,3 +182,87 @@ def test_weights_beside_the_network_are_missing() -> None:
     method.decoder = nn.Linear(2, 3)
     with pytest.raises(InputError, match=r"2 missing: decoder\.weight \(3, 2\), decoder\.bias \(3,\)"):
         layouts.fill(method, "f_cam", state_of("vgg16_cam_large_False"), "file")
+
+
+def state_of_f_cam(unet: Unet, network: str, classifier: str) -> State:
+    """A whole network under the names of its three parts."""
+    state = state_of(network)
+    head = {key: value for key, value in state.items() if key.startswith(classifier)}
+    names = {key: f"classification_head.fc.{key.rpartition('.')[2]}" for key in head}
+    return {
+        **{names.get(key, f"encoder.{key}"): value for key, value in state.items()},
+        **unet.state_dict(),
+    }
+
+
+@pytest.fixture(scope="module", params=["vgg16", "resnet50"])
+def with_decoder(request: pytest.FixtureRequest) -> tuple[FCAM, Unet]:
+    """F-CAM and what was published beside its classifier, all of it random."""
+    torch.manual_seed(0)
+    unet = Unet(request.param).eval()
+    for name, value in unet.state_dict().items():
+        if value.is_floating_point() and value.ndim == 1:
+            value.uniform_(0.5, 1.5) if "running_var" in name or "weight" in name else value.normal_()
+    method = make(request.param, stride=8)
+    plugin = plugins.load("method", "f_cam")
+    built: FCAM = plugin.build(plugin.Config(), method)
+    return built.eval(), unet
+
+
+def test_a_trained_decoder_decodes_as_published(with_decoder: tuple[FCAM, Unet]) -> None:
+    method, unet = with_decoder
+    backbone = method.network.backbone
+    layouts.fill(method, "f_cam", state_of_f_cam(unet, f"{backbone.name}_cam_large_True", "fc."), "file")
+    info = {name: backbone.info[name] for name in method.skips}
+    features = torch.rand(2, backbone.channels, 4, 4)
+    skips = [torch.rand(2, one.channels, 32 // one.stride, 32 // one.stride) for one in info.values()]
+    with torch.no_grad():
+        found, expected = method.decoder(features, skips, (32, 32)), unet(features, skips, 32)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected)
+
+
+def test_what_a_trained_decoder_lacks_is_named(with_decoder: tuple[FCAM, Unet]) -> None:
+    method, unet = with_decoder
+    whole = state_of_f_cam(unet, f"{method.network.backbone.name}_cam_large_True", "fc.")
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    lacking = {key: value + 9 for key, value in whole.items() if key != "decoder.blocks.1.conv2.1.running_var"}
+    with pytest.raises(InputError, match=r"1 missing: decoder\.blocks\.1\.conv2\.1\.running_var \(128,\)\. Check"):
+        layouts.fill(method, "f_cam", lacking, "file")
+    with pytest.raises(InputError, match=r"1 unexpected: reconstruction_head\.weight \(2,\)\. Check"):
+        layouts.fill(method, "f_cam", {**whole, "reconstruction_head.weight": torch.zeros(2)}, "file")
+    with pytest.raises(InputError, match=r"of other shapes: segmentation_head\.0\.weight \(3, 1\), expected \(2, "):
+        layouts.fill(method, "f_cam", {**whole, "segmentation_head.0.weight": torch.zeros(3, 1)}, "file")
+    with pytest.raises(InputError, match="trained for 200 classes, the configured data set has 7"):
+        other = {"classification_head.fc.weight": torch.zeros(200, whole["classification_head.fc.weight"].shape[1])}
+        layouts.fill(method, "f_cam", {**whole, **other, "classification_head.fc.bias": torch.zeros(200)}, "file")
+    with pytest.raises(InputError, match=r"missing: .*decoder"):
+        layouts.fill(method, "f_cam", state_of(f"{method.network.backbone.name}_cam_large_True"), "file")
+    with pytest.raises(InputError, match=r"unexpected: .*encoder\."):
+        layouts.fill(method, "wsolevaluation", whole, "file")
+    assert all(torch.equal(value, before[key]) for key, value in method.state_dict().items())
+
+
+def test_the_classifier_of_a_whole_f_cam_is_no_method_without_its_decoder(vgg16: Method) -> None:
+    whole = state_of_f_cam(Unet("vgg16"), "vgg16_cam_large_False", "fc.")
+    with pytest.raises(InputError, match=r"unexpected: decoder\.center\.0\.0\.weight \(1024, 1024, 3, 3\)"):
+        layouts.fill(vgg16, "f_cam", whole, "file")
+    whole = {key: value for key, value in whole.items() if key.startswith(("encoder.", "classification_head."))}
+    layouts.fill(vgg16, "f_cam", {**whole, "classification_head.fc.bias": torch.ones(7)}, "file")
+    assert isinstance(vgg16.network.head, CamHead) and vgg16.network.head.linear.bias.sum() == 7
+    with pytest.raises(
+        InputError, match=r"missing: classification_head\.weight.*unexpected: .*classification_head\.fc"
+    ):
+        layouts.fill(vgg16, "f_cam", {**whole, "classification_head.hidden.weight": torch.ones(7)}, "file")
+
+
+def test_every_weight_of_every_decoder_has_a_published_name() -> None:
+    for backbone in layouts.LAYOUTS["f_cam"].backbones:
+        plugin = plugins.load("method", "f_cam")
+        decoder = plugin.build(plugin.Config(), make(backbone, stride=8)).decoder.state_dict()
+        table = layout_names.with_decoder(layout_names.TABLES[backbone]("plain", 8))
+        named = {
+            key: decoder[our.removeprefix("decoder.")].shape
+            for key, our in layout_names.places([f"decoder.{key}" for key in decoder], table).items()
+        }
+        assert named == {key: value.shape for key, value in Unet(backbone).state_dict().items()}

@@ -20,6 +20,7 @@ from orchestrator.verbs.evaluate import evaluate, evaluate_import
 from orchestrator.verbs.resume import resume
 from orchestrator.winner.released import import_checkpoint
 from tests.support import published_networks
+from tests.support.published_decoder import Unet
 from tests.support.tiny import TINY
 from wsol.checkpoint import read_state
 from wsol.errors import InputError
@@ -79,6 +80,26 @@ def test_an_imported_checkpoint_is_a_run(loaded: Loaded) -> None:
         resume(folder, [])
     with pytest.raises(InputError, match="holds a run already"):
         import_checkpoint("wsolevaluation", file, loaded, folder)
+
+
+def test_a_trained_decoder_is_imported_and_scored(loaded: Loaded) -> None:
+    """F-CAM, whose `initial_run` is not read: the file has the classifier too."""
+    trial = yaml.safe_load(Path("vgg.yaml").read_text())["trial"]
+    trial |= {"method": {"name": "f_cam"}, "initial_run": "runs/elsewhere"}
+    trial["evaluation"] |= {"normalizer": {"name": "none"}}
+    Path("f_cam.yaml").write_text(yaml.safe_dump({**TINY, "trial": trial}))
+    torch.manual_seed(0)
+    state = {**published_networks.state("vgg16_cam_large_True"), **Unet("vgg16").state_dict()}
+    state.update({f"classification_head.fc.{part}": state.pop(f"fc.{part}")[:2].clone() for part in ("weight", "bias")})
+    parts = ("decoder.", "segmentation_head.", "classification_head.")
+    whole = {key if key.startswith(parts) else f"encoder.{key}": value for key, value in state.items()}
+    torch.save(whole, "best_model.pt")
+    evaluate_import("f_cam", Path("best_model.pt"), Path("f_cam.yaml"), [], Path("runs/f_cam"))
+    weights = read_state(Path("runs/f_cam/best/weights.pt"))["method"]
+    assert torch.equal(weights["decoder.levels.1.3.weight"], whole["decoder.blocks.1.conv2.0.weight"])
+    assert torch.equal(weights["base.network.head.linear.weight"], whole["classification_head.fc.weight"])
+    result = json.loads(Path("runs/f_cam/best/result.json").read_text())
+    assert evaluate(Path("runs/f_cam"), "train_fullsup", None) == result["train_fullsup"]
 
 
 @pytest.mark.parametrize(
