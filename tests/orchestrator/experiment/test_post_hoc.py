@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
@@ -72,3 +73,24 @@ def test_settings_that_cannot_be_chosen(space_file: Path, words: list[str], mess
     with pytest.raises(InputError) as error:
         load_experiment(space_file, words)
     assert message in str(error.value)
+
+
+TRAINED = {
+    "optim.lr": 0.1,
+    "training.epochs": 3,
+    "backbone.stride": 16,
+    "data.image_size": 32,
+    "seed": 1,
+    "method": {"name": "adl"},
+    "evaluation": {"threshold_step": 0.1},
+    "evaluation.metrics": [{"name": "max_box_acc"}],
+    "evaluation.threshold_step": 0.1,
+}
+"""What changes a weight, or by what is chosen."""
+
+
+@pytest.mark.parametrize("path", TRAINED)
+def test_what_is_trained_or_chosen_by_cannot_be_chosen_after_training(space_file: Path, path: str) -> None:
+    space_file.write_text(yaml.safe_dump({**TINY, "post_hoc": {path: [TRAINED[path]]}}))
+    with pytest.raises(InputError, match=rf"post_hoc\.{path}: cannot be chosen after training; what can begins with"):
+        load_experiment(space_file)
