@@ -4,9 +4,8 @@ files to tables and overlays, against the bare forward passes of as many images.
     python -m benchmarks.prediction [--images 1000] [--backbone efficientnet_lite0] [--image-size 224]
 
 The photographs are rendered: JPEG of three sizes, grey, CMYK and turned by EXIF, PNG with palette and with alpha, TIFF
-of 16 bits. Half of the bare passes are timed before, half after, all in memory that is there already. Seconds of the
-clock count; beside them stand those of all processors together, which depend less on what else the machine does. Memory
-is what the process holds at image 100 and at the last one.
+of 16 bits. Half of the bare passes are timed before, half after, all in memory that is there already. Memory is what
+the process holds at image 100 and at the last one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -41,7 +39,6 @@ CLASSES, EARLY = 200, 100
 RULE = BoxRule(0.2, "all")
 SIZES = ((500, 375), (333, 500), (640, 480), (500, 375), (400, 300), (1024, 768))
 EXIF_ORIENTATION, TURNED = 0x0112, 6
-Result = TypeVar("Result")
 Saver = Callable[[Image.Image, Path], None]
 
 
@@ -75,18 +72,17 @@ def random_model(backbone: str, side: int) -> Model:
 def compare(model: Model, photos: Photos, out: Path) -> None:
     """Time the three and weigh the first."""
     count, half = len(photos.names), len(photos.names) // 2
-    forward(model, 1)  # what is done at the first call only is not counted
-    before = timed(lambda: forward(model, half))[0]
-    whole, (early, late) = timed(lambda: predict(model, photos, out))
-    bare = before + timed(lambda: forward(model, count - half))[0]
+    bare = forward(model, half)
+    seconds, early, late = predict(model, photos, out)
+    bare += forward(model, count - half)
+    plain = without_pictures(model, photos)
     print(f"{model.config.backbone.name}, {count} photographs, {torch.get_num_threads()} threads")
-    print_beside("forward passes", bare, bare, count)
-    print_beside("predict", whole, bare, count)
-    print(f"memory {early:.0f} MB at image {EARLY}, {late:.0f} MB at image {count}; peak", end=" ")
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB", flush=True)
-    print_beside("without overlays", timed(lambda: without_pictures(model, photos))[0], bare, count)
-    rates = f"{count / whole[0]:.1f} images/s", f"forward passes: {count / bare[0]:.1f}"
-    tell(Row(f"predict, {count} photographs", *rates, bare[0] / whole[0], ">= 0.8"))
+    for name, value in (("forward passes", bare), ("predict", seconds), ("without overlays", plain)):
+        print(f"{name:<17} {count / value:7.1f} images/s   {bare / value:.3f} x")
+    print(f"memory            {early:7.0f} MB at image {EARLY}, {late:.0f} MB at image {count}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    rates = f"{count / seconds:.1f} images/s", f"forward passes: {count / bare:.1f}"
+    tell(Row(f"predict, {count} photographs", *rates, bare / seconds, ">= 0.8"))
     tell(
         Row(
             "memory of predict",
@@ -98,50 +94,43 @@ def compare(model: Model, photos: Photos, out: Path) -> None:
     )
 
 
-def print_beside(name: str, spent: np.ndarray, bare: np.ndarray, count: int) -> None:
-    """One line: images per second, and how that is to the bare passes."""
-    clock, processors = bare / spent
-    ratios = f"{clock:.3f} x by the clock, {processors:.3f} x by processor time"
-    print(f"{name:<17} {count / spent[0]:7.1f} images/s   {ratios}", flush=True)
-
-
-def timed(work: Callable[[], Result]) -> tuple[np.ndarray, Result]:
-    """Seconds (2,) by the clock and of all processors, and what the work returns."""
-    begun = np.array([time.perf_counter(), time.process_time()])
-    result = work()
-    return np.array([time.perf_counter(), time.process_time()]) - begun, result
-
-
-def forward(model: Model, count: int) -> None:
-    """The network alone for so many images."""
+def forward(model: Model, count: int) -> float:
+    """Seconds of the network alone for so many images."""
     size, side = model.config.evaluation.batch_size, model.config.data.image_size
     device = next(model.method.parameters()).device
     images = torch.rand(size, 3, side, side, device=device).to(memory_format=torch.channels_last)
     with evaluation_mode(model.method), torch.no_grad():
+        model.method.network(images)
+        begun = time.perf_counter()
         for start in range(0, count, size):
-            model.method.network(images[: count - start]).logits.cpu()
+            logits = model.method.network(images[: count - start]).logits
+        logits.cpu()
+    return time.perf_counter() - begun
 
 
-def predict(model: Model, photos: Photos, out: Path) -> tuple[float, float]:
-    """All of it; megabytes at an early image and at the last one."""
+def predict(model: Model, photos: Photos, out: Path) -> tuple[float, float, float]:
+    """Seconds of all of it, and megabytes at an early image and at the last one."""
     held = {}
+    begun = time.perf_counter()
     with new_predictions(out, model.class_names) as tables:
         for found in predictions_of(model, photos, RULE, out, maps=False):
             tables.add(found)
             if tables.images in (EARLY, len(photos.names)):
                 held[tables.images] = megabytes_held()
     assert not tables.failed
-    return held[EARLY], held[len(photos.names)]
+    return time.perf_counter() - begun, held[EARLY], held[len(photos.names)]
 
 
-def without_pictures(model: Model, photos: Photos) -> None:
-    """Reading, the network and the boxes."""
+def without_pictures(model: Model, photos: Photos) -> float:
+    """Seconds of reading, the network and the boxes."""
     data, evaluation = model.config.data, model.config.evaluation
+    begun = time.perf_counter()
     files = read_photos(
         photos.names, photos.folder, data.image_size, threads=data.workers, ahead=2 * evaluation.batch_size
     )
     for _ in predict_photos(model.method, files, evaluation, RULE, lambda evidence: evidence.prediction):
         pass
+    return time.perf_counter() - begun
 
 
 def megabytes_held() -> float:

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.console import console
 from orchestrator.experiment.messages import describe
 from orchestrator.experiment.yaml_reader import parse_scalar
-from orchestrator.preflight.place import require_writable
+from orchestrator.preflight.place import require_no_foreign_files, require_writable
 from wsol import plugins
 from wsol.errors import InputError
-from wsol.files import exists
+from wsol.files import exists, is_dir
 from wsol.schema import DatasetConfig
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def prepare_data(name: str, root: Path, settings: list[str], source: Path | None) -> None:
-    """Make a data set ready: see the data set's file for what it takes.
+    """Make a data set ready: see the data set's file for what it takes. Or make one of other people's annotations: see
+    `wsol/data/imports`.
 
     Args:
-        name: of the data set.
-        root: folder of data sets.
+        name: of the data set, or of a format of annotations.
+        root: folder of data sets; of annotations, the new folder of the one that is made.
         settings: `KEY=VALUE` of its `Config`.
         source: what the user has of it, a file or a folder; None: nothing.
 
     Raises:
         InputError: there is no such data set, setting or source, or an archive is missing or damaged.
     """
-    config = _dataset_config(name, root, settings)
+    from wsol.data.imports.making import FORMATS
+
+    if name in FORMATS:
+        _import_annotations(name, root.expanduser(), settings, source)
+        return
+    config = _dataset_config(name, root, settings, more=FORMATS)
     given = source and source.expanduser()
     if given is not None and not exists(given):
         raise InputError(f"--source {given}: there is no such file or folder")
@@ -43,24 +54,56 @@ def check_data(name: str, root: Path, settings: list[str]) -> None:
         InputError: there is no such data set or setting, or something of it is missing or wrong.
     """
     from wsol import build
+    from wsol.data.imports.making import FORMATS
     from wsol.data.tree import check_tree
 
+    if name in FORMATS:
+        raise InputError(f"{name}: what was made of these annotations is checked as `data check folder --root {root}`")
     check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
 
 
-def _dataset_config(name: str, root: Path, settings: list[str]) -> DatasetConfig:
-    """The settings of a data set, from a command line."""
+def _import_annotations(name: str, root: Path, settings: list[str], source: Path | None) -> None:
+    """Make a data set `folder`, and say what to do with it."""
+    from wsol.data.imports.making import make, reader
+
+    if source is not None:
+        raise InputError(f"--source {source}: {name} takes annotations={source} instead")
+    try:
+        config = _validated(reader(name).Config, settings, {})
+    except InputError as error:
+        example = f"python launch.py data prepare {name} {reader(name).EXAMPLE} --root data/mine"
+        raise InputError(f"{error}\nfor example: {example}") from None
+    require_writable(root)
+    require_no_foreign_files(root, lambda _: False)
+    make(name, config, root, console.print)
+    _print_next_steps(root)
+
+
+def _print_next_steps(root: Path) -> None:
+    place, of_metric = shlex.quote(str(root)), "openimages" if is_dir(root / "masks") else "cub"
+    console.print(f"{root}: a data set `folder`; images is a link to {(root / 'images').resolve()}, nothing is copied")
+    console.print(f"check it again: python launch.py data check folder --root {place}")
+    console.print(f"search it: python launch.py init {place}, or these lines as a file in search_spaces/:")
+    console.print(f"  extends: cam_{of_metric}.yaml")
+    console.print(f"  trial: {{data: {{name: folder, root: {json.dumps(str(root))}}}}}")
+
+
+def _dataset_config(name: str, root: Path, settings: list[str], more: tuple[str, ...] = ()) -> DatasetConfig:
+    """The settings of a data set, from a command line; `more` names are known besides."""
     try:
         plugin = plugins.load("dataset", name)
     except ValueError as error:
-        raise InputError(str(error)) from None
+        raise InputError(str(error) + (f"; and annotations of {', '.join(more)}" if more else "")) from None
+    config: DatasetConfig = _validated(plugin.Config, settings, {"name": name, "root": str(root)})
+    return config
+
+
+def _validated(model: type[Model], settings: list[str], given: dict[str, Any]) -> Model:
     values = {key: parse_scalar(text) for key, _, text in (setting.partition("=") for setting in settings)}
     try:
-        config: DatasetConfig = plugin.Config.model_validate({"name": name, "root": str(root), **values})
+        return model.model_validate({**given, **values})
     except ValidationError as error:
         problems = [
-            (".".join(map(str, e["loc"])), describe(e, lambda: list(plugin.Config.model_fields)))
-            for e in error.errors()
+            (".".join(map(str, e["loc"])), describe(e, lambda: list(model.model_fields))) for e in error.errors()
         ]
         raise InputError("\n".join(f"command line: {path}: {text}" for path, text in problems)) from None
-    return config

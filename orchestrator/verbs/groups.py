@@ -30,12 +30,18 @@ def start_cluster(file: of.ClusterFile) -> None:
 
 
 @data.command(
-    "prepare", epilog=example("data prepare synthetic", "data prepare cub --root data --source ~/CUB_200_2011.tgz")
+    "prepare",
+    epilog=example(
+        "data prepare synthetic",
+        "data prepare cub --root data --source ~/CUB_200_2011.tgz",
+        "data prepare coco annotations=instances.json images=photos test=0.2 --root data/mine",
+    ),
 )
 def prepare_data(
     name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data"), source: of.Source = None
 ) -> None:
-    """Download what can be, say what else to get, unpack or link, verify; again goes on."""
+    """Download what can be, say what else to get, unpack or link, verify; again goes on. Or make a data set of other
+    people's annotations: coco, voc or yolo."""
     from orchestrator.verbs.data import prepare_data
 
     prepare_data(name, root, settings or [], source)

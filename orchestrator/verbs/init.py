@@ -14,7 +14,7 @@ from orchestrator.experiment.paths import Values
 from orchestrator.formats import one_line, to_yaml
 from wsol.data import metadata
 from wsol.data.dataset import SPLIT_FOLDERS
-from wsol.data.metadata import IDS, Metadata
+from wsol.data.metadata import CLASS_NAMES, IDS, Metadata
 from wsol.errors import InputError, listed
 from wsol.files import exists, is_dir, is_file, write_text
 
@@ -58,11 +58,13 @@ class Found:
     Attributes:
         images: image ids are relative to it.
         metadata: holds `train`, `val` and `test`.
+        masks: mask paths are relative to it; None: there are none.
         splits: name of the split -> what its four files say.
     """
 
     images: Path
     metadata: Path
+    masks: Path | None
     splits: dict[str, Metadata]
 
 
@@ -116,7 +118,7 @@ def find(folder: Path) -> Found:
     images = next((one for one in (folder / "images", folder) if is_file(one / first)), None)
     if images is None:
         raise InputError(f"{folder}: neither images/{first} nor {first} is there, the first image of {place}/train")
-    return Found(images, place, splits)
+    return Found(images, place, _masks_folder(folder, images, splits["test"]), splits)
 
 
 def search_space(folder: Path, file: Path, found: Found) -> str:
@@ -124,7 +126,9 @@ def search_space(folder: Path, file: Path, found: Found) -> str:
     images = len(found.splits["train_weaksup"].image_ids)
     is_large, has_masks = images >= MANY_IMAGES, found.splits["test"].boxes is None
     data: Values = {"name": "folder", "images": str(found.images), "metadata": str(found.metadata)}
-    if names := class_names(found):
+    if found.masks not in (None, found.images):
+        data["masks"] = str(found.masks)
+    if not is_file(found.metadata / CLASS_NAMES) and (names := class_names(found)):
         data["class_names"] = names
     return TEMPLATE.format(
         folder=one_line(str(folder)),
@@ -153,6 +157,14 @@ def class_names(found: Found) -> list[str]:
 
 def _is_metadata(folder: Path) -> bool:
     return any(is_file(folder / name / IDS) for name in SPLIT_FOLDERS.values())
+
+
+def _masks_folder(folder: Path, images: Path, test: Metadata) -> Path | None:
+    """Where the first mask of test is: below the images, as long as it is not in `masks` of the folder."""
+    if test.masks is None:
+        return None
+    first = test.masks[0][0][0]
+    return images if is_file(images / first) or not is_file(folder / "masks" / first) else folder / "masks"
 
 
 def _counts(found: Found) -> str:

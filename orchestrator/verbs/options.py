@@ -202,9 +202,16 @@ CheckedStorage = Annotated[
     ),
 ]
 
-DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="a data set: see `list datasets`")]
+DatasetName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="a data set: see `list datasets`; prepare: or annotations, coco, voc or yolo"),
+]
 Settings = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings of the data set, such as metadata=DIR")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="settings of the data set or the annotations, such as metadata=DIR or annotations=FILE",
+    ),
 ]
 Root = Annotated[Path, typer.Option(parser=named_place, help="folder of data sets")]
 Source = Annotated[Path | None, typer.Option(help="folder with the archives that you have; default: ROOT/downloads")]

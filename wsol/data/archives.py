@@ -200,12 +200,12 @@ def require_room(folder: Path, size: int, what: str | Path) -> None:
 
 
 def _of_folder(place: Path) -> Iterator[Member]:
-    for folder in sorted(_folders(place)):
+    for folder in sorted(folders(place)):
         for path in sorted(path for path in folder.iterdir() if path.is_file()):
             yield path.relative_to(place).as_posix(), partial(_link, path)
 
 
-def _folders(place: Path) -> Iterator[Path]:
+def folders(place: Path) -> Iterator[Path]:
     """A folder and all in it; links are followed, but into no folder twice."""
     seen: set[tuple[int, int]] = set()
     for root, names, _ in os.walk(place, followlinks=True):

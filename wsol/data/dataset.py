@@ -167,8 +167,9 @@ class Dataset:
 
     Args:
         config: gives the name and the root folder.
-        images: the folder that image ids (and mask paths) are relative to.
+        images: the folder that image ids are relative to.
         metadata: holds the folders train, val and test.
+        masks: the folder that mask paths are relative to; None: that of the images.
         class_names: K names, in the order of the labels.
         key: names the images in cache files; set where the same data set name can mean different images.
         remedy: what to do when files are missing.
@@ -187,6 +188,7 @@ class Dataset:
         *,
         images: Path,
         metadata: Path,
+        masks: Path | None = None,
         class_names: list[str],
         key: str | None = None,
         remedy: str | None = None,
@@ -196,7 +198,7 @@ class Dataset:
         without_masks: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.class_names, self.num_classes = config.name, class_names, len(class_names)
-        self.image_root, self.metadata_root = images, metadata
+        self.image_root, self.metadata_root, self.mask_root = images, metadata, masks or images
         self.key = key or config.name
         self.remedy = remedy or f"run `{prepare_command(config)}`"
         self.published, self.own, self.without_masks = published or {}, own, without_masks or {}
@@ -221,7 +223,7 @@ class Dataset:
         images = name if folder.name == SPLIT_FOLDERS[name] else folder.name
         key = f"{self.key}-{images}"
         hint = self.without_masks.get(name, "")
-        return Split(name, data, self.image_root, self.image_root, key, displayed=self.own, without_masks=hint)
+        return Split(name, data, self.image_root, self.mask_root, key, displayed=self.own, without_masks=hint)
 
 
 def prepare_command(config: DatasetConfig) -> str:

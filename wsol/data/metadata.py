@@ -38,6 +38,7 @@ from wsol.data.rows import (
     Rows,
     integer,
     located,
+    read_lines,
     read_rows,
     require_fields,
     require_inside,
@@ -58,6 +59,8 @@ FORMATS = {
 }
 MASK_FORMAT = {MASKS: "<image id>,<mask path>,<ignore path>"}
 MAX_CLASSES = 10**6
+CLASS_NAMES = "class_names.txt"
+"""Beside the folders of the splits; of the user's own data sets only."""
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
@@ -150,6 +153,21 @@ def write(folder: Path, metadata: Metadata) -> None:
 def write_masks(folder: Path, metadata: Metadata) -> None:
     """Write the masks of a split into the file beside that of its boxes."""
     _write_lines(folder / MASKS, _mask_lines(metadata))
+
+
+def read_class_names(folder: Path) -> list[str]:
+    """The lines of `class_names.txt`, in the order of the labels; raises InputError where it is no text or a line is
+    empty."""
+    names = read_lines(folder / CLASS_NAMES)
+    for number, name in enumerate(names, start=1):
+        if not name.strip():
+            raise InputError(f"{folder / CLASS_NAMES}:{number}: empty line between names; write the name of a class")
+    return names
+
+
+def write_class_names(folder: Path, names: Iterable[str]) -> None:
+    """Write `class_names.txt`, a name a line."""
+    _write_lines(folder / CLASS_NAMES, names)
 
 
 def _box_lines(metadata: Metadata) -> Iterator[str]:

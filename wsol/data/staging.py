@@ -25,6 +25,9 @@ from wsol.errors import InputError, first_line
 from wsol.files import sync_and_rename
 from wsol.schema import DatasetConfig, is_archive
 
+FOLDERS = ("images", "metadata", "masks")
+"""Settings of data sets that name folders."""
+
 READ_BYTES = 16 * 2**20  # of one request to an object store
 
 
@@ -32,7 +35,7 @@ def staged(config: DatasetConfig) -> DatasetConfig:
     """The configuration whose folders are on this node: with an archive as `root`, the folder into which it is unpacked
     stands in its place.
 
-    Relative `images` and `metadata` of a data set then start there.
+    Relative `images`, `metadata` and `masks` of a data set then start there.
 
     Raises:
         InputError: the archive is missing or damaged, or there is no place for it; names the node.
@@ -41,7 +44,7 @@ def staged(config: DatasetConfig) -> DatasetConfig:
         return config
     assert config.stage is not None
     folder = _unpacked(config.root, Path(config.stage))
-    inside = {name: str(folder / path) for name in ("images", "metadata") if (path := getattr(config, name, None))}
+    inside = {name: str(folder / path) for name in FOLDERS if (path := getattr(config, name, None))}
     return config.model_copy(update={"root": str(folder), "stage": None, **inside})
 
 

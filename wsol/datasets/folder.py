@@ -1,8 +1,9 @@
 """Your own images, annotated in the format of `wsol/data/metadata.py`.
 
 *Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a
-few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files. Mask paths are
-relative to `images` too.
+few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files, and may hold
+`class_names.txt`, one name a line. Mask paths are relative to `masks`. Where these are not named, they are folders of
+the root, as `data prepare coco`, `voc` and `yolo` make it of other people's annotations.
 
 *Orientation.* Images and masks are read as displayed, with their EXIF orientation: so they were annotated. Sizes and
 boxes in the metadata are those of the displayed image.
@@ -21,7 +22,7 @@ from wsol.data import metadata
 from wsol.data.dataset import SPLIT_FOLDERS, Dataset
 from wsol.data.tree import check_tree
 from wsol.errors import InputError
-from wsol.files import is_dir
+from wsol.files import is_dir, is_file
 from wsol.schema import DatasetConfig, FilePath
 
 
@@ -29,34 +30,45 @@ class Config(DatasetConfig):
     """A folder of images.
 
     Attributes:
-        images: image ids are relative to this folder.
-        metadata: holds train, val and test.
-        num_classes: K; null: the largest label of all splits and one.
-        class_names: K names in the order of the labels; null: the labels themselves.
+        images: image ids are relative to this folder; null: `images` in the root.
+        metadata: holds train, val and test; null: `metadata` in the root.
+        masks: mask paths are relative to this folder; null: to `images`, or, where that is null too, to `masks` in the
+            root.
+        num_classes: K; null: the number of names, or, without names, the largest label of all splits and one.
+        class_names: K names in the order of the labels; null: the lines of `class_names.txt` in `metadata`, or, without
+            that file, the labels themselves.
     """
 
     name: Literal["folder"] = "folder"
-    images: FilePath
-    metadata: FilePath
+    images: FilePath | None = None
+    metadata: FilePath | None = None
+    masks: FilePath | None = None
     num_classes: int | None = Field(default=None, ge=1)
     class_names: list[str] | None = None
 
 
 def build(config: Config) -> Dataset:
     """The data set; raises InputError where names and classes do not fit each other or a file is missing."""
-    remedy = "set data.images and data.metadata to existing folders"
-    for folder in (Path(config.images), *(Path(config.metadata) / name for name in SPLIT_FOLDERS.values())):
+    remedy = "set data.images and data.metadata to existing folders, or data.root to the folder that holds them"
+    root = Path(config.root)
+    images, lists = Path(config.images or root / "images"), Path(config.metadata or root / "metadata")
+    masks = config.masks or config.images or root / "masks"
+    for folder in (images, *(lists / name for name in SPLIT_FOLDERS.values())):
         if not is_dir(folder):
             raise InputError(f"{folder}: no such folder; {remedy}")
-    classes = config.num_classes or len(config.class_names or ()) or _count_classes(Path(config.metadata))
-    names = [str(label) for label in range(classes)] if config.class_names is None else config.class_names
+    named_in, names = "data.class_names", config.class_names
+    if names is None and is_file(lists / metadata.CLASS_NAMES):
+        named_in, names = str(lists / metadata.CLASS_NAMES), metadata.read_class_names(lists)
+    classes = config.num_classes or len(names or ()) or _count_classes(lists)
+    names = [str(label) for label in range(classes)] if names is None else names
     if len(names) != classes:
-        raise InputError(f"data.class_names has {len(names)} names, but data.num_classes is {classes}")
-    key = f"folder-{hashlib.sha256(str(Path(config.images).resolve()).encode()).hexdigest()[:10]}"
+        raise InputError(f"{named_in} has {len(names)} names, but data.num_classes is {classes}")
+    key = f"folder-{hashlib.sha256(str(images.resolve()).encode()).hexdigest()[:10]}"
     return Dataset(
         config,
-        images=Path(config.images),
-        metadata=Path(config.metadata),
+        images=images,
+        metadata=lists,
+        masks=Path(masks),
         class_names=names,
         key=key,
         remedy=remedy,

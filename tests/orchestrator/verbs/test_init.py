@@ -103,3 +103,13 @@ def test_what_cannot_be_searched_is_one_line(launch: Launch) -> None:
     photos(Path("photos"))
     assert launch("init", "photos")[0] == 0
     assert "photos.yaml: is there already" in refused("photos")
+
+
+def test_imported_annotations(launch: Launch) -> None:
+    """Names of classes stand beside the metadata, masks beside the images."""
+    photos(Path("made"), masks=True)
+    Path("made/metadata/class_names.txt").write_text("cat\ndog")
+    put_files(Path("made/masks"), {"test/cat/0_m0.png": picture()})
+    assert launch("init", "made")[0] == 0
+    data = load_experiment(Path("made.yaml")).experiment.trial.data.model_dump()
+    assert (data["masks"], data["class_names"]) == ("made/masks", None)

@@ -40,6 +40,36 @@ def test_folder_defects(tmp_path: Path) -> None:
         folder.build(own_images(tmp_path).model_copy(update={"images": str(tmp_path / "gone")}))
 
 
+def test_a_root_holds_everything(tmp_path: Path) -> None:
+    """Images, metadata, masks and the names of the classes, as imports of annotations leave them."""
+    ids = {split: [f"{split}{index}.jpg" for index in range(2)] for split in SPLIT_FOLDERS.values()}
+    put_metadata(tmp_path / "metadata", ids, masks=True)
+    put_files(tmp_path / "images", {name: picture() for names in ids.values() for name in names})
+    (tmp_path / "metadata" / "class_names.txt").write_text("cat\na big dog\n")
+    data = folder.build(folder.Config(root=str(tmp_path)))
+    assert data.class_names == ["cat", "a big dog"]
+    assert data.split("test").mask_paths(0)[0] == [tmp_path / "masks" / "test0_m0.png"]
+    assert data.split("test").image_path(0) == tmp_path / "images" / "test0.jpg"
+    elsewhere = folder.Config(root=str(tmp_path), masks=str(tmp_path / "other"), class_names=["a", "b"])
+    assert folder.build(elsewhere).split("test").mask_paths(0)[0] == [tmp_path / "other" / "test0_m0.png"]
+    assert folder.build(elsewhere).class_names == ["a", "b"], "what is said comes first"
+    named = folder.Config(root="r", images=str(tmp_path / "images"), metadata=str(tmp_path / "metadata"))
+    assert folder.build(named).split("test").mask_paths(0)[0] == [tmp_path / "images" / "test0_m0.png"]
+
+
+def test_class_names_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "lists" / "class_names.txt"
+    config = own_images(tmp_path)
+    path.write_text("a\nb")
+    with pytest.raises(InputError, match=r"class_labels\.txt:3: class label 2 is too large: with 2 classes"):
+        folder.prepare(config, None, quiet)
+    with pytest.raises(InputError, match=r"class_names\.txt has 2 names, but data\.num_classes is 3"):
+        folder.build(own_images(tmp_path, num_classes=3))
+    path.write_text("a\n\nb")
+    with pytest.raises(InputError, match=r"class_names\.txt:2: empty line between names"):
+        folder.build(config)
+
+
 def test_a_tilde_is_the_home_of_the_user(tmp_path: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every path of a data set, and in `--source`; nothing is made below a folder of that name."""
     home = tmp_path / "home"

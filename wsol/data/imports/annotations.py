@@ -1,0 +1,166 @@
+"""What a file of other people's annotations says, before anything is decided: images, their objects, their classes.
+
+A format is a file beside this one, with `Config`, whose fields are its settings, `EXAMPLE`, settings as a user writes
+them, and `read(config) -> Source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from wsol.data.decoding import Side
+from wsol.errors import InputError
+from wsol.schema import FilePath, Strict
+
+Edges = tuple[float, float, float, float]
+"""Left, top, right and bottom edge of a box; 0 0 is the upper left corner of the first pixel, so that a box of one
+pixel is 0 0 1 1."""
+
+SPLITS = ("train", "val", "test")
+POOL = ""
+"""Of images that are for training, where they are not drawn for val or test."""
+
+
+class Config(Strict):
+    """What every format takes. `val` is train_fullsup, for choosing hyperparameters.
+
+    Attributes:
+        annotations: the file or folder.
+        images: the folder of the images; it stays as it is.
+        val: a share of each class's images, 0 to 1, drawn from what `annotations` says; or what lists them.
+        test: like `val`.
+        seed: draws the shares.
+    """
+
+    annotations: FilePath
+    images: FilePath
+    val: float | FilePath = 0.1
+    test: float | FilePath = 0.2
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """`val` and `test`, where they are drawn."""
+        return {split: value for split in ("val", "test") if isinstance(value := getattr(self, split), float)}
+
+    @property
+    def lists(self) -> dict[str, Path]:
+        """`POOL`, `val` and `test`, where something lists their images."""
+        found = {POOL: getattr(self, "train", None), "val": self.val, "test": self.test}
+        return {split: Path(value) for split, value in found.items() if isinstance(value, str)}
+
+    @field_validator("val", "test", check_fields=False)
+    @classmethod
+    def _is_a_share(cls, value: float | str | None, info: ValidationInfo) -> float | str | None:
+        if isinstance(value, str) or value is None:
+            return value
+        other = info.data.get("val") if info.field_name == "test" else None
+        if not 0 < value < 1 or (isinstance(other, float) and value + other >= 1):
+            raise ValueError(f"{value:g} is no share: val and test are above 0, and below 1 together")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """A region as polygons: each x0, y0, x1, y1, ... in pixels."""
+
+    polygons: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLengths:
+    """A region as run lengths down the columns; `counts` is text where they are compressed."""
+
+    size: Side
+    counts: str | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object of an image.
+
+    Attributes:
+        where: place in the file, for messages.
+        category: key of `Source.classes`.
+        edges: of its box; None: those of its region.
+        region: its pixels; None: not known.
+        hidden: its class is seen in the image, but it is no object to find: a crowd, or difficult.
+    """
+
+    where: str
+    category: str
+    edges: Edges | None
+    region: Outlines | RunLengths | None = None
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An image with its objects, as a file lists it.
+
+    Attributes:
+        where: place in the file, for messages.
+        names: of the image file, relative to the images; the first that is found is taken.
+        stem: its name without its ending, tried before them; empty: none.
+        objects: in the order of the file.
+        size: in pixels, as annotated; None: not known.
+        split: `val`, `test`, or `POOL`.
+        relative: edges are shares of width and height.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    objects: tuple[Object, ...]
+    size: Side | None = None
+    split: str = POOL
+    relative: bool = False
+    stem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All that was read.
+
+    Attributes:
+        classes: key -> name, in the order that the labels get.
+        order: what that order is, for the user.
+        images: that are listed.
+        root: folder of the image files.
+        shares: `val` or `test` -> share of each class to draw from the images in `POOL`; what is left is for training.
+        with_masks: objects have regions, which are written instead of boxes.
+        hidden: what a hidden object is, for the user.
+        notes: what the reader left out or decided, a sentence each.
+    """
+
+    classes: dict[str, str]
+    order: str
+    images: list[Listed]
+    root: Path
+    shares: dict[str, float]
+    with_masks: bool = False
+    hidden: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file of annotations.
+
+    Raises:
+        InputError: it cannot be read, or is larger than `limit` bytes.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(f"{path}: has {size:,} bytes, more than the {limit:,} of such a file; give another one")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); name an existing file") from None
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 image`, `2 images`, `2 classes`."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"

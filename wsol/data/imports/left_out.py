@@ -1,0 +1,56 @@
+"""What of other people's annotations is not taken, counted, one sentence for each thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsol.data.imports.annotations import plural
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One thing that happens to images or annotations: `left out: 3 images without an annotation`."""
+
+    noun: str
+    text: str = ""
+    done: str = "left out"
+
+
+NO_ANNOTATION = Kind("image", "without an annotation")
+CLASSES = Kind("image", "with two classes or more")
+NO_FILE = Kind("image", "without a file, or whose name fits several files")
+ODD_NAME = Kind("image", "whose name has a comma, a backslash or a control character, which the text files cannot hold")
+DAMAGED = Kind("image", "that cannot be read")
+OTHER_SIZE = Kind("image", "annotated in another size than that of the file")
+TURNED = Kind("image", "annotated without the EXIF orientation of the file")
+NOTHING_LEFT = Kind("image", "of which no annotation is left")
+EMPTY = Kind("annotation", "with an empty or inverted box")
+OUTSIDE = Kind("annotation", "outside of the image")
+CUT = Kind("annotation", "that reached over the edge of the image", done="cut")
+NO_REGION = Kind("annotation", "without a segmentation")
+NO_PIXEL = Kind("annotation", "whose segmentation covers no pixel")
+NO_IMAGE_OF_CLASS = Kind("class", "without an image")
+
+
+class LeftOut:
+    """Counts things by their kind."""
+
+    def __init__(self) -> None:
+        self._found: dict[Kind, list[str]] = {}
+
+    def add(self, kind: Kind, name: str) -> None:
+        """Count one; the names of the first few are said."""
+        self._found.setdefault(kind, []).append(name)
+
+    def lines(self) -> list[str]:
+        """A sentence for each kind, in the order in which they were first met."""
+        return [_line(kind, names) for kind, names in self._found.items()]
+
+
+def _line(kind: Kind, names: list[str]) -> str:
+    shown = list(dict.fromkeys(names))
+    more = ", ..." if len(shown) > SHOWN else ""
+    what = f"{plural(len(names), kind.noun)} {kind.text}".rstrip()
+    return f"{kind.done}: {what} ({', '.join(shown[:SHOWN])}{more})"

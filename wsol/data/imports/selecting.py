@@ -1,0 +1,212 @@
+"""Which of the listed images are taken, and where their objects are in pixels of the metadata.
+
+WSOL has one class an image: an image that shows two is left out, whole, hidden objects counted. Edges are rounded to
+the nearest of pixels, boxes cut at the image; a pixel of the metadata lies between two edges, so the box from edge 10
+to edge 20 is 10 to 19.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsol.data import decoding
+from wsol.data.decoding import Side
+from wsol.data.imports import left_out as kinds
+from wsol.data.imports.annotations import Edges, Listed, Object, Outlines, RunLengths, Source
+from wsol.data.imports.left_out import Kind, LeftOut
+from wsol.data.imports.locating import ImageFiles
+from wsol.data.rows import OUTSIDE
+from wsol.errors import InputError
+from wsol.ops.regions import Region, decode_letters, outline_region, unroll
+from wsol.pace import paced
+from wsol.threads import map_ahead
+
+Log = Callable[[str], None]
+Boxes = NDArray[np.int64]
+NO_BOXES: Boxes = np.empty((0, 4), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An image that is taken.
+
+    Attributes:
+        image: its path below the images.
+        listed: what the file says of it.
+        size: width and height as displayed.
+        category: key of its class.
+        boxes: (n, 4) int64, inclusive corners x0 y0 x1 y1; n is 0 where there are masks.
+    """
+
+    image: str
+    listed: Listed
+    size: Side
+    category: str
+    boxes: Boxes
+
+
+def select(source: Source, left_out: LeftOut, log: Log) -> list[Chosen]:
+    """The images with one class, a file that can be read and an object, sorted by their names.
+
+    Args:
+        source: what was read.
+        left_out: counts the others.
+        log: gets lines of progress.
+
+    Raises:
+        InputError: an image is listed twice, or none is left.
+    """
+    named = _with_files(source, left_out)
+    chosen: list[Chosen] = []
+    measured = map_ahead(
+        lambda image: _measured(source.root / image, named[image]), sorted(named), threads=8, ahead=256
+    )
+    shown = paced(measured, "looking at image files", len(named), log=log)
+    for image, found in zip(sorted(named), shown, strict=True):
+        if isinstance(found, Kind):
+            left_out.add(found, image)
+        else:
+            chosen += _chosen(source, image, named[image], found, left_out)
+    if not chosen:
+        raise InputError("\n".join(["no image is left of the annotations:", *left_out.lines()]))
+    return chosen
+
+
+def object_region(listed: Listed, size: Side, *, hidden: bool) -> Region:
+    """(H, W): the pixels of all objects of an image, or of all hidden ones.
+
+    Raises:
+        InputError: the run lengths of an object are not of the image.
+    """
+    region = np.zeros(size[::-1], np.bool_)
+    for found in listed.objects:
+        if found.hidden == hidden and found.region is not None:
+            region |= _region(found, size)
+    return region
+
+
+def _with_files(source: Source, left_out: LeftOut) -> dict[str, Listed]:
+    """Image path -> what is listed, of those with one class and a file."""
+    files = ImageFiles(source.root)
+    hidden = Kind(source.hidden, done="ignored regions" if source.with_masks else "left out")
+    found: dict[str, Listed] = {}
+    for listed in source.images:
+        name = (listed.names or (listed.stem,))[0]
+        for _ in (one for one in listed.objects if one.hidden):
+            left_out.add(hidden, name)
+        path = _path(listed, files)
+        kind = _unusable(listed, path)
+        if kind is not None or path is None:
+            left_out.add(kind or kinds.NO_FILE, name)
+        elif path in found:
+            raise InputError(f"{listed.where}: {path} is listed before, at {found[path].where}; remove one of them")
+        else:
+            found[path] = listed
+    return found
+
+
+def _path(listed: Listed, files: ImageFiles) -> str | None:
+    by_stem = files.find_stem(listed.stem) if listed.stem else None
+    return by_stem or next((path for name in listed.names if (path := files.find(name)) is not None), None)
+
+
+def _unusable(listed: Listed, path: str | None) -> Kind | None:
+    classes = {found.category for found in listed.objects}
+    if len(classes) != 1:
+        return kinds.CLASSES if classes else kinds.NO_ANNOTATION
+    if path is None:
+        return kinds.NO_FILE
+    return kinds.ODD_NAME if "," in path or path != path.strip() or OUTSIDE.search(path) else None
+
+
+def _measured(path: Path, listed: Listed) -> Side | Kind:
+    """Width and height as displayed, or why the file cannot be used; it is read whole."""
+    try:
+        with decoding.opened(path) as image:
+            displayed, stored = (decoding.size(image, displayed=shown) for shown in (True, False))
+            decoding.rgb(image, displayed=False)
+    except (FileNotFoundError, decoding.Undecodable):
+        return kinds.DAMAGED
+    if listed.size in (None, displayed):
+        return displayed
+    return kinds.TURNED if listed.size == stored else kinds.OTHER_SIZE
+
+
+def _chosen(source: Source, image: str, listed: Listed, size: Side, left_out: LeftOut) -> Iterator[Chosen]:
+    """The image, if an object is left."""
+    objects = [found for found in listed.objects if not found.hidden]
+    boxes = []
+    there = False
+    for found in objects:
+        if source.with_masks:
+            kind = _masked(found, size)
+            there = there or kind is None
+        else:
+            edges = _edges(found, listed, size)
+            kind, box = (kinds.EMPTY, None) if edges is None else _box(edges, size)
+            boxes += [] if box is None else [box]
+        if kind is not None:
+            left_out.add(kind, image)
+    if boxes or there:
+        category = listed.objects[0].category
+        yield Chosen(image, listed, size, category, np.array(boxes, np.int64) if boxes else NO_BOXES)
+    else:
+        left_out.add(kinds.NOTHING_LEFT, image)
+
+
+def _masked(found: Object, size: Side) -> Kind | None:
+    """Why an object has no mask; None where it has one."""
+    if found.region is None:
+        return kinds.NO_REGION
+    return None if _region(found, size).any() else kinds.NO_PIXEL
+
+
+def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
+    """In pixels; None where an object has neither a box nor a pixel."""
+    if found.edges is not None:
+        across, down = size if listed.relative else (1, 1)
+        left, top, right, bottom = found.edges
+        return left * across, top * down, right * across, bottom * down
+    if found.region is None or not (region := _region(found, size)).any():
+        return None
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _box(edges: Edges, size: Side) -> tuple[Kind | None, tuple[int, int, int, int] | None]:
+    """What there is to say of a box, and its corners inside of the image, None where there are none."""
+    left, top, right, bottom = (math.floor(edge + 0.5) for edge in edges)
+    if right <= left or bottom <= top:
+        return kinds.EMPTY, None
+    width, height = size
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        return kinds.OUTSIDE, None
+    inside = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    box = inside[0], inside[1], inside[2] - 1, inside[3] - 1
+    return (kinds.CUT if inside != (left, top, right, bottom) else None), box
+
+
+def _region(found: Object, size: Side) -> Region:
+    width, height = size
+    if isinstance(found.region, Outlines):
+        region = np.zeros((height, width), np.bool_)
+        for polygon in found.region.polygons:
+            region |= outline_region(polygon, height, width)
+        return region
+    assert isinstance(found.region, RunLengths)
+    runs = found.region
+    if runs.size != size:
+        raise InputError(
+            f"{found.where}: run lengths of {runs.size[0]} x {runs.size[1]} pixels in an image of {width} x {height};"
+            " mend the file"
+        )
+    try:
+        return unroll(decode_letters(runs.counts) if isinstance(runs.counts, str) else runs.counts, height, width)
+    except ValueError as error:
+        raise InputError(f"{found.where}: {error}; mend the file") from None
