@@ -67,6 +67,24 @@ def trained_method(config: TrainConfig, state: Mapping[str, Tensor], num_classes
     return built.to(distributed.device())
 
 
+def under(built: Method, config: TrainConfig) -> Method:
+    """A method under other settings that change no weight, with the weights that it has now: they are shared, not
+    copied.
+
+    Raises:
+        InputError: with these settings the method has other weights.
+    """
+    varied = built.varied(config.method)
+    if varied is not None:
+        return varied
+    other = bare_method(config, built.network.num_classes)
+    try:
+        other.load_state_dict(built.state_dict(), assign=True)
+    except RuntimeError as error:
+        raise InputError(f"post_hoc: the weights do not fit {config.method!r}: {first_line(error)}") from None
+    return other
+
+
 def around(config: PluginConfig, inner: Classifier) -> Method:
     """A method, with those inside of it, on a network."""
     base = getattr(config, "base", None)

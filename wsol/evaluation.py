@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsol import build, distributed
 from wsol.config import EvaluationConfig
@@ -17,11 +16,11 @@ from wsol.data.dataset import Split
 from wsol.data.images import ImageStore
 from wsol.data.loading import EvalLoader, to_batch
 from wsol.errors import InputError
-from wsol.extractor import extract_together, find_blocks
+from wsol.extractor import extract_with, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
 from wsol.ops.boxes import Floats
-from wsol.ops.resize import resize_maps
+from wsol.raw_scores import Extracted, RawScores
 from wsol.schema import PluginConfig
 from wsol.threads import map_ahead
 from wsol.types import ScoreMaps
@@ -29,50 +28,21 @@ from wsol.types import ScoreMaps
 IMAGES_PER_TASK = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Extracted:
-    """What one extractor makes of n images before their maps are resized, on the CPU.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """A way from images to numbers.
 
     Attributes:
-        extractor: the setting that made it.
-        maps: (n, h, w) floats, raw.
-        logits: (n, K) float32; None where there is no classifier.
+        config: extractor, normalizer, metrics, thresholds.
+        method: makes the maps; None where they are of one method, or from files.
     """
 
-    extractor: PluginConfig
-    maps: Tensor
-    logits: Tensor | None
+    config: EvaluationConfig
+    method: Method | None = None
 
-    def part(self, some: slice) -> Extracted:
-        """That of some of the images."""
-        return Extracted(self.extractor, self.maps[some], None if self.logits is None else self.logits[some])
-
-    def resized(self, size: int) -> Extracted:
-        """The same with maps (n, size, size) float64."""
-        return Extracted(self.extractor, resize_maps(self.maps, (size, size)), self.logits)
-
-
-@dataclass(frozen=True, slots=True)
-class RawScores:
-    """What is known of some images: their n places in the split, and what each extractor made of them."""
-
-    positions: list[int]
-    extracted: list[Extracted]
-
-    def by(self, extractor: PluginConfig) -> Extracted:
-        """What this extractor made. Raises ValueError where it was not asked."""
-        for one in self.extracted:
-            if one.extractor == extractor:
-                return one
-        raise ValueError(f"these maps were not made by {extractor!r}")
-
-    def part(self, some: slice) -> RawScores:
-        """That of some of the images."""
-        return RawScores(self.positions[some], [one.part(some) for one in self.extracted])
-
-    def resized(self, size: int) -> RawScores:
-        """The same with maps on the evaluation grid, `size` pixels wide and high; each extractor's are resized once."""
-        return RawScores(self.positions, [one.resized(size) for one in self.extracted])
+    def on(self, split: str) -> Pipeline:
+        """What of it is counted on a split."""
+        return Pipeline(self.config.on(split), self.method)
 
 
 def evaluate(
@@ -101,10 +71,18 @@ def evaluate_settings(
     method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float] | None = None
 ) -> list[dict[str, float]]:
     """`evaluate` under several settings, with one pass of the network over the images for all of them."""
-    settings = [config.on(images.split.name) for config in settings]
-    totals = [Counts(config) for config in settings]
-    raw = forward(method, images, settings, settings[0].batch_size, rank=distributed.rank(), world=distributed.world())
-    for parts in count(raw, images.split, images.size, settings):
+    return evaluate_together([Pipeline(config, method) for config in settings], images, chosen)
+
+
+def evaluate_together(
+    pipelines: Sequence[Pipeline], images: ImageStore, chosen: Mapping[str, float] | None = None
+) -> list[dict[str, float]]:
+    """`evaluate` each pipeline, in one pass over the images; methods that share a backbone share its pass too."""
+    pipelines = [pipeline.on(images.split.name) for pipeline in pipelines]
+    totals = [Counts(pipeline.config) for pipeline in pipelines]
+    batch_size, rank, world = pipelines[0].config.batch_size, distributed.rank(), distributed.world()
+    raw = forward_together(pipelines, images, batch_size, rank=rank, world=world)
+    for parts in count(raw, images.split, images.size, pipelines):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
     return [total.over_workers().compute(chosen or {}) for total in totals]
@@ -184,38 +162,43 @@ def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
     """The scored images of a split themselves, in its order, for looking at them."""
-    for raw in forward(method, images, [config], config.batch_size, rank=0, world=1):
-        yield from _samples(raw.resized(images.size), images.split, images.size, config)
+    for raw in forward(method, images, [config], config.batch_size):
+        yield from _samples(raw.resized(images.size), images.split, images.size, Pipeline(config))
 
 
 def forward(
-    method: Method,
-    images: ImageStore,
-    settings: list[EvaluationConfig],
-    batch_size: int,
-    *,
-    rank: int = 0,
-    world: int = 1,
+    method: Method, images: ImageStore, settings: list[EvaluationConfig], batch_size: int
 ) -> Iterator[RawScores]:
-    """Raw maps of the labelled classes and logits of a worker's share of a split, batch by batch, by every extractor of
-    the settings."""
-    asked = _each_once([config.extractor for config in settings])
-    extract, device = [build.extractor(extractor) for extractor in asked], distributed.device()
-    backbone = method.network.backbone
-    with evaluation_mode(method):
+    """Raw maps of the labelled classes and logits of a split, batch by batch, by every extractor of the settings."""
+    return forward_together([Pipeline(config, method) for config in settings], images, batch_size)
+
+
+def forward_together(
+    pipelines: Sequence[Pipeline], images: ImageStore, batch_size: int, *, rank: int = 0, world: int = 1
+) -> Iterator[RawScores]:
+    """Raw maps and logits of a worker's share of a split, batch by batch, by every extractor of each method."""
+    asked = _each_once([(pipeline.method, pipeline.config.extractor) for pipeline in pipelines if pipeline.method])
+    extract, device = [(method, build.extractor(extractor)) for method, extractor in asked], distributed.device()
+    backbone = asked[0][0].network.backbone
+    with ExitStack() as stack:
+        for method, _ in asked:
+            stack.enter_context(evaluation_mode(method))
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
             batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
-            made = extract_together(extract, method, batch.images, batch.labels)
-            yield RawScores(positions, [_on_cpu(*pair) for pair in zip(asked, made, strict=True)])
+            made = extract_with(extract, batch.images, batch.labels)
+            yield RawScores(positions, [_on_cpu(*one, scores) for one, scores in zip(asked, made, strict=True)])
 
 
-def _each_once(extractors: list[PluginConfig]) -> list[PluginConfig]:
-    """Compared by value: not every setting can be hashed."""
-    return [extractor for index, extractor in enumerate(extractors) if extractor not in extractors[:index]]
+Asked = tuple[Method, PluginConfig]
 
 
-def _on_cpu(extractor: PluginConfig, made: ScoreMaps) -> Extracted:
-    return Extracted(extractor, made.maps.detach().float().cpu(), made.logits.detach().float().cpu())
+def _each_once(asked: list[Asked]) -> list[Asked]:
+    """Extractors compared by value: not every setting can be hashed."""
+    return [one for index, one in enumerate(asked) if one not in asked[:index]]
+
+
+def _on_cpu(method: Method, extractor: PluginConfig, made: ScoreMaps) -> Extracted:
+    return Extracted(extractor, made.maps.detach().float().cpu(), made.logits.detach().float().cpu(), method)
 
 
 def _cross_entropy(logits: np.ndarray, label: int) -> float:
@@ -237,22 +220,22 @@ def evaluation_mode(method: Method) -> Iterator[None]:
 
 
 def count(
-    raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], *, singly: bool = False
+    raw: Iterable[RawScores], split: Split, size: int, pipelines: Sequence[Pipeline], *, singly: bool = False
 ) -> Iterator[list[Counts]]:
-    """What a few images add under every setting, in threads (finding boxes releases the GIL) while the network works on
+    """What a few images add in every pipeline, in threads (finding boxes releases the GIL) while the network works on
     the next batch.
 
     Args:
-        raw: maps by the extractor of each setting.
+        raw: maps by the extractor of each pipeline.
         split: has the annotations.
         size: side in pixels of the evaluation grid.
-        settings: what to count.
+        pipelines: what to count.
         singly: one image at a time, in the order of `raw`.
     """
     threads = max(1, torch.get_num_threads())
     few = (part for batch in raw for part in _parts(batch, 1 if singly else IMAGES_PER_TASK))
     yield from map_ahead(
-        partial(_count_few, split=split, size=size, settings=settings), few, threads=threads, ahead=4 * threads
+        partial(_count_few, split=split, size=size, pipelines=pipelines), few, threads=threads, ahead=4 * threads
     )
 
 
@@ -261,9 +244,9 @@ def _parts(raw: RawScores, images: int) -> Iterator[RawScores]:
         yield raw.part(slice(start, start + images))
 
 
-def _count_few(raw: RawScores, split: Split, size: int, settings: list[EvaluationConfig]) -> list[Counts]:
+def _count_few(raw: RawScores, split: Split, size: int, pipelines: Sequence[Pipeline]) -> list[Counts]:
     resized = raw.resized(size)
-    return [_counted(_samples(resized, split, size, config), config) for config in settings]
+    return [_counted(_samples(resized, split, size, pipeline), pipeline.config) for pipeline in pipelines]
 
 
 def _counted(samples: Iterable[Sample], config: EvaluationConfig) -> Counts:
@@ -273,8 +256,8 @@ def _counted(samples: Iterable[Sample], config: EvaluationConfig) -> Counts:
     return counts
 
 
-def _samples(resized: RawScores, split: Split, size: int, config: EvaluationConfig) -> Iterator[Sample]:
-    made = resized.by(config.extractor)
+def _samples(resized: RawScores, split: Split, size: int, pipeline: Pipeline) -> Iterator[Sample]:
+    config, made = pipeline.config, resized.by(pipeline.config.extractor, pipeline.method)
     score_maps = normalised(made, config)
     for index, (position, score_map) in enumerate(zip(resized.positions, score_maps, strict=True)):
         logits = None if made.logits is None else made.logits[index].numpy()

@@ -14,10 +14,9 @@ over the number of cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -26,6 +25,7 @@ from torch import Tensor
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.network import Backbone
+from wsol.ops.guided import guided
 from wsol.plugins import did_you_mean
 from wsol.schema import PluginConfig
 from wsol.tokens import prefix_tap
@@ -36,9 +36,6 @@ Extractor = Callable[[Method, Tensor, Tensor], ScoreMaps]
 
 Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(output (B, C, h, w), gradient (B, C, h, w), score (B, 1, 1, 1)) -> raw maps (B, h, w), all float32."""
-
-RECTIFIERS = ("ReluBackward0", "HardtanhBackward0")
-"""autograd's names of ReLU, called as a module or a function, in place or not, and of ReLU6."""
 
 
 class BlockConfig(PluginConfig):
@@ -120,23 +117,40 @@ def extract_together(
     Raises:
         InputError: the backbone has no such block, or the method's logits do not depend on its output.
     """
-    backbone = method.network.backbone
-    asked = [extractor for extractor in extractors if isinstance(extractor, BlockExtractor)]
-    blocks = find_blocks(backbone, extractors)
-    with backbone.shared_pass(images, {blocks[extractor.block] for extractor in asked}, blocks.values()):
-        labels = predicted_classes(method, images) if labels is None else labels
-        passed = (
-            _differentiate(method, images, labels, {blocks[e.block] for e in asked}, {e.guided for e in asked})
-            if asked
-            else None
-        )
+    return extract_with([(method, extractor) for extractor in extractors], images, labels)
+
+
+def extract_with(asked: Sequence[tuple[Method, Extractor]], images: Tensor, labels: Tensor | None) -> list[ScoreMaps]:
+    """`extract_together` of several methods, in their order: those that share a backbone share its pass over the
+    images."""
+    made: dict[int, ScoreMaps] = {}
+    for backbone in dict.fromkeys(method.network.backbone for method, _ in asked):
+        here = {place: one for place, one in enumerate(asked) if one[0].network.backbone is backbone}
+        made.update(zip(here, _extract_sharing(backbone, list(here.values()), images, labels), strict=True))
+    return [made[place] for place in range(len(asked))]
+
+
+def _extract_sharing(
+    backbone: Backbone, asked: Sequence[tuple[Method, Extractor]], images: Tensor, labels: Tensor | None
+) -> list[ScoreMaps]:
+    """The maps of methods that have the same backbone, and classify alike."""
+    blocks = find_blocks(backbone, [extractor for _, extractor in asked])
+    formulas = [(method, extractor) for method, extractor in asked if isinstance(extractor, BlockExtractor)]
+    watched, methods = {blocks[one.block] for _, one in formulas}, list(dict.fromkeys(method for method, _ in formulas))
+    with backbone.shared_pass(images, watched, blocks.values()):
+        labels = predicted_classes(asked[0][0], images) if labels is None else labels
+        passed = {}
+        for method in methods:
+            own = [extractor for of, extractor in formulas if of is method]
+            places, kinds = {blocks[extractor.block] for extractor in own}, {extractor.guided for extractor in own}
+            passed[method] = _differentiate(method, images, labels, places, kinds, keep=method is not methods[-1])
         return [
             (
-                passed.maps(extractor.formula, blocks[extractor.block], extractor.guided)
-                if passed and isinstance(extractor, BlockExtractor)
+                passed[method].maps(extractor.formula, blocks[extractor.block], extractor.guided)
+                if isinstance(extractor, BlockExtractor)
                 else extractor(method, images, labels)
             )
-            for extractor in extractors
+            for method, extractor in asked
         ]
 
 
@@ -228,8 +242,11 @@ def find_block(backbone: Backbone, name: str | None) -> str:
     return within[-1]
 
 
-def _differentiate(method: Method, images: Tensor, labels: Tensor, blocks: set[str], kinds: set[bool]) -> _Pass:
-    """Run the method, and take the gradients of each kind (guided or not) at all blocks."""
+def _differentiate(
+    method: Method, images: Tensor, labels: Tensor, blocks: set[str], kinds: set[bool], *, keep: bool = False
+) -> _Pass:
+    """Run the method, and take the gradients of each kind (guided or not) at all blocks; with `keep` a further method
+    can follow in the same pass."""
     with torch.enable_grad():
         activations = method.activate(images, labels, blocks)
         score = activations.logits.gather(1, labels[:, None])
@@ -239,7 +256,10 @@ def _differentiate(method: Method, images: Tensor, labels: Tensor, blocks: set[s
     for kind in sorted(kinds):
         with guided(score) if kind else nullcontext():
             gradients[kind] = _gradients(
-                score, score.detach().sign() if kind else torch.ones_like(score), outputs, keep=kind != max(kinds)
+                score,
+                score.detach().sign() if kind else torch.ones_like(score),
+                outputs,
+                keep=keep or kind != max(kinds),
             )
         _require_all(blocks, gradients[kind])
     return _Pass(
@@ -264,36 +284,3 @@ def _require_all(blocks: set[str], found: Mapping[str, Tensor]) -> None:
             f"evaluation.extractor: this method does not classify by the output of its block {', '.join(missing)}, so"
             " there is no gradient to make a map of; choose another block, or the extractor cam"
         )
-
-
-@contextmanager
-def guided(output: Tensor) -> Iterator[None]:
-    """Inside, a backward pass from `output` (any shape) is guided: behind every ReLU and ReLU6, functions too, what is
-    negative becomes 0.
-
-    The hooks are on the recorded pass, not on modules, and end with the context.
-    """
-    handles = [node.register_hook(_positive_part) for node in _recorded(output) if node.name() in RECTIFIERS]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _positive_part(gradients: tuple[Tensor | None, ...], _: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-    return tuple(None if gradient is None else gradient.clamp(min=0) for gradient in gradients)
-
-
-def _recorded(output: Tensor) -> list[Any]:
-    """Every node of the graph that made `output`."""
-    found, waiting = [], [output.grad_fn]
-    seen = set(waiting)
-    while waiting:
-        node: Any = waiting.pop()
-        if node is not None:
-            found.append(node)
-            behind = {after for after, _ in node.next_functions} - seen
-            seen |= behind
-            waiting += behind
-    return found

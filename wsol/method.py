@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsol.network import Classifier
+from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 
@@ -126,6 +127,11 @@ class Method(nn.Module):
         """
         activations = self.activate(images, labels)
         return ScoreMaps(self.class_map(activations, labels).float(), activations.logits.float())
+
+    def varied(self, config: PluginConfig) -> Method | None:
+        """This method on the same network under other settings of its own that change no weight, so that several are
+        evaluated in one pass; None where it cannot be had without building it anew."""
+        return None
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Two groups: the backbone, and everything else with the blocks the backbone names as fast."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +167,12 @@ class Backbone(nn.Module):
         finally:
             self._shared = former
 
+    def shared_memory(self, images: Tensor) -> dict[Hashable, Any]:
+        """Whatever else methods make of a batch once, while a pass over it is shared; outside of one, nothing is
+        remembered."""
+        shared = self._shared
+        return {} if shared is None or shared.images is not images else shared.memory
+
     @contextmanager
     def replaced_output(self, block: str, output: Tensor, prefix: Tensor | None = None) -> Iterator[None]:
         """Inside, the blocks go on behind `block` with this output of it, whatever the images are.
@@ -240,6 +247,7 @@ class _SharedPass:
     images: Tensor
     watched: frozenset[str]
     taps: frozenset[str]
+    memory: dict[Hashable, Any] = field(default_factory=dict)
     outputs: tuple[Tensor, dict[str, Tensor]] | None = None
 
 

@@ -26,11 +26,12 @@ from wsol.config import EvaluationConfig
 from wsol.data import decoding
 from wsol.data.decoding import Pixels, Side
 from wsol.data.loading import RawBatch, raw_batch, to_batch
-from wsol.evaluation import IMAGES_PER_TASK, Extracted, evaluation_mode, normalised
+from wsol.evaluation import IMAGES_PER_TASK, evaluation_mode, normalised
 from wsol.extractor import extract_together
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.ops.boxes import Contours, Floats, Ints, boxes_by_level, original_boxes
+from wsol.raw_scores import Extracted
 from wsol.threads import map_ahead
 
 Item = TypeVar("Item")

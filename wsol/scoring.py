@@ -2,7 +2,7 @@
 from a folder of maps.
 
     score(method, images, config)           -> Scores
-    score_settings(method, images, configs) -> Scores of each, from one pass of the network
+    score_together(pipelines, images)       -> Scores of each, from one pass over the images
     score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
     saved(raw, split, folder, config)       writes such a folder on the way
 
@@ -12,7 +12,7 @@ During training `wsol/evaluation.py` counts the same without intervals.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from wsol.config import EvaluationConfig
 from wsol.data.dataset import Split
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.evaluation import Counts, Extracted, RawScores, count, forward, require_countable
+from wsol.evaluation import Counts, Pipeline, count, forward, forward_together, require_countable
 from wsol.method import Method
 from wsol.ops.boxes import Floats
 from wsol.pace import paced
+from wsol.raw_scores import Extracted, RawScores
 
 MAX_PROBLEMS = 10
 
@@ -73,13 +74,13 @@ def score(
     """
     raw = forward(method, images, [config], config.batch_size)
     kept = saved(raw, images.split, save_to, config) if save_to else raw
-    return _scored(kept, images.split, images.size, [config], chosen or {})[0]
+    return _scored(kept, images.split, images.size, [Pipeline(config)], chosen or {})[0]
 
 
-def score_settings(method: Method, images: ImageStore, settings: list[EvaluationConfig]) -> list[Scores]:
-    """`score` under several settings, with one pass of the network over the images for all of them."""
-    raw = forward(method, images, settings, settings[0].batch_size)
-    return _scored(raw, images.split, images.size, settings, {})
+def score_together(pipelines: Sequence[Pipeline], images: ImageStore) -> list[Scores]:
+    """`score` each pipeline, in one pass over the images; methods that share a backbone share its pass too."""
+    raw = forward_together(pipelines, images, pipelines[0].config.batch_size)
+    return _scored(raw, images.split, images.size, pipelines, {})
 
 
 def score_files(
@@ -98,7 +99,7 @@ def score_files(
         InputError: maps are missing, or are no maps.
     """
     map_sizes(folder, split)  # every problem is named before the first map is scored
-    return _scored(_read(folder, split, config), split, size, [config], chosen or {})[0]
+    return _scored(_read(folder, split, config), split, size, [Pipeline(config)], chosen or {})[0]
 
 
 def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
@@ -141,13 +142,13 @@ def saved(raw: Iterable[RawScores], split: Split, folder: Path, config: Evaluati
 
 
 def _scored(
-    raw: Iterable[RawScores], split: Split, size: int, settings: list[EvaluationConfig], chosen: Mapping[str, float]
+    raw: Iterable[RawScores], split: Split, size: int, pipelines: Sequence[Pipeline], chosen: Mapping[str, float]
 ) -> list[Scores]:
-    for config in settings:
-        require_countable(split, size, config)
-    settings = [config.on(split.name) for config in settings]
-    totals = [_Total(config) for config in settings]
-    each = count(raw, split, size, settings, singly=True)
+    for pipeline in pipelines:
+        require_countable(split, size, pipeline.config)
+    pipelines = [pipeline.on(split.name) for pipeline in pipelines]
+    totals = [_Total(pipeline.config) for pipeline in pipelines]
+    each = count(raw, split, size, pipelines, singly=True)
     label = f"scoring {split.name}"
     for image_id, parts in zip(split.image_ids, paced(each, label, len(split), log=None), strict=True):
         for total, part in zip(totals, parts, strict=True):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -31,6 +31,7 @@ from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
 from wsol.method import Method
 from wsol.optim import build_optimizer, set_learning_rates
+from wsol.post_hoc import scored_best
 from wsol.types import Progress
 
 SELECTION_SPLIT = "train_fullsup"
@@ -43,6 +44,7 @@ def train(
     objective: str,
     report: Callable[[Record], None] = lambda record: None,
     look: Callable[[Method, Record], None] = lambda method, record: None,
+    settings: Sequence[TrainConfig] = (),
 ) -> list[Record]:
     """Train one configuration, or go on where an interrupted run in the same folder stopped.
 
@@ -57,6 +59,8 @@ def train(
         report: called on every worker after every epoch, when its checkpoint is safe.
         look: called before the checkpoint on the first worker, with what was trained; must change nothing. An epoch
             that a killed process did not save is trained again and looked at again.
+        settings: the configuration itself and after it others that change no weight: every epoch is scored under all of
+            them, and its record has the metrics of the best one, see `wsol/post_hoc.py`. None: scored as configured.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -78,11 +82,8 @@ def train(
     for epoch in range(len(history) + 1, config.training.epochs + 1):
         started = time.perf_counter()
         record = train_epoch(step, method, optimizer, loader, epoch, config)
-        metrics = evaluate(method, fullsup, config.evaluation)
-        record.update(
-            {f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()},
-            seconds=time.perf_counter() - started,
-        )
+        record.update(_evaluated(method, fullsup, settings or [config], objective))
+        record["seconds"] = time.perf_counter() - started
         record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
         if distributed.is_main():
@@ -146,6 +147,15 @@ def train_epoch(
         **rates,
         "train/images_per_second": total / seconds,
     }
+
+
+def _evaluated(method: Method, images: ImageStore, settings: Sequence[TrainConfig], objective: str) -> Record:
+    """The metrics of an epoch, and where there are several settings, which one they are of."""
+    if len(settings) == 1:
+        metrics, choice = evaluate(method, images, settings[0].evaluation), dict[str, float]()
+    else:
+        metrics, choice = scored_best(method, images, settings, objective.removeprefix(f"{SELECTION_SPLIT}/"))
+    return {**{f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, **choice}
 
 
 class _Losses:

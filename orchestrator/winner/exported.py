@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.paths import Values
 from orchestrator.experiment.post_hoc import post_hoc_settings
@@ -17,13 +17,10 @@ from wsol.config import TrainConfig
 from wsol.errors import InputError
 
 if TYPE_CHECKING:
-    from wsol.config import EvaluationConfig
     from wsol.data.dataset import Dataset
     from wsol.data.images import ImageStore
     from wsol.method import Method
     from wsol.scoring import Scores
-
-Scored = TypeVar("Scored")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +46,28 @@ class Exported:
         return build.trained_method(config, self.weights, self.dataset.num_classes)
 
     def score_settings(self, post_hoc: Mapping[str, list[Any]]) -> list[ScoredSetting]:
-        """Score it as it is, then under every other combination of post-hoc values.
+        """Score it as it is, then under every other combination of post-hoc values, in one pass over the images.
 
         Args:
             post_hoc: dotted path -> values.
         """
-        from wsol.evaluation import evaluate_settings
+        from wsol.evaluation import evaluate_together
+        from wsol.post_hoc import pipelines
 
         settings = post_hoc_settings(self.config, dict(post_hoc))
-        metrics = self._by_method([config for _, config in settings], evaluate_settings)
+        configs = [config for _, config in settings]
+        metrics = evaluate_together(pipelines(self.method(self.config), configs), self.images)
         return [
             ScoredSetting(values, scored, config) for (values, config), scored in zip(settings, metrics, strict=True)
         ]
 
     def sweep(self, post_hoc: Mapping[str, list[Any]]) -> list[tuple[Values, Scores]]:
         """`score_settings` with intervals: what is set, as it is first, and the scores with it."""
-        from wsol.scoring import score_settings
+        from wsol.post_hoc import pipelines
+        from wsol.scoring import score_together
 
         settings = post_hoc_settings(self.config, dict(post_hoc))
-        scores = self._by_method([config for _, config in settings], score_settings)
+        scores = score_together(pipelines(self.method(self.config), [config for _, config in settings]), self.images)
         return [(values, scored) for (values, _), scored in zip(settings, scores, strict=True)]
 
     def center_gaussian(self, config: TrainConfig) -> dict[str, float]:
@@ -79,22 +79,6 @@ class Exported:
         gaussian = center_gaussian((images.size, images.size), images.size / 4)
         annotations = (images.split.annotation(position, images.size) for position in range(len(images)))
         return score_constant_map(gaussian, annotations, build.metrics(evaluation), evaluation.threshold_step)
-
-    def _by_method(
-        self,
-        configs: Sequence[TrainConfig],
-        scored: Callable[[Method, ImageStore, list[EvaluationConfig]], list[Scored]],
-    ) -> list[Scored]:
-        """What each configuration has; those with the same method share one pass over the images."""
-        results: dict[int, Scored] = {}
-        for first in configs:
-            alike = [
-                place for place, config in enumerate(configs) if config.method == first.method and place not in results
-            ]
-            if alike:
-                evaluations = [configs[place].evaluation for place in alike]
-                results.update(zip(alike, scored(self.method(first), self.images, evaluations), strict=True))
-        return [results[place] for place in range(len(configs))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,11 +126,27 @@ class CropCAM(Wrapper):
         boxes = self._boxes(cells)
         small = boxes[:, 2:].double().prod(1) / cells[0].numel() < self.config.max_crop_area
         maps, boxes = self._at_size_of(images, cells, boxes)
-        if small.any():
-            chosen, boxes = small.nonzero()[:, 0].to(images.device), boxes[small]
-            second = self.activate(zoom(images[chosen], boxes), labels[chosen])
-            maps[chosen] = paste(maps[chosen], self._map(second, ((labels[chosen], 1.0),)), boxes, self.normalizer)
+        chosen: list[int] = small.nonzero()[:, 0].tolist()
+        if chosen:
+            maps[chosen] = self._pasted(images, labels, maps, boxes, chosen)
         return ScoreMaps(maps, first.logits.float())
+
+    def varied(self, config: PluginConfig) -> CropCAM | None:
+        """With another `max_crop_area`, or another search for the box."""
+        if not isinstance(config, Config) or config.base != self.config.base:
+            return None
+        return CropCAM(self.base, config, plugins.build("normalizer", config.normalizer))
+
+    def _pasted(self, images: Tensor, labels: Tensor, maps: Tensor, boxes: Tensor, chosen: list[int]) -> Tensor:
+        """Pasted maps (n, H, W) of n chosen images. Where several `max_crop_area` are evaluated in one pass, no image
+        is looked at again twice."""
+        alike = self.config.model_copy(update={"max_crop_area": 0.0}).model_dump_json(), tuple(labels.tolist())
+        known: dict[int, Tensor] = self.network.backbone.shared_memory(images).setdefault(alike, {})
+        if new := [place for place in chosen if place not in known]:
+            second = self.activate(zoom(images[new], boxes[new]), labels[new])
+            pasted = paste(maps[new], self._map(second, ((labels[new], 1.0),)), boxes[new], self.normalizer)
+            known.update(zip(new, pasted, strict=True))
+        return torch.stack([known[place] for place in chosen])
 
     def _map(self, activations: Activations, label_sets: tuple[LabelSet, ...]) -> Tensor:
         """Raw map (B, h, w) float32 that finds the box."""

@@ -1,0 +1,63 @@
+"""Settings that change no weight: a network is scored under many of them in one pass, and the best one counts.
+
+pipelines(method, settings)    -> the same weights under every setting
+best_place(scored, metric)     -> the first with the highest value
+scored_best(...)               -> the record of an epoch: metrics under the best setting, and which one it is
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from wsol import build
+from wsol.config import TrainConfig
+from wsol.data.images import ImageStore
+from wsol.evaluation import Pipeline, evaluate_together
+from wsol.method import Method
+from wsol.schema import PluginConfig
+
+SETTING = "post_hoc/setting"
+"""In the record of an epoch: the place of the setting that it was scored under, among all of them."""
+
+OWN = "post_hoc/own"
+"""In the record of an epoch: the objective under the first setting, the one that was trained."""
+
+
+def pipelines(method: Method, settings: Sequence[TrainConfig]) -> list[Pipeline]:
+    """A method under every setting, with the weights that it has now.
+
+    Args:
+        method: as it is under the first setting.
+        settings: that change no weight.
+
+    Raises:
+        InputError: with one of them the method has other weights.
+    """
+    built: list[tuple[PluginConfig, Method]] = [(settings[0].method, method)]
+    for setting in settings:
+        if all(setting.method != known for known, _ in built):
+            built.append((setting.method, build.under(method, setting)))
+    return [
+        Pipeline(setting.evaluation, next(made for known, made in built if known == setting.method))
+        for setting in settings
+    ]
+
+
+def best_place(scored: Sequence[Mapping[str, float]], metric: str) -> int:
+    """The first of those with the highest value; one that is not defined comes last."""
+    values = [one.get(metric, math.nan) for one in scored]
+    return max(range(len(values)), key=lambda place: -math.inf if math.isnan(values[place]) else values[place])
+
+
+def scored_best(
+    method: Method, images: ImageStore, settings: Sequence[TrainConfig], metric: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Score a method under all settings.
+
+    Returns:
+        the metrics under the best one, and what is recorded of the choice: `SETTING` and `OWN`.
+    """
+    scored = evaluate_together(pipelines(method, settings), images)
+    place = best_place(scored, metric)
+    return scored[place], {SETTING: float(place), OWN: scored[0].get(metric, math.nan)}

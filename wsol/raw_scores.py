@@ -1,0 +1,61 @@
+"""What a network makes of images before anything is counted: raw maps and logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wsol.method import Method
+from wsol.ops.resize import resize_maps
+from wsol.schema import PluginConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extracted:
+    """What one extractor makes of n images before their maps are resized, on the CPU.
+
+    Attributes:
+        extractor: the setting that made it.
+        maps: (n, h, w) floats, raw.
+        logits: (n, K) float32; None where there is no classifier.
+        method: whose maps they are; None for maps from files.
+    """
+
+    extractor: PluginConfig
+    maps: Tensor
+    logits: Tensor | None
+    method: Method | None = None
+
+    def part(self, some: slice) -> Extracted:
+        """That of some of the images."""
+        logits = None if self.logits is None else self.logits[some]
+        return Extracted(self.extractor, self.maps[some], logits, self.method)
+
+    def resized(self, size: int) -> Extracted:
+        """The same with maps (n, size, size) float64."""
+        return Extracted(self.extractor, resize_maps(self.maps, (size, size)), self.logits, self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class RawScores:
+    """What is known of some images: their n places in the split, and what each extractor made of them."""
+
+    positions: list[int]
+    extracted: list[Extracted]
+
+    def by(self, extractor: PluginConfig, method: Method | None = None) -> Extracted:
+        """What this extractor made; of this method, where there are several. Raises ValueError where it was not
+        asked."""
+        for one in self.extracted:
+            if one.extractor == extractor and (method is None or one.method is method):
+                return one
+        raise ValueError(f"these maps were not made by {extractor!r}")
+
+    def part(self, some: slice) -> RawScores:
+        """That of some of the images."""
+        return RawScores(self.positions[some], [one.part(some) for one in self.extracted])
+
+    def resized(self, size: int) -> RawScores:
+        """The same with maps on the evaluation grid, `size` pixels wide and high; each extractor's are resized once."""
+        return RawScores(self.positions, [one.resized(size) for one in self.extracted])
