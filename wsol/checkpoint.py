@@ -35,7 +35,16 @@ PREFIX = "epoch-"
 
 Record = dict[str, float]
 """What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last),
-`objective_now`, `train/...`, `train_fullsup/...`."""
+`objective_now`, `train/...`, `train_fullsup/...`; and where it was scored under several settings that change no weight,
+`SETTING` and `OWN`."""
+
+
+SETTING = "post_hoc/setting"
+"""The place, among all of them, of the best setting of an epoch, which its metrics are of."""
+
+
+OWN = "post_hoc/own"
+"""The objective of an epoch under the first setting, the one that was trained."""
 
 
 @dataclass(frozen=True, slots=True)

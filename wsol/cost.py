@@ -6,8 +6,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,9 +22,10 @@ from wsol.data import metadata
 from wsol.data.dataset import Sizes
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.evaluation import evaluate, require_countable
+from wsol.evaluation import evaluate_together, require_countable
 from wsol.method import Method
 from wsol.optim import build_optimizer, copies
+from wsol.post_hoc import pipelines
 from wsol.training import build_loader, train_epoch
 
 QUICK = 5.0
@@ -50,8 +52,30 @@ def device_name(threads: int) -> str:
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else f"a CPU, {threads} thread(s)"
 
 
-def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, threads: int) -> tuple[float, float]:
-    """Seconds of a training step of one worker, and of one evaluated image, both on random images.
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What one worker takes.
+
+    Attributes:
+        step: of training, with its share of a global batch.
+        image: that is evaluated as configured.
+        image_under_all: that is evaluated under all settings which an epoch is scored under.
+    """
+
+    step: float
+    image: float
+    image_under_all: float
+
+
+def seconds(
+    method: Method,
+    config: TrainConfig,
+    sizes: Sizes,
+    workers: int,
+    threads: int,
+    settings: Sequence[TrainConfig] = (),
+) -> Seconds:
+    """Measure a training step and evaluated images, on random images.
 
     Args:
         method: is moved to the device of this process and trained a little.
@@ -59,6 +83,7 @@ def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, thr
         sizes: of the data set.
         workers: that share a global batch.
         threads: of each.
+        settings: that every epoch is scored under, the configuration first; none: as configured.
 
     Raises:
         InputError: a step does not fit the memory of the device.
@@ -71,7 +96,9 @@ def seconds(method: Method, config: TrainConfig, sizes: Sizes, workers: int, thr
     try:
         with TemporaryDirectory() as folder, _threads(threads):
             weaksup, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
-            return _seconds_of_step(method, config, weaksup), _seconds_of_evaluation(method, config, fullsup)
+            step, image = _seconds_of_step(method, config, weaksup), _seconds_of_evaluation(method, [config], fullsup)
+            many = len(settings) > 1
+            return Seconds(step, image, _seconds_of_evaluation(method, settings, fullsup) if many else image)
     except torch.OutOfMemoryError:
         where = device_name(threads)
         raise InputError(
@@ -95,10 +122,10 @@ def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) ->
     return _settled(step)
 
 
-def _seconds_of_evaluation(method: Method, config: TrainConfig, images: ImageStore) -> float:
+def _seconds_of_evaluation(method: Method, settings: Sequence[TrainConfig], images: ImageStore) -> float:
     def evaluation() -> float:
         started = time.perf_counter()
-        evaluate(method, images, config.evaluation)
+        evaluate_together(pipelines(method, settings), images)
         return time.perf_counter() - started
 
     return _settled(evaluation) / len(images)

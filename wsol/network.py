@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from wsol.shared_pass import SharedPass
 from wsol.types import Activations
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,7 +62,7 @@ class Backbone(nn.Module):
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
         ImageNet."""
-        self._shared: _SharedPass | None = None
+        self._shared: SharedPass | None = None
         self._replaced: Reentry | None = None
 
     @property
@@ -161,7 +162,7 @@ class Backbone(nn.Module):
         """
         watched, taps = frozenset(watched), frozenset(taps)
         self._require_taps(watched | taps)
-        former, self._shared = self._shared, _SharedPass(images, watched, watched | taps)
+        former, self._shared = self._shared, SharedPass(images, watched, watched | taps)
         try:
             yield
         finally:
@@ -237,18 +238,6 @@ class Backbone(nn.Module):
         unknown = [name for name in names if name not in self.blocks]
         if unknown:
             raise ValueError(f"this backbone has no block {', '.join(unknown)}; it has {', '.join(self.blocks)}")
-
-
-@dataclass(slots=True)
-class _SharedPass:
-    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with
-    fewer."""
-
-    images: Tensor
-    watched: frozenset[str]
-    taps: frozenset[str]
-    memory: dict[Hashable, Any] = field(default_factory=dict)
-    outputs: tuple[Tensor, dict[str, Tensor]] | None = None
 
 
 class CamHead(nn.Module):

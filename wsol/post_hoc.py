@@ -11,17 +11,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from wsol import build
+from wsol.checkpoint import OWN, SETTING
 from wsol.config import TrainConfig
 from wsol.data.images import ImageStore
 from wsol.evaluation import Pipeline, evaluate_together
 from wsol.method import Method
 from wsol.schema import PluginConfig
-
-SETTING = "post_hoc/setting"
-"""In the record of an epoch: the place of the setting that it was scored under, among all of them."""
-
-OWN = "post_hoc/own"
-"""In the record of an epoch: the objective under the first setting, the one that was trained."""
 
 
 def pipelines(method: Method, settings: Sequence[TrainConfig]) -> list[Pipeline]:

@@ -166,6 +166,11 @@ def _objective_problems(experiment: Experiment) -> Iterator[Problem]:
 
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     study, trial = experiment.study, experiment.trial
+    if study.post_hoc == "every_trial" and not experiment.post_hoc:
+        yield (
+            ("study", "post_hoc"),
+            "every_trial has nothing to choose from: give values in post_hoc, or set it to winner",
+        )
     measured = {metric.name: metric for metric in trial.evaluation.metrics}
     for metric in (objective.split("/")[1] for objective in study.objectives):
         if metric not in measured:

@@ -57,6 +57,8 @@ class StudyConfig(Strict):
             minutes, and no limit before its first one.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
+        post_hoc: when the settings of `post_hoc` are chosen: once, for the `winner`; or after each epoch of
+            `every_trial`, where the value of an epoch is that of its best setting, with which the winner is tested.
         loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/trials/loggers.py`.
     """
 
@@ -73,6 +75,7 @@ class StudyConfig(Strict):
     hang_minutes: float | None = Field(default=None, gt=0)
     max_failed_trials: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=5, ge=1)
+    post_hoc: Literal["winner", "every_trial"] = "winner"
     loggers: list[Literal["mlflow", "wandb"]] = []
 
     @field_validator("objective")
@@ -164,7 +167,8 @@ class Experiment(Strict):
             starts from its own defaults.
         points: further named points, tried after `trial` and before anything is drawn.
         post_hoc: dotted path in `trial` -> values. Settings that change no weight are not searched by training again:
-            every combination is scored on train_fullsup with the winner's checkpoint, and the best one is used on test.
+            every combination is scored on train_fullsup, with the winner's checkpoint or after every epoch of every
+            trial (see `study.post_hoc`), and the best one is used on test.
         study: objective, number of trials, sampler.
         resources: of each trial.
     """
@@ -175,6 +179,11 @@ class Experiment(Strict):
     post_hoc: dict[str, list[Any]] = {}
     study: StudyConfig = StudyConfig()
     resources: ResourcesConfig = ResourcesConfig()
+
+    @property
+    def chosen_by_trials(self) -> dict[str, list[Any]]:
+        """`post_hoc` where every trial chooses from it; empty where only the winner's settings are chosen."""
+        return self.post_hoc if self.study.post_hoc == "every_trial" else {}
 
     def base(self) -> Values:
         """The published configuration as plain values."""

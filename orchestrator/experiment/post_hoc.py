@@ -1,7 +1,8 @@
-"""Post-hoc settings: what changes no weight and is chosen after training."""
+"""Post-hoc settings: what changes no weight and is chosen after training, or after every epoch of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ Setting = tuple[Values, TrainConfig]
 """Dotted path -> value of what is set, and the configuration with it."""
 
 
-def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> list[Setting]:
+def post_hoc_settings(config: TrainConfig, post_hoc: Mapping[str, list[Any]]) -> list[Setting]:
     """The configuration as it is, always and first, then with every other combination of post-hoc values, those that
     change least first: who takes the first of several that score alike stays closest to what was published.
 
@@ -26,12 +27,18 @@ def post_hoc_settings(config: TrainConfig, post_hoc: dict[str, list[Any]]) -> li
     own = config.model_dump()
     found: dict[str, Setting] = {config.model_dump_json(): ({}, config)}
     for values in product(*post_hoc.values()):
-        setting, plain = dict(zip(post_hoc, values, strict=True)), own
-        for path, value in setting.items():
-            plain = with_value_at(plain, path, value)
-        changed = TrainConfig.model_validate(plain)
+        setting = dict(zip(post_hoc, values, strict=True))
+        changed = with_setting(config, setting)
         found.setdefault(changed.model_dump_json(), (setting, changed))
     return sorted(found.values(), key=lambda setting: _count_changes(own, setting))
+
+
+def with_setting(config: TrainConfig, values: Values) -> TrainConfig:
+    """The configuration with a setting that was chosen; raises as `post_hoc_settings`."""
+    plain = config.model_dump()
+    for path, value in values.items():
+        plain = with_value_at(plain, path, value)
+    return TrainConfig.model_validate(plain)
 
 
 def _count_changes(own: Values, setting: Setting) -> int:

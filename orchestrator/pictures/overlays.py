@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.pictures.drawing import encoded, map_overlay, shrunk, shrunk_region
 from orchestrator.pictures.looks import View, look_at
+from wsol.checkpoint import SETTING
 from wsol.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -27,11 +29,11 @@ class Overlays:
     for.
 
     Args:
-        config: of the trial.
+        settings: that every epoch is scored under, the trial's own configuration first.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, settings: Sequence[TrainConfig]) -> None:
+        self.settings = settings
         self._images: ImageStore | None = None
 
     def __call__(self, method: Method, record: Record) -> list[tuple[str, bytes, int]]:
@@ -42,9 +44,13 @@ class Overlays:
             method: after the epoch of the record.
             record: of the epoch.
         """
+        from wsol import build
+
         self._images = self._images or self._open()
         metrics = {name.removeprefix("train_fullsup/"): value for name, value in record.items()}
-        view = View("", method, self.config, metrics)
+        chosen = self.settings[int(record.get(SETTING, 0))]
+        own = chosen.method == self.settings[0].method
+        view = View("", method if own else build.under(method, chosen), chosen, metrics)
         pictures = []
         for position, look in enumerate(look_at(view, self._images)):
             image = np.asarray(self._images.read([position])[0])
@@ -58,7 +64,7 @@ class Overlays:
         from wsol import build
         from wsol.data.images import ImageStore
 
-        data = self.config.data
+        data = self.settings[0].data
         split = build.dataset(data).split("train_fullsup").subset(1, data.subset_seed)
         evenly = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).round().astype(int)
         return ImageStore(split.only(evenly.tolist()), data.image_size, data.model_copy(update={"cache": "off"}))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cluster.plan import gpus_of_a_worker, local_resources, plan_trials
 from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.formats import duration, megabytes
 from orchestrator.study.checkpoints import RIVALS
 from orchestrator.study.points import shuffled_grid
@@ -46,6 +47,8 @@ class Forecast:
         checkpoint_bytes: of one checkpoint: weights, buffers and momentum.
         seconds_per_step: of one worker's share of a global batch, at the last epoch.
         seconds_per_image: of one worker for one evaluated image: forward pass, map, boxes.
+        settings: that every epoch is scored under; 1 where trials choose no post-hoc setting.
+        seconds_under_all: of one worker for one image under all of them.
         sizes: images of the data set, cut as configured.
         batch_size: images of a global batch.
         epochs: of a trial.
@@ -62,6 +65,8 @@ class Forecast:
     checkpoint_bytes: int
     seconds_per_step: float
     seconds_per_image: float
+    settings: int
+    seconds_under_all: float
     sizes: Sizes
     batch_size: int
     epochs: int
@@ -79,13 +84,19 @@ class Forecast:
     @property
     def seconds_per_trial(self) -> float:
         """All epochs with their evaluations; no start-up, no waiting for a disk, no exchange of gradients."""
-        evaluation = math.ceil(self.sizes.train_fullsup / self.workers) * self.seconds_per_image
-        return self.epochs * (self.steps_per_epoch * self.seconds_per_step + evaluation)
+        return self.epochs * (self.steps_per_epoch * self.seconds_per_step + self.seconds_of_scoring)
+
+    @property
+    def seconds_of_scoring(self) -> float:
+        """One epoch's evaluation of train_fullsup, under all settings."""
+        return math.ceil(self.sizes.train_fullsup / self.workers) * self.seconds_under_all
 
     @property
     def seconds_at_the_end(self) -> float:
-        """The winner and its rivals once more on train_fullsup, and the winner on test, by one worker."""
-        return ((1 + RIVALS) * self.sizes.train_fullsup + self.sizes.test) * self.seconds_per_image
+        """The winner and its rivals once more on train_fullsup, and the winner on test, by one worker; where trials
+        choose post-hoc settings, the winner under all of them."""
+        plain = ((1 + RIVALS) * self.sizes.train_fullsup + self.sizes.test) * self.seconds_per_image
+        return plain + (self.sizes.train_fullsup * self.seconds_under_all if self.settings > 1 else 0.0)
 
     def total_seconds(self, concurrent: int) -> float:
         """Wall time of the search with so many trials at the same time; schedulers make it shorter."""
@@ -114,14 +125,17 @@ def forecast_search(experiment: Experiment) -> Forecast:
     config, resources = experiment.trial, experiment.resources
     sizes = build.sizes(config.data)
     method = build.bare_method(config, sizes.classes)
-    step, image = cost.seconds(method, config, sizes, resources.workers, resources.cpus_per_worker)
+    settings = [setting for _, setting in post_hoc_settings(config, experiment.chosen_by_trials)]
+    spent = cost.seconds(method, config, sizes, resources.workers, resources.cpus_per_worker, settings)
     return Forecast(
         device=cost.device_name(resources.cpus_per_worker),
         parameters=sum(parameter.numel() for parameter in method.parameters()),
         weights_bytes=cost.weights_bytes(method),
         checkpoint_bytes=cost.checkpoint_bytes(method, config.optim),
-        seconds_per_step=step,
-        seconds_per_image=image,
+        seconds_per_step=spent.step,
+        seconds_per_image=spent.image,
+        settings=len(settings),
+        seconds_under_all=spent.image_under_all,
         sizes=sizes,
         batch_size=config.training.batch_size,
         epochs=config.training.epochs,
@@ -200,6 +214,10 @@ def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[st
         " image"
     )
     trial = f"{made.epochs} epochs of {made.steps_per_epoch} steps and {made.sizes.train_fullsup} images"
+    if made.settings > 1:
+        part = made.epochs * made.seconds_of_scoring / made.seconds_per_trial
+        yield f"  post-hoc {made.settings} settings after every epoch: {made.seconds_under_all:.3g} s an image,"
+        yield f"           {100 * part:.0f} % of a trial"
     yield f"  trial    {duration(made.seconds_per_trial)} ({trial})"
     hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"
     total = duration(made.total_seconds(concurrent))

@@ -13,6 +13,7 @@ from orchestrator.formats import (
     plain_text,
     printable,
     score_text,
+    settings_in_words,
     short_reason,
     to_yaml,
 )
@@ -43,6 +44,7 @@ def template(name: str) -> jinja2.Template:
         metric=metric_label,
         yaml=to_yaml,
         short_reason=short_reason,
+        setting=settings_in_words,
     )
     return environment.get_template(name)
 

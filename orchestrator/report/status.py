@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.experiment.yaml_reader import parse_yaml
-from orchestrator.formats import counted, duration, plain_text, short_reason
+from orchestrator.formats import counted, duration, plain_text, settings_in_words, short_reason
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.summary import Summary, TrialRow, read_summary
@@ -113,7 +113,9 @@ def status_lines(status: Status) -> Iterator[Table | str]:
     yield f"{summary.folder}: {status.state}; {_counts(summary)}, of {summary.header.trials or '?'}"
     yield from (f"note: {note}" for note in status.notes)
     if summary.best and summary.best.value is not None:
-        yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}"
+        chosen = summary.best.setting
+        words = "" if chosen is None else f", post-hoc setting of that epoch: {settings_in_words(chosen)}"
+        yield f"best so far: trial {summary.best.number}, {summary.objective} {summary.best.value:.2f}{words}"
     if status.epoch_seconds is not None:
         pace = f"an epoch takes {duration(status.epoch_seconds)}"
         most = "at most " if (summary.header.scheduler or "none") != "none" else ""

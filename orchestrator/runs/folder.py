@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.formats import csv_cell, timestamp, to_yaml
+from orchestrator.formats import csv_cell, settings_in_words, timestamp, to_yaml
 from orchestrator.runs import names
 from orchestrator.runs.header import FORMAT, RunHeader, read_header, update_header
 from orchestrator.runs.provenance import command, git, versions, write_provenance
@@ -117,10 +117,12 @@ TRIAL_FACTS = (
 
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
     """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where
-    its point comes from. A metric that bears the name of another column is called `best_epoch/NAME`."""
+    its point comes from; where trials choose one, the post-hoc setting of the best epoch. A metric that bears the name
+    of another column is called `best_epoch/NAME`."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
-    columns = ["trial", "state", "value", *parameters, *TRIAL_FACTS]
+    chosen = ["post_hoc"] if any("post_hoc" in trial.user_attrs for trial in trials) else []
+    columns = ["trial", "state", "value", *parameters, *TRIAL_FACTS, *chosen]
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(columns + [f"best_epoch/{name}" if name in columns else name for name in metrics])
@@ -128,6 +130,7 @@ def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
         cells = [trial.number, trial.state.name.lower(), (trial.values or [None])[0]]
         cells += [trial.params.get(name) for name in parameters]
         cells += [trial.user_attrs.get(name) for name in TRIAL_FACTS]
+        cells += [settings_in_words(trial.user_attrs[name]) if name in trial.user_attrs else None for name in chosen]
         cells += [trial.user_attrs.get("metrics", {}).get(name) for name in metrics]
         writer.writerow(map(csv_cell, cells))
     write_text(folder / names.TRIALS_TABLE, table.getvalue())

@@ -41,6 +41,8 @@ class RunHeader:
         concurrent_trials: at most.
         sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
         enough: why no further trial was started although some were left, and all was well.
+        post_hoc: the settings that every trial chooses from: dotted path -> values; None where only the winner's are
+            chosen.
         imported: layout, file and SHA-256 of an imported checkpoint.
         replay_of: the run whose points are trained again.
         campaign: folder of the campaign that it belongs to.
@@ -69,6 +71,7 @@ class RunHeader:
     sampler_arguments: Values | None = None
     scheduler_arguments: Values | None = None
     enough: str | None = None
+    post_hoc: Values | None = None
     imported: dict[str, str] | None = None
     replay_of: str | None = None
     campaign: str | None = None

@@ -65,6 +65,7 @@ class WinnerResult:
         training_images: what it was trained on, in words.
         class_names: K names, in the order of the labels; empty in results of older versions.
         post_hoc: the settings that were chosen from, the winner as it was first; empty where nothing was.
+        chosen: values of the one that the trial chose for its epoch; None where the best of them was chosen afterwards.
         first: in which share of the bootstrap draws it, and each rival, come first; None where there is no rival.
         adopted: whether the user chose its post-hoc settings after the run; they stay.
         imported: layout, file and SHA-256 of an imported model.
@@ -84,6 +85,7 @@ class WinnerResult:
     training_images: str = "all"
     class_names: tuple[str, ...] = ()
     post_hoc: tuple[Setting, ...] = ()
+    chosen: Values | None = None
     first: dict[str, float] | None = None
     adopted: bool = False
     imported: dict[str, str] | None = None
@@ -96,11 +98,14 @@ class WinnerResult:
 
     @property
     def choice(self) -> Setting | None:
-        """The post-hoc setting that was chosen: the first of the best. None where nothing was chosen from."""
+        """The post-hoc setting that was chosen: by the trial, else the first of the best. None where nothing was chosen
+        from."""
+        if self.chosen is not None:
+            return next((setting for setting in self.post_hoc if setting.values == self.chosen), None)
         return max(self.post_hoc, key=lambda setting: setting.value, default=None)
 
 
-_OPTIONAL = ("first", "imported")
+_OPTIONAL = ("chosen", "first", "imported")
 """Entries that are left out where there is nothing to say."""
 
 

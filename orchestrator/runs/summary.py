@@ -43,6 +43,7 @@ class TrialRow:
         params: search path -> value that was tried.
         curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
         metrics: name -> value at the best epoch.
+        setting: the post-hoc values that a complete trial chose for that epoch; None where trials choose none.
         best_epoch, epochs: the epoch of `value`, and how many ran; None where unknown.
         seconds: wall time; None where unknown.
         failure: why it failed, in full; empty for others.
@@ -58,6 +59,7 @@ class TrialRow:
     params: Values = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    setting: Values | None = None
     best_epoch: int | None = None
     epochs: int | None = None
     seconds: float | None = None
@@ -176,12 +178,8 @@ class Summary:
         else:
             source = self.result.get(split) or (self.best.metrics if self.best else {})
         mixed = any(key.startswith(f"{split}/") for key in source or {})
-        kept = {
-            key.removeprefix(f"{split}/"): _number(value)
-            for key, value in (source or {}).items()
-            if not mixed or key.startswith(f"{split}/")
-        }
-        return {key: value for key, value in kept.items() if value is not None}
+        own = {key: value for key, value in (source or {}).items() if not mixed or key.startswith(f"{split}/")}
+        return _numbers({key.removeprefix(f"{split}/"): value for key, value in own.items()})
 
 
 def read_summary(folder: Path) -> Summary:
@@ -249,11 +247,6 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
     curve = {epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if math.isfinite(value)}
     reached = (max if maximize else min)(curve.values(), default=None)
     value = _number(trial.values[0]) if trial.values and state == "complete" else reached
-    metrics = {
-        key: number
-        for key, value in (attributes.get("metrics") or {}).items()
-        if (number := _number(value)) is not None
-    }
     return TrialRow(
         number=trial.number,
         state=state,
@@ -261,7 +254,8 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
         values=tuple(trial.values or ()) if state == "complete" else (),
         params=dict(trial.params),
         curve=curve,
-        metrics=metrics,
+        metrics=_numbers(attributes.get("metrics") or {}),
+        setting=attributes.get("post_hoc"),
         best_epoch=attributes.get("best_epoch"),
         epochs=attributes.get("epochs"),
         seconds=_number(attributes.get("seconds")),
@@ -296,3 +290,8 @@ def _number(value: Any) -> float | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         else None
     )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the values that are finite numbers."""
+    return {key: number for key, value in values.items() if (number := _number(value)) is not None}

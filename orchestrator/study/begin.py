@@ -78,6 +78,7 @@ def create_study(
         header,
         sampler_arguments=SAMPLERS[experiment.study.sampler],
         scheduler_arguments=scheduler_arguments(experiment),
+        post_hoc=experiment.chosen_by_trials or None,
     )
     write_header(folder, header)
     return Study(folder, experiment, lock)

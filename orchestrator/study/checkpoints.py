@@ -37,7 +37,7 @@ class Rival:
 
     Attributes:
         number: of the trial.
-        config: that it was trained with.
+        config: that its value is of: what it trained, with the post-hoc setting that it chose.
         folder: of its checkpoints.
     """
 
@@ -53,7 +53,7 @@ def find_rivals(study: Study, folder: Path) -> list[Rival]:
     compared.
     """
     found: list[Rival] = []
-    ranked = [(trial, study.config_of(trial)) for trial in study.ranked()]
+    ranked = [(trial, study.scored_config_of(trial)) for trial in study.ranked()]
     for trial, config in ranked[1:]:
         place = trial_folder(folder, trial.number)
         if config.data == ranked[0][1].data and Checkpoints(place).best:

@@ -9,11 +9,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import Values
+from orchestrator.experiment.post_hoc import post_hoc_settings, with_setting
 from orchestrator.experiment.scalars import Scalar
 from orchestrator.experiment.space import without_noise
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.journal import open_study
+from wsol.checkpoint import SETTING, Record
 from wsol.config import TrainConfig
 
 
@@ -69,6 +71,22 @@ class Recorded:
     def config_of(self, trial: FrozenTrial) -> TrainConfig:
         """The configuration that a recorded trial trained."""
         return self.experiment.configure(self.values_of(trial))
+
+    def choice_in(self, number: int, record: Record) -> Values:
+        """What a trial keeps of its best epoch: the post-hoc setting that it was scored under, where one was chosen."""
+        if SETTING not in record:
+            return {}
+        settings = post_hoc_settings(self.config_of(self.trials()[number]), self.experiment.post_hoc)
+        return {"post_hoc": settings[int(record[SETTING])][0]}
+
+    def setting_of(self, trial: FrozenTrial) -> Values | None:
+        """The post-hoc setting that a trial chose for its best epoch; None where trials choose none."""
+        setting: Values | None = trial.user_attrs.get("post_hoc")
+        return setting
+
+    def scored_config_of(self, trial: FrozenTrial) -> TrainConfig:
+        """The configuration that the value of a complete trial is of: what it trained, with the setting it chose."""
+        return with_setting(self.config_of(trial), self.setting_of(trial) or {})
 
     def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
         """The trial before `number` that has the same configuration, unless it failed or is a repetition itself."""

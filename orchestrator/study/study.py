@@ -107,7 +107,8 @@ class Study(Recorded):
                 folder = take_folder(self, frozen)
                 write_begin(folder, config, {**extra, **values})
                 limits, lineage = self.experiment.study, self.lineage(trial.number)
-                return Task(trial.number, config, folder, values, origin, limits, lineage, self.longest_epoch)
+                grid, slowest = self.experiment.chosen_by_trials, self.longest_epoch
+                return Task(trial.number, config, folder, values, origin, limits, lineage, slowest, grid)
             trial.set_user_attr("repeats", twin.number)
             self._repeating.setdefault(twin.number, []).append(trial)
             if twin.state != TrialState.RUNNING:
@@ -143,6 +144,7 @@ class Study(Recorded):
             keep_epoch(self._running[number], record)
         best = finite[-1] if last else max(finite, key=lambda record: record["objective_now"])
         facts = {"epochs": len(history), "best_epoch": int(best["epoch"]), "metrics": best}
+        facts |= self.choice_in(number, best)
         self._end(
             number, TrialState.COMPLETE, [best[name] for name in objectives], seconds=seconds, worker=worker, **facts
         )
@@ -280,7 +282,7 @@ class Study(Recorded):
         facts = {
             name: value
             for name, value in ended.user_attrs.items()
-            if name in ("epochs", "best_epoch", "metrics", "worker", "failure")
+            if name in ("epochs", "best_epoch", "metrics", "post_hoc", "worker", "failure")
         }
         for trial in self._repeating.pop(number, []):
             for epoch, value in ended.intermediate_values.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.experiment.model import StudyConfig
 from orchestrator.experiment.paths import Values
@@ -27,6 +28,7 @@ class Task:
         study: objective and limits.
         lineage: its number, and those of the failed trials that it tries again, the latest first.
         longest_epoch: of the study so far, in seconds; None before the first.
+        post_hoc: dotted path -> values: every epoch is scored under the best combination; empty: as configured.
     """
 
     number: int
@@ -37,6 +39,7 @@ class Task:
     study: StudyConfig
     lineage: list[int]
     longest_epoch: float | None = None
+    post_hoc: Mapping[str, list[Any]] = field(default_factory=dict)
 
     @property
     def objective(self) -> str:

@@ -25,6 +25,8 @@ def require_as_trained(study: Recorded, header: RunHeader) -> None:
     wanted = tuple(study.experiment.study.objectives)
     if header.objectives and header.objectives != wanted:
         raise _edited(study, f"study.objective: {', '.join(wanted)} and {', '.join(header.objectives)}")
+    if header.post_hoc != (study.experiment.chosen_by_trials or None):
+        raise _edited(study, "the settings that every trial chooses from (post_hoc, study.post_hoc)")
     for trial in study.trials():
         if other := _changes(study, trial):
             raise _edited(study, f"of trial {trial.number}, {listed(other)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.runs.folder import trial_folder, write_trials
 from orchestrator.runs.store import store_of_run
 from orchestrator.study.study import Study
@@ -43,7 +44,13 @@ def train_together(study: Study | None, folder: Path, experiment: Experiment) ->
         return
     if study is None:
         with contextlib.suppress(Diverged):  # the first process says so
-            train(experiment.trial, trial_folder(folder, 0), experiment.study.objectives[0])
+            settings = post_hoc_settings(experiment.trial, experiment.chosen_by_trials)
+            train(
+                experiment.trial,
+                trial_folder(folder, 0),
+                experiment.study.objectives[0],
+                settings=[config for _, config in settings],
+            )
         return
     assert task is not None  # else the sum were 0
     console.print(f"training {folder}; watch it with: tensorboard --logdir {folder.parent}")
@@ -69,11 +76,13 @@ def _train_task(study: Study, task: Task, folder: Path, stopped: Callable[[], bo
         if stopped():
             raise KeyboardInterrupt
 
+    settings = post_hoc_settings(task.config, task.post_hoc)
+    configs = [config for _, config in settings]
     if lost := begins_without_its_checkpoints(task.folder):
         progress.note(lost)
     try:
-        with progress, EpochLog(task.folder, task.config, writes=True) as log:
-            history = train(task.config, task.folder, task.objective, report, log)
+        with progress, EpochLog(task.folder, settings, writes=True) as log:
+            history = train(task.config, task.folder, task.objective, report, log, configs)
     except (Diverged, InputError) as error:
         study.fail(task.number, str(error), time.perf_counter() - started, worker)
     else:

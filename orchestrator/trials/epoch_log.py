@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.experiment.paths import value_at_path
+from orchestrator.experiment.post_hoc import Setting
 from orchestrator.pictures.overlays import Overlays
 from orchestrator.runs import names
-from wsol.checkpoint import Record
-from wsol.config import TrainConfig
+from wsol.checkpoint import SETTING, Record
 
 if TYPE_CHECKING:
     from wsol.method import Method
@@ -19,20 +21,20 @@ class EpochLog:
 
     Args:
         folder: of the trial; `config.yaml` is written there too.
-        config: of the trial.
+        settings: that every epoch is scored under, the trial's own first, as of `post_hoc_settings`.
         writes: False on all workers but one.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, *, writes: bool) -> None:
-        self.writer = None
-        self.overlays = Overlays(config)
+    def __init__(self, folder: Path, settings: Sequence[Setting], *, writes: bool) -> None:
+        self.writer, self.settings = None, settings
+        self.overlays = Overlays([config for _, config in settings])
         if writes:
             from torch.utils.tensorboard import SummaryWriter
 
             from orchestrator.formats import to_yaml
 
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / names.TRIAL_CONFIG).write_text(to_yaml(config.model_dump(mode="json")))
+            (folder / names.TRIAL_CONFIG).write_text(to_yaml(settings[0][1].model_dump(mode="json")))
             self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> EpochLog:
@@ -50,7 +52,7 @@ class EpochLog:
     def scalars(self, record: Record) -> None:
         """Write every value of an epoch."""
         if self.writer is not None:
-            for name, value in record.items():
+            for name, value in {**record, **chosen_numbers(self.settings, record)}.items():
                 if name != "epoch":
                     self.writer.add_scalar(name, value, int(record["epoch"]))  # type: ignore[no-untyped-call]
             self.writer.flush()  # type: ignore[no-untyped-call]
@@ -67,3 +69,16 @@ class EpochLog:
             )
             values = [Summary.Value(tag=tag, image=image) for tag, image in images]
             self.writer._get_file_writer().add_summary(Summary(value=values), int(record["epoch"]))  # type: ignore[no-untyped-call]
+
+
+def chosen_numbers(settings: Sequence[Setting], record: Record) -> Record:
+    """The numbers of the post-hoc setting that an epoch was scored under, by their dotted paths; empty where none was
+    chosen."""
+    if SETTING not in record:
+        return {}
+    _, config = settings[int(record[SETTING])]
+    found: dict[str, object] = {}
+    for path in settings[-1][0]:  # any but the trial's own has all paths
+        value = value_at_path(config.model_dump(), path)
+        found |= {f"{path}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {path: value}
+    return {f"post_hoc/{path}": float(value) for path, value in found.items() if isinstance(value, int | float)}

@@ -45,6 +45,7 @@ class Assignment:
         longest_epoch: of the study so far, in seconds; None before the first.
         stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all
             nodes see its folder.
+        post_hoc: the settings that every epoch is scored under, dotted path -> values, as JSON.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Assignment:
     hang_minutes: float | None
     longest_epoch: float | None
     stores: tuple[str, ...]
+    post_hoc: str = "{}"
 
     @classmethod
     def of_task(cls, task: Task, plan: Plan, stores: Sequence[str] = ()) -> Assignment:
@@ -78,6 +80,7 @@ class Assignment:
             hang_minutes=task.study.hang_minutes,
             longest_epoch=task.longest_epoch,
             stores=tuple(stores),
+            post_hoc=json.dumps(task.post_hoc),
         )
 
     def to_plain(self) -> dict[str, Any]:

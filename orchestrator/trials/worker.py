@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.study.watchdog import Watchdog
@@ -140,6 +142,7 @@ def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record
     from wsol.training import train
 
     config = TrainConfig.model_validate_json(assignment.config, strict=False)
+    settings = post_hoc_settings(config, json.loads(assignment.post_hoc))
 
     def after_epoch(record: Record) -> None:
         with watchdog.resting(record["seconds"]):
@@ -148,8 +151,9 @@ def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record
 
     watchdog = Watchdog(place.folder, assignment.hang_minutes, assignment.longest_epoch, distributed.rank())
     try:
-        with watchdog, EpochLog(place.folder, config, writes=distributed.is_main()) as log:
-            history = train(config, place.folder, assignment.objective, after_epoch, log)
+        with watchdog, EpochLog(place.folder, settings, writes=distributed.is_main()) as log:
+            configs = [config for _, config in settings]
+            history = train(config, place.folder, assignment.objective, after_epoch, log, configs)
     except Exception as error:
         if not isinstance(error, (Diverged, InputError)):
             with contextlib.suppress(OSError):  # the disk may be full

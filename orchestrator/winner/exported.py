@@ -54,7 +54,7 @@ class Exported:
         from wsol.evaluation import evaluate_together
         from wsol.post_hoc import pipelines
 
-        settings = post_hoc_settings(self.config, dict(post_hoc))
+        settings = post_hoc_settings(self.config, post_hoc)
         configs = [config for _, config in settings]
         metrics = evaluate_together(pipelines(self.method(self.config), configs), self.images)
         return [

@@ -33,7 +33,8 @@ def finish_search(
         folder: of the run.
         measure_at: where to measure.
         test: evaluate the test split, unless it was looked at before, for whichever winner.
-        choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept.
+        choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept. What a
+            trial chose for itself stays.
 
     Returns:
         what was written; None where no trial succeeded.
@@ -73,11 +74,13 @@ def _kept(folder: Path, number: int, *, choose: bool) -> WinnerResult | None:
 def _measured_winner(
     study: Study, trial: FrozenTrial, folder: Path, measure_at: Measure, *, choose: bool
 ) -> WinnerResult:
-    """Export a trial, measure it and, if asked to, choose its post-hoc settings."""
+    """Export a trial, measure it and, if asked to, choose its post-hoc settings, unless it has chosen them itself."""
     exported = export_winner(study, trial, folder)
-    experiment = study.experiment if choose else study.experiment.model_copy(update={"post_hoc": {}})
+    setting = study.setting_of(trial)
+    keeps_own = not choose and setting is None
+    experiment = study.experiment.model_copy(update={"post_hoc": {}}) if keeps_own else study.experiment
     rivals = find_rivals(study, folder)
-    result = measured_result(experiment, folder, measure_at, exported.checkpoint_sha256, rivals)
+    result = measured_result(experiment, folder, measure_at, exported.checkpoint_sha256, rivals, setting)
     result = replace(result, trial=trial.number, epoch=exported.epoch, value=trial.values[0])
     _require_same(result)
     write_config(study.experiment, folder, f"Trial {trial.number}", result.config)
@@ -90,6 +93,7 @@ def measured_result(
     measure_at: Measure,
     checkpoint_sha256: str,
     rivals: Sequence[Rival] = (),
+    setting: Values | None = None,
 ) -> WinnerResult:
     """Measure the exported model on train_fullsup and choose among the experiment's post-hoc settings there.
 
@@ -99,6 +103,7 @@ def measured_result(
         measure_at: where to measure.
         checkpoint_sha256: of the exported weights.
         rivals: the trials that it is compared with.
+        setting: the one that its trial chose, which stays; None: chosen now.
 
     Raises:
         InputError: the exported weights are not the recorded ones, or images are missing.
@@ -106,7 +111,9 @@ def measured_result(
     split, objective = "train_fullsup", experiment.study.objectives[0]
     metric = objective.partition("/")[2]
     measured = measure_at(
-        MeasureRequest(folder, split, checkpoint_sha256, metric, experiment.post_hoc, rivals=rivals, pictures=True)
+        MeasureRequest(
+            folder, split, checkpoint_sha256, metric, experiment.post_hoc, setting, rivals=rivals, pictures=True
+        )
     )
     return WinnerResult(
         objective=objective,
@@ -117,6 +124,7 @@ def measured_result(
         training_images=measured.training_images,
         class_names=tuple(measured.class_names),
         post_hoc=tuple(Setting(one.values, one.metrics[metric]) for one in measured.settings),
+        chosen=setting,
         train_fullsup=measured.metrics,
         intervals={split: measured.intervals},
         baseline={split: measured.baseline},

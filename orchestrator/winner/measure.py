@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.paths import Values
+from orchestrator.experiment.post_hoc import with_setting
 from orchestrator.formats import settings_in_words
 from orchestrator.pictures.gallery import write_gallery
 from orchestrator.pictures.looks import View
@@ -35,6 +37,7 @@ class MeasureRequest:
         objective: the metric that chooses among post-hoc settings and between rivals; empty where nothing is chosen.
         post_hoc: dotted path -> values, of which the combination with the highest objective is taken; the winner as it
             is takes part, and wins a draw.
+        setting: the combination that its trial chose, which stays; None: the best one is taken.
         chosen: metrics on train_fullsup, whose score thresholds give the numbers under `fixed`; None: there are none.
         rivals: trials that it is compared with.
         pictures: write examples.
@@ -46,6 +49,7 @@ class MeasureRequest:
     checkpoint_sha256: str | None = None
     objective: str = ""
     post_hoc: Mapping[str, list[Any]] = field(default_factory=dict)
+    setting: Values | None = None
     chosen: Mapping[str, float] | None = None
     rivals: Sequence[Rival] = ()
     pictures: bool = False
@@ -63,10 +67,10 @@ class Measured:
         config: what was scored, with the post-hoc settings that were chosen.
         training_images: what it was trained on, in words.
         class_names: of the data set, in the order of the labels.
-        own: metrics of the winner as it was, without a choice.
+        own: metrics that its trial's value is of: of the winner as it was, or with the setting that the trial chose.
         settings: what was chosen from, the winner as it was first; empty where nothing was.
-        first: in which share of the bootstrap draws the winner as it was, and each rival, come first; empty without
-            rivals.
+        first: in which share of the bootstrap draws the winner as its trial scored it, and each rival, come first;
+            empty without rivals.
     """
 
     metrics: dict[str, float]
@@ -100,11 +104,12 @@ def measure(request: MeasureRequest) -> Measured:
 
     winner = open_exported(request.folder, request.split, request.checkpoint_sha256)
     settings = _settings(winner, request)
-    config = best_setting(settings, request.objective).config if settings else winner.config
+    own = winner.config if request.setting is None else with_setting(winner.config, request.setting)
+    config = best_setting(settings, request.objective).config if settings and request.setting is None else own
     method = winner.method(config)
     scores = score(method, winner.images, config.evaluation, request.chosen, save_to=request.save_maps)
     rivals = score_rivals(request.rivals, winner.images, winner.dataset.num_classes)
-    first = _first_places(winner, config, scores, rivals, request.objective)
+    first = _first_places(winner, own, config, scores, rivals, request.objective)
     if request.pictures:
         views = [View("winner", method, config, scores.metrics)]
         views += [*_views_of_settings(winner, config, settings, request.objective), *map(_view_of_rival, rivals)]
@@ -118,7 +123,7 @@ def measure(request: MeasureRequest) -> Measured:
         config=config,
         training_images=build.training_images(winner.dataset, winner.config.data),
         class_names=winner.dataset.class_names,
-        own=settings[0].metrics if settings else scores.metrics,
+        own=next((setting.metrics for setting in settings if setting.config == own), scores.metrics),
         settings=settings,
         first=first,
     )
@@ -138,14 +143,19 @@ def _settings(winner: Exported, request: MeasureRequest) -> list[ScoredSetting]:
 
 
 def _first_places(
-    winner: Exported, config: TrainConfig, scores: Scores, rivals: Sequence[ScoredRival], objective: str
+    winner: Exported,
+    own: TrainConfig,
+    config: TrainConfig,
+    scores: Scores,
+    rivals: Sequence[ScoredRival],
+    objective: str,
 ) -> dict[str, float]:
-    """How often the winner as it was trained, and each rival, come first."""
+    """How often the winner with its own setting, and each rival, come first; the scores are with the setting of
+    `config`."""
     from wsol.scoring import score
 
     if not rivals:
         return {}
-    own = winner.config
     as_trained = scores if config == own else score(winner.method(own), winner.images, own.evaluation)
     return first_places(as_trained, rivals, objective)
 

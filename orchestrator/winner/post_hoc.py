@@ -90,6 +90,7 @@ def adopt_best(folder: Path, settings: Sequence[ScoredSetting]) -> str:
                 intervals=measured.intervals,
                 baseline=measured.baseline,
                 post_hoc=tuple(Setting(one.values, one.metrics[result.metric]) for one in settings),
+                chosen=None,
                 adopted=True,
             ),
         )

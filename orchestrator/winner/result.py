@@ -58,7 +58,9 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
 def write_config(experiment: Experiment, folder: Path, what: str, config: Values) -> None:
     """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
     write_text(folder / names.WINNER_CONFIG, to_yaml(config))
-    whole = {**experiment.model_dump(mode="json"), "trial": config, "search": {}, "post_hoc": {}}
+    plain = experiment.model_dump(mode="json")
+    study = {**plain["study"], "post_hoc": "winner"}
+    whole = {**plain, "trial": config, "search": {}, "post_hoc": {}, "study": study}
     write_text(
         folder / names.WINNER_EXPERIMENT,
         f"# {what} of {folder.name}: python launch.py train {folder / names.WINNER_EXPERIMENT}\n{to_yaml(whole)}",

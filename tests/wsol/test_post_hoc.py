@@ -12,7 +12,7 @@ import torch
 from tests.support.crop_cam import make, make_batch
 from tests.support.tiny import OBJECTIVE, TINY, changed
 from wsol import build
-from wsol.checkpoint import Checkpoints, Record
+from wsol.checkpoint import OWN, SETTING, Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
@@ -21,7 +21,7 @@ from wsol.extractor import extract_together, extract_with
 from wsol.method import Method
 from wsol.methods.crop_cam import CropCAM
 from wsol.methods.has import HideAndSeek
-from wsol.post_hoc import OWN, SETTING, best_place, pipelines, scored_best
+from wsol.post_hoc import best_place, pipelines, scored_best
 from wsol.training import train
 
 

@@ -14,7 +14,7 @@ import torch
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.preflight.forecast import disk_bytes, forecast_search, require_disk
+from orchestrator.preflight.forecast import disk_bytes, forecast_lines, forecast_search, require_disk
 from tests.support.tiny import TINY, Launch
 from wsol import build, cost, plugins
 from wsol.config import TrainConfig
@@ -188,3 +188,25 @@ def test_a_dry_run_tells_what_a_search_takes(space_file: Path, launch: Launch) -
         and "are free there" in told
     )
     assert max(map(len, told.splitlines())) <= 80
+
+
+def test_what_every_trial_looks_at_costs_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute an image under all settings, a second as configured: told, and counted in trials and at the end."""
+    normalizers = [{"name": "max"}, {"name": "pas"}, {"name": "ivr"}]
+    grid = {"post_hoc": {"evaluation.normalizer": normalizers}, "study": {"trials": 3, "post_hoc": "every_trial"}}
+    asked: list[int] = []
+
+    def measured(*arguments: Any) -> cost.Seconds:
+        asked.append(len(arguments[-1]))
+        return cost.Seconds(0.0, 1.0, 60.0 if len(arguments[-1]) > 1 else 1.0)
+
+    monkeypatch.setattr(cost, "seconds", measured)
+    made, plain = (forecast_search(Experiment.model_validate(of)) for of in ({**TINY, **grid}, TINY))
+    assert asked == [4, 1] and (made.settings, plain.settings) == (4, 1)
+    fullsup, epochs = made.sizes.train_fullsup, made.epochs
+    assert (made.seconds_per_trial, plain.seconds_per_trial) == (60.0 * fullsup * epochs, fullsup * epochs)
+    assert made.seconds_at_the_end - plain.seconds_at_the_end == 60.0 * fullsup
+    lines = list(forecast_lines(made, 1, Path()))
+    told = next(index for index, line in enumerate(lines) if "post-hoc 4 settings after every epoch: 60 s" in line)
+    assert lines[told + 1].strip() == "100 % of a trial" and all(len(line) <= 80 for line in lines)
+    assert not any("post-hoc" in line for line in forecast_lines(plain, 1, Path()))

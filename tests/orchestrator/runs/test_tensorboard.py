@@ -17,6 +17,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment
 from tensorboard.util.tensor_util import make_ndarray
 
 from orchestrator import load_study
+from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.runs.tensorboard import write_pixel_curve
 from orchestrator.trials.epoch_log import EpochLog
 from tests.support.studies import create, experiment, rising
@@ -128,7 +129,7 @@ def test_scalars_of_an_epoch_lie_between_the_files_of_the_table(tmp_path: Path) 
     study = create(tmp_path / "tiny", experiment(study={"trials": 1}))
     task = study.ask()
     assert task is not None
-    with EpochLog(task.folder, task.config, writes=True) as log:
+    with EpochLog(task.folder, post_hoc_settings(task.config, {}), writes=True) as log:
         log.scalars(record(1, 50.0))
     study.complete(0, [record(1, 50.0)], 1.0, "here")
     names = [path.name for path in sorted(task.folder.glob("events.*"))]
@@ -139,7 +140,7 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
     config = experiment().trial.model_copy(
         update={"training": experiment().trial.training.model_copy(update={"epochs": 2})}
     )
-    with EpochLog(tmp_path / "with", config, writes=True) as log:
+    with EpochLog(tmp_path / "with", post_hoc_settings(config, {}), writes=True) as log:
         history = training.train(config, tmp_path / "with", "train_fullsup/max_box_acc_v2", look=log)
     events = EventAccumulator(str(tmp_path / "with")).Reload()
     scalars = set(events.Tags()["scalars"])

@@ -1,0 +1,21 @@
+"""What is made of one batch once, however often it is asked for: see `Backbone.shared_pass`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class SharedPass:
+    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with
+    fewer."""
+
+    images: Tensor
+    watched: frozenset[str]
+    taps: frozenset[str]
+    memory: dict[Hashable, Any] = field(default_factory=dict)
+    outputs: tuple[Tensor, dict[str, Tensor]] | None = None
