@@ -16,6 +16,7 @@ from orchestrator.experiment.checks import later_problems, problems
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, Point
 from orchestrator.experiment.overrides import apply_overrides, chosen_variant, plugin_kind, variant_names, with_variant
+from orchestrator.experiment.post_hoc import chosen_twice
 from orchestrator.experiment.space import Distribution
 from orchestrator.experiment.yaml_nodes import KeyPath
 from orchestrator.experiment.yaml_reader import Document, parse_yaml, read_yaml
@@ -61,6 +62,10 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
     experiment = _check_file(document)
     if not ignores_search:
         notes += [f"search.{path} is never drawn: its condition does not hold" for path in never_drawn(experiment)]
+        notes += [
+            f"search.{path} is chosen by post_hoc too: what is drawn trains and is one of the values that are scored"
+            for path in chosen_twice(experiment.search, experiment.post_hoc)
+        ]
     return Loaded(experiment, str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
 
 

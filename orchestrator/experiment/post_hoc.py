@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -39,6 +39,12 @@ def with_setting(config: TrainConfig, values: Values) -> TrainConfig:
     for path, value in values.items():
         plain = with_value_at(plain, path, value)
     return TrainConfig.model_validate(plain)
+
+
+def chosen_twice(search: Iterable[str], post_hoc: Iterable[str]) -> list[str]:
+    """Searched paths that are, hold, or are part of what is chosen afterwards."""
+    chosen = [f"{path}." for path in post_hoc]
+    return [path for path in search if any(f"{path}.".startswith(one) or one.startswith(f"{path}.") for one in chosen)]
 
 
 def _count_changes(own: Values, setting: Setting) -> int:

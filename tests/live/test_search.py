@@ -172,3 +172,25 @@ def test_the_same_failure_at_the_start_stops_the_search_and_is_shown_once(space_
     code, out = launch("retry", "runs/tiny", "--trial", "0")
     assert "put back: trial 0" in out
     assert [row["retry_of"] for row in rows("runs/tiny")].count("0") == 1
+
+
+def test_trials_that_choose_their_post_hoc_settings_choose_alike_when_killed_and_resumed(space_file: Path) -> None:
+    grid = (
+        "post_hoc.evaluation.normalizer=[{name: min_max}, {name: pas, percentile: 40.0}, {name: pas, percentile: 70.0}]"
+    )
+    words = [str(space_file), grid, "study.post_hoc=every_trial", "study.trials=2", "training.epochs=4"]
+    words += ["resources.concurrent_trials=1"]
+    code, out = launch("search", *words, "--run", "runs/whole")
+    assert code == 0 and "post-hoc settings chosen on train_fullsup: " in out, out
+    process = subprocess.Popen(command("search", *words, "--run", "runs/killed"), env=environment(), text=True)
+    wait_for(lambda: Path("runs/killed/trials/0001/manifest.json").exists(), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    code, out = launch("resume", "runs/killed")
+    assert code == 0, out
+    assert without_clocks(rows("runs/killed")) == without_clocks(rows("runs/whole"))
+    results = [json.loads(Path(f"runs/{run}/best/result.json").read_text()) for run in ("whole", "killed")]
+    assert results[0]["chosen"] == results[1]["chosen"] and results[0]["config"] == results[1]["config"]
+    assert all(one["value"] == one["value_measured_again"] == one["train_fullsup"]["max_box_acc_v2"] for one in results)
+    chosen = {row["post_hoc"] for row in rows("runs/whole")}
+    assert chosen <= {"as it is", "min_max", "pas percentile=40.0", "pas percentile=70.0"} and len(chosen) >= 1

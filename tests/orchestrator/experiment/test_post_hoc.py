@@ -11,7 +11,8 @@ import yaml
 
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import Experiment
-from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.experiment.post_hoc import chosen_twice, post_hoc_settings, with_setting
+from orchestrator.study.begin import preview
 from tests.support.tiny import TINY
 from wsol.errors import InputError
 
@@ -94,3 +95,39 @@ def test_what_is_trained_or_chosen_by_cannot_be_chosen_after_training(space_file
     space_file.write_text(yaml.safe_dump({**TINY, "post_hoc": {path: [TRAINED[path]]}}))
     with pytest.raises(InputError, match=rf"post_hoc\.{path}: cannot be chosen after training; what can begins with"):
         load_experiment(space_file)
+
+
+def test_what_changes_no_weight_can_be_searched_like_any_other_value(space_file: Path) -> None:
+    """The largest box of CropCAM, and the percentile of whichever normalizer is drawn."""
+    words = [
+        "method={name: crop_cam}",
+        "search={}",
+        "search.method.max_crop_area={low: 0, high: 1, step: 0.05}",
+        "search.evaluation.normalizer.name={choices: [min_max, pas, ivr]}",
+        "search.evaluation.normalizer.percentile={low: 70, high: 100, when: {evaluation.normalizer.name: pas}}",
+        "search.evaluation.normalizer.lower_percentile={low: 0, high: 0.8, when: {evaluation.normalizer.name: ivr}}",
+        "study.sampler=random",
+        "study.trials=12",
+    ]
+    loaded = load_experiment(space_file, words)
+    tasks = preview(loaded.experiment, 12)
+    assert not loaded.notes and len(tasks) == 12
+    for task in tasks:
+        plain = task.config.model_dump()
+        name = plain["evaluation"]["normalizer"]["name"]
+        percentile = {"pas": "percentile", "ivr": "lower_percentile"}.get(name)
+        assert ("evaluation.normalizer." + str(percentile) in task.values) == (percentile is not None)
+        assert all(with_setting(task.config, {path: value}) == task.config for path, value in task.values.items())
+    assert {task.config.evaluation.normalizer.name for task in tasks} == {"min_max", "pas", "ivr"}
+    assert len({task.values["method.max_crop_area"] for task in tasks}) > 3
+
+
+def test_what_is_searched_and_chosen_too_is_said(space_file: Path) -> None:
+    words = [
+        "evaluation.normalizer={name: pas}",
+        "search.evaluation.normalizer.percentile={low: 70, high: 100}",
+        "post_hoc.evaluation.normalizer=[{name: max}]",
+    ]
+    (note,) = load_experiment(space_file, words).notes
+    assert note.startswith("search.evaluation.normalizer.percentile is chosen by post_hoc too")
+    assert chosen_twice(["a.b", "a.bc", "c", "d.e"], ["a.b.x", "c", "d"]) == ["a.b", "c", "d.e"]
