@@ -20,6 +20,7 @@ from wsol.extractor import extract_with, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
 from wsol.ops.boxes import Floats
+from wsol.ops.resize import resize_maps
 from wsol.raw_scores import Extracted, RawScores
 from wsol.schema import PluginConfig
 from wsol.threads import map_ahead
@@ -164,6 +165,21 @@ def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> It
     """The scored images of a split themselves, in its order, for looking at them."""
     for raw in forward(method, images, [config], config.batch_size):
         yield from _samples(raw.resized(images.size), images.split, images.size, Pipeline(config))
+
+
+def further_maps(method: Method, images: ImageStore, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    """What else a method shows of each image of a split, in its order: name -> map (S, S) on the evaluation grid, from
+    0, its lowest value, to 1, its highest. See `Method.further_maps`."""
+    device, backbone = distributed.device(), method.network.backbone
+    rescale = build.normalizer(EvaluationConfig())
+    with evaluation_mode(method):
+        for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=0, world=1):
+            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+            found = {
+                name: rescale(resize_maps(maps.float().cpu(), (images.size, images.size))).numpy()
+                for name, maps in method.further_maps(batch.images, batch.labels).items()
+            }
+            yield from ({name: maps[index] for name, maps in found.items()} for index in range(len(positions)))
 
 
 def forward(

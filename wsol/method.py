@@ -128,6 +128,19 @@ class Method(nn.Module):
         activations = self.activate(images, labels)
         return ScoreMaps(self.class_map(activations, labels).float(), activations.logits.float())
 
+    @torch.no_grad()
+    def further_maps(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What else of an image is worth looking at, beside the map that is scored; nothing, for most methods.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            labels: (B,) int64 in [0, K), the classes that the maps are for.
+
+        Returns:
+            name -> (B, h, w), raw: any scale and sign; each is shown from its lowest to its highest value.
+        """
+        return {}
+
     def varied(self, config: PluginConfig) -> Method | None:
         """This method on the same network under other settings of its own that change no weight, so that several are
         evaluated in one pass; None where it cannot be had without building it anew."""
@@ -181,6 +194,9 @@ class Wrapper(Method):
 
     def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
         return self.base.score_maps(images, labels)
+
+    def further_maps(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.base.further_maps(images, labels)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return self.base.parameter_groups()

@@ -45,6 +45,9 @@ PHOTO_DIMMING = 0.75
 JPEG_QUALITY = 82
 
 
+NO_BOXES = np.empty((0, 4))
+
+
 Point = tuple[int, int]
 
 

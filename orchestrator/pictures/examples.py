@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,19 @@ class SeenMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherMap:
+    """Another map that the winner's method shows of an image; it was not scored.
+
+    Attributes:
+        label: what the method calls it.
+        map: file of the map, relative to the list.
+    """
+
+    label: str
+    map: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Example(SeenMap):
     """One image: through the winner, and through others.
 
@@ -32,6 +46,7 @@ class Example(SeenMap):
         photo: file of the photo with what is true, relative to the list.
         size: of the object in percent of the image; None in lists of older versions.
         tabs: under which it is shown; empty in lists of older versions.
+        further: other maps of it that the winner's method shows.
         others: the same image through other trials and post-hoc settings.
     """
 
@@ -40,9 +55,22 @@ class Example(SeenMap):
     photo: str
     size: float | None = None
     tabs: tuple[str, ...] = ()
+    further: tuple[FurtherMap, ...] = ()
     others: tuple[SeenMap, ...] = ()
 
     @property
     def views(self) -> tuple[SeenMap, ...]:
         """The winner's first."""
         return (self, *self.others)
+
+    @property
+    def files(self) -> list[str]:
+        """All its pictures."""
+        return [self.photo, *(view.map for view in self.views), *(one.map for one in self.further)]
+
+    def with_files(self, files: Sequence[str]) -> Example:
+        """The same with other pictures, in the order of `files`."""
+        photo, own, *rest = files
+        others = [replace(view, map=file) for view, file in zip(self.others, rest, strict=False)]
+        further = [replace(one, map=file) for one, file in zip(self.further, rest[len(others) :], strict=True)]
+        return replace(self, photo=photo, map=own, others=tuple(others), further=tuple(further))

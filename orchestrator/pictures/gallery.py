@@ -11,7 +11,7 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -21,13 +21,13 @@ import numpy as np
 
 from orchestrator.formats import csv_cell
 from orchestrator.pictures.choice import choose_images, take_in_turn
-from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg, shrunk, shrunk_region
-from orchestrator.pictures.examples import Example, SeenMap
+from orchestrator.pictures.drawing import NO_BOXES, map_overlay, photo_with_boxes, save_jpeg, shrunk, shrunk_region
+from orchestrator.pictures.examples import Example, FurtherMap, SeenMap
 from orchestrator.pictures.looks import Look, View, look_at
 from wsol.files import TEMPORARY, write_text
 
 if TYPE_CHECKING:
-    from wsol.data.dataset import Dataset
+    from wsol.data.dataset import Dataset, Split
     from wsol.data.images import ImageStore
 
 
@@ -62,9 +62,10 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
     names = [dataset.class_names[label] for label in split.labels]
     write_text(table, _table(split.image_ids, names, looks[0]))
     tabs = choose_images([[look.iou for look in column] for column in looks], [look.size for look in looks[0]])
+    places = take_in_turn(list(tabs.values()))
     with _replaced(listing.with_suffix("")) as folder:
         examples = []
-        for place in take_in_turn(list(tabs.values())):
+        for place, further in zip(places, _look_further(views[0], split, places), strict=True):
             photo, seen = _draw(folder, listing.stem, place, images, views, [column[place] for column in looks])
             example = Example(
                 image_id=split.image_ids[place],
@@ -72,6 +73,7 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
                 size=looks[0][place].size,
                 tabs=tuple(name for name, chosen in tabs.items() if place in chosen),
                 photo=photo,
+                further=tuple(_draw_further(folder, listing.stem, place, images, further)),
                 others=tuple(seen[1:]),
                 **dataclasses.asdict(seen[0]),
             )
@@ -94,6 +96,28 @@ def _draw(
         save_jpeg(folder / name, map_overlay(small, shrunk(look.score_map, MAX_SIDE) / 255, region, truth))
         seen.append(SeenMap(label=view.label, map=f"{home}/{name}", iou=look.iou, threshold=view.threshold or 0.0))
     return f"{home}/{photo}", seen
+
+
+def _look_further(view: View, split: Split, places: list[int]) -> Iterator[dict[str, np.ndarray]]:
+    """What else the method of a view shows of the images at some places."""
+    from wsol.data.images import ImageStore
+    from wsol.evaluation import further_maps
+
+    data = view.config.data.model_copy(update={"cache": "off"})
+    return further_maps(
+        view.method, ImageStore(split.only(places), data.image_size, data), view.config.evaluation.batch_size
+    )
+
+
+def _draw_further(
+    folder: Path, home: str, place: int, images: ImageStore, further: Mapping[str, np.ndarray]
+) -> Iterator[FurtherMap]:
+    """Write the further maps of one image."""
+    photo = shrunk(np.asarray(images.read([place])[0]), MAX_SIDE)
+    for number, (label, scores) in enumerate(further.items()):
+        name = f"{place:04d}-further-{number}.jpg"
+        save_jpeg(folder / name, map_overlay(photo, shrunk(scores, MAX_SIDE), None, NO_BOXES))
+        yield FurtherMap(label=label, map=f"{home}/{name}")
 
 
 @contextmanager

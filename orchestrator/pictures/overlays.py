@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.pictures.drawing import encoded, map_overlay, shrunk, shrunk_region
+from orchestrator.pictures.drawing import NO_BOXES, encoded, map_overlay, shrunk, shrunk_region
 from orchestrator.pictures.looks import View, look_at
 from wsol.checkpoint import SETTING
 from wsol.config import TrainConfig
@@ -38,13 +38,14 @@ class Overlays:
 
     def __call__(self, method: Method, record: Record) -> list[tuple[str, bytes, int]]:
         """Image name, JPEG and its side in pixels of each, with true and predicted region where the metrics choose a
-        threshold.
+        threshold; after it, under `<image name>/<map>`, what else the method shows of the image.
 
         Args:
             method: after the epoch of the record.
             record: of the epoch.
         """
         from wsol import build
+        from wsol.evaluation import further_maps
 
         self._images = self._images or self._open()
         metrics = {name.removeprefix("train_fullsup/"): value for name, value in record.items()}
@@ -52,12 +53,16 @@ class Overlays:
         own = chosen.method == self.settings[0].method
         view = View("", method if own else build.under(method, chosen), chosen, metrics)
         pictures = []
-        for position, look in enumerate(look_at(view, self._images)):
+        further = further_maps(view.method, self._images, chosen.evaluation.batch_size)
+        for position, (look, more) in enumerate(zip(look_at(view, self._images), further, strict=True)):
             image = np.asarray(self._images.read([position])[0])
             region = None if view.threshold is None else shrunk_region(look.region, len(image), SIDE)
             truth = shrunk_region(look.truth, len(image), SIDE)
-            picture = map_overlay(shrunk(image, SIDE), shrunk(look.score_map, SIDE) / 255, region, truth)
-            pictures.append((self._images.split.image_ids[position], encoded(picture), len(picture)))
+            name, photo = self._images.split.image_ids[position], shrunk(image, SIDE)
+            drawn = {name: map_overlay(photo, shrunk(look.score_map, SIDE) / 255, region, truth)}
+            for label, scores in more.items():
+                drawn[f"{name}/{label}"] = map_overlay(photo, shrunk(scores, SIDE), None, NO_BOXES)
+            pictures += [(tag, encoded(picture), len(picture)) for tag, picture in drawn.items()]
         return pictures
 
     def _open(self) -> ImageStore:

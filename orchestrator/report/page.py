@@ -10,7 +10,6 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,15 +151,13 @@ def _pictures(summary: Summary, examples: Sequence[Example]) -> list[Example]:
     out."""
     home, left, shown = (summary.folder / names.WINNER).resolve(), PICTURE_BYTES, []
     for example in examples:
-        files = [(home / name).resolve() for name in (example.photo, *(view.map for view in example.views))]
+        files = [(home / name).resolve() for name in example.files]
         if not all(is_file(file) and file.is_relative_to(home) for file in files):
             continue
         left -= sum(file.stat().st_size for file in files)
         if left < 0:
             break
-        photo, own, *others = map(embedded, files)
-        views = [replace(view, map=picture) for view, picture in zip(example.others, others, strict=True)]
-        shown.append(replace(example, photo=photo, map=own, others=tuple(views)))
+        shown.append(example.with_files([embedded(file) for file in files]))
     return shown
 
 

@@ -121,6 +121,15 @@ class BridgingGap(Method):
                 terms.update(self._alignment(features, batch))
         return terms
 
+    @torch.no_grad()
+    def further_maps(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The factors of the class map, as the paper's first figure shows them: `norm`, how long the feature vectors
+        are, and `similarity`, their cosines with the label's vector, in [-1, 1]; both (B, h, w)."""
+        features = self.activate(images, labels).features.float()
+        classes = unit(cast(CamHead, self.network.head).linear.weight.float())
+        similarity = cosine(unit(features), classes[labels])
+        return {"norm": torch.linalg.vector_norm(features, dim=1), "similarity": similarity}
+
     def _alignment(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
         config, directions = self.config, unit(features)
         classes = unit(cast(CamHead, self.network.head).linear.weight)

@@ -101,7 +101,6 @@ def test_what_changes_no_weight_can_be_searched_like_any_other_value(space_file:
     """The largest box of CropCAM, and the percentile of whichever normalizer is drawn."""
     words = [
         "method={name: crop_cam}",
-        "search={}",
         "search.method.max_crop_area={low: 0, high: 1, step: 0.05}",
         "search.evaluation.normalizer.name={choices: [min_max, pas, ivr]}",
         "search.evaluation.normalizer.percentile={low: 70, high: 100, when: {evaluation.normalizer.name: pas}}",

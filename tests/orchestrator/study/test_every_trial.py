@@ -143,7 +143,9 @@ def test_report_table_status_and_tensorboard_name_the_setting(run: Path) -> None
     assert (
         "post-hoc setting of that epoch" in page and page.count(f"<td>{words}</td>") >= 1 and f"{words} (used)" in page
     )
-    assert "The one in use is the trial's own choice" in page and "of a choice among more" in page
+    assert (
+        "The one in use is the trial's own choice" in page and "more settings were looked at on train_fullsup" in page
+    )
     assert f"post-hoc setting of that epoch: {words}" in "\n".join(map(str, status_lines(read_status(run))))
     assert words in (run / "trials.csv").read_text().splitlines()[1 + winner.number]
     folder = run / "trials" / f"{winner.number:04d}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.support import vectors
 from tests.support.small_networks import total
 from tests.support.tap_and_bridging import CAM, LAST, WEIGHT, arrays, assert_close, bare, images, make
-from wsol.method import Method
+from wsol.method import Method, Wrapper
 from wsol.methods import bridging_gap
 from wsol.types import Activations, Batch
 
@@ -60,6 +60,29 @@ def test_bridging_gap_is_the_published_one(path: Path) -> None:
     assert_close(bridging_gap.best_cosine(directions, classes), vector["cosine_similarity"].amax(1))
     erased = bridging_gap.erase(vector["feature"], float(vector["attentive_drop_threshold"]), 1.0)
     assert torch.equal(erased, vector["attentive_drop_feature_probability_one"])
+
+
+@pytest.mark.parametrize("path", vectors.files("bridging_alignment"))
+def test_norm_and_similarity_are_shown_as_recorded_and_make_the_class_map(path: Path) -> None:
+    """A wrapper shows them too."""
+    vector = arrays(path)
+    method = bridging_gap.build(bridging_gap.Config(), bare(vector["class_weight"])).eval()
+    features, labels = vector["feature"], vector["labels"]
+    maps = method.further_maps(features, labels)
+    assert list(maps) == ["norm", "similarity"] and not any(one.requires_grad for one in maps.values())
+    assert_close(maps["similarity"], vector["cosine_similarity"][torch.arange(len(labels)), labels])
+    assert_close(maps["norm"], features.square().sum(1).sqrt())
+    lengths = vector["class_weight"].norm(dim=1)[labels, None, None]
+    whole = lengths * maps["norm"] * maps["similarity"] / features.shape[1]
+    assert_close(method.score_maps(features, labels).maps, whole)
+    around = Wrapper(method).further_maps(features, labels)
+    assert all(torch.equal(around[name], maps[name]) for name in maps)
+
+
+def test_cells_without_features_point_nowhere() -> None:
+    method = bridging_gap.build(bridging_gap.Config(), bare(torch.ones(2, 3))).eval()
+    maps = method.further_maps(torch.zeros(1, 3, 2, 2), torch.tensor([0]))
+    assert not maps["norm"].any() and not maps["similarity"].any()
 
 
 # --- bridging the gap, alignment --------------------------------------------------------------------------------------
