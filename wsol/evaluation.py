@@ -81,8 +81,8 @@ def evaluate_together(
     """`evaluate` each pipeline, in one pass over the images; methods that share a backbone share its pass too."""
     pipelines = [pipeline.on(images.split.name) for pipeline in pipelines]
     totals = [Counts(pipeline.config) for pipeline in pipelines]
-    batch_size, rank, world = pipelines[0].config.batch_size, distributed.rank(), distributed.world()
-    raw = forward_together(pipelines, images, batch_size, rank=rank, world=world)
+    batch_size = pipelines[0].config.batch_size
+    raw = forward_together(pipelines, images, batch_size, rank=distributed.rank(), world=distributed.world())
     for parts in count(raw, images.split, images.size, pipelines):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
