@@ -109,7 +109,7 @@ def find(folder: Path) -> Found:
         missing = listed([str(folder / "metadata" / name / IDS) for name in SPLIT_FOLDERS.values()])
         raise InputError(
             f"{folder}: says nowhere what its images show: {missing} are missing. train needs class labels, val and"
-            " test boxes or masks, see `python launch.py describe datasets folder`"
+            " test boxes or masks: `python launch.py data prepare coco`, voc or yolo makes all of it from annotations"
         )
     splits = {
         name: metadata.read(place / where, annotated=name != "train_weaksup") for name, where in SPLIT_FOLDERS.items()
@@ -146,7 +146,9 @@ def search_space(folder: Path, file: Path, found: Found) -> str:
 
 def class_names(found: Found) -> list[str]:
     """The names of the folders that the training images of each class lie in; empty where a class has several folders,
-    or several classes one."""
+    or several classes one, and where a file names them, which the data set reads itself."""
+    if is_file(found.metadata / metadata.CLASS_NAMES):
+        return []
     train = found.splits["train_weaksup"]
     pairs = {(int(label), Path(name).parent.name) for label, name in zip(train.labels, train.image_ids, strict=True)}
     names = [name for _, name in sorted(pairs)]
