@@ -47,7 +47,7 @@ class Tokens:
     def grid(self) -> Tensor:
         """(B, D, h, w)."""
         cells = self.values[:, -self.size[0] * self.size[1] :]
-        return cells.transpose(1, 2).reshape(len(cells), -1, *self.size)
+        return cells.transpose(1, 2).reshape(cells.shape[0], -1, *self.size)
 
     @property
     def prefix(self) -> Tensor:
@@ -183,7 +183,7 @@ class TokenBackbone(Backbone):
         """Run blocks from the images (B, 3, H, W), where the first one is among them, or from tokens."""
         tapped: dict[str, Tensor] = {}
         for name in names:
-            size = (x.shape[2] // self.patch, x.shape[3] // self.patch) if isinstance(x, Tensor) else x.size
+            size = x.size if isinstance(x, Tokens) else (int(x.shape[2]) // self.patch, int(x.shape[3]) // self.patch)
             inner = InnerTaps(self._inner(name, taps), size)
             x = self._step(name, x, inner)
             if PREFIX in inner.wanted:

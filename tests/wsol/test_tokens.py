@@ -6,7 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support import small_networks
 from tests.support.backbones import make
+from wsol import plugins
+from wsol.deployed import Deployed
 from wsol.network import CamHead, Classifier
 from wsol.tokens import TokenBackbone, Tokens, join
 
@@ -149,3 +152,14 @@ def test_class_rows_train_what_makes_them(backbone: TokenBackbone) -> None:
     sum(tap[..., 0].sum() for tap in taps.values()).backward()  # type: ignore[union-attr]
     for block in backbone.attention_blocks:
         assert backbone.blocks[block].attn.qkv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["cam", "ts_cam", "scm"])
+@torch.no_grad()
+def test_a_traced_pass_takes_any_number_of_images(name: str) -> None:
+    deployed = Deployed(small_networks.make(name, "deit").eval(), plugins.load("extractor", "cam").Config())
+    traced = torch.jit.trace(deployed, torch.rand(2, 3, 32, 48), check_trace=False)  # type: ignore[no-untyped-call]
+    images = torch.rand(3, 3, 32, 48)
+    for found, expected in zip(traced(images), deployed(images), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -9,6 +9,7 @@ that were distilled (two tokens before the grid) are not among them.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -138,14 +139,14 @@ class PatchEmbedding(nn.Module):
         Raises:
             InputError: a side is no multiple of the patch: the grid would not cover the image.
         """
-        height, width = images.shape[2:]
+        height, width = (int(side) for side in images.shape[2:])  # numbers, also where a pass is traced
         if height % PATCH or width % PATCH:
             raise InputError(
                 f"data.image_size: images of {height}x{width} pixels cannot be cut into patches of {PATCH}x{PATCH}; set"
                 f" a multiple of {PATCH}"
             )
         cells = self.proj(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat((self.cls_token.expand(len(images), -1, -1).to(cells.dtype), cells), dim=1)
+        tokens = torch.cat((self.cls_token.expand(images.shape[0], -1, -1).to(cells.dtype), cells), dim=1)
         return tokens + resized_positions(self.pos_embed, (height // PATCH, width // PATCH), self.position_resize)
 
 
@@ -233,7 +234,7 @@ def resized_positions(positions: Tensor, size: tuple[int, int], how: Resize) -> 
     Returns:
         (1, 1 + h w, D).
     """
-    side = round((positions.shape[1] - 1) ** 0.5)
+    side = math.isqrt(int(positions.shape[1]) - 1)
     if size == (side, side):
         return positions
     grid = positions[:, 1:].transpose(1, 2).reshape(1, -1, side, side)

@@ -35,15 +35,11 @@ class SemanticHead(nn.Module):
 
     def class_map(self, features: Tensor, labels: Tensor) -> Tensor:
         """The map (B, h, w) of one class (B,) per image, with bias; only this one is computed."""
-        count, channels, height, width = features.shape
-        found = F.conv2d(
-            features.reshape(1, count * channels, height, width),
-            self.conv.weight[labels].to(features.dtype),
-            self.conv.bias[labels].to(features.dtype),  # type: ignore[index]
-            padding=self.conv.padding,  # type: ignore[arg-type]
-            groups=count,
-        )
-        return found[0]
+        kernel, padding = self.conv.kernel_size, self.conv.padding
+        around = F.unfold(features, kernel, padding=padding)  # type: ignore[arg-type]
+        weight = self.conv.weight[labels].flatten(1).to(features.dtype)
+        found = torch.einsum("bcp,bc->bp", around, weight) + self.conv.bias[labels, None].to(features.dtype)  # type: ignore[index]
+        return found.reshape(-1, *features.shape[2:])
 
 
 class SemanticMethod(Method):
