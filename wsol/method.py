@@ -24,7 +24,7 @@ from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 
 class ParameterGroup(TypedDict):
-    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`.
+    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`, each times `rate`.
 
     With `scaled_decay` the weight decay is times `head_lr_scale`: published for a body whose gradient was scaled down,
     but not its decay.
@@ -34,6 +34,7 @@ class ParameterGroup(TypedDict):
     params: list[nn.Parameter]
     head: bool
     scaled_decay: NotRequired[bool]
+    rate: NotRequired[float]
 
 
 class Method(nn.Module):

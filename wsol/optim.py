@@ -30,7 +30,7 @@ def copies(config: OptimConfig) -> int:
 def _settings(group: ParameterGroup, config: OptimConfig) -> dict[str, Any]:
     return {
         "params": group["params"],
-        "scale": config.head_lr_scale if group["head"] else 1.0,
+        "scale": (config.head_lr_scale if group["head"] else 1.0) * group.get("rate", 1.0),
         "weight_decay": config.weight_decay * (config.head_lr_scale if group.get("scaled_decay") else 1.0),
         "group": group["name"],
     }

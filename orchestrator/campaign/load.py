@@ -91,8 +91,8 @@ def _cell(document: Document, campaign: Campaign, names: tuple[str, str, str], f
         *_settings_of_user(campaign),
     ]
     words = [f"{setting.key}={json.dumps(setting.value)}" for setting in settings]
-    if variant := _variant(document, campaign, method, backbone):
-        words = [f"variant={variant}", *words]
+    if variants := _variants(document, campaign, method, backbone):
+        words = [f"variant={','.join(variants)}", *words]
     file = Path(document.file).parent / chosen.file.replace("{dataset}", dataset)
     try:
         loaded = load_experiment(file, words)
@@ -108,17 +108,17 @@ def _name(campaign: Campaign, method: str, backbone: str, dataset: str) -> str:
     return "-".join([*([dataset] if len(campaign.datasets) > 1 else []), method, backbone])
 
 
-def _variant(document: Document, campaign: Campaign, method: str, backbone: str) -> str | None:
-    """The variant of its file that a method or a backbone wants.
+def _variants(document: Document, campaign: Campaign, method: str, backbone: str) -> list[str]:
+    """The variants of its file that a method and a backbone want.
 
     Raises:
-        InputError: both want one.
+        InputError: both want the same one.
     """
-    own, of_backbone = campaign.methods[method].variant, campaign.backbones[backbone].variant
-    if own is not None and of_backbone is not None:
-        message = f"its variant {own} and {of_backbone} of backbone {backbone} exclude each other"
+    wanted = [one for one in (campaign.methods[method].variant, campaign.backbones[backbone].variant) if one]
+    if len({*wanted}) < len(wanted):
+        message = f"its variant {wanted[0]} and {wanted[1]} of backbone {backbone} exclude each other"
         raise InputError(at(document, ("methods", method), message))
-    return of_backbone if own is None else own
+    return wanted
 
 
 def _settings_of_all(campaign: Campaign) -> Iterator[_Setting]:

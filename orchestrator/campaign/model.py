@@ -39,7 +39,7 @@ class Change(Strict):
     """What is changed in a search-space file.
 
     Attributes:
-        variant: one of the file's.
+        variant: one of the file's, or several with commas between them.
         set: dotted path -> value, as `KEY=VALUE` on the command line; a searched value is fixed and no longer searched.
     """
 

@@ -15,9 +15,10 @@ from orchestrator.experiment.branches import never_drawn
 from orchestrator.experiment.checks import later_problems, problems
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, Point
-from orchestrator.experiment.overrides import apply_overrides, chosen_variant, plugin_kind, variant_names, with_variant
+from orchestrator.experiment.overrides import apply_overrides, plugin_kind
 from orchestrator.experiment.post_hoc import chosen_twice
 from orchestrator.experiment.space import Distribution
+from orchestrator.experiment.variants import chosen_variants, variant_choices, variant_names, with_variants
 from orchestrator.experiment.yaml_nodes import KeyPath
 from orchestrator.experiment.yaml_reader import Document, parse_yaml, read_yaml
 from wsol import plugins
@@ -31,7 +32,7 @@ class Loaded:
     Attributes:
         experiment: what the file says, after overrides.
         source: the file.
-        name: of the file, and of its variant.
+        name: of the file, and of its variants.
         notes: what the user should be told.
     """
 
@@ -46,18 +47,18 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
 
     Args:
         path: a YAML file.
-        overrides: `variant=NAME`, one of the file's variants, and `KEY=VALUE`; a key that does not begin with a section
-            (`trial`, `search`, `points`, `post_hoc`, `study`, `resources`) is meant in `trial`; a section alone, as in
-            `points=[]`, is replaced as a whole. An override of a searched value fixes it: it is no longer searched.
-            Another plugin, as in `method=cam`, starts from its own defaults.
+        overrides: `variant=NAME`, one of the file's variants, or several with commas between them, and `KEY=VALUE`; a
+            key that does not begin with a section (`trial`, `search`, `points`, `post_hoc`, `study`, `resources`) is
+            meant in `trial`; a section alone, as in `points=[]`, is replaced as a whole. An override of a searched
+            value fixes it: it is no longer searched. Another plugin, as in `method=cam`, starts from its own defaults.
         ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not
             refused.
 
     Raises:
         InputError: everything that is wrong, one line each.
     """
-    variant, others = chosen_variant(overrides or [])
-    document = with_variant(read_yaml(path), variant)
+    chosen, others = chosen_variants(overrides or [])
+    document = with_variants(file := read_yaml(path), chosen)
     notes = apply_overrides(document, others, ignores_search=ignores_search)
     experiment = _check_file(document)
     if not ignores_search:
@@ -66,31 +67,33 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
             f"search.{path} is chosen by post_hoc too: what is drawn trains and is one of the values that are scored"
             for path in chosen_twice(experiment.search, experiment.post_hoc)
         ]
-    return Loaded(experiment, str(path), f"{path.stem}-{variant}" if variant else path.stem, notes)
+    in_order = [name for name in variant_names(file) if name in chosen]
+    return Loaded(experiment, str(path), "-".join([path.stem, *in_order]), notes)
 
 
 def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
-    """Read and check a file as it is, and with each of its variants, by name; overrides as for `load_experiment`,
-    without `variant`.
+    """Read and check a file as it is, and with each of its variants, by name, and with two of them, as in
+    `vgg16,released`, where one changes something together with the other; overrides as for `load_experiment`, without
+    `variant`.
 
     Raises:
         InputError: everything that is wrong, one line each.
     """
     document = read_yaml(path)
-    found: dict[str | None, Experiment] = {}
+    found: dict[str, Experiment] = {}
     wrong: list[str] = []
-    for name in (None, *variant_names(document)):
+    for chosen in ([], *variant_choices(document)):
         try:
-            own = with_variant(document, name)
+            own = with_variants(document, chosen)
             if overrides:
                 own = deepcopy(own)  # variants share what they do not change
                 apply_overrides(own, overrides, ignores_search=False)
-            found[name] = _check_file(own)
+            found[",".join(chosen)] = _check_file(own)
         except InputError as error:
             wrong += str(error).splitlines()
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
-    return found[None], {name: experiment for name, experiment in found.items() if name is not None}
+    return found.pop(""), found
 
 
 def parse_experiment(text: str, source: str) -> Experiment:

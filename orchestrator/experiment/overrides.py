@@ -1,5 +1,4 @@
-"""What is put into a parsed search-space file before it is checked: a variant of its own, and `KEY=VALUE` of the
-command line."""
+"""What is put into a parsed search-space file before it is checked: `KEY=VALUE` of the command line."""
 
 from __future__ import annotations
 
@@ -8,61 +7,14 @@ from typing import Any
 
 from orchestrator.experiment.paths import Values
 from orchestrator.experiment.yaml_nodes import MAX_DEPTH, KeyPath
-from orchestrator.experiment.yaml_reader import COMMAND_LINE, Document, merged, parse_scalar
+from orchestrator.experiment.yaml_reader import COMMAND_LINE, Document, parse_scalar
 from wsol import plugins
 from wsol.errors import InputError
-from wsol.plugins import did_you_mean
 
 SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 
-VARIANTS = "variants"
-
 KINDS = {"data": "dataset", "metrics": "metric", "test_metrics": "metric", "base": "method"}
 """Keys that hold a plugin and are not called like its kind."""
-
-
-def variant_names(document: Document) -> list[str]:
-    """The variants of a file.
-
-    Raises:
-        InputError: they are not mappings of sections.
-    """
-    variants = document.values.get(VARIANTS, {})
-    if not isinstance(variants, dict):
-        raise InputError(f"{document.place((VARIANTS,))}: {VARIANTS}: should be a mapping of names to what they change")
-    for name, changes in variants.items():
-        if not isinstance(changes, dict):
-            raise InputError(
-                f"{document.place((VARIANTS, name))}: {VARIANTS}.{name}: should be a mapping with {', '.join(SECTIONS)}"
-            )
-    return list(variants)
-
-
-def with_variant(document: Document, name: str | None) -> Document:
-    """The document as it is, or with a variant merged over it; the variants themselves are taken out.
-
-    Raises:
-        InputError: the file has no such variant.
-    """
-    names = variant_names(document)
-    own = Document(
-        document.file, {key: value for key, value in document.values.items() if key != VARIANTS}, document.places
-    )
-    if name is None:
-        return own
-    if name not in names:
-        there = f"there are {', '.join(names)}" if names else "it has none"
-        raise InputError(
-            f"{COMMAND_LINE}: variant={name}: {document.file} has no such variant{did_you_mean(name, names)}; {there}"
-        )
-    return merged(own, document.part((VARIANTS, name)))
-
-
-def chosen_variant(overrides: list[str]) -> tuple[str | None, list[str]]:
-    """The variant that `variant=NAME` chooses, the last one of several, and the other overrides."""
-    others = [override for override in overrides if not override.startswith("variant=")]
-    chosen = [override.removeprefix("variant=") for override in overrides if override not in others]
-    return (chosen[-1] if chosen else None), others
 
 
 def apply_overrides(document: Document, overrides: list[str], *, ignores_search: bool) -> list[str]:

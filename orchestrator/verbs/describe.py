@@ -15,13 +15,13 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.comparison.measured import measured_tables
 from orchestrator.comparison.published import PublishedRow, published_tables
-from orchestrator.experiment.overrides import variant_names, with_variant
+from orchestrator.experiment.variants import variant_names, with_variants
 from orchestrator.experiment.yaml_reader import Document, read_yaml
 from orchestrator.shipped import shipped_root
 from wsol import plugins
 from wsol.schema import PluginConfig
 
-SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
+SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept", "How much it changes")
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}
 
 
@@ -190,8 +190,8 @@ def _shipped_files() -> list[tuple[str, str, dict[str, list[str]]]]:
     for path in sorted((shipped_root() / "search_spaces").glob("*.yaml")):
         document = read_yaml(path)
         methods = {
-            f" variant={name}" if name else "": _methods(with_variant(document, name))
-            for name in (None, *variant_names(document))
+            "".join(f" variant={name}" for name in chosen): _methods(with_variants(document, chosen))
+            for chosen in ([], *([name] for name in variant_names(document)))
         }
         found.append((path.name, path.read_text(encoding="utf-8").splitlines()[0].strip("# :"), methods))
     return found

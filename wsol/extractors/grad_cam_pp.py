@@ -17,7 +17,7 @@ gradient.
 
 Not kept: the exponential of the logit scaled all weights of an image, which no normalizer sees, and could overflow. An
 empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every extractor, not
-bilinearly.
+bilinearly; no setting, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Kept from the released code: ReLU on the sum over channels, before the map is en
 evidence is negative. At the last block of a network with average pooling it is Grad-CAM.
 
 Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every
-extractor, not bilinearly.
+extractor, not bilinearly; no setting, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ of the border counted). In ResNet the branches learn at the backbone's rate.
 
 Not kept: a constant map gave 0 / 0 and lost the whole map of the image; here it is rescaled to 0 and the other branch
 decides. Only the map of the asked class is computed: the last 1x1 convolution comes after the average for the logits,
-which is the same number.
+which is the same number. No setting gives such a map back: it is no choice of the method. The variant `released` of the
+search spaces takes the last epoch, in single precision, and all images of ImageNet.
 """
 
 from __future__ import annotations

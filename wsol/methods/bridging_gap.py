@@ -21,7 +21,10 @@ What is foreground to the norms: the label's direction on ImageNet, that of any 
 
 Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed
 where the label's are enough; a feature vector of zeros had a derivative of 1e12, which its ReLU took back, and a
-constant norm map one of 1e15.
+constant norm map one of 1e15. None of it changes a number of a published run. No setting: that VGG-16 had batches of 32
+until the warm-up ended (a run has one size), and that only every fifth epoch, and those from the first decay on, were
+candidates for the best one. The variant `released` of the search spaces has the 200 score thresholds of the released
+code and single precision.
 """
 
 from __future__ import annotations

@@ -22,8 +22,12 @@ anchors of both, and share their losses. Each worker averages over its own image
 Not kept: without an image that qualifies the discrepancy was 0 / 0, here it is 0. The anchors were lost at a restart,
 here they are saved, and those of all workers are one. Each image saw the anchors as the image before had left them, so
 the clusters waited for one another (`anchor_update: image`); here those of a batch see the anchors as the batch before
-left them, and new classes start from the mean of their images. Both label sets draw the same cells. The discriminator
-of `dann` learns at the head's rate, which decays.
+left them, and new classes start from the mean of their images. ResNet's last stage learned at the backbone's rate
+(`slow: last_stage`). The variant `released` of the search spaces has both. No setting, because no published run has it:
+both label sets draw the same cells, and the discriminator of `dann` learns at the head's rate, which decays.
+
+How much it changes: with anchors that move batch by batch, in three recorded steps 22, 13 and 9 % of the cells are of
+another cluster.
 """
 
 from __future__ import annotations
@@ -50,6 +54,10 @@ from wsol.types import Activations, Batch, LabelSet, Progress
 UNIVERSUM, FAKE, REAL = range(3)
 """The clusters, in the order of their starts."""
 
+FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
+"""Backbone -> the blocks that learn at the head's rate in the released code, where they are others than the backbone
+names."""
+
 MMD = {"mmd": linear_mmd, "full_mmd": full_mmd}
 
 
@@ -70,6 +78,8 @@ class Config(PluginConfig):
         class_anchor: the centre that the anchor of a class follows.
         anchor_update: the clusters of an image start from the anchors as the last batch left them, or the last image
             (as published; slow).
+        slow: `last_stage`: that of ResNet-50 learns at the backbone's rate, as published, and not at the head's, as
+            with most methods. Other networks have no such stage.
     """
 
     name: Literal["da_wsol"] = "da_wsol"
@@ -83,6 +93,7 @@ class Config(PluginConfig):
     discrepancy: Literal["mmd", "full_mmd", "dann"] = "mmd"
     class_anchor: Literal["fake", "real"] = "fake"
     anchor_update: Literal["batch", "image"] = "batch"
+    slow: Literal["none", "last_stage"] = "none"
 
     def reason_against_tokens(self) -> str:
         return "it takes the background's mean feature down to zero, which is no floor where features have both signs"
@@ -100,6 +111,9 @@ def build(config: Config, inner: Method) -> Method:
             f"method.base: da_wsol does not reach the loss of {outer}; turn them round: method: {{name: {outer}, base:"
             " {name: da_wsol}}"
         )
+    if config.slow == "last_stage":
+        backbone = inner.network.backbone
+        backbone.fast_blocks = FAST_BLOCKS.get(backbone.name, backbone.fast_blocks)
     return DomainAdaptation(inner, config)
 
 

@@ -24,7 +24,10 @@ normalisation: `evaluation.normalizer: {name: none}`.
 Not kept: a batch without a seed gave NaN, here 0. The barrier's t was lost when a run was resumed, here it follows from
 the epoch. The classifier ran a second time on each image for the seeds. crf_scale, which changed the strength of the
 CRF with the size it ran at. Stage one's augmentation does not reach the decoder. Images that were mixed have the map of
-both classes, weighted.
+both classes, weighted. None of it changes a number of a published run. No setting: Inception-v3 had maps of 57 and 29
+cells, because all its convolutions of 3x3 were padded; validation had 250 score thresholds; the network before its
+first epoch was a candidate for the best one, and nothing here measures that. The variant `released` of the search
+spaces takes the best epoch by MaxBoxAcc, and single precision.
 """
 
 from __future__ import annotations

@@ -77,6 +77,18 @@ def test_a_value_that_is_set_is_searched_no_more(campaign_file: Path) -> None:
     )
 
 
+def test_a_method_and_a_backbone_have_variants_together(campaign_file: Path) -> None:
+    variants = "variants: {has: {trial: {method: {name: has}}}, wide: {trial: {backbone: {width: 8}}}}"
+    Path("two.yaml").write_text(f"extends: tiny.yaml\n{variants}\n")
+    methods, backbones = {"has": {"file": "two.yaml", "variant": "has"}}, {"wide": {"variant": "wide"}, "narrow": {}}
+    planned = load_campaign(write(campaign_file, methods=methods, backbones=backbones), [], Path("runs/all"))
+    found = {cell.name: cell.experiment.trial for cell in planned.cells}
+    assert {name: (trial.method.name, trial.backbone.model_dump()["width"]) for name, trial in found.items()} == {
+        "has-wide": ("has", 8),
+        "has-narrow": ("has", 4),
+    }
+
+
 def test_who_comes_after_another_starts_from_its_winner(campaign_file: Path) -> None:
     methods = {
         **FILE["methods"],

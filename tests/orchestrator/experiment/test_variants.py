@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.load import load_experiment, load_variants
-from orchestrator.experiment.overrides import chosen_variant
+from orchestrator.experiment.variants import chosen_variants
 from orchestrator.runs.folder import create_run, open_experiment
 from wsol.errors import InputError
 
@@ -120,5 +120,73 @@ def test_a_run_folder_needs_no_other_file(variants_file: Path, tmp_path: Path) -
 
 
 def test_of_several_variants_the_last_is_chosen() -> None:
-    assert chosen_variant(["variant=a", "optim.lr=1", "variant=b"]) == ("b", ["optim.lr=1"])
-    assert chosen_variant(["optim.lr=1"]) == (None, ["optim.lr=1"])
+    assert chosen_variants(["variant=a", "optim.lr=1", "variant=b"]) == (["b"], ["optim.lr=1"])
+    assert chosen_variants(["optim.lr=1"]) == ([], ["optim.lr=1"])
+
+
+TOGETHER = """extends: tiny.yaml
+variants:
+  wide: {trial: {backbone: {width: 8}, optim: {lr: 0.05}}}
+  narrow: {trial: {backbone: {width: 2}, optim: {lr: 0.05}}}
+  slow:
+    trial: {optim: {momentum: 0.5}}
+    variants:
+      wide: {trial: {optim: {lr: 0.01}}}
+"""
+
+
+@pytest.fixture
+def together_file(space_file: Path) -> Path:
+    """A file with two networks, and a setting of both that changes more with one of them."""
+    path = space_file.with_name("together.yaml")
+    path.write_text(TOGETHER)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name", "values"),
+    [
+        ("slow,narrow", "together-narrow-slow", (2, 0.05, 0.5)),
+        ("wide,slow", "together-wide-slow", (8, 0.01, 0.5)),
+        ("slow,wide", "together-wide-slow", (8, 0.01, 0.5)),
+        ("wide", "together-wide", (8, 0.05, 0.9)),
+    ],
+)
+def test_several_variants_together(together_file: Path, chosen: str, name: str, values: tuple[float, ...]) -> None:
+    """In whatever order; the run's name has that of the file."""
+    loaded = load_experiment(together_file, [f"variant={chosen}"])
+    trial = loaded.experiment.trial
+    assert loaded.name == name
+    assert (trial.backbone.model_dump()["width"], trial.optim.lr, trial.optim.momentum) == values
+
+
+def test_variants_that_set_one_value_differently_are_refused(together_file: Path) -> None:
+    message = "command line: variant=wide,narrow: both set trial.backbone.width, and differ; choose one of them"
+    with pytest.raises(InputError) as error:
+        load_experiment(together_file, ["variant=narrow,wide"])
+    assert str(error.value) == message
+
+
+def test_what_variants_change_together_is_checked_too(together_file: Path) -> None:
+    assert list(load_variants(together_file)[1]) == ["wide", "narrow", "slow", "wide,slow"]
+    together_file.write_text(TOGETHER.replace("lr: 0.01", "lr: -1"))
+    with pytest.raises(InputError) as error:
+        load_variants(together_file)
+    assert str(error.value).startswith(f"{together_file}:8: trial.optim.lr: should be greater than 0")
+
+
+@pytest.mark.parametrize(
+    ("nested", "message"),
+    [
+        ("[a]", "variants.slow.variants: should be a mapping of names"),
+        ("{wide: 3}", "variants.slow.variants.wide: should be a mapping with trial, search"),
+        ("{wid: {}}", "variants.slow.variants.wid: the file has no other variant wid, did you mean 'wide'?"),
+        ("{slow: {}}", "variants.slow.variants.slow: the file has no other variant slow"),
+    ],
+)
+def test_a_variant_changes_more_with_another_of_the_file(together_file: Path, nested: str, message: str) -> None:
+    head = TOGETHER.partition("    variants:\n")[0]
+    together_file.write_text(f"{head}    variants: {nested}\n")
+    with pytest.raises(InputError) as error:
+        load_experiment(together_file)
+    assert str(error.value).startswith(f"{together_file}:7: {message}")

@@ -7,19 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.support import vectors
-from tests.support.crop_cam import CLASSES, make, make_batch
+from tests.support.crop_cam import (
+    CLASSES,
+    assert_recorded,
+    evaluated_images,
+    evaluated_network,
+    make,
+    make_batch,
+    recorded_images,
+    recorded_network,
+    recorded_parameters,
+)
 from tests.support.published_methods import PROGRESS
 from tests.support.small_networks import total
 from wsol import build
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency
-from wsol.network import Backbone, BlockInfo, CamHead, Classifier
 from wsol.normalizers.min_max import min_max
 from wsol.ops import crop
 from wsol.types import Batch
@@ -29,13 +37,6 @@ from wsol.types import Batch
 
 def recorded_method(vector: dict[str, np.ndarray]) -> Method:
     """The recorded network with the recorded settings."""
-    convs = (nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 24, 3, 2, 1), nn.Conv2d(24, 32, 3, 4, 1))
-    names, channels = ("conv", "conv2", "conv3"), (16, 24, 32)
-    blocks = {name: nn.Sequential(conv, nn.ReLU()) for name, conv in zip(names, convs, strict=True)}
-    infos = {name: BlockInfo(count, stride) for name, count, stride in zip(names, channels, (2, 4, 16), strict=True)}
-    network = Classifier(Backbone(blocks, infos), CamHead(32, 5))
-    for name, parameter in recorded_parameters(network).items():
-        parameter.data = torch.from_numpy(vector[f"param_{name}"])
     normalizer = {"minmax": "min_max"}.get(str(vector["norm_method"]), str(vector["norm_method"]))
     config = crop_cam.Config(
         positive_weight=float(vector["loss_pos"]),
@@ -46,31 +47,13 @@ def recorded_method(vector: dict[str, np.ndarray]) -> Method:
         box_union={"true": "exact"}.get(str(vector["box_union"]), str(vector["box_union"])),
         normalizer={"name": normalizer if vector["crop_with_norm"] else "min_max"},
     )
-    return build.around(config, network)
-
-
-def recorded_parameters(network: Classifier) -> dict[str, nn.Parameter]:
-    modules = {**{name: block[0] for name, block in network.backbone.blocks.items()}, "fc": network.head.linear}
-    return {f"{name}.{kind}": getattr(module, kind) for name, module in modules.items() for kind in ("weight", "bias")}
-
-
-def assert_recorded(found: Tensor, recorded: np.ndarray) -> None:
-    """2e-4 of the largest value."""
-    expected = torch.tensor(recorded, dtype=torch.float64)
-    torch.testing.assert_close(
-        found.detach().double().reshape(expected.shape), expected, rtol=0, atol=2e-4 * expected.abs().max().item()
-    )
+    return build.around(config, recorded_network(vector))
 
 
 @pytest.mark.parametrize("path", vectors.files("crop_cam"))
 def test_crop_cam_is_the_published_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = vectors.load(path)
-    images = (
-        torch.from_numpy(vector["images_56_repeat_each_pixel_4x4"])
-        .float()
-        .repeat_interleave(4, 2)
-        .repeat_interleave(4, 3)
-    )
+    images = recorded_images(vector)
     labels, method = torch.from_numpy(vector["labels"]), recorded_method(vector)
     seen: dict[str, Tensor] = {}
 
@@ -106,7 +89,7 @@ def test_evaluation_maps_are_the_published_ones(path: Path) -> None:
     """The released code has another IVR than its paper's, also in evaluation; with the paper's the maps differ."""
     vector = vectors.load(path)
     method = recorded_evaluation(vector, form="crop_cam")
-    images = 2 * F.interpolate(torch.from_numpy(vector["noise"]), (224, 224), mode="bicubic", align_corners=False)
+    images = evaluated_images(vector)
     labels, recorded = torch.from_numpy(vector["labels"]), torch.from_numpy(vector["maps_every_second"])
 
     maps = min_max(method.eval().score_maps(images, labels).maps)
@@ -117,28 +100,14 @@ def test_ivr_of_the_released_code_changes_what_evaluation_shows() -> None:
     """So a search for the published numbers needs `form: crop_cam`."""
     path = next((vectors.OWN / "crop_cam_evaluation").glob("ivr*feature_mean.npz"))
     vector = vectors.load(path)
-    images = 2 * F.interpolate(torch.from_numpy(vector["noise"]), (224, 224), mode="bicubic", align_corners=False)
+    images = evaluated_images(vector)
     labels, recorded = torch.from_numpy(vector["labels"]), torch.from_numpy(vector["maps_every_second"])
     maps = recorded_evaluation(vector, form="paper").eval().score_maps(images, labels).maps
     assert (min_max(maps)[:, ::2, ::2] - recorded).abs().max() > 0.1
 
 
 def recorded_evaluation(vector: dict[str, np.ndarray], form: str) -> Method:
-    """Three convolutions with ReLU, and the recorded settings of evaluation."""
-    blocks, infos = {}, {}
-    kernels = sorted(name for name in vector if name.startswith("param_") and vector[name].ndim == 4)
-    for index, name in enumerate(kernels):
-        weight = torch.from_numpy(vector[name])
-        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, 2, 1)
-        bias = torch.from_numpy(vector[name.replace("weight", "bias")])
-        conv.load_state_dict({"weight": weight, "bias": bias})
-        blocks[f"conv{index}"] = nn.Sequential(conv, nn.ReLU())
-        infos[f"conv{index}"] = BlockInfo(weight.shape[0], 2 ** (index + 1))
-    (linear,) = (name for name in vector if name.startswith("param_") and vector[name].ndim == 2)
-    weight = torch.from_numpy(vector[linear])
-    network = Classifier(Backbone(blocks, infos), CamHead(weight.shape[1], len(weight)))
-    bias = torch.from_numpy(vector[linear.replace("weight", "bias")])
-    network.head.linear.load_state_dict({"weight": weight, "bias": bias})
+    """The recorded network with the recorded settings of evaluation."""
     kind = {"minmax": "min_max"}.get(str(vector["normalizer"]), str(vector["normalizer"]))
     percentile = {"lower_percentile": float(vector["lower_percentile"]), "form": form} if kind == "ivr" else {}
     config = crop_cam.Config(
@@ -148,7 +117,7 @@ def recorded_evaluation(vector: dict[str, np.ndarray], form: str) -> Method:
         map_source={"class_map": "class"}.get(str(vector["map_source"]), str(vector["map_source"])),
         normalizer={"name": kind, **percentile},
     )
-    return build.around(config, network)
+    return build.around(config, evaluated_network(vector))
 
 
 @pytest.mark.parametrize(

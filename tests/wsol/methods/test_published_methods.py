@@ -1,4 +1,4 @@
-"""ACoL, SPG and ADL: their places and parameters in every network."""
+"""ACoL, SPG and ADL: their places and parameters in every network; what learns slowly in released codes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.published_methods import PROGRESS
-from wsol import plugins
+from tests.support.published_methods import PROGRESS, bare
+from wsol import build, plugins
+from wsol.config import OptimConfig
 from wsol.method import Method
-from wsol.methods import acol, adl, spg
+from wsol.methods import acol, adl, crop_cam, da_wsol, spg
 from wsol.network import CamHead, Classifier
+from wsol.optim import build_optimizer, set_learning_rates
 from wsol.schema import PluginConfig
 from wsol.types import Batch
 
@@ -50,6 +52,35 @@ def test_published_parameters_of_each_group(
     assert [group["head"] for group in groups] == [False, True]
     assert tuple(sum(p.numel() for p in group["params"]) for group in groups) == numbers
     assert tuple(len(group["params"]) for group in groups) == tensors
+
+
+@pytest.mark.parametrize(
+    ("config", "rates"),
+    [
+        (crop_cam.Config(), {129: 1.0, 32: 10.0}),
+        (crop_cam.Config(slow="stem_norm"), {127: 1.0, 32: 10.0, 2: 0.1}),
+        (crop_cam.Config(slow="last_stage"), {127: 1.0, 5: 10.0, 29: 0.1}),
+        (da_wsol.Config(), {129: 1.0, 32: 10.0}),
+        (da_wsol.Config(slow="last_stage"), {159: 1.0, 2: 10.0}),
+    ],
+    ids=lambda value: f"{value.name}-{value.slow}" if isinstance(value, PluginConfig) else None,
+)
+def test_what_learns_slowly_in_released_codes(config: PluginConfig, rates: dict[int, float]) -> None:
+    """Tensors of ResNet-50, and their rate over `optim.lr`. Of the last stage 5 are fast: three first convolutions and
+    the classifier."""
+    blocks = plugins.load("backbone", "resnet50")
+    with torch.device("meta"):
+        backbone = blocks.build(blocks.Config(weights="none"))
+        method = build.around(config, Classifier(backbone, CamHead(backbone.channels, 200)))
+    optimizer = build_optimizer(method, OptimConfig(lr=0.5, head_lr_scale=10))
+    set_learning_rates(optimizer, 1, OptimConfig(lr=0.5, head_lr_scale=10))
+    assert {len(group["params"]): group["lr"] / 0.5 for group in optimizer.param_groups} == rates
+
+
+def test_other_networks_have_nothing_slow() -> None:
+    for config in (crop_cam.Config(slow="last_stage"), da_wsol.Config(slow="last_stage")):
+        method = build.around(config, bare(stem=3, layer4_0=4))
+        assert not [group for group in method.parameter_groups() if group["name"] == "slow" and group["params"]]
 
 
 @pytest.mark.parametrize("stride", [8, 16])
