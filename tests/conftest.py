@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,14 @@ class OneRay(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
     """How several processes share the tests."""
     return OneRay(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _the_same_draws_in_every_run() -> None:
+    """What a test draws without a seed of its own is the same whenever and after whatever it runs."""
+    random.seed(0)
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture

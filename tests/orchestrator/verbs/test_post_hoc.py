@@ -92,11 +92,16 @@ def test_published_values_win_a_draw(space_file: Path, launch: Launch) -> None:
         "post_hoc.method.max_crop_area=[0, 0.3, 1]",
         "post_hoc.evaluation.normalizer=[{name: min_max}, {name: ivr, lower_percentile: 0.2}]",
     )
+    best = Path("runs/tiny/best")
+    before = [(best / name).read_bytes() for name in ("result.json", "config.yaml")]
+    code, out, err = launch("evaluate", "runs/tiny", grid[0])
+    assert code == 0 and "used from now on: as it is, see" in out, err
+    assert [(best / name).read_bytes() for name in ("result.json", "config.yaml")] == before
     code, out, err = launch("evaluate", "runs/tiny", *grid)
     assert code == 0, err
     settings = json.loads(Path("runs/tiny/best/post_hoc.json").read_text())
-    best = max(setting["metrics"]["max_box_acc_v2"] for setting in settings)
-    level = [setting["values"] for setting in settings if setting["metrics"]["max_box_acc_v2"] == best]
+    highest = max(setting["metrics"]["max_box_acc_v2"] for setting in settings)
+    level = [setting["values"] for setting in settings if setting["metrics"]["max_box_acc_v2"] == highest]
     assert {values["method.max_crop_area"] for values in level} == {0, 0.3, 1}, "all values are level"
     chosen = json.loads(Path("runs/tiny/best/result.json").read_text())["config"]
     assert chosen["method"]["max_crop_area"] == 0.3 and chosen["evaluation"]["normalizer"]["name"] == "ivr"

@@ -249,3 +249,22 @@ def test_hundreds_of_damaged_archives(kind: str, target: Path) -> None:
             assert "\n" not in str(error)
     assert outside(target) == before and refused > 30
     assert not [path for path in target.rglob("*") if path.is_symlink()]
+
+
+def test_a_file_gets_its_name_when_it_is_whole_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "images" / "1.jpg"
+
+    def refuse(part: Path) -> None:
+        assert part.read_bytes() == b"whole" and part != path
+        raise InputError("another file")
+
+    for former in (None, b"former"):
+        if former is not None:
+            path.write_bytes(former)
+        with pytest.raises(EOFError, match="4 bytes instead of the 9"):
+            archives.put(lambda: io.BytesIO(b"half"), 9, path)
+        with pytest.raises(InputError, match="another file"):
+            archives.put(lambda: io.BytesIO(b"whole"), 5, path, refuse)
+        assert (path.read_bytes() if path.exists() else None) == former
+    archives.put(lambda: io.BytesIO(b"whole"), 5, path)
+    assert path.read_bytes() == b"whole"

@@ -57,6 +57,18 @@ def test_changed_image_gives_a_new_cache_and_drops_the_old_one(tmp_path: Path) -
     assert len(set(before) & set(after)) == 2
 
 
+def test_an_image_in_place_of_one_of_the_same_bytes_is_seen_by_its_time(tmp_path: Path) -> None:
+    dataset, config = make(tmp_path)
+    split = dataset.split("test")
+    path = split.image_path(0)
+    for value in (10, 20):
+        Image.new("RGB", SIZE, (value,) * 3).save(path, format="BMP")
+        os.utime(path, ns=(value, value))
+        length = path.stat().st_size
+        assert ImageStore(split, 9, config).read([0])[0][0, 0].tolist() == [value] * 3
+    assert length == 54 + SIZE[0] * SIZE[1] * 3, "both images have as many bytes"
+
+
 def test_cache_too_large_for_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
