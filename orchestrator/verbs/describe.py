@@ -21,7 +21,10 @@ from orchestrator.shipped import shipped_root
 from wsol import plugins
 from wsol.schema import PluginConfig
 
-SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept", "How much it changes")
+SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
+"""Paragraphs that the docstring of every published plugin has."""
+
+FURTHER_SECTIONS = ("How much it changes",)
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}
 
 
@@ -81,7 +84,9 @@ def write_documents(root: Path) -> None:
 
 def _with_bold_sections(text: str) -> str:
     """Every section a paragraph of its own, with its name in bold."""
-    return re.sub(rf"\n*^({'|'.join(SECTIONS)})( \(.*?\))?:", r"\n\n**\1**\2:", text, flags=re.MULTILINE).strip()
+    return re.sub(
+        rf"\n*^({'|'.join((*SECTIONS, *FURTHER_SECTIONS))})( \(.*?\))?:", r"\n\n**\1**\2:", text, flags=re.MULTILINE
+    ).strip()
 
 
 def _settings(config: type[PluginConfig]) -> str:
