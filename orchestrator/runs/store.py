@@ -14,8 +14,9 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
 from orchestrator.runs import names
@@ -36,6 +37,9 @@ THREADS = 8
 
 
 PIECE = 16 * 2**20
+
+TRIES = 5
+"""How often a file is read that is replaced meanwhile."""
 
 
 OURS_ALONE = (".lock", ".owner", TEMPORARY, ".tune")
@@ -125,17 +129,30 @@ class Mirror:
             extend_record(self.folder, self._text(name))
             return  # it may be longer here, so it is brought when files are
         with temporary_beside(path) as temporary:
-            with (
-                self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source,
-                temporary.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, PIECE)
+            with temporary.open("wb") as target:
+                self._read(name, target)
             temporary.replace(path)
         self._alike[name] = self._stamp(name)
 
     def _text(self, name: str) -> str:
-        with self._filesystem.open_input_stream(f"{self._base}/{name}", compression=None) as source:
-            return str(source.read().decode("utf-8", errors="replace"))
+        with BytesIO() as content:
+            self._read(name, content)
+            return content.getvalue().decode("utf-8", errors="replace")
+
+    def _read(self, name: str, target: BinaryIO) -> None:
+        """Copy a file of the store as it is at one moment: a reader asks for as many bytes as it has, and gets a part
+        of the next one where that is put in its place meanwhile."""
+        there = f"{self._base}/{name}"
+        for _ in range(TRIES):
+            before = self._filesystem.get_file_info(there)
+            target.seek(0)
+            target.truncate()
+            with self._filesystem.open_input_stream(there, compression=None) as source:
+                shutil.copyfileobj(source, target, PIECE)
+            after = self._filesystem.get_file_info(there)
+            if (before.size, before.mtime_ns) == (after.size, after.mtime_ns) and target.tell() == after.size:
+                return
+        raise OSError(f"{there}: is replaced faster than it can be read")
 
     def _bring(self, name: str) -> None:
         if name == names.TESTS and self._filesystem.get_file_info(f"{self._base}/{name}").is_file:

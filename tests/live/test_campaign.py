@@ -105,5 +105,5 @@ def test_a_campaign_killed_twice_ends_as_if_nothing_had_happened(space_file: Pat
     assert evaluations() == dict.fromkeys(seeds, 1)
     assert all(path.read_text() == text for path, text in kept.items())
     board = Path("runs/all/leaderboard.md").read_text()
-    assert "6 of 6 cells are tested" in board and board.count("(2 seeds)") == len(CELLS)
+    assert "6 of 6 cells are tested" in board and board.count("(2 seeds: ") == len(CELLS)
     assert max(map(len, log.read_text().splitlines())) <= 80

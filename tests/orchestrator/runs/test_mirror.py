@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,40 @@ def test_the_drivers_remarks_on_a_trial_do_not_come_back_from_the_store(tmp_path
     Mirror(address, tmp_path / "a").push()
     Mirror(address, tmp_path / "b").pull(is_of_worker)
     assert sorted(files(tmp_path / "b")) == own
+
+
+class Overtaken:
+    """A store in which another process replaces a file between its length and its bytes, some times over.
+
+    An object store serves a range of bytes, as many as the object had when it was opened.
+    """
+
+    def __init__(self, store: Any, times: int) -> None:
+        self._store, self._times, self._opened = store, times, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def open_input_stream(self, path: str, **arguments: Any) -> Any:
+        length = self._store.get_file_info(path).size
+        self._opened += 1
+        if self._opened <= self._times:
+            with self._store.open_output_stream(path, compression=None) as file:
+                file.write(b"longer" * self._opened)
+        with self._store.open_input_stream(path, **arguments) as whole:
+            return BytesIO(whole.read()[:length])
+
+
+def test_a_file_that_is_replaced_while_it_is_read_comes_whole(tmp_path: Path, address: str) -> None:
+    here = tmp_path / "here"
+    write(here, manifest_json="short")
+    Mirror(address, here).push()
+    there = Mirror(address, tmp_path / "there")
+    store = there._filesystem
+    there._filesystem = Overtaken(store, 2)
+    there.pull()
+    assert files(tmp_path / "there") == {"manifest.json": "longerlonger"}
+    there._filesystem = Overtaken(store, 9)
+    with pytest.raises(OSError, match=r"manifest\.json: is replaced faster than it can be read"):
+        there.pull()
+    assert files(tmp_path / "there") == {"manifest.json": "longerlonger"}
