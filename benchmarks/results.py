@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,11 +24,12 @@ import orchestrator
 from orchestrator.comparison.rows import Row
 from orchestrator.comparison.tables import FORMATS
 from orchestrator.console import console
+from orchestrator.experiment.paths import Values
+from orchestrator.experiment.post_hoc import with_setting
 from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg, shrunk, shrunk_region
-from orchestrator.pictures.looks import View, look_at
+from orchestrator.pictures.looks import Look, View, look_at
 from orchestrator.runs.provenance import git
 from orchestrator.winner.exported import open_exported
-from wsol.config import TrainConfig
 from wsol.data.images import ImageStore
 from wsol.evaluation import evaluate
 from wsol.files import write_text
@@ -43,17 +43,17 @@ NORMALIZERS = (
 METRICS = ("max_box_acc_v2", "max_box_acc", "top1/loc")
 OWN_MAPS = ("f_cam",)
 """Methods whose maps are not made by an extractor."""
-STRIP: tuple[tuple[str, str, dict[str, Any]], ...] = (
+STRIP: tuple[tuple[str, str, Values], ...] = (
     ("CAM", "cam", {}),
-    ("negative weights clipped", "cam", {"name": "cam", "clip_negative_weights": True}),
-    ("BagCAMs", "cam", {"name": "bag_cams", "block": "mbconv10"}),
+    ("negative weights clipped", "cam", {"evaluation.extractor": {"name": "cam", "clip_negative_weights": True}}),
+    ("BagCAMs", "cam", {"evaluation.extractor": {"name": "bag_cams", "block": "mbconv10"}}),
     ("CropCAM", "crop_cam", {}),
 )
 SIDE, PHOTOGRAPHS = 192, 4
 
 
 def main() -> None:
-    """Go on with the campaign, then the sweeps that are missing, then write everything down."""
+    """Go on with the campaign, then sweep, then write everything down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="has images/ and metadata/")
     parser.add_argument("--run", type=Path, default=Path("runs/results"), metavar="DIR", help="runs/results by default")
@@ -105,31 +105,32 @@ def report(folder: Path, tables: dict[str, Sequence[Row]]) -> str:
 def strip(seeds: dict[str, list[Path]]) -> np.ndarray:
     """Photographs of test, one below the other, each with its truth and through every view of `STRIP`: (H, W, 3) uint8
     RGB. They are evenly spaced over the split, not chosen by what is seen on them."""
-    columns = [column for view in STRIP if view[1] in seeds for column in _columns(seeds[view[1]][0], view)]
-    kept = [columns[0], *columns[1::2]]  # the photographs with their truth once
-    return np.concatenate([np.concatenate(column) for column in kept], axis=1)
+    views = [_view(label, seeds[method][0], values) for label, method, values in STRIP if method in seeds]
+    whole = open_exported(seeds["cam"][0], "test").images
+    uncached = views[0].config.data.model_copy(update={"cache": "off"})
+    images = ImageStore(whole.split.only(places(len(whole))), whole.size, uncached)
+    looks = [look_at(view, images) for view in views]
+    photos = [np.asarray(photo) for photo in images.read(range(len(images)))]
+    rows = [_row(photo, [seen[place] for seen in looks]) for place, photo in enumerate(photos)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
-def _columns(run: Path, view: tuple[str, str, dict[str, Any]]) -> list[list[np.ndarray]]:
-    """The photographs with what is true, and the maps over them with what is predicted at the score threshold that
-    train_fullsup chose."""
-    label, _, extractor = view
-    selecting, winner = open_exported(run, "train_fullsup"), open_exported(run, "test")
-    plain = winner.config.model_dump()
-    if extractor:
-        plain["evaluation"]["extractor"] = extractor
-    config = TrainConfig.model_validate(plain)
+def _view(label: str, run: Path, values: Values) -> View:
+    """A run with a post-hoc setting, and the score threshold that train_fullsup chooses for it."""
+    winner = open_exported(run, "train_fullsup")
+    config = with_setting(winner.config, values)
     method = winner.method(config)
-    chosen = evaluate(method, selecting.images, config.evaluation)
-    split, data = winner.images.split, config.data
-    images = ImageStore(split.only(places(len(split))), data.image_size, data.model_copy(update={"cache": "off"}))
-    truths, maps = [], []
-    for place, look in enumerate(look_at(View(label, method, config, chosen), images)):
-        photo = np.asarray(images.read([place])[0])
-        region, truth = (shrunk_region(one, len(photo), SIDE) for one in (look.region, look.truth))
-        truths.append(photo_with_boxes(shrunk(photo, SIDE), truth))
-        maps.append(map_overlay(shrunk(photo, SIDE), shrunk(look.score_map, SIDE) / 255, region, truth))
-    return [truths, maps]
+    return View(label, method, config, evaluate(method, winner.images, config.evaluation))
+
+
+def _row(photo: np.ndarray, looks: Sequence[Look]) -> list[np.ndarray]:
+    """The photograph with what is true, then the maps over it with what is predicted."""
+    small, truth = shrunk(photo, SIDE), shrunk_region(looks[0].truth, len(photo), SIDE)
+    maps = [
+        map_overlay(small, shrunk(look.score_map, SIDE) / 255, shrunk_region(look.region, len(photo), SIDE), truth)
+        for look in looks
+    ]
+    return [photo_with_boxes(small, truth), *maps]
 
 
 def places(images: int) -> list[int]:

@@ -12,7 +12,6 @@ from orchestrator.verbs import groups
 from orchestrator.verbs import options as of
 from orchestrator.verbs.ending import exit_codes
 from orchestrator.verbs.options import example
-from wsol.files import exists
 
 app = typer.Typer(
     add_completion=False,
@@ -215,11 +214,10 @@ def sweep(
     """Score finished runs, seeds of one configuration, under every post-hoc setting: a table, nothing is chosen."""
     from orchestrator.verbs.sweep import print_sweep
 
-    overrides = [word for word in words if "=" in word and not exists(Path(word))]
-    folders = [named_place(word) for word in words if word not in overrides]
-    if not folders:
+    places, overrides = of.places_and_overrides(words)
+    if not places:
         raise typer.BadParameter("give a run folder")
-    print_sweep(folders, experiment, overrides, metric or ["max_box_acc_v2"], split, form)
+    print_sweep(list(map(named_place, places)), experiment, overrides, metric or ["max_box_acc_v2"], split, form)
 
 
 @app.command(epilog=example("export runs/cam --format hub", "export runs/cam --format onnx --out models/cam"))
@@ -253,11 +251,10 @@ def validate(words: of.Words) -> None:
     """Check search-space files, with all of their variants, and campaign files, without running anything."""
     from orchestrator.verbs.validate import validate
 
-    overrides = [word for word in words if "=" in word and not exists(Path(word))]
-    files = [Path(word) for word in words if word not in overrides]
-    if not files:
+    places, overrides = of.places_and_overrides(words)
+    if not places:
         raise typer.BadParameter("give a search-space file")
-    if not validate(files, overrides):
+    if not validate(list(map(Path, places)), overrides):
         raise typer.Exit(2)
 
 

@@ -25,6 +25,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`, `2 classes`."""
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 def listed(items: Iterable[str]) -> str:
     """The first items, and how many more there are."""
     known = list(items)

@@ -65,14 +65,7 @@ def evaluate(
         metric name -> value; `degenerate_maps`: how many maps were constant or not finite and scored as all zero; and
         where there is a classifier `loss/classification`: its mean cross-entropy.
     """
-    return evaluate_settings(method, images, [config], chosen)[0]
-
-
-def evaluate_settings(
-    method: Method, images: ImageStore, settings: list[EvaluationConfig], chosen: Mapping[str, float] | None = None
-) -> list[dict[str, float]]:
-    """`evaluate` under several settings, with one pass of the network over the images for all of them."""
-    return evaluate_together([Pipeline(config, method) for config in settings], images, chosen)
+    return evaluate_together([Pipeline(config, method)], images, chosen)[0]
 
 
 def evaluate_together(

@@ -19,8 +19,8 @@ from pydantic import AfterValidator, Field, field_validator
 from orchestrator.experiment.load import Loaded
 from orchestrator.experiment.model import Experiment, ResourcesConfig, config_hash
 from orchestrator.experiment.paths import Values
-from orchestrator.formats import counted
 from wsol.config import LARGEST_SEED
+from wsol.errors import counted
 from wsol.schema import Strict
 
 AXES = {"method": "method", "backbone": "backbone", "dataset": "data set"}

@@ -3,6 +3,7 @@ published."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,21 +90,21 @@ class Cell:
 
 
 def cell(
+    metric: str,
     seeds: Sequence[Measurement],
     first: Sequence[Measurement] | None,
     baseline: float | None = None,
     published: Published | None = None,
-    largest: float = 100,
 ) -> Cell:
     """One row on one metric.
 
     Args:
+        metric: its key.
         seeds: of each seed the value and its replicates; the draws of an image are the same everywhere, so that their
             differences are paired.
         first: the same of the first row; None: this is it.
         baseline: the centre Gaussian on the same images.
         published: what a paper has.
-        largest: that the metric can be.
     """
     from wsol.bootstrap import interval
 
@@ -115,7 +116,7 @@ def cell(
         difference=None if first is None else mean - statistics.fmean(value for value, _ in first),
         difference_interval=None if first is None else interval(replicates - _mean_replicates(first)),
         baseline=baseline,
-        seed_interval=interval_of_mean(values, largest),
+        seed_interval=interval_of_mean(values, math.inf if "loss" in metric else 100),
         published=published,
         of_seeds=tuple(values),
     )

@@ -4,7 +4,6 @@ first row, and what was published. How it is written down is in `tables.py`."""
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,11 +105,11 @@ def require_seeds_of_one_configuration(runs: Sequence[Summary]) -> None:
 def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
     summary = group[0][0]
     return cell(
+        metric,
         _measured(group, metric, split),
         None if group is first else _measured(first, metric, split),
         summary.metrics(split, baseline=True).get(metric),
         published_row(summary.result["config"], metric) if split == "test" else None,
-        largest=math.inf if "loss" in metric else 100,
     )
 
 

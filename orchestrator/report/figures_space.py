@@ -10,9 +10,9 @@ from typing import Any
 
 import optuna
 
-from orchestrator.formats import counted
 from orchestrator.report.figure import Figure, Spec, complete_trials, label, short_names, shown_text, states, titled
 from orchestrator.runs.summary import TrialRow
+from wsol.errors import counted
 
 MAX_CATEGORIES = 24
 

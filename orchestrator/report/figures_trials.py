@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.formats import counted
 from orchestrator.report.figure import (
     COLORS,
     Figure,
@@ -26,6 +25,7 @@ from orchestrator.report.figure import (
     titled,
 )
 from orchestrator.runs.summary import TrialRow
+from wsol.errors import counted
 
 SLACK = timedelta(
     seconds=2

@@ -15,12 +15,12 @@ from typing import Any
 from rich.table import Table
 
 from orchestrator.experiment.yaml_reader import parse_yaml
-from orchestrator.formats import counted, duration, plain_text, settings_in_words, short_reason
+from orchestrator.formats import duration, plain_text, settings_in_words, short_reason
 from orchestrator.runs import names
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.summary import Summary, TrialRow, read_summary
 from wsol.checkpoint import MANIFEST
-from wsol.errors import InputError, first_line
+from wsol.errors import InputError, counted, first_line
 
 ENDED = ("complete", "pruned", "failed")
 

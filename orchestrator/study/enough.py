@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.experiment.model import StopConfig, StudyConfig
-from orchestrator.formats import counted
+from wsol.errors import counted
 
 FIRST_LOOK = 20
 """Complete trials before which the regret is not estimated; Optuna's."""

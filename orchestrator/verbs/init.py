@@ -67,6 +67,11 @@ class Found:
     masks: Path | None
     splits: dict[str, Metadata]
 
+    @property
+    def classes(self) -> int:
+        """How many there are: the largest label of all splits and one."""
+        return 1 + max(int(split.labels.max()) for split in self.splits.values())
+
 
 def init(folder: Path) -> Path:
     """Write `<name of the folder>.yaml` where the user is, and say what comes next.
@@ -128,7 +133,7 @@ def search_space(folder: Path, file: Path, found: Found) -> str:
     data: Values = {"name": "folder", "images": str(found.images), "metadata": str(found.metadata)}
     if found.masks not in (None, found.images):
         data["masks"] = str(found.masks)
-    if not is_file(found.metadata / CLASS_NAMES) and (names := class_names(found)):
+    if names := class_names(found):
         data["class_names"] = names
     return TEMPLATE.format(
         folder=one_line(str(folder)),
@@ -147,13 +152,14 @@ def search_space(folder: Path, file: Path, found: Found) -> str:
 def class_names(found: Found) -> list[str]:
     """The names of the folders that the training images of each class lie in; empty where a class has several folders,
     or several classes one, and where a file names them, which the data set reads itself."""
-    if is_file(found.metadata / metadata.CLASS_NAMES):
+    if is_file(found.metadata / CLASS_NAMES):
         return []
     train = found.splits["train_weaksup"]
     pairs = {(int(label), Path(name).parent.name) for label, name in zip(train.labels, train.image_ids, strict=True)}
     names = [name for _, name in sorted(pairs)]
-    classes = 1 + max(int(split.labels.max()) for split in found.splits.values())
-    is_one_each = [label for label, _ in sorted(pairs)] == list(range(classes)) and len(set(names)) == classes
+    is_one_each = [label for label, _ in sorted(pairs)] == list(range(found.classes)) and len(
+        set(names)
+    ) == found.classes
     return names if is_one_each and all(names) else []
 
 
@@ -172,8 +178,7 @@ def _masks_folder(folder: Path, images: Path, test: Metadata) -> Path | None:
 def _counts(found: Found) -> str:
     sizes = {name: len(split.image_ids) for name, split in found.splits.items()}
     shapes = "masks" if found.splits["test"].boxes is None else "boxes"
-    classes = 1 + max(int(split.labels.max()) for split in found.splits.values())
     return (
-        f"{classes} classes; {sizes['train_weaksup']} images with class labels to train on,"
+        f"{found.classes} classes; {sizes['train_weaksup']} images with class labels to train on,"
         f" {sizes['train_fullsup']} with {shapes} to choose by, {sizes['test']} to test"
     )

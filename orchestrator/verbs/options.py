@@ -8,12 +8,19 @@ from typing import Annotated, Literal
 import typer
 
 from orchestrator.preflight.place import named_place
+from wsol.files import exists
 
 
 def example(*commands: str) -> str:
     """What a verb's help ends with: commands that work, the first one most often."""
     lines = "\n".join(f"  python launch.py {command}" for command in commands)
     return f"\b\n{'Example' if len(commands) == 1 else 'Examples'}:\n{lines}"
+
+
+def places_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words that name files or folders, and those that are `KEY=VALUE`: all with `=` but what is there."""
+    overrides = [word for word in words if "=" in word and not exists(Path(word))]
+    return [word for word in words if word not in overrides], overrides
 
 
 SpaceFile = Annotated[

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.console import console
-from orchestrator.formats import counted, duration
+from orchestrator.formats import duration
 from orchestrator.preflight.photos import Photos, find_photos, in_words
 from orchestrator.preflight.place import require_no_foreign_files, require_writable
 from orchestrator.runs.result import WinnerResult, read_result
 from orchestrator.winner.exported import Model, open_model
 from orchestrator.winner.predictions import MAPS, OVERLAYS, RESULTS, TABLE, Predictions, draw, new_predictions
 from wsol import build
-from wsol.errors import InputError, RunFailed
+from wsol.errors import InputError, RunFailed, counted
 from wsol.pace import Progress
 from wsol.prediction import BoxRule, Failed, Prediction, box_rule, predict_photos, read_photos
 

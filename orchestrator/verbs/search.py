@@ -17,7 +17,6 @@ from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import Plan, plan_on_cluster
 from orchestrator.console import console
 from orchestrator.experiment.load import load_and_print_notes
-from orchestrator.formats import counted
 from orchestrator.preflight import checks
 from orchestrator.preflight.place import default_folder
 from orchestrator.runs.folder import write_trials
@@ -29,6 +28,7 @@ from orchestrator.trials.interrupt import interruptible
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.verbs.conclude import conclude
 from orchestrator.winner.in_store import measure_on_nodes
+from wsol.errors import counted
 
 
 def search(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:

@@ -8,9 +8,8 @@ from orchestrator.campaign.load import is_campaign, load_campaign
 from orchestrator.campaign.model import campaign_in_words
 from orchestrator.console import console, errors
 from orchestrator.experiment.load import load_variants
-from orchestrator.formats import counted
 from orchestrator.preflight.place import default_folder
-from wsol.errors import InputError
+from wsol.errors import InputError, counted
 
 
 def validate(files: list[Path], overrides: list[str]) -> bool:

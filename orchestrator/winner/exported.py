@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.paths import Values
-from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.experiment.post_hoc import Setting, post_hoc_settings
 from orchestrator.experiment.yaml_reader import read_yaml
 from orchestrator.runs import names
 from orchestrator.runs.result import ScoredSetting, WinnerResult, read_result
@@ -19,6 +19,7 @@ from wsol.errors import InputError
 if TYPE_CHECKING:
     from wsol.data.dataset import Dataset
     from wsol.data.images import ImageStore
+    from wsol.evaluation import Pipeline
     from wsol.method import Method
     from wsol.scoring import Scores
 
@@ -52,23 +53,26 @@ class Exported:
             post_hoc: dotted path -> values.
         """
         from wsol.evaluation import evaluate_together
-        from wsol.post_hoc import pipelines
 
         settings = post_hoc_settings(self.config, post_hoc)
-        configs = [config for _, config in settings]
-        metrics = evaluate_together(pipelines(self.method(self.config), configs), self.images)
+        metrics = evaluate_together(self._pipelines(settings), self.images)
         return [
             ScoredSetting(values, scored, config) for (values, config), scored in zip(settings, metrics, strict=True)
         ]
 
     def sweep(self, post_hoc: Mapping[str, list[Any]]) -> list[tuple[Values, Scores]]:
         """`score_settings` with intervals: what is set, as it is first, and the scores with it."""
-        from wsol.post_hoc import pipelines
         from wsol.scoring import score_together
 
-        settings = post_hoc_settings(self.config, dict(post_hoc))
-        scores = score_together(pipelines(self.method(self.config), [config for _, config in settings]), self.images)
+        settings = post_hoc_settings(self.config, post_hoc)
+        scores = score_together(self._pipelines(settings), self.images)
         return [(values, scored) for (values, _), scored in zip(settings, scores, strict=True)]
+
+    def _pipelines(self, settings: Sequence[Setting]) -> list[Pipeline]:
+        """Its weights under every setting."""
+        from wsol.post_hoc import pipelines
+
+        return pipelines(self.method(self.config), [config for _, config in settings])
 
     def center_gaussian(self, config: TrainConfig) -> dict[str, float]:
         """Metric -> percent of the centre Gaussian on the same images, under a configuration's evaluation."""

@@ -131,7 +131,9 @@ def measure(request: MeasureRequest) -> Measured:
 
 def best_setting(settings: Sequence[ScoredSetting], objective: str) -> ScoredSetting:
     """The one with the highest objective; of several, the first, which changes least."""
-    return max(settings, key=lambda setting: setting.metrics[objective])
+    from wsol.post_hoc import best_place
+
+    return settings[best_place([setting.metrics for setting in settings], objective)]
 
 
 def _settings(winner: Exported, request: MeasureRequest) -> list[ScoredSetting]:

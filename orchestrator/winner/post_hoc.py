@@ -51,7 +51,7 @@ def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[s
             f"command line: {foreign[0]}: of a finished run, only post_hoc.PATH=[VALUE, ...] can be changed"
         )
     of_file = {} if path is None else load_and_print_notes(path, []).experiment.post_hoc
-    words = [f"post_hoc.{path}={json.dumps(values)}" for path, values in of_file.items()]
+    words = [f"post_hoc.{dotted}={json.dumps(values)}" for dotted, values in of_file.items()]
     post_hoc = load_experiment(folder / names.WINNER_EXPERIMENT, [*words, *overrides]).experiment.post_hoc
     if not post_hoc:
         raise InputError("the file has no `post_hoc` to score the run with; add it, or give post_hoc.PATH=[VALUE, ...]")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.comparison.cell import Cell, Measurement, cell
 from orchestrator.comparison.rows import Row, require_seeds_of_one_configuration, row
 from orchestrator.console import console
-from orchestrator.formats import counted, duration, settings_in_words
+from orchestrator.formats import duration, settings_in_words
 from orchestrator.runs.result import read_result
-from orchestrator.runs.summary import read_summary
+from orchestrator.runs.summary import Summary, read_summary
 from orchestrator.runs.tested import SWEEP, record_look
 from orchestrator.winner.exported import Exported, open_exported
-from wsol.errors import InputError
+from wsol.errors import InputError, counted
 
 if TYPE_CHECKING:
     from orchestrator.experiment.paths import Values
@@ -40,8 +40,8 @@ def sweep(folders: Sequence[Path], post_hoc: Mapping[str, list[Any]], metrics: S
     """
     runs = [read_summary(folder) for folder in folders]
     require_seeds_of_one_configuration(runs)
-    for folder in folders:
-        _require_metrics(folder, metrics)
+    for summary in runs:
+        _require_metrics(summary, metrics)
     winners = [open_exported(folder, split) for folder in folders]
     swept = [_swept(folder, winner, post_hoc, split) for folder, winner in zip(folders, winners, strict=True)]
     settings = [values for values, _ in swept[0]]
@@ -50,7 +50,9 @@ def sweep(folders: Sequence[Path], post_hoc: Mapping[str, list[Any]], metrics: S
 
     def cells(place: int) -> dict[str, Cell]:
         return {
-            metric: cell(_of(scores[place], metric), _of(scores[0], metric) if place else None, baseline.get(metric))
+            metric: cell(
+                metric, _of(scores[place], metric), _of(scores[0], metric) if place else None, baseline.get(metric)
+            )
             for metric in metrics
         }
 
@@ -70,10 +72,10 @@ def _swept(
     return found
 
 
-def _require_metrics(folder: Path, metrics: Sequence[str]) -> None:
-    known = read_result(folder).train_fullsup
+def _require_metrics(summary: Summary, metrics: Sequence[str]) -> None:
+    known = summary.metrics("train_fullsup")
     if missing := [metric for metric in metrics if metric not in known]:
-        raise InputError(f"{folder}: has no {missing[0]!r}; it has {', '.join(sorted(known))}")
+        raise InputError(f"{summary.folder}: has no {missing[0]!r}; it has {', '.join(sorted(known))}")
 
 
 def _of(scores: Sequence[Scores], metric: str) -> list[Measurement]:

@@ -30,19 +30,22 @@ def state(network: str, salt: str = "") -> dict[str, Tensor]:
 def procedural(weights: Mapping[str, Tensor], salt: str) -> dict[str, Tensor]:
     """Weights drawn from the key's name, as the recording did."""
     return {
-        key: _drawn(key, tuple(value.shape), salt).clone()
+        key: drawn_weight(key, tuple(value.shape), salt).clone()
         for key, value in weights.items()
         if not key.endswith("num_batches_tracked")
     }
 
 
 @functools.lru_cache(maxsize=400)  # those of the network before: most keys are the same in its next variant
-def _drawn(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+def drawn_weight(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+    """The weight of a published name: noise of the name's own, in the size of what stands there."""
     noise = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
     if key.endswith("running_var"):
         noise = 1 + 0.1 * np.abs(noise)
     elif key.endswith("running_mean"):
         noise = 0.1 * noise
+    elif key in ("cls_token", "pos_embed"):
+        noise = 0.3 * noise
     elif len(shape) == 1:
         noise = 1 + 0.1 * noise if key.endswith("weight") else 0.05 * noise
     else:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tests.support.published_networks import drawn_weight
 from wsol.backbones import deit as plugin
 from wsol.method import Method
 from wsol.network import CamHead, Classifier
@@ -19,26 +19,13 @@ CLASSES = 7
 Arrays = dict[str, np.ndarray]
 
 
-def recorded_weight(salt: str, key: str, shape: Iterable[int]) -> Tensor:
-    """The weight of timm's name `key`."""
-    shape = tuple(shape)
-    drawn = np.random.default_rng(zlib.crc32((salt + key).encode())).standard_normal(shape)
-    if key in ("cls_token", "pos_embed"):
-        drawn = 0.3 * drawn
-    elif len(shape) == 1:
-        drawn = 1 + 0.1 * drawn if key.endswith("weight") else 0.05 * drawn
-    else:
-        drawn = drawn * np.sqrt(2 / np.prod(shape[1:]))
-    return torch.from_numpy(drawn.astype(np.float32))
-
-
 def recorded_backbone(arrays: Arrays) -> TokenBackbone:
     """The recorded network without its head, in evaluation mode."""
     width, depth, heads, side = (int(arrays[name]) for name in ("embed_dim", "depth", "num_heads", "img_size"))
     backbone = plugin.deit(plugin.Size(width, depth, heads, side // plugin.PATCH))
     backbone.blocks.load_state_dict(
         {
-            key: recorded_weight(str(arrays["key_salt"]), published_name(key), value.shape)
+            key: drawn_weight(published_name(key), tuple(value.shape), str(arrays["key_salt"]))
             for key, value in backbone.blocks.state_dict().items()
         }
     )
@@ -65,7 +52,10 @@ class ClassTokenMethod(Method):
         self.linear = nn.Linear(backbone.channels, CLASSES)
         salt = str(arrays["key_salt"])
         self.linear.load_state_dict(
-            {key: recorded_weight(salt, f"head.{key}", value.shape) for key, value in self.linear.state_dict().items()}
+            {
+                key: drawn_weight(f"head.{key}", tuple(value.shape), salt)
+                for key, value in self.linear.state_dict().items()
+            }
         )
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:

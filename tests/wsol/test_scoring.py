@@ -18,7 +18,7 @@ from wsol import build
 from wsol.bootstrap import REPLICATES, Bootstrap, draws, interval
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.data.images import ImageStore
-from wsol.evaluation import Counts, evaluate, evaluate_settings, forward
+from wsol.evaluation import Counts, Pipeline, evaluate, evaluate_together, forward
 from wsol.method import Method
 from wsol.metric import Metric, Sample
 from wsol.metrics import max_box_acc_by_size, max_box_acc_v2, piou, pxap
@@ -138,7 +138,7 @@ def test_extractors_share_the_pass_of_the_network(
         return run(self, names, x, taps)
 
     monkeypatch.setattr(Backbone, "_run", counting)
-    assert evaluate_settings(method, images, [plain, clipped]) == alone
+    assert evaluate_together([Pipeline(one, method) for one in (plain, clipped)], images) == alone
     assert sum(passes) == len(images)
 
 
@@ -272,7 +272,11 @@ def test_maps_belong_to_their_extractor_in_whichever_order(
         {**plain.model_dump(), "extractor": {"name": "cam", "clip_negative_weights": True}}
     )
     alone = [evaluate(method, images, config) for config in (plain, clipped)]
-    assert evaluate_settings(method, images, [clipped, plain, clipped]) == [alone[1], alone[0], alone[1]]
+    assert evaluate_together([Pipeline(one, method) for one in (clipped, plain, clipped)], images) == [
+        alone[1],
+        alone[0],
+        alone[1],
+    ]
     raw = next(forward(method, images, [clipped, plain, clipped], len(images)))
     assert [made.extractor for made in raw.extracted] == [clipped.extractor, plain.extractor]
     own = next(forward(method, images, [plain], len(images)))

@@ -15,7 +15,7 @@ from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.errors import Diverged, InputError
-from wsol.evaluation import evaluate, evaluate_settings
+from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.method import Method
 from wsol.optim import decay
 from wsol.training import train
@@ -199,7 +199,7 @@ def test_settings_with_the_same_extractor_share_one_forward_pass(
         return forward(self, *arguments)
 
     monkeypatch.setattr(type(method), "score_maps", counted)
-    together = evaluate_settings(method, images, [config.evaluation, clipped])
+    together = evaluate_together([Pipeline(one, method) for one in (config.evaluation, clipped)], images)
     assert sum(calls) == len(images)
     assert together == [evaluate(method, images, config.evaluation), evaluate(method, images, clipped)]
     assert together[0] != together[1]

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from orchestrator.comparison.cell import interval_of_mean
+from orchestrator.comparison.cell import cell, interval_of_mean
 from orchestrator.comparison.differences import differences
 from orchestrator.comparison.rows import comparison_rows
 from orchestrator.comparison.tables import FORMATS, seeds_in_words
@@ -96,3 +97,7 @@ def test_an_interval_over_seeds_stays_inside_of_the_metric() -> None:
     assert interval_of_mean([99.0, 90.0, 99.9])[1] == 100  # type: ignore[index]
     assert interval_of_mean([0.5, 9.0, 0.1])[0] == 0  # type: ignore[index]
     assert interval_of_mean([99.0, 90.0, 99.9], math.inf)[1] > 100  # type: ignore[index]
+    replicates = np.zeros(3)
+    of_each = [(value, replicates) for value in (99.0, 90.0, 99.9)]
+    assert cell("top1", of_each, None).seed_interval[1] == 100  # type: ignore[index]
+    assert cell("loss/classification", of_each, None).seed_interval[1] > 100  # type: ignore[index]

@@ -19,7 +19,7 @@ from tests.support.tiny import Launch
 from wsol import build, plugins
 from wsol.config import EvaluationConfig
 from wsol.errors import InputError
-from wsol.evaluation import evaluate, evaluate_settings
+from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.extractor import extract_together, find_block
 from wsol.method import Method
 from wsol.network import Classifier
@@ -137,7 +137,7 @@ def test_evaluating_a_grid_gives_what_each_setting_gives_alone(space_file: Path)
         EvaluationConfig.model_validate({**plain, "extractor": fields, "batch_size": 3}) for fields in grid(method)
     ]
     settings.append(settings[1].model_copy(update={"normalizer": plugins.load("normalizer", "max").Config(name="max")}))
-    together = evaluate_settings(method, images, settings)
+    together = evaluate_together([Pipeline(setting, method) for setting in settings], images)
     assert together == [evaluate(method, images, setting) for setting in settings]
     assert len({tuple(result.values()) for result in together}) > 10
     assert all(p.grad is None for p in method.parameters()) and method.training

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.support import recorded_tokens, vectors
+from tests.support.published_networks import drawn_weight
 from tests.support.small_networks import CLASSES, make, random_network
 from wsol.method import Method
 from wsol.methods import ts_cam as plugin
@@ -70,10 +71,7 @@ def test_recorded_networks(path: Path) -> None:
     ).eval()
     salt, conv = str(arrays["key_salt"]), method.network.head.conv
     conv.load_state_dict(  # type: ignore[union-attr, operator]
-        {
-            key: recorded_tokens.recorded_weight(salt, f"head.{key}", value.shape)
-            for key, value in conv.state_dict().items()
-        }  # type: ignore[union-attr, operator]
+        {key: drawn_weight(f"head.{key}", tuple(value.shape), salt) for key, value in conv.state_dict().items()}  # type: ignore[union-attr, operator]
     )
     images = recorded_tokens.recorded_images(arrays, len(arrays["logits"]), int(arrays["img_size"]))
     for label in range(recorded_tokens.CLASSES):

@@ -159,8 +159,3 @@ def read_bytes(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name an existing file") from None
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 image`, `2 images`, `2 classes`."""
-    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsol.data.imports.annotations import plural
+from wsol.errors import counted
 
 SHOWN = 3
 
@@ -52,5 +52,5 @@ class LeftOut:
 def _line(kind: Kind, names: list[str]) -> str:
     shown = list(dict.fromkeys(names))
     more = ", ..." if len(shown) > SHOWN else ""
-    what = f"{plural(len(names), kind.noun)} {kind.text}".rstrip()
+    what = f"{counted(len(names), kind.noun)} {kind.text}".rstrip()
     return f"{kind.done}: {what} ({', '.join(shown[:SHOWN])}{more})"

@@ -21,9 +21,9 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from wsol.data.archives import folders
 from wsol.data.decoding import Side
 from wsol.data.imports import annotations as shared
-from wsol.data.imports.annotations import POOL, Edges, Listed, Object, Source, plural, read_bytes
+from wsol.data.imports.annotations import POOL, Edges, Listed, Object, Source, read_bytes
 from wsol.data.rows import read_lines
-from wsol.errors import InputError, listed
+from wsol.errors import InputError, counted, listed
 from wsol.files import is_dir
 from wsol.pace import paced
 from wsol.schema import FilePath
@@ -73,7 +73,7 @@ def read(config: Config) -> Source:
         if stem in split_of or config.train is None
     ]
     if len(images) < len(files):
-        notes.append(f"left out: {plural(len(files) - len(images), 'image')} in no list of train, val and test")
+        notes.append(f"left out: {counted(len(files) - len(images), 'image')} in no list of train, val and test")
     names = sorted({found.category for image in images for found in image.objects})
     classes = {name: name for name in names}
     order = "the order of their names"
@@ -91,7 +91,7 @@ def _split_of(given: dict[str, Path], files: dict[str, Path]) -> tuple[dict[str,
         if len(missing) == len(stems):
             raise InputError(f"{path}: none of its {len(stems)} names has an XML file, such as {listed(stems[:1])}")
         if missing:
-            notes.append(f"left out: {plural(len(missing), 'name')} of {path} without an XML file ({listed(missing)})")
+            notes.append(f"left out: {counted(len(missing), 'name')} of {path} without an XML file ({listed(missing)})")
         for stem in stems:
             if found.setdefault(stem, split) != split:
                 raise InputError(f"{path}: {stem} is in {found[stem] or 'train'} too; an image belongs to one split")

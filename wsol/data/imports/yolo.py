@@ -21,10 +21,10 @@ from typing import Any
 import yaml
 
 from wsol.data.imports import annotations as shared
-from wsol.data.imports.annotations import POOL, SPLITS, Edges, Listed, Object, Source, plural, read_bytes
+from wsol.data.imports.annotations import POOL, SPLITS, Edges, Listed, Object, Source, read_bytes
 from wsol.data.imports.locating import image_files
 from wsol.data.rows import read_lines
-from wsol.errors import InputError, first_line, listed
+from wsol.errors import InputError, counted, first_line, listed
 from wsol.files import exists, is_dir, is_file
 from wsol.pace import paced
 from wsol.schema import FilePath
@@ -166,7 +166,7 @@ def _in_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
         else:
             found.append(there)
     if missing:
-        notes.append(f"left out: {plural(len(missing), 'name')} of {path} without an image ({listed(missing)})")
+        notes.append(f"left out: {counted(len(missing), 'name')} of {path} without an image ({listed(missing)})")
     return found
 
 
@@ -195,7 +195,7 @@ def _without_image(labels: set[Path]) -> list[str]:
     folders = sorted({label.parent for label in labels if is_dir(label.parent)})
     files = [path for folder in folders for path in sorted(folder.glob("*.txt")) if path.name not in NAMES]
     orphans = [path.name for path in files if path not in labels]
-    return [f"left out: {plural(len(orphans), 'text file')} without an image ({listed(orphans)})"] if orphans else []
+    return [f"left out: {counted(len(orphans), 'text file')} without an image ({listed(orphans)})"] if orphans else []
 
 
 def _listed(image: Path, root: Path, label: Path, split: str, names: dict[int, str]) -> Listed:
