@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.runs import names
-from orchestrator.runs.tested import MAPS, record_look
+from orchestrator.runs.looks import MAPS
+from orchestrator.runs.tested import record_look
 from wsol.files import write_text
 
 

@@ -1,12 +1,14 @@
 """`best/scores-<split>.npz`: bootstrap replicates and curves over thresholds, of which comparisons and figures are
-made."""
+made. That of test also has the numbers of the look that it is from, in case that they do not reach their record."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,26 +34,37 @@ class Stored:
         replicates: metric -> (R,).
         curves: curve -> percent over thresholds (T,).
         threshold_step: distance of those thresholds, which start at 0.
+        look: key of the look at test that left it; empty for other splits and in files of older versions.
+        numbers: what that look found, as `test.json` records it.
     """
 
     images: str
     replicates: dict[str, Floats]
     curves: dict[str, Floats]
     threshold_step: float
+    look: str = ""
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def write_scores(best: Path, scores: Scores, split: Split) -> None:
-    """Write the file of a split in one step."""
+def write_scores(
+    best: Path, scores: Scores, split: Split, look: str = "", numbers: Mapping[str, Any] | None = None
+) -> None:
+    """Write the file of a split in one step; see `Stored` for a look at test and its numbers."""
     path = scores_path(best, split.name)
     arrays = {
         **{REPLICATES + name: values.astype(np.float32) for name, values in scores.replicates.items()},
         **{CURVES + name: values.astype(np.float32) for name, values in scores.curves.items()},
     }
     images = hashlib.sha256("\n".join(sorted(split.image_ids)).encode()).hexdigest()
-    step = np.array(scores.threshold_step)
+    about = {
+        "images": np.array(images),
+        "threshold_step": np.array(scores.threshold_step),
+        "look": np.array(look),
+        "numbers": np.array(json.dumps(numbers or {})),
+    }
     with temporary_beside(path) as temporary:
         with temporary.open("wb") as file:
-            np.savez_compressed(file, images=np.array(images), threshold_step=step, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(file, **about, **arrays)  # type: ignore[arg-type]
         sync_and_rename(temporary, path)
 
 
@@ -78,7 +91,8 @@ def read_scores(best: Path, split: str) -> Stored:
             }
             for kind in (REPLICATES, CURVES)
         )
-        return Stored(str(found["images"]), replicates, curves, float(found["threshold_step"]))
+        look, numbers = str(found.get("look", "")), json.loads(str(found.get("numbers", "{}")))
+        return Stored(str(found["images"]), replicates, curves, float(found["threshold_step"]), look, numbers)
     except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: is damaged ({error})") from None
 

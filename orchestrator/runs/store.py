@@ -22,8 +22,8 @@ from uuid import uuid4
 from orchestrator.runs import names
 from orchestrator.runs.header import read_header
 from orchestrator.runs.lock import locked_new, was_worked_on_here
+from orchestrator.runs.looks import extend_record
 from orchestrator.runs.tensorboard import BEGIN, END
-from orchestrator.runs.tested import extend_record
 from wsol.addresses import below, open_address, unreachable
 from wsol.checkpoint import MANIFEST, PREFIX
 from wsol.errors import InputError

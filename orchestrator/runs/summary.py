@@ -15,7 +15,7 @@ from orchestrator.formats import parse_time
 from orchestrator.runs import names
 from orchestrator.runs.header import RunHeader
 from orchestrator.runs.lock import is_held
-from orchestrator.runs.tested import FINISHED
+from orchestrator.runs.looks import FINISHED
 from orchestrator.runs.tolerant import entries_of_tests, header_or_default, json_or_empty, study_or_none, text_or_empty
 from wsol.errors import InputError
 

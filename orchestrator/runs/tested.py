@@ -2,83 +2,48 @@
 
 A look is written down when it begins, before the first image is read, and completed when its numbers are known; a
 lock of its own is held meanwhile, so that of several launchers one looks. A look that was cut off counts, unless
-nothing was left of it: then nobody can have seen a number, and the next one takes its place.
+nothing was left of it: then nobody can have seen a number, and the next one takes its place. One whose numbers were all
+written is completed with them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
-from orchestrator.runs.scores import scores_path
-from wsol.errors import InputError, first_line
-from wsol.files import write_text
-from wsol.schema import first_problem
+from orchestrator.runs.looks import BEGUN, FINISHED, Entry, Look, change_entries, look_of, read_looks
+from orchestrator.runs.scores import read_scores, scores_path
+from wsol.errors import InputError
 
-BEGUN, FINISHED, MAPS, SWEEP = "begun", "finished", "maps", "sweep"
-"""States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again; of many
-post-hoc settings side by side."""
-
-Entry = dict[str, Any]
-"""A look as it stands in the file, with entries of other versions."""
+_NUMBERS = ("metrics", "intervals", "baseline", "config", "training_images")
+"""What of a look is known when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the test split.
+class Looking:
+    """A look at the test split while it goes on.
 
     Attributes:
-        time: when it began; empty where unknown.
-        checkpoint_sha256: of the weights that were scored.
-        reason: why, if it was not the first one.
-        state: `begun`, `finished`, `maps` or `sweep`.
-        key: tells it from all others; those of older versions have none.
-        by: host and process.
-        left: nanoseconds of the file of scores that was there when it began; None: there was none.
-        saves_maps: whether maps were to be saved on the way.
-        metrics, intervals, baseline: metric -> percent, its 95 % interval, the centre Gaussian.
-        config: what was scored, with its post-hoc settings.
-        training_images: what it was trained on, in words.
+        folder: of the run.
+        key: tells it from all others.
     """
 
-    time: str = ""
-    checkpoint_sha256: str = ""
-    reason: str | None = None
-    state: str = FINISHED
-    key: str = ""
-    by: str = ""
-    left: int | None = None
-    saves_maps: bool = False
-    metrics: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
-    baseline: dict[str, float] = field(default_factory=dict)
-    config: Values = field(default_factory=dict)
-    training_images: str = ""
+    folder: Path
+    key: str
 
-    def in_words(self) -> str:
-        """When it was, and how it ended."""
-        time = self.time or "at an unknown time"
-        return {
-            BEGUN: f"begun {time}, not finished",
-            MAPS: f"{time}, of saved maps",
-            SWEEP: f"{time}, a sweep of settings",
-        }.get(self.state, time)
-
-
-_ENTRY, _LOOK = TypeAdapter(Entry), TypeAdapter(Look)
+    def complete(self, numbers: Mapping[str, Any]) -> None:
+        """Record what it found: `metrics`, `intervals`, `baseline`, `config`, `training_images`; see `Look`."""
+        _complete(self.folder, self.key, numbers)
 
 
 def looks_at_test(folder: Path) -> list[Look]:
@@ -87,7 +52,7 @@ def looks_at_test(folder: Path) -> list[Look]:
     Raises:
         InputError: the record is damaged.
     """
-    return [look for look in _looks(folder) if not _left_nothing(folder, look)]
+    return [look for look in read_looks(folder) if not _left_nothing(folder, look)]
 
 
 def recorded_tests(folder: Path) -> list[Look]:
@@ -96,7 +61,7 @@ def recorded_tests(folder: Path) -> list[Look]:
     Raises:
         InputError: the record is damaged.
     """
-    return [look for look in _looks(folder) if look.state == FINISHED]
+    return [look for look in read_looks(folder) if look.state == FINISHED]
 
 
 def final_test_of(folder: Path, checkpoint_sha256: str) -> Look | None:
@@ -119,8 +84,8 @@ def require_untested(folder: Path, reason: str | None) -> None:
 @contextmanager
 def looking_at_test(
     folder: Path, checkpoint_sha256: str, reason: str | None, *, saves_maps: bool = False
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Check that the test split may be looked at, write down that it is, and give a function that records the numbers.
+) -> Iterator[Looking]:
+    """Check that the test split may be looked at, and write down that it is.
 
     Args:
         folder: of the run.
@@ -131,6 +96,50 @@ def looking_at_test(
     Raises:
         InputError: it was looked at before and no reason is given, or another process looks at it now.
     """
+    with _only_one(folder):
+        _complete_cut_off(folder)
+        require_untested(folder, reason)
+        key = _begin(folder, Look(timestamp(), checkpoint_sha256, reason, saves_maps=saves_maps))
+        try:
+            yield Looking(folder, key)
+        except BaseException:
+            change_entries(folder, lambda entries: [one for one in entries if not _is_withdrawn(folder, one, key)])
+            raise
+
+
+def complete_cut_off(folder: Path) -> Look | None:
+    """Complete a look that was cut off between its numbers and their record from what it left; None: there is none.
+
+    Raises:
+        InputError: the record is damaged, or another process looks at the test split now.
+    """
+    if not any(look.state == BEGUN for look in read_looks(folder)):
+        return None
+    with _only_one(folder):
+        return _complete_cut_off(folder)
+
+
+def record_look(folder: Path, checkpoint_sha256: str, reason: str, state: str) -> None:
+    """The run's test split is looked at otherwise than by its one evaluation: `state` is `maps` or `sweep`."""
+    entry = {"time": timestamp(), "checkpoint_sha256": checkpoint_sha256, "reason": reason, "state": state}
+    change_entries(folder, lambda entries: [*entries, {**entry, "key": token_hex(8)}])
+
+
+def _complete_cut_off(folder: Path) -> Look | None:
+    try:
+        left = read_scores(folder / names.WINNER, "test")
+    except InputError:
+        return None
+    for look in read_looks(folder):
+        if look.state == BEGUN and look.key and look.key == left.look and set(_NUMBERS) <= set(left.numbers):
+            _complete(folder, look.key, left.numbers)
+            return look
+    return None
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock of those who look at the test split; InputError where another process does."""
     lock = FileLock(folder / names.TEST_LOCK)
     try:
         lock.acquire(timeout=0)
@@ -139,46 +148,9 @@ def looking_at_test(
             f"{folder}: another process is evaluating its test split ({_latest_in_words(folder)}); wait for it"
         ) from None
     try:
-        require_untested(folder, reason)
-        key = _begin(folder, Look(timestamp(), checkpoint_sha256, reason, saves_maps=saves_maps))
-        try:
-            yield lambda measured: _complete(folder, key, measured)
-        except BaseException:
-            _change(folder, lambda entries: [entry for entry in entries if not _is_withdrawn(folder, entry, key)])
-            raise
+        yield
     finally:
         lock.release()
-
-
-def record_look(folder: Path, checkpoint_sha256: str, reason: str, state: str) -> None:
-    """The run's test split is looked at otherwise than by its one evaluation: `state` is `maps` or `sweep`."""
-    entry = {"time": timestamp(), "checkpoint_sha256": checkpoint_sha256, "reason": reason, "state": state}
-    _change(folder, lambda entries: [*entries, {**entry, "key": token_hex(8)}])
-
-
-def extend_record(folder: Path, text: str) -> None:
-    """Add the looks of another copy of the record, such as the store's: of the same look, the finished entry counts.
-
-    Raises:
-        InputError: one of the two is damaged.
-    """
-    try:
-        others = _entries(text)
-    except ValueError as error:
-        raise InputError(
-            f"{folder}: another copy of its {names.TESTS} is damaged ({first_line(error)}); mend that one first: it"
-            " says how often the test split was looked at"
-        ) from None
-    _change(folder, lambda entries: _merged([*entries, *others]))
-
-
-def _merged(entries: Sequence[Entry]) -> list[Entry]:
-    found: dict[str, Entry] = {}
-    for entry in entries:
-        name = str(entry.get("key") or f"{entry.get('time')} {entry.get('checkpoint_sha256')}")
-        if name not in found or found[name].get("state") == BEGUN:
-            found[name] = entry
-    return sorted(found.values(), key=lambda entry: str(entry.get("time") or ""))
 
 
 def _begin(folder: Path, look: Look) -> str:
@@ -194,22 +166,22 @@ def _begin(folder: Path, look: Look) -> str:
         "left": scores.stat().st_mtime_ns if scores.exists() else None,
         "saves_maps": look.saves_maps,
     }
-    _change(folder, lambda old: [*(one for one in old if not _left_nothing(folder, _look(one))), entry])
+    change_entries(folder, lambda old: [*(one for one in old if not _left_nothing(folder, look_of(one))), entry])
     return key
 
 
-def _complete(folder: Path, key: str, measured: Mapping[str, Any]) -> None:
-    numbers = {name: measured[name] for name in ("metrics", "intervals", "baseline", "config", "training_images")}
+def _complete(folder: Path, key: str, found: Mapping[str, Any]) -> None:
+    numbers = {name: found[name] for name in _NUMBERS}
 
     def completed(entry: Entry) -> Entry:
         kept = {name: value for name, value in entry.items() if name not in ("left", "saves_maps")}
         return {**kept, "state": FINISHED, "ended": timestamp(), **numbers} if entry.get("key") == key else entry
 
-    _change(folder, lambda entries: [completed(entry) for entry in entries])
+    change_entries(folder, lambda entries: [completed(entry) for entry in entries])
 
 
 def _is_withdrawn(folder: Path, entry: Entry, key: str) -> bool:
-    return entry.get("key") == key and _left_nothing(folder, _look(entry))
+    return entry.get("key") == key and _left_nothing(folder, look_of(entry))
 
 
 def _left_nothing(folder: Path, look: Look) -> bool:
@@ -220,54 +192,5 @@ def _left_nothing(folder: Path, look: Look) -> bool:
 
 
 def _latest_in_words(folder: Path) -> str:
-    looks = _looks(folder)
+    looks = read_looks(folder)
     return f"{looks[-1].by}, since {looks[-1].time}" if looks and looks[-1].state == BEGUN else "just now"
-
-
-def _looks(folder: Path) -> list[Look]:
-    return [_look(entry) for entry in read_entries(folder)]
-
-
-def _look(entry: Entry) -> Look:
-    return Look(**{name: value for name, value in entry.items() if name in Look.__slots__})
-
-
-def read_entries(folder: Path) -> list[Entry]:
-    path = folder / names.TESTS
-    try:
-        return _entries(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise InputError(
-            f"{path}: is damaged ({first_line(error)}); restore it from a copy: it says how often the test split was"
-            " looked at"
-        ) from None
-
-
-def _entries(text: str) -> list[Entry]:
-    content = json.loads(text)
-    if not isinstance(content, dict) or not isinstance(content.get("evaluations"), list):
-        raise ValueError("no list of evaluations")
-    try:
-        for entry in content["evaluations"]:
-            _ENTRY.validate_python(entry)
-            _LOOK.validate_python({name: entry[name] for name in Look.__slots__ if name in entry})
-    except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
-    return list(content["evaluations"])
-
-
-def _change(folder: Path, change: Callable[[list[Entry]], Sequence[Entry]]) -> None:
-    """Read, change and write the record while nobody else does; one without an entry is no file."""
-    with FileLock(folder / names.TEST_WRITE_LOCK):
-        before = read_entries(folder)
-        after = list(change(before))
-        if after:
-            write_text(folder / names.TESTS, _text(after))
-        elif before:
-            (folder / names.TESTS).unlink()
-
-
-def _text(entries: Sequence[Entry]) -> str:
-    return json.dumps({"evaluations": list(entries)}, indent=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.runs import names
 from orchestrator.runs.header import RunHeader, read_header
-from orchestrator.runs.tested import read_entries
+from orchestrator.runs.looks import read_entries
 from wsol.errors import InputError
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from orchestrator.report.tables import score_table
 from orchestrator.runs import names
 from orchestrator.runs.folder import write_trials
 from orchestrator.runs.header import read_header, update_header
+from orchestrator.runs.looks import FINISHED
 from orchestrator.runs.result import WinnerResult
-from orchestrator.runs.tested import FINISHED, final_test_of, looks_at_test
+from orchestrator.runs.tested import final_test_of, looks_at_test
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search

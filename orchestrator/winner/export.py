@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formats import markdown_text, method_label, metric_label, printed_columns
+from orchestrator.runs.looks import Look
 from orchestrator.runs.result import WinnerResult, read_result
-from orchestrator.runs.tested import Look, final_test_of
+from orchestrator.runs.tested import final_test_of
 from orchestrator.winner.exported import Model, open_model
 from wsol.config import TrainConfig
 from wsol.errors import InputError

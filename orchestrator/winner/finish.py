@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.console import console
 from orchestrator.experiment.paths import Values
 from orchestrator.runs import names
 from orchestrator.runs.result import Setting, WinnerResult, read_result, write_result
-from orchestrator.runs.tested import final_test_of, looking_at_test, looks_at_test
+from orchestrator.runs.tested import complete_cut_off, final_test_of, looking_at_test, looks_at_test
 from orchestrator.study.checkpoints import Rival, drop_checkpoints, find_rivals
 from orchestrator.study.study import Study
 from orchestrator.winner.measure import Measure, Measured, MeasureRequest
@@ -48,6 +49,8 @@ def finish_search(
     result = _kept(folder, trial.number, choose=choose) or _measured_winner(
         study, trial, folder, measure_at, choose=choose
     )
+    if cut_off := complete_cut_off(folder):
+        console.print(f"the evaluation on test of {cut_off.time} was cut off after its numbers: they are recorded now")
     if test and not looks_at_test(folder):
         evaluate_test(folder, measure_at, result, None)
     if look := final_test_of(folder, result.checkpoint_sha256):
@@ -149,21 +152,10 @@ def evaluate_test(
     """
     digest = result.checkpoint_sha256
     request = MeasureRequest(folder, "test", digest, chosen=result.train_fullsup, save_maps=save_maps)
-    with looking_at_test(folder, digest, reason, saves_maps=save_maps is not None) as record:
-        measured = measure_at(request)
-        record(_entry(measured))
+    with looking_at_test(folder, digest, reason, saves_maps=save_maps is not None) as look:
+        measured = measure_at(replace(request, look=look.key))
+        look.complete(measured.record())
     return measured
-
-
-def _entry(measured: Measured) -> Values:
-    """What is recorded of an evaluation on test."""
-    return {
-        "metrics": measured.metrics,
-        "intervals": measured.intervals,
-        "baseline": measured.baseline,
-        "config": measured.config.model_dump(mode="json"),
-        "training_images": measured.training_images,
-    }
 
 
 def _require_same(result: WinnerResult) -> None:

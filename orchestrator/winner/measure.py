@@ -42,6 +42,7 @@ class MeasureRequest:
         rivals: trials that it is compared with.
         pictures: write examples.
         save_maps: a folder for the raw maps; None: they are not kept.
+        look: key of the look at test that this is; empty for other splits.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class MeasureRequest:
     rivals: Sequence[Rival] = ()
     pictures: bool = False
     save_maps: Path | None = None
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,16 @@ class Measured:
     own: dict[str, float]
     settings: list[ScoredSetting]
     first: dict[str, float]
+
+    def record(self) -> Values:
+        """What a record of looks at the test split keeps of it."""
+        return {
+            "metrics": self.metrics,
+            "intervals": self.intervals,
+            "baseline": self.baseline,
+            "config": self.config.model_dump(mode="json"),
+            "training_images": self.training_images,
+        }
 
 
 Measure = Callable[[MeasureRequest], Measured]
@@ -114,12 +126,10 @@ def measure(request: MeasureRequest) -> Measured:
         views = [View("winner", method, config, scores.metrics)]
         views += [*_views_of_settings(winner, config, settings, request.objective), *map(_view_of_rival, rivals)]
         write_gallery(request.folder / names.EXAMPLES, request.folder / names.IMAGES_TABLE, views, winner.dataset)
-    baseline = winner.center_gaussian(config)
-    _write_curves(request.folder / names.WINNER, scores, winner)  # last: what was cut off before leaves no number
-    return Measured(
+    measured = Measured(
         metrics=scores.metrics,
         intervals={name: list(ends) for name, ends in scores.intervals().items()},
-        baseline=baseline,
+        baseline=winner.center_gaussian(config),
         config=config,
         training_images=build.training_images(winner.dataset, winner.config.data),
         class_names=winner.dataset.class_names,
@@ -127,6 +137,11 @@ def measure(request: MeasureRequest) -> Measured:
         settings=settings,
         first=first,
     )
+    best, split = request.folder / names.WINNER, winner.images.split
+    write_scores(best, scores, split, request.look, measured.record())  # last: what was cut off before left no number
+    if "pxap/recall" in scores.curves:
+        write_pixel_curve(best, split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
+    return measured
 
 
 def best_setting(settings: Sequence[ScoredSetting], objective: str) -> ScoredSetting:
@@ -160,13 +175,6 @@ def _first_places(
         return {}
     as_trained = scores if config == own else score(winner.method(own), winner.images, own.evaluation)
     return first_places(as_trained, rivals, objective)
-
-
-def _write_curves(best: Path, scores: Scores, winner: Exported) -> None:
-    split = winner.images.split
-    write_scores(best, scores, split)
-    if "pxap/recall" in scores.curves:
-        write_pixel_curve(best, split.name, scores.curves["pxap/precision"], scores.curves["pxap/recall"])
 
 
 def other_settings(chosen: TrainConfig, settings: Sequence[ScoredSetting], objective: str) -> list[ScoredSetting]:

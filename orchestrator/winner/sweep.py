@@ -14,9 +14,10 @@ from orchestrator.comparison.cell import Cell, Measurement, cell
 from orchestrator.comparison.rows import Row, require_seeds_of_one_configuration, row
 from orchestrator.console import console
 from orchestrator.formats import duration, settings_in_words
+from orchestrator.runs.looks import SWEEP
 from orchestrator.runs.result import read_result
 from orchestrator.runs.summary import Summary, read_summary
-from orchestrator.runs.tested import SWEEP, record_look
+from orchestrator.runs.tested import record_look
 from orchestrator.winner.exported import Exported, open_exported
 from wsol.errors import InputError, counted
 

@@ -7,17 +7,19 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from orchestrator.runs.looks import BEGUN, FINISHED, SWEEP
 from orchestrator.runs.saved_maps import read_origin, record_look_at_maps, write_origin
+from orchestrator.runs.scores import write_scores
 from orchestrator.runs.store import Mirror, restore_run
 from orchestrator.runs.tested import (
-    BEGUN,
-    FINISHED,
-    SWEEP,
+    complete_cut_off,
     final_test_of,
     looking_at_test,
     looks_at_test,
@@ -35,6 +37,8 @@ MEASURED: dict[str, Any] = {
     "config": {},
     "training_images": "all",
 }
+NO_DRAWS: Any = SimpleNamespace(replicates={}, curves={}, threshold_step=0.01)
+SPLIT: Any = SimpleNamespace(name="test", image_ids=("a", "b"))
 
 
 @pytest.fixture(autouse=True)
@@ -47,20 +51,20 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def evaluate(folder: Path, reason: str | None = None) -> None:
-    with looking_at_test(folder, SHA, reason) as record:
+    with looking_at_test(folder, SHA, reason) as look:
         (folder / "best").mkdir(exist_ok=True)
         (folder / "best" / "scores-test.npz").write_bytes(os.urandom(8))
-        record(MEASURED)
+        look.complete(MEASURED)
 
 
 def test_a_look_is_written_down_before_it_begins_and_completed_after(tmp_path: Path) -> None:
-    with looking_at_test(tmp_path, SHA, None) as record:
+    with looking_at_test(tmp_path, SHA, None) as look:
         [begun] = entries(tmp_path)
         assert (
             begun["state"] == BEGUN and begun["checkpoint_sha256"] == SHA and begun["time"] and "process" in begun["by"]
         )
         assert recorded_tests(tmp_path) == []
-        record(MEASURED)
+        look.complete(MEASURED)
     [finished] = recorded_tests(tmp_path)
     assert finished.state == FINISHED and finished.metrics == MEASURED["metrics"] and finished.reason is None
     assert final_test_of(tmp_path, SHA) == finished and final_test_of(tmp_path, "other") is None
@@ -114,16 +118,51 @@ def test_a_process_killed_while_it_looks(tmp_path: Path, after_scores: bool, sav
         assert [entry["state"] for entry in entries(tmp_path)] == [FINISHED]
 
 
+def cut_off_after_its_numbers(folder: Path, key: str | None = None) -> None:
+    """A look that ends between its numbers and their record; they have its key, or another one."""
+    with suppress(KeyboardInterrupt), looking_at_test(folder, SHA, None) as look:
+        (folder / "best").mkdir(exist_ok=True)
+        write_scores(folder / "best", NO_DRAWS, SPLIT, key or look.key, MEASURED)
+        raise KeyboardInterrupt
+    assert [entry["state"] for entry in entries(folder)] == [BEGUN] and recorded_tests(folder) == []
+
+
+def test_a_look_that_was_cut_off_after_its_numbers_is_completed_with_them(tmp_path: Path) -> None:
+    assert complete_cut_off(tmp_path) is None
+    cut_off_after_its_numbers(tmp_path)
+    completed = complete_cut_off(tmp_path)
+    [look] = recorded_tests(tmp_path)
+    assert completed is not None and completed.key == look.key and look.metrics == MEASURED["metrics"]
+    assert (
+        look.checkpoint_sha256 == SHA and look.intervals == MEASURED["intervals"] and looks_at_test(tmp_path) == [look]
+    )
+    before = (tmp_path / "test.json").read_text()
+    assert complete_cut_off(tmp_path) is None and (tmp_path / "test.json").read_text() == before
+
+
+def test_the_next_look_completes_the_one_before_and_is_refused(tmp_path: Path) -> None:
+    cut_off_after_its_numbers(tmp_path)
+    with pytest.raises(InputError, match="already evaluated") as refused:
+        evaluate(tmp_path)
+    assert "not finished" not in str(refused.value) and len(recorded_tests(tmp_path)) == 1
+
+
+def test_numbers_of_another_look_complete_nothing(tmp_path: Path) -> None:
+    cut_off_after_its_numbers(tmp_path, key="another")
+    assert complete_cut_off(tmp_path) is None and recorded_tests(tmp_path) == []
+    assert len(looks_at_test(tmp_path)) == 1  # somebody may have read them
+
+
 def test_of_200_first_evaluations_at_once_one_is_allowed(tmp_path: Path) -> None:
     measured: list[int] = []
 
     def attempt(number: int) -> str:
         try:
-            with looking_at_test(tmp_path, SHA, None) as record:
+            with looking_at_test(tmp_path, SHA, None) as look:
                 measured.append(number)
                 (tmp_path / "best").mkdir(exist_ok=True)
                 (tmp_path / "best" / "scores-test.npz").write_text(str(number))
-                record(MEASURED)
+                look.complete(MEASURED)
         except InputError as error:
             return str(error)
         return "evaluated"

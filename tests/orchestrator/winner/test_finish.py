@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from orchestrator.experiment.model import Experiment
 from orchestrator.runs.result import ScoredSetting, read_result
+from orchestrator.runs.scores import write_scores
 from orchestrator.runs.tested import looking_at_test, recorded_tests
 from orchestrator.study.study import Study
 from orchestrator.winner.finish import finish_search
@@ -120,21 +123,46 @@ def test_a_test_of_another_checkpoint_is_not_the_winners(tmp_path: Path) -> None
     study = played(tmp_path, experiment(study={"trials": 2}), 50.0, 60.0)
     asked, measure = machine(study, 60.0)
     (tmp_path / "best").mkdir()
-    with looking_at_test(tmp_path, "0ddba11c" * 8, None) as record:
+    with looking_at_test(tmp_path, "0ddba11c" * 8, None) as look:
         numbers = {"metrics": {METRIC: 99.0}, "intervals": {METRIC: [98, 100]}, "baseline": {METRIC: 1.0}}
-        record({**numbers, "config": {}, "training_images": "all"})
+        look.complete({**numbers, "config": {}, "training_images": "all"})
     result = finish_search(study, tmp_path, measure, test=True)
     assert result is not None and set(result.intervals) == set(result.baseline) == {"train_fullsup"}
     assert [request.split for request in asked] == ["train_fullsup"]  # test was looked at: not again
     assert set(json.loads((tmp_path / "best" / "result.json").read_text())["intervals"]) == {"train_fullsup"}
 
 
+def test_a_test_that_was_cut_off_after_its_numbers_is_recorded_and_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = played(tmp_path, experiment(study={"trials": 1}), 60.0)
+    asked, measure = machine(study, 60.0)
+
+    def cut_off(request: MeasureRequest) -> Measured:
+        measured = measure(request)
+        if request.split == "test":
+            scores: Any = SimpleNamespace(replicates={}, curves={}, threshold_step=0.01)
+            split: Any = SimpleNamespace(name="test", image_ids=("a",))
+            write_scores(request.folder / "best", scores, split, request.look, measured.record())
+            raise KeyboardInterrupt
+        return measured
+
+    with pytest.raises(KeyboardInterrupt):
+        finish_search(study, tmp_path, cut_off, test=True)
+    assert recorded_tests(tmp_path) == []
+    result = finish_search(study, tmp_path, measure, test=True)
+    assert [request.split for request in asked] == ["train_fullsup", "test", "train_fullsup"]
+    [look] = recorded_tests(tmp_path)
+    assert look.metrics[METRIC] == 60.0 and result is not None and result.intervals["test"] == look.intervals
+    assert "was cut off after its numbers: they are recorded now" in " ".join(capsys.readouterr().out.split())
+
+
 def test_of_two_tests_of_the_winner_the_first_is_its_own(tmp_path: Path) -> None:
     study = played(tmp_path, experiment(study={"trials": 1}), 60.0)
     finish_search(study, tmp_path, machine(study, 60.0)[1], test=True)
-    with looking_at_test(tmp_path, sha256(tmp_path / "best" / "weights.pt"), "again") as record:
+    with looking_at_test(tmp_path, sha256(tmp_path / "best" / "weights.pt"), "again") as look:
         numbers = {"metrics": {METRIC: 99.0}, "intervals": {METRIC: [98, 100]}, "baseline": {METRIC: 1.0}}
-        record({**numbers, "config": {}, "training_images": "all"})
+        look.complete({**numbers, "config": {}, "training_images": "all"})
     result = finish_search(study, tmp_path, machine(study, 60.0)[1], test=True)
     assert result is not None and result.intervals["test"] == {METRIC: [59.0, 61.0]}
 

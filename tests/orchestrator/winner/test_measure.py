@@ -13,6 +13,7 @@ import torch
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import to_yaml
 from orchestrator.runs import names
+from orchestrator.runs.scores import read_scores
 from orchestrator.study.checkpoints import Rival
 from orchestrator.winner import measure as measuring
 from orchestrator.winner.measure import MeasureRequest, measure
@@ -132,3 +133,10 @@ def test_what_is_cut_off_leaves_no_number(folder: Path, monkeypatch: pytest.Monk
     assert sorted(path.name for path in (folder / "best").iterdir()) == ["config.yaml", "weights.pt"]
     measure(request(folder))
     assert (folder / "best" / "scores-train_fullsup.npz").exists()
+
+
+def test_the_numbers_of_a_look_at_test_are_left_with_their_key(folder: Path) -> None:
+    measured = measure(request(folder, split="test", look="5eed"))
+    left = read_scores(folder / names.WINNER, "test")
+    assert left.look == "5eed" and left.numbers == measured.record() and left.numbers["metrics"] == measured.metrics
+    assert set(left.numbers["intervals"]) == set(left.replicates)
