@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.cluster.environment import session_folder
@@ -108,6 +109,11 @@ def _why_ray_stopped(error: Exception) -> str:
     """One line; Tune's errors may hold whole tracebacks of other ones."""
     if isinstance(error, RunFailed):
         return str(error)
+    if isinstance(error.__cause__, OutOfMemoryError):  # Tune ends with it, where it starts a trial that died otherwise
+        return (
+            "the memory of a machine was full, and Ray ended the process of a trial there; smaller batches or fewer"
+            " trials at a time (resources.concurrent_trials) need less"
+        )
     return f"Ray stopped the search ({type(error).__name__}: {last_line(error)})"
 
 

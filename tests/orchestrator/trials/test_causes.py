@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.model import Experiment
 from orchestrator.study.study import Study
+from orchestrator.trials import tuner
 from orchestrator.trials.causes import begins_without_its_checkpoints, cause_of_death, where_it_goes_on
 from orchestrator.trials.progress import SearchProgress
 from orchestrator.trials.searcher import StudySearcher
 from tests.support.studies import create
 from tests.support.tiny import TINY
 from wsol.checkpoint import Checkpoints
+from wsol.errors import RunFailed
 
 LOST = "its checkpoints are missing or damaged: starts again at epoch 1"
 
@@ -70,3 +74,26 @@ def begun(study: Study) -> tuple[StudySearcher, list[str]]:
     searcher = StudySearcher(study, Plan(1, 1, 0.0, 1, {}), progress, lambda: False)
     assert searcher.suggest("a")
     return searcher, said
+
+
+class OutOfMemory:
+    """Tune, when Ray ends the process of a trial because memory runs out: it takes that for an error of its own."""
+
+    def fit(self) -> None:
+        try:
+            raise OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nTop 10 users: ...")
+        except OutOfMemoryError as error:
+            raise RuntimeError(f"Caught unexpected exception: {error}") from error
+
+
+def test_a_search_that_memory_ends_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuner, "_tuner", lambda *given: OutOfMemory())
+    monkeypatch.setattr(tuner, "raylet_watched", lambda: nullcontext())
+    monkeypatch.setattr(tuner, "request_room", lambda plan, trials: None)
+    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 2}}))
+    progress = SearchProgress(2, 1, console=Console(quiet=True))
+    with pytest.raises(RunFailed) as ended:
+        tuner.run_trials(study, Plan(1, 1, 0.0, 1, {}), progress, {}, lambda: False)
+    said = str(ended.value)
+    assert said.startswith("the memory of a machine was full") and "resources.concurrent_trials" in said
+    assert f"python launch.py resume {tmp_path / 'run'}" in said and "\n" not in said
