@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from orchestrator.runs.journal import open_study
+from tests.support.launcher import LONG
 from tests.support.paths import ROOT
 from tests.support.tiny import TINY
 
@@ -55,7 +56,7 @@ def states() -> dict[str, list[str]]:
 
 
 def kill_when(condition: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 200
+    end = time.monotonic() + LONG
     while not condition():
         assert process.poll() is None and time.monotonic() < end, log.read_text()
         time.sleep(0.1)
@@ -96,7 +97,7 @@ def test_a_campaign_killed_twice_ends_as_if_nothing_had_happened(space_file: Pat
     kill_when(lambda: len(evaluations()) >= 3, start(log, "resume", "runs/all"), log)
     kept = {path: path.read_text() for path in files("test.json") if finished(path)}
     done = start(log, "protocol", "all.yaml")
-    assert done.wait(timeout=300) == 0, log.read_text()
+    assert done.wait(timeout=LONG) == 0, log.read_text()
     after = states()
     assert {name: after[name] for name in CELLS} == dict.fromkeys(CELLS, ["COMPLETE"] * TRIALS)  # none lost, none twice
     assert all(len(after[name]) >= len(trials) for name, trials in before.items())

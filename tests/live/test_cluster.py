@@ -142,7 +142,7 @@ def test_a_search_survives_the_loss_of_a_node(tmp_path: Path, space_file: Path) 
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            wait_until(lambda: finished(tmp_path / "run") >= 3 or search.poll() is not None, 200)
+            wait_until(lambda: finished(tmp_path / "run") >= 3 or search.poll() is not None)
             head.lose_a_node()
             assert search.wait(400) == 0, (tmp_path / "search.log").read_text()
     trials = open_study(tmp_path / "run").get_trials(deepcopy=False)

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from orchestrator.runs.header import RunHeader
 from orchestrator.runs.journal import open_study
 from orchestrator.study.begin import create_study
 from orchestrator.study.watchdog import count_hangs
-from tests.support.launcher import command, environment, launch, rows, wait_for
+from tests.support.launcher import LONG, command, environment, launch, rows, wait_for
 from wsol import build
 from wsol.checkpoint import Checkpoints
 
@@ -43,10 +43,6 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.wait()
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    wait_for(condition, process, 300)
 
 
 def epochs(number: int) -> int:
@@ -73,10 +69,10 @@ def running() -> list[str]:
 def test_an_interrupted_search_ends_its_epochs_and_a_second_signal_does_not_wait(space_file: Path) -> None:
     words = ["study.trials=2", "training.epochs=200", "resources.concurrent_trials=2"]
     with started("search", str(space_file), *words) as process:
-        until(lambda: epochs(0) and epochs(1), process)
+        wait_for(lambda: epochs(0) and epochs(1), process)
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=LONG)
     assert process.returncode == 130 and time.monotonic() - asked < PATIENCE, out
     assert (
         "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
@@ -86,12 +82,12 @@ def test_an_interrupted_search_ends_its_epochs_and_a_second_signal_does_not_wait
     assert reported == [epochs(0), epochs(1)]  # the last epoch that was trained was kept and reported, none was cut off
 
     with started("resume", str(RUN)) as again:
-        until(lambda: epochs(0) > reported[0] and epochs(1) > reported[1], again)
+        wait_for(lambda: epochs(0) > reported[0] and epochs(1) > reported[1], again)
         again.send_signal(signal.SIGINT)
         time.sleep(0.05)
         asked = time.monotonic()
         again.send_signal(signal.SIGINT)
-        out, _ = again.communicate(timeout=60)
+        out, _ = again.communicate(timeout=LONG)
     assert again.returncode == 130 and time.monotonic() - asked < PATIENCE / 5 and "continue with" in out, out
     assert running() == ["RUNNING"] * 2
     assert f"trial   0  epoch {reported[0]:>3}/200" not in out  # was not trained again
@@ -137,10 +133,10 @@ def test_two_processes_take_turns_at_a_study_and_lose_nothing(space_file: Path) 
 
 def test_a_training_that_is_interrupted_ends_its_epoch(space_file: Path) -> None:
     with started("train", str(space_file), "training.epochs=5000") as process:
-        until(lambda: epochs(0), process)
+        wait_for(lambda: epochs(0), process)
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=LONG)
     assert process.returncode == 130 and time.monotonic() - asked < PATIENCE, out
     assert (
         "stops when the running epochs have ended" in out and "continue with: python launch.py resume runs/tiny" in out
@@ -165,10 +161,10 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
     os.mkfifo(image)
     stacks = trial_folder(RUN, 0) / "hung.txt"
     with started("search", str(space_file), *words) as process:
-        until(lambda: "_decode" in stacks.read_text() if stacks.exists() else False, process)
+        wait_for(lambda: "_decode" in stacks.read_text() if stacks.exists() else False, process)
         image.unlink()
         image.write_bytes(content)
-        out, _ = process.communicate(timeout=200)
+        out, _ = process.communicate(timeout=LONG)
     assert process.returncode == 0, out
     assert "hung (see hung.txt in its folder); starts again at epoch 1" in out  # none had ended
     (row,) = rows("runs/tiny")
@@ -178,7 +174,7 @@ def test_a_trial_that_hangs_is_started_again_and_recorded(space_file: Path) -> N
 def test_a_killed_raylet_ends_the_search_with_a_line(space_file: Path) -> None:
     """Ray Tune would wait for it for ever. What Ray logs meanwhile is its user's alone."""
     with started("search", str(space_file), "study.trials=2", "training.epochs=4000") as process:
-        until(lambda: epochs(0), process)
+        wait_for(lambda: epochs(0), process)
         private = session_folder().parent
         assert private.stat().st_uid == os.geteuid() and stat.S_IMODE(private.stat().st_mode) == 0o700
         session = (session_folder() / "session_latest").resolve()
@@ -197,7 +193,7 @@ def test_a_search_whose_reader_ends_with_it_is_interrupted_as_any_other(space_fi
     words = command("search", str(space_file), "study.trials=2", "training.epochs=4000")
     process = subprocess.Popen(words, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        until(lambda: epochs(0), process)
+        wait_for(lambda: epochs(0), process)
         process.stdout.close()  # type: ignore[union-attr]
         process.send_signal(signal.SIGINT)
         errors = process.stderr.read()  # type: ignore[union-attr]
@@ -211,12 +207,12 @@ def test_killed_workers_are_started_again_from_their_checkpoints(space_file: Pat
     with started(
         "search", str(space_file), "study.trials=2", "training.epochs=80", "resources.concurrent_trials=2"
     ) as process:
-        until(lambda: epochs(0) and epochs(1), process)
+        wait_for(lambda: epochs(0) and epochs(1), process)
         before = epochs(0), epochs(1)
         for worker in {worker_of(0), worker_of(1)}:
             os.kill(worker, signal.SIGKILL)
-        until(lambda: epochs(0) > before[0] + 1 and epochs(1) > before[1] + 1, process)
-        out, _ = process.communicate(timeout=300)
+        wait_for(lambda: epochs(0) > before[0] + 1 and epochs(1) > before[1] + 1, process)
+        out, _ = process.communicate(timeout=LONG)
     assert process.returncode == 0, out
     trials = open_study(RUN).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2

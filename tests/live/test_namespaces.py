@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runs.journal import open_study
-from tests.support.launcher import rows, torchrun, wait_until
+from tests.support.launcher import LONG, rows, torchrun, wait_until
 from tests.support.object_store import object_store
 from tests.support.paths import ROOT
 from tests.support.raylets import RAY
@@ -89,7 +89,7 @@ class Nodes:
             self.raylets[name] = self.inside(
                 name, words, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
-        wait_until(lambda: "Ray runtime started" in log.read_text() or self.raylets[name].poll() is not None, 120)
+        wait_until(lambda: "Ray runtime started" in log.read_text() or self.raylets[name].poll() is not None)
         assert self.raylets[name].poll() is None, log.read_text()
 
     def kill(self, name: str) -> None:
@@ -210,7 +210,7 @@ def test_two_workers_on_two_nodes_train_as_two_on_one(nodes: Nodes, space_file: 
     process, log = nodes.launch("search", *words, "--run", "runs/apart")
     assert process.wait(300) == 0, log.read_text()
     together = torchrun("train", str(space_file), *TWO_WORKERS)
-    done = subprocess.run(together, env=nodes.environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(together, env=nodes.environment, capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0, done.stdout + done.stderr
     apart, near = rows("runs/apart")[0], rows("runs/tiny")[0]
     measured = [name for name in apart if name.startswith(("train_fullsup/", "train/loss"))]
@@ -224,7 +224,7 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
         "search", str(space_file), "study.trials=1", "training.epochs=200", *TWO_WORKERS, "--run", "runs/faults"
     )
     folder = space_file.parent / "runs" / "faults"
-    wait_until(lambda: len(epochs_of(folder, 0)) >= 3 or process.poll() is not None, 200)
+    wait_until(lambda: len(epochs_of(folder, 0)) >= 3 or process.poll() is not None)
     cut = nodes.training()
     nodes.cable(cut, "down")
     time.sleep(CUT_SECONDS)
@@ -237,7 +237,7 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
     if nodes.raylets[cut].poll() is not None:
         nodes.kill(cut)
         nodes.start(cut)
-    wait_until(lambda: len(epochs_of(folder, 0)) > reached + 3 or process.poll() is not None, 200)
+    wait_until(lambda: len(epochs_of(folder, 0)) > reached + 3 or process.poll() is not None)
     assert process.poll() is None, log.read_text()
     nodes.kill(nodes.training())
     assert process.wait(300) == 0, log.read_text()

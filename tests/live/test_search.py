@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.runs.journal import open_study
-from tests.support.launcher import command, environment, launch, rows, torchrun, wait_for
+from tests.support.launcher import LONG, command, environment, launch, rows, torchrun, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def test_ctrl_c_is_resumable(space_file: Path) -> None:
     )
     wait_for(lambda: Path("runs/tiny/trials/0000/manifest.json").exists(), process)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=180)
+    out, _ = process.communicate(timeout=LONG)
     assert process.returncode == 130, out
     assert "continue with: python launch.py resume runs/tiny" in out
     code, out = launch("resume", "--run", "runs/tiny")
@@ -113,7 +113,7 @@ def test_failed_trials_do_not_end_the_search(space_file: Path) -> None:
 def test_torchrun_trains_the_same_run_folder(space_file: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            torchrun(*words), capture_output=True, text=True, env=environment(), timeout=300, check=False
+            torchrun(*words), capture_output=True, text=True, env=environment(), timeout=LONG, check=False
         )
 
     done = run("train", str(space_file))

@@ -35,7 +35,7 @@ def test_a_killed_search_goes_on_from_its_store_alone(space_file: Path, bucket: 
         f"resources.storage={storage}",
     ]
     process = subprocess.Popen(command("search", str(space_file), *words), env=environment(), text=True)
-    wait_for(lambda: second_trial_has_epochs(address), process, 300)
+    wait_for(lambda: second_trial_has_epochs(address), process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list(Path("runs").glob("*/trials/*/epoch-*.pt")), (

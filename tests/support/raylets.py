@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.launcher import LONG
 from tests.support.paths import ROOT
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -44,7 +45,7 @@ class Head:
             text=True,
             env={**self.environment, **changes},
             cwd=ROOT,
-            timeout=300,
+            timeout=LONG,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr
@@ -86,7 +87,7 @@ def started(command: list[str], environment: dict[str, str], log: Path, sign: st
             cwd=ROOT,
         )
     try:
-        end = time.monotonic() + 180
+        end = time.monotonic() + LONG
         while sign not in log.read_text():
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
