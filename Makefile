@@ -32,13 +32,13 @@ lint: $(VENV)/dev.stamp ## ruff, formatting, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-results: $(VENV)/demo.stamp ## the README's table on photographs: make results DATA=DIR; again, to go on
+results: $(VENV)/demo.stamp ## our table on photographs: make results DATA=DIR; again, to go on
 	$(BIN)/python -m benchmarks.results --data $(DATA)
 
 bench: $(VENV)/dev.stamp ## all ratios in one table
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/demo.stamp ## docs/methods/ and the tables of the README from their sources
+docs: $(VENV)/demo.stamp ## docs/methods/ and our own numbers in the README and the pages, from their sources
 	$(BIN)/python -c "from pathlib import Path; from orchestrator.verbs.describe import write_documents; write_documents(Path('.'))"
 
 clean: ## take the environment and all caches away

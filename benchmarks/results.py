@@ -1,5 +1,5 @@
-"""The README's table: all methods on a folder of photographs with three seeds, tested; then every extractor and every
-normalizer with the weights of CAM and of the best method.
+"""The table of docs/results.md: all methods on a folder of photographs with three seeds, tested; then every extractor
+and every normalizer with the weights of CAM and of the best method.
 
     make results DATA=DIR
     python -m benchmarks.results --data DIR --run runs/results      the same; again, to go on after Ctrl-C or a crash

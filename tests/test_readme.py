@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 import typer
-import yaml
 
 from orchestrator import cli
-from orchestrator.comparison.measured import measured_tables
 from orchestrator.experiment.load import load_experiment
-from orchestrator.verbs.describe import pages, with_tables
 from tests.support.command_line import parsed, verbs
 from tests.support.paths import ROOT
 from tests.support.tiny import Launch
@@ -156,45 +153,3 @@ def test_what_cannot_be_described(launch: Launch) -> None:
     assert code == 2 and "did you mean 'tap'?" in " ".join(err.split())
     code, _, err = launch("describe", "method", "tap")
     assert code == 2 and "did you mean 'methods'?" in " ".join(err.split())
-
-
-def test_the_search_space_of_the_readme_is_valid(tmp_path: Path) -> None:
-    block = re.search(r"^    trial:(?:.*\n(?:    .*\n)+)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert block is not None
-    text = re.sub(r"^    ", "", block[0], flags=re.MULTILINE)
-    assert set(yaml.safe_load(text)) == {"trial", "search", "points", "post_hoc", "study", "resources"}
-    file = tmp_path / "readme.yaml"
-    file.write_text(text)
-    load_experiment(file)
-
-
-def test_the_pages_of_the_methods_are_up_to_date() -> None:
-    folder = ROOT / "docs" / "methods"
-    assert {path.name: path.read_text() for path in folder.iterdir()} == pages(), "run `make docs`"
-
-
-def test_the_tables_of_the_readme_are_those_of_the_data_file() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for table in measured_tables():
-        assert table.markdown() in readme, "run `make docs`"
-    assert with_tables(readme) == readme, "run `make docs`"
-
-
-def test_every_measured_row_is_of_a_method_and_complete() -> None:
-    for table in measured_tables():
-        for row in table.rows:
-            assert row.method in (*plugins.names("method"), "centre Gaussian")
-            assert len(row.values) == len(table.columns) and row.values[0]
-
-
-@pytest.mark.parametrize("kind", ["method", "extractor"])
-def test_every_plugin_of_a_paper_is_in_the_bibliography(kind: str) -> None:
-    notes = re.findall(r"note\s*= \{(.*)\}", (ROOT / "docs" / "papers.bib").read_text(encoding="utf-8"))
-    known = set(re.findall(r"\w+", " ".join(notes).replace("\\_", "_")))
-    assert set(plugins.names(kind)) <= known
-
-
-def test_links_lead_somewhere() -> None:
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\((?!http)([^)#]*)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document}: {target}"

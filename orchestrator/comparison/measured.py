@@ -1,8 +1,10 @@
-"""Our own numbers: `measured.yaml`, from which the README, the method pages and `launch.py describe` are made."""
+"""Our own numbers: `measured.yaml`, from which the README, the pages of `docs/` and `launch.py describe` are
+made."""
 
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +38,7 @@ class MeasuredTable:
     """Runs that can be compared: the same test images, the same effort.
 
     Attributes:
-        name: by which the README asks for it.
+        name: by which a document asks for it.
         about: data set, images, backbone, effort, in words.
         columns: what is measured.
         rows: the first one is what the others are compared with.
@@ -57,6 +59,11 @@ class MeasuredTable:
         lines = [f"| {' | '.join([row.label, *(value or '' for value in row.values)])} |" for row in rows]
         head = [f"| {' | '.join(['method', *self.columns])} |", "|---" * (len(self.columns) + 1) + "|"]
         return "\n".join([*head, *lines]) if lines else ""
+
+    def main_number(self, method: str) -> str:
+        """The first column of the first row of a plugin, without its interval; empty where there is none."""
+        values = (row.values[0] or "" for row in self.rows if row.method == method)
+        return re.sub(r" \(.*?\)", "", next(values, ""))
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from orchestrator.comparison.measured import measured_tables
+from orchestrator.comparison.measured import MeasuredTable, measured_tables
 from orchestrator.comparison.published import PublishedRow, published_tables
 from orchestrator.experiment.variants import variant_names, with_variants
 from orchestrator.experiment.yaml_reader import Document, read_yaml
@@ -61,25 +61,52 @@ def pages() -> dict[str, str]:
     return {**found, "extractors.md": f"{made.format('wsol/extractors/')}# Extractors\n\n{extractors}"}
 
 
-def with_tables(text: str) -> str:
-    """A document with our own numbers filled in: a table between `<!-- measured: NAME -->` and `<!-- end -->`."""
-    for table in measured_tables():
-        begin = f"<!-- measured: {table.name} -->\n"
-        text = re.sub(f"{begin}.*?<!-- end -->", f"{begin}\n{table.markdown()}\n\n<!-- end -->", text, flags=re.DOTALL)
-    return text
+def with_numbers(text: str) -> str:
+    """A document with our own numbers filled in, between a comment that names a table of them and `<!-- end -->`.
+
+    After `<!-- measured: NAME -->` a table becomes that table; sentences stay as they are. After
+    `<!-- methods: NAME -->`, or several names, the columns behind a method's name become its main numbers in those
+    tables.
+    """
+    tables = {table.name: table for table in measured_tables()}
+    text = re.sub(
+        r"(<!-- measured: (\S+) -->\n\n)\|.*?(?=\n\n<!-- end -->)",
+        lambda found: found[1] + tables[found[2]].markdown(),
+        text,
+        flags=re.DOTALL,
+    )
+    return re.sub(
+        r"(<!-- methods: (.+?) -->\n\n)(.*?)(?=\n\n<!-- end -->)",
+        lambda found: found[1] + _with_columns(found[3], [tables[name] for name in found[2].split(", ")]),
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def _with_columns(rows: str, tables: Sequence[MeasuredTable]) -> str:
+    """Rows that begin with a method in backquotes, with its main number in each table behind it."""
+    lines = []
+    for line in rows.splitlines():
+        if method := re.match(r"\| \[?`(\w+)`", line):
+            name, *cells = line.split(" | ")
+            cells[: len(tables)] = [table.main_number(method[1]) for table in tables]
+            line = " | ".join([name, *cells])
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def write_documents(root: Path) -> None:
-    """Make `docs/methods/` again, and the tables of our own numbers in the README.
+    """Make `docs/methods/` again, and our own numbers in the README and the pages of `docs/`.
 
     Args:
         root: of the checkout.
     """
-    folder, readme = root / "docs" / "methods", root / "README.md"
+    folder = root / "docs" / "methods"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (folder / name).write_text(text, encoding="utf-8")
-    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in (root / "README.md", *(root / "docs").glob("*.md")):
+        path.write_text(with_numbers(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _with_bold_sections(text: str) -> str:
