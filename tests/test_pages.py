@@ -1,5 +1,4 @@
-"""What the documents name exists: files, settings, plugins, targets of make, links and their anchors; our own numbers
-in them are those of the data file."""
+"""What the documents name exists: files, settings, plugins, targets of make, links and their anchors."""
 
 from __future__ import annotations
 
@@ -13,26 +12,22 @@ import pytest
 import yaml
 
 import orchestrator
-from orchestrator.comparison.measured import measured_tables
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import ResourcesConfig, StudyConfig
 from orchestrator.runs import names
-from orchestrator.verbs.describe import pages, with_numbers
+from tests.support.documents import DOCS, DOCUMENTS, PAGES, README, name_of
 from tests.support.paths import ROOT
 from wsol import plugins
 from wsol.config import EvaluationConfig, OptimConfig, TrainingConfig
 from wsol.layouts import LAYOUTS
 
-README, DOCS = ROOT / "README.md", ROOT / "docs"
-WRITTEN = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
-DOCUMENTS = [*WRITTEN, *sorted(DOCS.glob("*/*.md"))]
 FOLDERS = ("benchmarks", "clusters", "docs", "orchestrator", "search_spaces", "tests", "wsol")
 SOURCES = (".py", ".yaml", ".md", ".bib", ".toml")
 MADE = (".csv", ".diff", ".html", ".journal", ".json", ".safetensors", ".tgz", ".txt")
 FOREIGN = {"data.yaml"}
 """Files of other people, which have the end of ours."""
 
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 
 
 def quoted(document: Path) -> list[str]:
@@ -188,7 +183,7 @@ def test_a_link_that_leads_nowhere_is_found() -> None:
 
 def test_the_readme_links_every_page() -> None:
     linked = set(re.findall(r"\]\(docs/([^)#]+)\)", README.read_text(encoding="utf-8")))
-    assert {path.name for path in DOCS.glob("*.md")} <= linked
+    assert {path.name for path in PAGES} <= linked
 
 
 def first_column(document: Path, head: str) -> list[str]:
@@ -217,7 +212,7 @@ def test_tables_of_plugins_are_complete(page: str, head: str, kind: str) -> None
 
 
 def test_choices_and_layouts_are_complete() -> None:
-    words = {page.name: set(quoted(page)) for page in DOCS.glob("*.md")}
+    words = {page.name: set(quoted(page)) for page in PAGES}
     for field in ("sampler", "scheduler"):
         assert set(get_args(StudyConfig.model_fields[field].annotation)) <= words["search_spaces.md"]
     assert {f"study.{field}" for field in StudyConfig.model_fields} <= words["search_spaces.md"] | words["runs.md"]
@@ -274,67 +269,6 @@ def test_the_distributions_of_their_page_are_valid(tmp_path: Path) -> None:
         f"extends: {ROOT / 'search_spaces' / 'synthetic.yaml'}\n{yaml_block(DOCS / 'search_spaces.md', 'search')}"
     )
     assert len(load_experiment(file).experiment.search) == 7
-
-
-def test_the_pages_of_the_methods_are_up_to_date() -> None:
-    assert {path.name: path.read_text() for path in (DOCS / "methods").iterdir()} == pages(), "run `make docs`"
-
-
-@pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
-def test_our_own_tables_are_those_of_the_data_file(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
-    assert with_numbers(text) == text, "run `make docs`"
-
-
-def test_every_table_of_the_data_file_is_shown() -> None:
-    text = (DOCS / "results.md").read_text(encoding="utf-8")
-    for table in measured_tables():
-        assert table.markdown() in text, table.name
-
-
-def marked(text: str) -> Iterator[tuple[str, str]]:
-    """Name and text of every place where our own numbers stand."""
-    return iter(re.findall(r"<!-- measured: (\S+) -->\n(.*?)<!-- end -->", text, re.DOTALL))
-
-
-def strange_numbers(text: str) -> list[str]:
-    """The decimal numbers of marked places that their tables do not have."""
-    tables = {table.name: table.markdown() for table in measured_tables()}
-    return [
-        number
-        for name, place in marked(text)
-        for number in re.findall(r"\d+\.\d+", place)
-        if number not in re.findall(r"\d+\.\d+", tables[name])
-    ]
-
-
-@pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
-def test_our_own_numbers_in_sentences_are_those_of_the_data_file(document: Path) -> None:
-    assert not strange_numbers(document.read_text(encoding="utf-8"))
-
-
-def test_a_number_that_was_not_measured_is_found() -> None:
-    table = measured_tables()[0]
-    number = re.findall(r"\d+\.\d+", table.rows[0].values[0] or "")[0]
-    assert strange_numbers(f"<!-- measured: {table.name} -->\n\nCAM has {number}, not 99.99.\n\n<!-- end -->") == [
-        "99.99"
-    ]
-
-
-def test_a_table_of_methods_gets_its_numbers() -> None:
-    one, other = measured_tables()[:2]
-    rows = "| `method.name` | a | b | paper |\n|---|---|---|---|\n| `cam` |  | x | Zhou |\n| `zam` | y |  | Bai |"
-    numbers = [(table.rows[0].values[0] or "").partition(" ")[0] for table in (one, other)]
-    text = f"<!-- methods: {one.name}, {other.name} -->\n\n{rows}\n\n<!-- end -->"
-    assert all(re.fullmatch(r"\d+\.\d", number) for number in numbers)
-    assert with_numbers(text) == text.replace("|  | x |", f"| {numbers[0]} | {numbers[1]} |").replace("| y |", "|  |")
-
-
-def test_every_measured_row_is_of_a_method_and_complete() -> None:
-    for table in measured_tables():
-        for row in table.rows:
-            assert row.method in (*plugins.names("method"), "centre Gaussian")
-            assert len(row.values) == len(table.columns) and row.values[0]
 
 
 @pytest.mark.parametrize("kind", ["method", "extractor"])

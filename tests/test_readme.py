@@ -13,13 +13,13 @@ import typer
 from orchestrator import cli
 from orchestrator.experiment.load import load_experiment
 from tests.support.command_line import parsed, verbs
+from tests.support.documents import DOCUMENTS
 from tests.support.paths import ROOT
 from tests.support.tiny import Launch
 from wsol import plugins
 from wsol.plugins import FOLDERS
 
 PAGE = ROOT / "docs" / "commands.md"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACEHOLDERS = {
     "FILE": "search_spaces/synthetic.yaml",
     "CAMPAIGN": "search_spaces/campaigns/demo.yaml",
