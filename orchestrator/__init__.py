@@ -1,4 +1,4 @@
-"""Searches, run folders and reports. What the verbs of `launch.py` do is one call each:
+"""Searches, run folders and reports. Every verb of `launch.py` is also one function here:
 
 from orchestrator import search, load_study, evaluate
 
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The functions are loaded when they are first asked for: `launch.py --help` needs none."""
+    """Load a function when it is first used: `launch.py --help` needs none."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from orchestrator import api

@@ -1,5 +1,5 @@
-"""The verbs for Python: paths may be text, settings are words as on the command line, errors are those of
-`wsol/errors.py`."""
+"""The verbs as Python functions. Paths may be strings, settings are `KEY=VALUE` strings as on the command line, and
+errors are those of `wsol/errors.py`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Place = str | Path
 
 
 def search(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
-    """Search the file's space, pick the winner on train_fullsup, test it once, write the report; returns the run
-    folder.
+    """Search the space of a file, choose the winner on train_fullsup, test it once, and write the report; returns the
+    run folder.
 
     Args:
         file: a search-space file.
-        overrides: such as `"study.trials=8"`.
+        overrides: changes of the file, such as `"study.trials=8"`.
         run: the run folder, `runs/<file name>` by default; must not hold a run.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: the address of a Ray cluster; None starts Ray on this machine.
     """
     from orchestrator.verbs.search import search
 
@@ -36,36 +36,36 @@ def search(file: Place, *overrides: str, run: Place | None = None, address: str 
 
 
 def protocol(file: Place, *overrides: str, run: Place | None = None, address: str | None = None) -> Path:
-    """Run a campaign, methods x backbones x data sets, or go on with it; returns its folder, where each cell is a run.
-    Arguments: see `search`."""
+    """Begin or continue a campaign of methods x backbones x data sets; returns its folder, in which each cell is a run
+    folder. Arguments: see `search`."""
     from orchestrator.verbs.protocol import protocol
 
     return protocol(named_place(file), list(overrides), _path(run), address)
 
 
 def train(file: Place, *overrides: str, run: Place | None = None) -> Path:
-    """Train the file's published point only, without Ray; returns the run folder. Arguments: see `search`."""
+    """Train only the published point of a file, without Ray; returns the run folder. Arguments: see `search`."""
     from orchestrator.verbs.train import train
 
     return train(named_place(file), list(overrides), _path(run))
 
 
 def resume(run: Place, *overrides: str, address: str | None = None) -> Path:
-    """Go on with an interrupted run, or with a finished search that gets more trials; returns its folder."""
+    """Continue an interrupted run, or give a finished search more trials; returns its folder."""
     from orchestrator.verbs.resume import resume
 
     return resume(named_place(run), list(overrides), address)
 
 
 def retry(run: Place, *trials: int, address: str | None = None) -> Path:
-    """Train failed trials again, all of them unless some are named; returns the run folder."""
+    """Train failed trials again: those that are named, or all; returns the run folder."""
     from orchestrator.verbs.resume import retry
 
     return retry(named_place(run), list(trials) or None, address)
 
 
 def replay(run: Place, *trials: int, into: Place | None = None, address: str | None = None) -> Path:
-    """Train recorded points again in a run of their own, all that completed unless some are named; returns its
+    """Train recorded points again in a new run: the trials that are named, or all completed ones; returns the new run
     folder."""
     from orchestrator.verbs.replay import replay
 
@@ -80,8 +80,8 @@ def evaluate(
     Args:
         run: the folder.
         split: `train_fullsup`, or `test`, which is evaluated once.
-        test_again: why test is evaluated again; recorded.
-        save_maps: a folder for the raw maps, `<image_id>.npy`, (h, w).
+        test_again: why test is evaluated again; the reason is recorded.
+        save_maps: a folder that gets the raw maps, (h, w), as `<image_id>.npy`.
     """
     from orchestrator.verbs.evaluate import evaluate
 
@@ -94,10 +94,10 @@ def predict(run: Place, *images: Place, out: Place, maps: bool = False, threshol
 
     Args:
         run: the folder.
-        images: image files, and folders that are searched for them.
+        images: image files, or folders that are searched for images.
         out: folder of the results, new or empty.
-        maps: write the raw maps as well, `maps/<image>.npy`, (h, w).
-        threshold: score of the boxes, in [0, 1); None: what train_fullsup chose.
+        maps: write the raw maps, (h, w), as well, as `maps/<image>.npy`.
+        threshold: score threshold of the boxes, in [0, 1); None: the one chosen on train_fullsup.
     """
     from orchestrator.verbs.predict import predict
 
@@ -106,36 +106,36 @@ def predict(run: Place, *images: Place, out: Place, maps: bool = False, threshol
 
 
 def load_study(run: Place) -> optuna.Study:
-    """The Optuna study of a run, with everything that Optuna offers; also while it runs."""
+    """The Optuna study of a run, as an Optuna object; also while the run is going on."""
     from orchestrator.runs.journal import open_study
 
     return open_study(named_place(run))
 
 
 def load_experiment(file: Place, *overrides: str) -> Experiment:
-    """A search-space file, checked, without running anything."""
+    """Load and check a search-space file without running anything."""
     from orchestrator.experiment.load import load_experiment
 
     return load_experiment(named_place(file), list(overrides)).experiment
 
 
 def read_summary(run: Place) -> Summary:
-    """What a run folder says: its trials, the winner, its metrics and intervals."""
+    """What a run folder holds: its trials, the winner, its metrics and intervals."""
     from orchestrator.runs.summary import read_summary
 
     return read_summary(named_place(run))
 
 
 def read_status(run: Place) -> Status:
-    """How far a run is: when it will end, what waits and why, what failed."""
+    """The progress of a run: when it will end, what waits and why, what failed."""
     from orchestrator.report.status import read_status
 
     return read_status(named_place(run))
 
 
 def compare_runs(*runs: Place, metrics: Sequence[str] = ("max_box_acc_v2",), split: str = "test") -> list[Row]:
-    """Finished runs side by side, with intervals, paired differences from the first, and published numbers; seeds of
-    one configuration are one row."""
+    """Compare finished runs: intervals, paired differences from the first run, and published numbers. Runs that differ
+    only in their seed become one row."""
     from orchestrator.comparison.rows import comparison_rows
 
     return comparison_rows([named_place(run) for run in runs], metrics, split)
@@ -148,12 +148,13 @@ def sweep_runs(
     metrics: Sequence[str] = ("max_box_acc_v2",),
     split: str = "train_fullsup",
 ) -> list[Row]:
-    """Finished runs that differ in their seed only, under every post-hoc setting; a row for each, with intervals and
-    paired differences from the runs as they are. Nothing is chosen; a look at test is recorded.
+    """Score finished runs that differ only in their seed under every post-hoc setting; returns a row for each setting,
+    with intervals and paired differences from the runs as they are. Nothing is chosen. An evaluation on test is
+    recorded.
 
     Args:
-        runs: their folders.
-        file: a search-space file, of which `post_hoc` counts.
+        runs: the run folders.
+        file: a search-space file; only its `post_hoc` section is used.
         overrides: `post_hoc.PATH=[VALUE, ...]`.
         metrics: keys, such as `top1`.
         split: `train_fullsup` or `test`.

@@ -1,5 +1,5 @@
-"""The command line. It only parses: every verb hands its words to the file of its name in `verbs/`. Those are imported
-on demand, because most of them need heavy packages."""
+"""The command line. It only parses: every verb passes its arguments on to the file of its name in `verbs/`. These files
+are imported on demand, because most of them need heavy packages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def search(
     address: of.Address = None,
     dry_run: of.DryRun = False,
 ) -> None:
-    """Search the file's space, pick the winner on train_fullsup, test it once, write the report."""
+    """Search the space of a file, choose the winner on train_fullsup, test it once, and write the report."""
     from orchestrator.preflight.dry_run import print_dry_run
     from orchestrator.verbs.search import search
 
@@ -62,7 +62,7 @@ def search(
     )
 )
 def train(file: of.SpaceFile, overrides: of.Overrides = None, run: of.NewRun = None) -> None:
-    """Train the file's published point only, without Ray; also under torchrun."""
+    """Train only the published point of a file, without Ray; also under torchrun."""
     from orchestrator.verbs.train import train
 
     train(file, overrides or [], run)
@@ -81,8 +81,8 @@ def protocol(
     address: of.Address = None,
     dry_run: of.DryRun = False,
 ) -> None:
-    """Search methods x backbones x data sets with the same budget, test each winner once, rank them; again, to go
-    on."""
+    """Search methods x backbones x data sets with the same budget, test each winner once, and rank them. The same
+    command again continues."""
     from orchestrator.verbs.protocol import print_forecast
     from orchestrator.verbs.protocol import protocol as run_protocol
 
@@ -106,7 +106,7 @@ def resume(
     address: of.Address = None,
     store: of.FromStore = None,
 ) -> None:
-    """Go on with an interrupted search, training or campaign, or with a finished search that gets more trials."""
+    """Continue an interrupted search, training or campaign, or give a finished search more trials."""
     from orchestrator.verbs.resume import resume
 
     words = [*([] if folder is None else [folder]), *(overrides or [])]
@@ -137,7 +137,7 @@ def replay(
     run: of.ReplayRun = None,
     address: of.Address = None,
 ) -> None:
-    """Train recorded points of a search again and compare with what was recorded."""
+    """Train recorded points of a search again and compare their values with the recorded ones."""
     from orchestrator.verbs.replay import replay
 
     replay(folder, trial or None, run, address)
@@ -166,7 +166,7 @@ def evaluate(
     metadata: of.BaselineMetadata = None,
     image_size: of.GridSide = 224,
 ) -> None:
-    """Score the winner of a run, anybody's maps, a released checkpoint, or a baseline on metadata alone."""
+    """Score the winner of a run, maps from elsewhere, a released checkpoint, or a baseline that needs only metadata."""
     from orchestrator.verbs.asked import Asked, evaluate_as_asked
 
     words = [*([] if run is None else [run]), *(overrides or [])]
@@ -178,7 +178,7 @@ def evaluate(
 def predict(
     run: of.FinishedRun, images: of.Predicted, out: of.Out, maps: of.RawMaps = False, threshold: of.Threshold = None
 ) -> None:
-    """Predict class and boxes of images without annotations, with the winner of a run: tables and overlays."""
+    """Predict class and boxes of images without annotations, with the winner of a run; write tables and overlays."""
     from orchestrator.verbs.predict import predict
 
     predict(run, images, out, maps=maps, threshold=threshold)
@@ -192,7 +192,7 @@ def predict(
 def compare(
     folders: of.Runs, metric: of.Metrics = None, split: of.ComparedSplit = "test", form: of.Form = None
 ) -> None:
-    """Compare finished runs: 95 % intervals over images and seeds, the paired bootstrap, published numbers."""
+    """Compare finished runs: 95 % intervals over images and seeds, paired bootstrap of the gain, published numbers."""
     from orchestrator.verbs.compare import print_comparison
 
     print_comparison(folders, metric or ["max_box_acc_v2"], split, form)
@@ -211,7 +211,7 @@ def sweep(
     split: of.ScoredSplit = "train_fullsup",
     form: of.Form = None,
 ) -> None:
-    """Score finished runs, seeds of one configuration, under every post-hoc setting: a table, nothing is chosen."""
+    """Score finished runs that differ only in their seed under every post-hoc setting; nothing is chosen."""
     from orchestrator.verbs.sweep import print_sweep
 
     places, overrides = of.places_and_overrides(words)
@@ -222,7 +222,7 @@ def sweep(
 
 @app.command(epilog=example("export runs/cam --format hub", "export runs/cam --format onnx --out models/cam"))
 def export(folder: of.Run, form: of.ExportForm = "hub", out: of.ExportFolder = None) -> None:
-    """Write the winner of a run for elsewhere: for the Hugging Face hub, or as one network."""
+    """Export the winner of a run: for the Hugging Face hub, as safetensors, or as one network (ONNX, TorchScript)."""
     from orchestrator.verbs.export import export
 
     export(folder, form, out)
@@ -230,7 +230,7 @@ def export(folder: of.Run, form: of.ExportForm = "hub", out: of.ExportFolder = N
 
 @app.command(epilog=example("report runs/synthetic", "report runs/tpe --beside runs/random"))
 def report(folder: of.Run, beside: of.Beside = None) -> None:
-    """Write report.html of a run, running or finished."""
+    """Write report.html of a run, whether it is running or finished."""
     from orchestrator.verbs.report import report
 
     report(folder, beside or ())
@@ -238,7 +238,7 @@ def report(folder: of.Run, beside: of.Beside = None) -> None:
 
 @app.command(epilog=example("status runs/synthetic"))
 def status(folder: of.Run) -> None:
-    """Say how far a search or a campaign is: what runs, when it will end, what waits and why, what failed."""
+    """Show the progress of a search or a campaign: what runs, when it will end, what waits and why, what failed."""
     from orchestrator.verbs.status import print_status
 
     print_status(folder)
@@ -260,7 +260,7 @@ def validate(words: of.Words) -> None:
 
 @app.command("list", epilog=example("list methods"))
 def list_plugins(kind: of.Kind) -> None:
-    """List the plugins of a kind."""
+    """List the plugins of a kind, with a line for each."""
     from orchestrator.verbs.plugins import print_list
 
     print_list(kind)
@@ -268,7 +268,7 @@ def list_plugins(kind: of.Kind) -> None:
 
 @app.command(epilog=example("describe methods cam"))
 def describe(kind: of.Kind, name: of.PluginName) -> None:
-    """Explain a plugin: idea, paper, symbols, what differs from the released code, settings, search spaces."""
+    """Explain a plugin: its idea, paper and symbols, differences from the released code, settings, search spaces."""
     from orchestrator.verbs.plugins import print_description
 
     print_description(kind, name)
@@ -285,7 +285,7 @@ def submit(
 
 
 def main() -> None:
-    """Run a verb; see `exit_codes`."""
+    """Run the verb that the command line names; see `exit_codes` for how it ends."""
     from orchestrator.console import go_on_unread
 
     go_on_unread()

@@ -18,14 +18,14 @@ from orchestrator.formats import printable
 
 
 class PlainConsole(Console):
-    """Prints names and reasons as they are, whoever wrote them: brackets are no markup, colons no emoji, and control
-    codes are shown. Colours are given as styles."""
+    """A console that prints text from elsewhere as it is: brackets are not markup, colons not emoji, and control codes
+    are shown instead of obeyed. Colours are given as styles."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """What every text becomes before it is measured and printed."""
+        """Called for every text before it is measured and printed."""
         return super().render_str(printable(text), **settings)
 
 
@@ -76,10 +76,10 @@ def stacked(table: Table, width: int) -> Iterator[str]:
 
 
 class _UnreadableAllowed(io.FileIO):
-    """Bytes to where somebody reads, and to nowhere from when nobody does any more."""
+    """A stream whose bytes are dropped once nobody reads them any more."""
 
     def write(self, data: Any, /) -> int:
-        """Returns how many bytes are done with."""
+        """Returns how many bytes were written or dropped."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -90,8 +90,8 @@ class _UnreadableAllowed(io.FileIO):
 
 
 def go_on_unread() -> None:
-    """A reader of what this process prints may end before it, as `| tee log` does on Ctrl-C: what is printed then goes
-    to nowhere, and a run ends as it would have."""
+    """Keep running when the reader of this process's output ends first, as `| tee log` does on Ctrl-C: what is printed
+    afterwards is dropped."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         with contextlib.suppress(AttributeError, ValueError, OSError):  # a stand-in that is no file
@@ -104,7 +104,7 @@ def go_on_unread() -> None:
 
 
 def print_at_once(text: str) -> None:
-    """For handlers of signals, which may have interrupted a print: past all buffers, to standard output if that is
-    read."""
+    """Print past all buffers, to standard output if it is read. For signal handlers, which may have interrupted a
+    print."""
     with contextlib.suppress(OSError):
         os.write(1, text.encode())

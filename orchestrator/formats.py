@@ -33,20 +33,20 @@ METRIC_NAMES = {
     "degenerate_maps": "maps without a score",
     "loss/classification": "classification loss",
 }
-"""What papers call our metrics, by key or by a part of one."""
+"""The names of our metrics in papers, by key or by a part of one."""
 
 
 FIXED = "threshold of train_fullsup"
-"""Stands behind a metric at the threshold that train_fullsup chose."""
+"""Appended to the name of a metric at the threshold chosen on train_fullsup."""
 
 
 UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode categories of what a terminal obeys instead of showing it: control codes, directions of writing, halves of
-surrogate pairs, and other ways to end a line."""
+"""Unicode categories of characters that a terminal obeys instead of showing them: control codes, directions of writing,
+halves of surrogate pairs, and other ways to end a line."""
 
 
 MARKDOWN_MARKS = re.compile(r"[\\`*{}\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])|^[#+-]")
-"""What Markdown reads as more than itself; an underscore inside a word is none."""
+"""Characters with a meaning in Markdown; an underscore inside a word has none."""
 
 
 LATEX_MARKS = str.maketrans(
@@ -61,7 +61,7 @@ LATEX_MARKS = str.maketrans(
         ">": r"\textgreater{}",
     }
 )
-"""What LaTeX reads as more than itself, or prints as something else."""
+"""Characters with a meaning in LaTeX, or that it prints as something else."""
 
 
 PRINTED = ("max_box_acc_v2", "gt_known/loc", "top1/loc", "pxap", "piou")
@@ -128,7 +128,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock_text(value: Any) -> str:
-    """A moment in UTC to the minute, `2026-01-05 10:00 UTC`; a dash for what is no time."""
+    """A point in time in UTC, to the minute: `2026-01-05 10:00 UTC`; a dash for text that is no time."""
     moment = parse_time(value)
     return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
 
@@ -178,7 +178,7 @@ def printed_columns(objective: str, metrics: Mapping[str, Any]) -> list[str]:
 
 
 def short_reason(failure: str) -> str:
-    """The line of a failure that says most: the last one of a traceback, else the first one."""
+    """The most telling line of a failure: the last one of a traceback, else the first one."""
     lines = failure.strip().splitlines() or [""]
     return lines[-1] if lines[0].startswith("Traceback") else lines[0]
 
@@ -197,7 +197,8 @@ def parse_time(value: Any) -> datetime | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 reads as something else, as PyYAML does, and what YAML 1.2 does, such as `1e-3`."""
+    """Quotes text that YAML 1.1 would read as another type, as PyYAML does, and also what YAML 1.2 would, such as
+    `1e-3`."""
 
 
 _Dumper.add_implicit_resolver(

@@ -1,4 +1,4 @@
-"""The files that come with the code, search spaces and clusters: in a checkout, or inside of the installed package."""
+"""The search-space and cluster files that come with the code, in a checkout or in the installed package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsol.files import exists
 FOLDERS = ("search_spaces", "clusters")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-"""What holds the code: the checkout, or the folder of installed packages."""
+"""The folder that holds the code: the checkout, or the folder of installed packages."""
 
 
 def shipped_root() -> Path:
@@ -18,7 +18,7 @@ def shipped_root() -> Path:
 
 
 def shipped(path: Path) -> Path:
-    """The path as it is, or, where nothing is there, the shipped file: `search_spaces/synthetic.yaml` is found from any
+    """The path itself, or the shipped file where there is none: `search_spaces/synthetic.yaml` is found from any
     folder."""
     if exists(path) or path.parts[:1] not in {(folder,) for folder in FOLDERS}:
         return path

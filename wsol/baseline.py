@@ -40,7 +40,7 @@ def score_constant_map(
 
     Args:
         score_map: (H, W) float64 in [0, 1].
-        annotations: of the images.
+        annotations: the annotations of the images.
         metrics: fresh ones that need no logits, with the same threshold step.
         threshold_step: distance of the score thresholds, in (0, 1).
 

@@ -45,8 +45,8 @@ class OptimConfig(Strict):
         lr: learning rate of the backbone for one global batch.
         head_lr_scale: the other group (head, and the blocks a backbone names) learns at lr times this.
         momentum: Nesterov momentum of `sgd`.
-        betas: of `adamw`: how much of the running means of the gradient and of its square stays in a step.
-        epsilon: of `adamw`: added to the root of the second one.
+        betas: decay rates of the running means of the gradient and of its square, for `adamw`.
+        epsilon: what is added to the root of the second mean, for `adamw`.
         weight_decay: `sgd` adds it to the gradient of every parameter, biases and batch norm included. `adamw` takes it
             off the weights, times lr, and spares biases, norms, class token and positions.
         lr_decay_every: f: at the start of epochs f, 2f, ... (1-based) all rates are multiplied by `lr_decay_factor`.

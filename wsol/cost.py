@@ -57,9 +57,9 @@ class Seconds:
     """What one worker takes.
 
     Attributes:
-        step: of training, with its share of a global batch.
-        image: that is evaluated as configured.
-        image_under_all: that is evaluated under all settings which an epoch is scored under.
+        step: a training step, with its share of a global batch.
+        image: one image, evaluated as configured.
+        image_under_all: one image, evaluated under all settings that an epoch is scored under.
     """
 
     step: float
@@ -78,12 +78,12 @@ def seconds(
     """Measure a training step and evaluated images, on random images.
 
     Args:
-        method: is moved to the device of this process and trained a little.
+        method: the method, which is moved to the device of this process and trained a little.
         config: shapes, batch size, epochs, evaluation.
-        sizes: of the data set.
-        workers: that share a global batch.
-        threads: of each.
-        settings: that every epoch is scored under, the configuration first; none: as configured.
+        sizes: the sizes of the data set.
+        workers: number of workers that share a global batch.
+        threads: threads of each worker.
+        settings: the settings that every epoch is scored under, the configuration first; none: as configured.
 
     Raises:
         InputError: a step does not fit the memory of the device.

@@ -55,8 +55,8 @@ def evaluate(
     result does not depend on their number.
 
     Args:
-        method: on this worker's device.
-        images: of an annotated split, as large as the evaluation grid.
+        method: the method, on this worker's device.
+        images: the images of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
         chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under
             keys with `fixed`.
@@ -236,7 +236,7 @@ def count(
 
     Args:
         raw: maps by the extractor of each pipeline.
-        split: has the annotations.
+        split: the images with their annotations.
         size: side in pixels of the evaluation grid.
         pipelines: what to count.
         singly: one image at a time, in the order of `raw`.

@@ -109,8 +109,8 @@ def extract_together(
     """What each extractor makes alone, from one pass of the backbone and at most two backward passes for all of them.
 
     Args:
-        extractors: of any kind; those that are no `BlockExtractor` are called inside the shared pass.
-        method: in evaluation mode.
+        extractors: extractors of any kind; those that are no `BlockExtractor` are called inside the shared pass.
+        method: a method in evaluation mode.
         images: (B, 3, H, W) float32, normalised.
         labels: (B,) int64, the classes that the maps are for; None: those with the highest logits.
 
@@ -174,7 +174,7 @@ def gradient_at(method: Method, block: str, images: Tensor, labels: Tensor) -> t
     """One pass of its own over some images.
 
     Args:
-        method: in evaluation mode.
+        method: a method in evaluation mode.
         block: name of a block of the backbone.
         images: (B, 3, H, W) float32, normalised.
         labels: (B,) int64.
@@ -212,7 +212,7 @@ def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tenso
     """Logits of the labels of many images, so many at a time; how many changes nothing but speed and memory.
 
     Args:
-        method: in evaluation mode, where no image changes another one's logits.
+        method: a method in evaluation mode, where no image changes another one's logits.
         rows: part of the images -> the images (n, 3, H, W) and their labels (n,).
         count: images in all.
         chunk: images at a time.

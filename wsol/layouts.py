@@ -66,9 +66,9 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
     """Put published weights into a method, in place; all of them or, where something does not fit, none.
 
     Args:
-        method: as configured, with any weights.
+        method: the method as configured, with any weights.
         layout: a key of `LAYOUTS`.
-        state: as `wsol.weights_file.read` returns it.
+        state: the state dict as `wsol.weights_file.read` returns it.
         source: what the messages call the file.
 
     Raises:

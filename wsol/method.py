@@ -92,7 +92,7 @@ class Method(nn.Module):
 
         Args:
             activations: what `activate` returned for the images and labels of the batch.
-            batch: after `augment`.
+            batch: the batch after `augment`.
             progress: how far training is.
 
         Returns:

@@ -23,8 +23,8 @@ def pipelines(method: Method, settings: Sequence[TrainConfig]) -> list[Pipeline]
     """A method under every setting, with the weights that it has now.
 
     Args:
-        method: as it is under the first setting.
-        settings: that change no weight.
+        method: the method as it is under the first setting.
+        settings: settings that change no weight.
 
     Raises:
         InputError: with one of them the method has other weights.

@@ -57,7 +57,7 @@ class Photo:
     """An image file as the network sees it.
 
     Attributes:
-        name: of the file, relative to the folder of all photos.
+        name: the name of the file, relative to the folder of all photos.
         size: width and height in pixels, as displayed.
         pixels: (S, S, 3) uint8 RGB.
     """
@@ -80,10 +80,10 @@ class Prediction:
     """What is in a photo, and where.
 
     Attributes:
-        name: of its file, relative to the folder of all photos.
+        name: the name of its file, relative to the folder of all photos.
         size: width and height in pixels, as displayed.
         label: the class in [0, K) with the highest probability.
-        probability: of that class, in [0, 1].
+        probability: the probability of that class, in [0, 1].
         boxes: inclusive corners x0 y0 x1 y1 in pixels of the photo as displayed, the box with the largest area first;
             none where the map is all zero.
     """
@@ -100,7 +100,7 @@ class Evidence:
     """What a prediction was made from.
 
     Attributes:
-        prediction: that was made.
+        prediction: the prediction that was made.
         pixels: (S, S, 3) uint8 RGB, the photo as the network sees it.
         raw_map: (h, w) float32, as the network makes it.
         score_map: (S, S) float64 in [0, 1].
@@ -135,10 +135,10 @@ def box_rule(
     of the first metric that has one.
 
     Args:
-        metrics: of the evaluation.
+        metrics: the metrics of the evaluation.
         objective: a key of their results.
         chosen: their results on train_fullsup.
-        threshold: that the user chose instead; the contours are still the metric's.
+        threshold: the score threshold that the user chose instead; the contours are still the metric's.
 
     Returns:
         None where no metric has a threshold.
@@ -160,9 +160,9 @@ def read_photos(names: Iterable[str], folder: Path, side: int, *, threads: int, 
 
     Args:
         names: relative to the folder.
-        folder: of all photos.
-        side: in pixels of the square that the network sees.
-        threads: that read.
+        folder: the folder of all photos.
+        side: side in pixels of the square that the network sees.
+        threads: how many threads read images.
         ahead: how many photos wait.
     """
     return map_ahead(partial(_read, folder=folder, side=side), names, threads=threads, ahead=ahead)
@@ -175,7 +175,7 @@ def predict_photos(
     is kept in memory does not grow with their number.
 
     Args:
-        method: on this process's device.
+        method: the method, on this process's device.
         files: photos as large as the evaluation grid; files that could not be read are passed on.
         config: extractor, normalizer, batch size.
         rule: where the boxes are.

@@ -19,7 +19,7 @@ class Extracted:
         extractor: the setting that made it.
         maps: (n, h, w) floats, raw.
         logits: (n, K) float32; None where there is no classifier.
-        method: whose maps they are; None for maps from files.
+        method: the method whose maps they are; None for maps from files.
     """
 
     extractor: PluginConfig

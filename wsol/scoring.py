@@ -66,7 +66,7 @@ def score(
     """Score a split with one network, alone (other workers must not take part).
 
     Args:
-        method: on this process's device.
+        method: the method, on this process's device.
         images: of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
         chosen: results on the split that selects; see `evaluate`.

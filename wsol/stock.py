@@ -27,7 +27,7 @@ def stock_method(config: TrainConfig, class_names: Sequence[str]) -> Method:
     Args:
         config: its backbone takes the published weights unless `backbone.weights` names a file, which must hold the
             classifier too; the method must have the plain head, as `cam` has.
-        class_names: of the data set, in the order of its labels.
+        class_names: the classes of the data set, in the order of its labels.
 
     Raises:
         InputError: the network has no published classifier behind average pooling, the method another head, or a class

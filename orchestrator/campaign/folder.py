@@ -24,10 +24,10 @@ def require_campaign(folder: Path, planned: Planned, address: str | None) -> Non
     Args:
         folder: where it is to begin.
         planned: what is to begin.
-        address: of a Ray cluster; None: this machine must have room for a trial, and for Ray.
+        address: the address of a Ray cluster; None: this machine must have room for a trial, and for Ray.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
     """
     own = {*(cell.name for cell in planned.cells), names.LOCK, names.OWNER}
     require_writable(folder)
@@ -61,7 +61,7 @@ def read_campaign(folder: Path, overrides: list[str]) -> Planned:
     """The campaign of a folder, with other resources.
 
     Args:
-        folder: of a campaign.
+        folder: a campaign's folder.
         overrides: `resources.KEY=VALUE`.
 
     Raises:

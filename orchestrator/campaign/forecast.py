@@ -22,8 +22,8 @@ class Cost:
     """What one trial takes.
 
     Attributes:
-        seconds: of one worker alone.
-        checkpoint_bytes: of one checkpoint.
+        seconds: computing time of one worker alone.
+        checkpoint_bytes: size of one checkpoint.
     """
 
     seconds: float
@@ -40,8 +40,8 @@ class Need:
 
     Attributes:
         trials, epochs: to be trained.
-        seconds: of one worker alone.
-        disk_bytes: of checkpoints at the end.
+        seconds: computing time of one worker alone.
+        disk_bytes: size of the checkpoints that are kept at the end.
     """
 
     trials: int
@@ -56,9 +56,9 @@ class Left:
 
     Attributes:
         cell: its name.
-        experiment: of its search.
+        experiment: the experiment that its search runs.
         trials: how many are left there.
-        experiment_again: as its best trials are trained again.
+        experiment_again: the experiment with which its best trials are trained again.
         again: how many of those trainings are left.
     """
 

@@ -24,14 +24,14 @@ class CampaignHeader:
     """What is known of a campaign beside its cells' runs.
 
     Attributes:
-        name: of the file.
+        name: the name of the campaign file.
         source: the file.
-        cells: in their order.
+        cells: all cells, in their order.
         hashes: cell -> hash of its experiment, resources excepted.
-        reruns: of each cell's best trials.
+        reruns: how each cell's best trials are trained again.
         published_points: whether they are tried first.
         started, ended: times with their zone; `ended` is None until every cell has a winner.
-        command: that began it.
+        command: the command that began it.
         git: commit of the code and whether it was changed since; None outside a checkout.
         versions: package -> version.
     """

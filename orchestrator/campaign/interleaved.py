@@ -45,7 +45,7 @@ class Interleaved:
     """Several studies as one `Queue`. Trials are numbered in the order in which they are asked for.
 
     Args:
-        folder: of the campaign.
+        folder: the campaign's folder.
         studies: name -> study.
         then: called once for each of them when it is through; returns the studies that follow it, by name.
         following: how many trials those have at most, of each.

@@ -47,11 +47,11 @@ class Board:
     """What a leaderboard says.
 
     Attributes:
-        name: of the campaign.
+        name: the campaign's name.
         about: sentences before the tables.
         failures: cells that will have no number, and why.
         overviews: data set -> lines of cells, methods x backbones, the heads first.
-        groups: in the order of the campaign.
+        groups: its groups, in the order of the campaign.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Mark:
     """A method in the figure; places are percent of the axis.
 
     Attributes:
-        name: of the method.
+        name: the method's name.
         text: its value, and those of its seeds or their interval.
         dot: place of the value.
         low, high: places of its 95 % interval over images; both of the value where it has none.

@@ -65,8 +65,8 @@ class Reruns(Strict):
 
     Attributes:
         top: how many trials of each cell.
-        seeds: that each of them is trained with. The search itself used `trial.seed` and chose by it, so others are
-            more honest.
+        seeds: the seeds that each of them is trained with. The search itself used `trial.seed` and chose by it, so
+            others are more honest.
         set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
     """
 
@@ -92,13 +92,13 @@ class Campaign(Strict):
         datasets: names of the data sets.
         trials: how many each cell has.
         sampler: see `StudyConfig`.
-        seed: that the sampler draws with.
+        seed: the random seed of the sampler.
         published_points: try the published settings of the files first; they count as trials.
         checkpoint: see `TrainingConfig`.
         reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
             train_fullsup wins, and each of the winner's seeds is tested; null: the search's own winner is.
         set: dotted path -> value, changed in every cell; what no other key names on the command line stands here too.
-        resources: of each trial of every cell, those of the files do not count.
+        resources: what each trial of every cell gets; those of the files do not count.
     """
 
     methods: dict[Name, MethodChange] = Field(min_length=1)
@@ -128,7 +128,7 @@ class Combination:
     """What a cell is a combination of, by the names in the campaign file.
 
     Attributes:
-        name: of the cell and its folder.
+        name: the name of the cell and of its folder.
         method, backbone, dataset: what is combined.
         after: the cell whose winner it starts from; None for most.
     """
@@ -165,10 +165,10 @@ class Planned:
     """A checked campaign: its cells, those that others start from first.
 
     Attributes:
-        name: of the file.
+        name: the name of the campaign file.
         source: the file.
         cells: one for each method, backbone and data set.
-        reruns: of each cell's best trials.
+        reruns: how each cell's best trials are trained again.
         published_points: whether they are tried first.
     """
 

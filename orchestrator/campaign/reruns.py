@@ -24,10 +24,10 @@ class Rerun:
     """A trial that is trained again with one seed.
 
     Attributes:
-        name: of its run.
+        name: the name of its run.
         trial: its number in the search.
-        seed: that it is trained with now.
-        folder: of its run.
+        seed: the seed that it is trained with now.
+        folder: its run folder.
         loaded: its experiment, without a search.
     """
 

@@ -79,7 +79,7 @@ class RunningCampaign:
     """A campaign that is worked on; see `opened_campaign`.
 
     Args:
-        folder: of the campaign.
+        folder: the campaign's folder.
         planned: its cells.
         plan: what a trial takes.
     """

@@ -24,7 +24,7 @@ class CellStatus:
     """How far a cell is.
 
     Attributes:
-        name: of the cell.
+        name: the cell's name.
         search: what its run folder says; None before it begins.
         trials: how many its search has.
         again: runs of its best trials with several seeds, those that have begun.

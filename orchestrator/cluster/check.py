@@ -54,7 +54,7 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
     """Check a running cluster.
 
     Args:
-        address: of the cluster, or `auto` on one of its nodes.
+        address: the address of the cluster, or `auto` on one of its nodes.
         storage: folder that every node should see, or address of an object store; None: not checked.
 
     Raises:

@@ -43,8 +43,8 @@ def services_finding(clusters: list[Cluster], services: list[Service], routes: l
     """Whether Ray is open to a network outside of the Kubernetes cluster.
 
     Args:
-        clusters: of a file.
-        services: of the file.
+        clusters: the clusters of a file.
+        services: the services of the file.
         routes: what else of the file leads in from outside, in words.
     """
     heads = [cluster.head_group_spec for cluster in clusters]

@@ -46,7 +46,7 @@ def secrets_finding(text: str, documents: list[Values]) -> Finding:
     """What looks like a secret in a file, its comments included, by line or by name; never the secret itself.
 
     Args:
-        text: of the file.
+        text: the text of the file.
         documents: the same, parsed.
     """
     found = [*_in_lines(text), *(f"the value of {name}" for document in documents for name in _in_pairs(document))]

@@ -46,7 +46,7 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
     may.
 
     Args:
-        address: of a running cluster, or None for one on this machine that ends with the block.
+        address: the address of a running cluster, or None for one on this machine that ends with the block.
         same_versions: refuse a running cluster whose nodes hold other versions than this process.
 
     Raises:

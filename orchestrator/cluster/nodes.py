@@ -54,9 +54,9 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
     """Call a function once on each node, whether or not it is busy.
 
     Args:
-        function: of an importable module.
-        arguments: of it.
-        seconds: to wait for the answers.
+        function: a function of an importable module.
+        arguments: its arguments.
+        seconds: how long to wait for the answers.
 
     Returns:
         node, as name and address -> what the function returned, or the exception.

@@ -23,11 +23,11 @@ class Plan:
 
     Attributes:
         workers: processes of one trial.
-        cpus: of each.
-        gpus: of each.
+        cpus: CPU cores of each worker.
+        gpus: GPUs of each worker.
         concurrent: trials at the same time.
         machine: host, CPUs, GPUs and memory of the cluster, for the record.
-        placement: of the workers of one trial over the nodes.
+        placement: how the workers of one trial are spread over the nodes.
         accelerator_type: kind of GPU, as Ray names it; None: any.
     """
 
@@ -56,7 +56,7 @@ def plan_trials(
     """How many trials fit at once.
 
     Args:
-        resources: as configured.
+        resources: the resources as configured.
         trials: how many there will be at most.
         available: Ray's resource totals: CPU, GPU, memory in bytes.
         nodes: the same of every node, where all nodes are known: a worker must fit one of them.

@@ -25,7 +25,7 @@ class RayletWatch:
 
     Args:
         is_alive: asks; may raise, and may never return.
-        clock: in seconds.
+        clock: a clock that tells seconds.
     """
 
     def __init__(self, is_alive: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:

@@ -49,7 +49,7 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
     Args:
         words: a verb and its arguments. Files of this checkout are found in the job's copy; other relative paths start
             in `storage`.
-        address: of the job server; None: `RAY_API_SERVER_ADDRESS`, or a tunnel on this machine.
+        address: the address of the job server; None: `RAY_API_SERVER_ADDRESS`, or a tunnel on this machine.
         storage: folder that all nodes see; the job works there, with `data/` and `runs/` below.
         wait: stay until the job ends.
 

@@ -52,7 +52,7 @@ class Cell:
     """One row on one metric, in percent.
 
     Attributes:
-        value: of the metric; of several seeds, their mean.
+        value: the metric's value; the mean where there are several seeds.
         interval: 95 % interval of the value over images; None where it is not defined.
         difference: points above the first row; None for the first row itself.
         difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
@@ -99,7 +99,7 @@ def cell(
     """One row on one metric.
 
     Args:
-        metric: its key.
+        metric: the metric's key.
         seeds: of each seed the value and its replicates; the draws of an image are the same everywhere, so that their
             differences are paired.
         first: the same of the first row; None: this is it.
@@ -132,7 +132,7 @@ def interval_of_mean(values: Sequence[float], largest: float = 100) -> Interval 
 
     Args:
         values: not below 0; percent, unless `largest` says otherwise.
-        largest: that the metric can be.
+        largest: the largest value that the metric can have.
 
     Returns:
         None with fewer than three values: of two it is 13 times as wide as they lie apart.

@@ -26,7 +26,7 @@ def differences(configs: Sequence[Values]) -> list[tuple[str, ...]]:
     comparison are left out.
 
     Args:
-        configs: of trainings, as `TrainConfig` writes them; older ones lack some settings.
+        configs: the configurations of trainings, as `TrainConfig` writes them; older ones lack some settings.
 
     Returns:
         words for each, extractor and normalizer first.

@@ -21,7 +21,7 @@ class Published:
     """A number of a paper.
 
     Attributes:
-        value: in percent.
+        value: the published number, in percent.
         source: paper and table.
     """
 
@@ -34,10 +34,10 @@ class PublishedRow:
     """The numbers of one method.
 
     Attributes:
-        method: as `compare` calls it, with its base in brackets.
+        method: the method as `compare` calls it, with its base in brackets.
         values: one for each backbone of the table, in percent; None where there is none.
         normalizer, extractor, guide: names of plugins; `guide` is F-CAM's.
-        size: of the backbone, where it has several; None: it has one.
+        size: the size of the backbone; None where it has only one.
     """
 
     method: str

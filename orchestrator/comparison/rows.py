@@ -32,10 +32,10 @@ class Row:
     """One run, or several that differ in their seed only.
 
     Attributes:
-        name: of the run; of several, of the first.
+        name: the name of the run, or of the first of several.
         method, backbone, dataset: plugin names; the method with that of its base.
         cells: metric -> number.
-        seeds: that the runs trained with.
+        seeds: the seeds that the runs trained with.
         differs: what its configuration has that those of other rows have not; see `differences`.
     """
 
@@ -53,7 +53,7 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
     seeds form one row.
 
     Args:
-        folders: of the runs; the row of the first is what the others are compared with.
+        folders: the run folders; the others are compared with the row of the first.
         metrics: keys of their metrics, such as `max_box_acc_v2` or `max_box_acc_by_size/small`.
         split: `test` or `train_fullsup`.
 

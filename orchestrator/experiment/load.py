@@ -32,7 +32,7 @@ class Loaded:
     Attributes:
         experiment: what the file says, after overrides.
         source: the file.
-        name: of the file, and of its variants.
+        name: the name of the file, with those of the chosen variants.
         notes: what the user should be told.
     """
 

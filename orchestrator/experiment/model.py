@@ -23,7 +23,7 @@ class StopConfig(Strict):
     """When a search has found enough; whichever of the two comes first.
 
     Attributes:
-        patience: after so many trials in a row that found nothing better; stopped ones count, failed ones do not.
+        patience: stop after so many trials in a row that found nothing better; stopped ones count, failed ones do not.
         regret: when no more than so many points of the objective can still be gained, as far as a Gaussian process can
             tell from at least 20 trials; of one objective.
     """
@@ -43,7 +43,7 @@ class StudyConfig(Strict):
         sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol),
             `gp`, `cma_es`, `qmc` (these three draw conditional values, and those with the bounds of others, at random),
             or `grid` (all combinations, shuffled).
-        seed: of the sampler. One trial at a time, the same seed gives the same trials.
+        seed: random seed of the sampler. With one trial at a time, the same seed gives the same trials.
         scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median` or `hyperband`.
         grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the
             first decay of its learning rate.
@@ -110,7 +110,7 @@ class ResourcesConfig(Strict):
         gpus_per_worker: GPUs of each; null: 1 if the cluster has GPUs, else 0. With 0.5, two trials share a GPU and its
             memory; only for `workers: 1`.
         concurrent_trials: trials at the same time; null: as many as fit.
-        placement: of the workers of one trial: `pack` on few nodes or `spread` over many, as far as it goes;
+        placement: where the workers of one trial run: `pack` on few nodes or `spread` over many, as far as it goes;
             `strict_pack`, `strict_spread`: on one node, or each on its own, or not at all.
         accelerator_type: kind of GPU that a trial needs, as Ray names it (`T4`, `A100`, ...; `ray status` lists them);
             null: any.
@@ -170,7 +170,7 @@ class Experiment(Strict):
             every combination is scored on train_fullsup, with the winner's checkpoint or after every epoch of every
             trial (see `study.post_hoc`), and the best one is used on test.
         study: objective, number of trials, sampler.
-        resources: of each trial.
+        resources: what each trial gets.
     """
 
     trial: TrainConfig

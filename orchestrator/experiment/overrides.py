@@ -22,8 +22,8 @@ def apply_overrides(document: Document, overrides: list[str], *, ignores_search:
     others are meant for it.
 
     Args:
-        document: is changed.
-        overrides: of the command line.
+        document: the parsed file, which is changed.
+        overrides: the words `KEY=VALUE` of the command line.
         ignores_search: whether it does not matter what the file searches: of what belongs to a plugin that was
             replaced, it is then left out.
 

@@ -39,7 +39,7 @@ class Parsed:
 
     Attributes:
         value: plain values.
-        places: of everything below the top.
+        places: where everything below the top stands.
         is_one_value: whether all of the text is one scalar or one collection in brackets, without a comment behind it.
     """
 

@@ -23,7 +23,7 @@ def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -
 
     Args:
         overlaps: IoU of every image in every view, the winner first.
-        sizes: of the objects, in percent of the image.
+        sizes: area of each object, in percent of the image.
 
     Returns:
         `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under

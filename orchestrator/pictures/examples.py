@@ -11,9 +11,9 @@ class SeenMap:
     """One image through one view.
 
     Attributes:
-        label: of the view.
+        label: what the view is called.
         map: file of the score map with regions, relative to the list.
-        iou: of the predicted region with the truth, in [0, 1].
+        iou: IoU of the predicted and the true region, in [0, 1].
         threshold: the score from which on a pixel is predicted.
     """
 
@@ -41,11 +41,11 @@ class Example(SeenMap):
     """One image: through the winner, and through others.
 
     Attributes:
-        image_id: of the data set.
+        image_id: the image's id in the data set.
         class_name: what it shows.
         photo: file of the photo with what is true, relative to the list.
-        size: of the object in percent of the image; None in lists of older versions.
-        tabs: under which it is shown; empty in lists of older versions.
+        size: area of the object, in percent of the image; None in lists of older versions.
+        tabs: the tabs that show it; empty in lists of older versions.
         further: other maps of it that the winner's method shows.
         others: the same image through other trials and post-hoc settings.
     """

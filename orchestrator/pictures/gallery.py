@@ -48,7 +48,7 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
         listing: a file that lists the pictures, which go into a folder of its name.
         table: a file with a row per image that was looked at.
         views: the winner first; those without a threshold, and more than four, are left out.
-        dataset: of the run.
+        dataset: the run's data set.
     """
     from wsol.data.images import ImageStore
 

@@ -26,9 +26,9 @@ class View:
 
     Attributes:
         label: what the column is called.
-        method: with its weights, on the device.
-        config: of the run, for its evaluation.
-        metrics: on train_fullsup, which choose the score threshold of the regions.
+        method: the trained method, on the device.
+        config: the run's configuration, for its evaluation settings.
+        metrics: its metrics on train_fullsup, which choose the score threshold of the regions.
     """
 
     label: str
@@ -50,8 +50,8 @@ class Look:
         score_map: (S, S) uint8, the scores times 255.
         region: what is predicted: a box (4,), or a mask (S, S) bool where the data set has no boxes.
         truth: what is right: boxes (n, 4), or a mask (S, S) bool.
-        iou: of the region with the truth, in [0, 1].
-        size: of the largest true box, or of the mask, in percent of the image.
+        iou: IoU of the predicted and the true region, in [0, 1].
+        size: area of the largest true box, or of the mask, in percent of the image.
     """
 
     score_map: np.ndarray

@@ -29,7 +29,7 @@ class Overlays:
     for.
 
     Args:
-        settings: that every epoch is scored under, the trial's own configuration first.
+        settings: the settings that every epoch is scored under, the trial's own configuration first.
     """
 
     def __init__(self, settings: Sequence[TrainConfig]) -> None:
@@ -41,8 +41,8 @@ class Overlays:
         threshold; after it, under `<image name>/<map>`, what else the method shows of the image.
 
         Args:
-            method: after the epoch of the record.
-            record: of the epoch.
+            method: the method after the epoch of the record.
+            record: the epoch's record.
         """
         from wsol import build
         from wsol.evaluation import further_maps

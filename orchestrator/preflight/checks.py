@@ -40,9 +40,9 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
         the disk has room
 
     Args:
-        experiment: of the run.
-        folder: of the run.
-        address: of a Ray cluster; None: this machine.
+        experiment: the run's experiment.
+        folder: the run folder.
+        address: the address of a Ray cluster; None: this machine.
         alone: one training without Ray, where this process, or each of torchrun, is a worker.
 
     Raises:

@@ -41,21 +41,21 @@ class Forecast:
     """What was measured, and what follows from it.
 
     Attributes:
-        device: on which it was measured.
-        parameters: of the method, its network included.
-        weights_bytes: of what is exported.
-        checkpoint_bytes: of one checkpoint: weights, buffers and momentum.
-        seconds_per_step: of one worker's share of a global batch, at the last epoch.
-        seconds_per_image: of one worker for one evaluated image: forward pass, map, boxes.
-        settings: that every epoch is scored under; 1 where trials choose no post-hoc setting.
-        seconds_under_all: of one worker for one image under all of them.
+        device: the device on which it was measured.
+        parameters: number of parameters of the method, its network included.
+        weights_bytes: size of the exported weights.
+        checkpoint_bytes: size of one checkpoint: weights, buffers and momentum.
+        seconds_per_step: time for one worker's share of a global batch, at the last epoch.
+        seconds_per_image: time of one worker for one evaluated image: forward pass, map, boxes.
+        settings: how many settings every epoch is scored under; 1 where trials choose no post-hoc setting.
+        seconds_under_all: time of one worker for one image under all of them.
         sizes: images of the data set, cut as configured.
         batch_size: images of a global batch.
-        epochs: of a trial.
-        trials: of the search.
-        workers: of a trial.
-        cpus: of a worker.
-        gpus: of a worker.
+        epochs: epochs of a trial.
+        trials: number of trials of the search.
+        workers: workers of a trial.
+        cpus: CPU cores of a worker.
+        gpus: GPUs of a worker.
         concurrent: trials at the same time on this machine; 1 where not even one fits.
     """
 
@@ -175,8 +175,8 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
     """`require_disk` of a search that is about to start.
 
     Args:
-        experiment: of the run.
-        method: its published point.
+        experiment: the run's experiment.
+        method: the method of its published point.
         folder: the run folder, which need not exist.
 
     Raises:

@@ -27,7 +27,7 @@ class Figure:
     Attributes:
         key: its id in the page.
         title: what it shows.
-        caption: which trials it uses.
+        caption: says which trials it uses.
         spec: Plotly `data` and `layout`.
         min_width: pixels below which the figure scrolls sideways; 0: it always fits.
     """

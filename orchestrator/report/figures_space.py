@@ -80,7 +80,7 @@ def contour_figure(study: optuna.Study | None, order: Sequence[str], objective: 
     without such a pair.
 
     Args:
-        study: to be drawn.
+        study: the study that is drawn.
         order: the search paths, the most important first.
         objective: what the colour means.
     """

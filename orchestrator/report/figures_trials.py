@@ -59,9 +59,9 @@ class Search:
     """The trials of one search.
 
     Attributes:
-        name: of the run.
+        name: the run's name.
         way: how it chose, such as `tpe + asha`; searches of one way share a colour.
-        trials: by number.
+        trials: all trials, ordered by number.
     """
 
     name: str
@@ -153,7 +153,7 @@ def busy_share(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
     """Trial number -> `host #2`: the host, and the first place there that was free when the trial began.
 
     Args:
-        trials: with start times, in their order.
+        trials: the trials that have a start time, ordered by it.
         now: where trials without an end end.
     """
     hosts = sorted({_host(trial) for trial in trials} - {""})

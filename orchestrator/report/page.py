@@ -45,7 +45,7 @@ def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     """Write `report.html` into a run folder, in one step: whoever reads meanwhile sees the old page or the new one.
 
     Args:
-        folder: of a running, interrupted or finished search, also a copy of one.
+        folder: the folder of a running, interrupted or finished search, or a copy of one.
         beside: run folders of other searches for the same objective, drawn into the figure of the best value by epochs
             trained.
 

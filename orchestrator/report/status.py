@@ -34,10 +34,10 @@ class Asked:
     """What `experiment.yaml` asks of each trial, with what counts where it says nothing.
 
     Attributes:
-        epochs: that it trains; None where that is not known.
-        workers: that it takes.
-        cpus: of each worker.
-        gpus: of each worker.
+        epochs: how many epochs it trains; None where that is not known.
+        workers: how many workers it takes.
+        cpus: CPU cores of each worker.
+        gpus: GPUs of each worker.
     """
 
     epochs: int | None = None
@@ -52,7 +52,7 @@ class Status:
 
     Attributes:
         summary: what the run folder says.
-        epochs: that a trial trains; None where that is not known.
+        epochs: how many epochs a trial trains; None where that is not known.
         epoch_seconds: median over the epochs that were measured; None before the first.
         left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make
             it shorter.

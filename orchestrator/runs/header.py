@@ -23,8 +23,8 @@ class RunHeader:
     """What is known of a run beside its trials; older runs lack some of it.
 
     Attributes:
-        study_name: of the Optuna study in the journal, one plain part of a path: the run's place in a store ends in it.
-        format: of the run folder.
+        study_name: the Optuna study in the journal, one plain part of a path: the run's place in a store ends in it.
+        format: the version of the run folder's format.
         name: what the user calls the search.
         kind: `search`, `train`, `import` or `replay`, which `resume` reads.
         source: the file that the experiment is from.
@@ -32,13 +32,13 @@ class RunHeader:
         objectives: all of them.
         trials: how many are planned.
         sampler, scheduler, seed: of the study.
-        workers: that train a trial together.
+        workers: how many processes train a trial together.
         started, ended: times with their zone; `ended` is None while the run is worked on.
-        command: that began it.
+        command: the command that began it.
         git: commit of the code and whether it was changed since; None outside a checkout.
         versions: package -> version.
         machine: host, CPUs, GPUs and memory.
-        concurrent_trials: at most.
+        concurrent_trials: how many trials run at a time at most.
         sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
         enough: why no further trial was started although some were left, and all was well.
         post_hoc: the settings that every trial chooses from: dotted path -> values; None where only the winner's are

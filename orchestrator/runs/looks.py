@@ -34,7 +34,7 @@ class Look:
 
     Attributes:
         time: when it began; empty where unknown.
-        checkpoint_sha256: of the weights that were scored.
+        checkpoint_sha256: SHA-256 of the weights that were scored.
         reason: why, if it was not the first one.
         state: `begun`, `finished`, `maps` or `sweep`.
         key: tells it from all others; those of older versions have none.

@@ -22,7 +22,7 @@ class Setting:
 
     Attributes:
         values: dotted path -> value, of what differs from the winner as it is; empty for that one.
-        value: its objective.
+        value: the objective with it.
     """
 
     values: Values
@@ -53,20 +53,20 @@ class WinnerResult:
     """`best/result.json`; older runs lack some of it.
 
     Attributes:
-        objective: that chose it.
-        checkpoint_sha256: of the exported weights.
+        objective: the objective that chose it.
+        checkpoint_sha256: SHA-256 of the exported weights.
         train_fullsup: metric -> percent there, with the post-hoc settings that were chosen.
         intervals: split -> metric -> its 95 % interval.
         baseline: split -> metric -> percent of the centre Gaussian.
         trial, epoch: what won; None for an imported model.
-        value: of the objective, as the trial reported it.
+        value: the objective, as the trial reported it.
         value_measured_again: the same of the exported weights; None where unknown.
         config: what was trained, with the post-hoc settings that were chosen, as plain values.
         training_images: what it was trained on, in words.
         class_names: K names, in the order of the labels; empty in results of older versions.
         post_hoc: the settings that were chosen from, the winner as it was first; empty where nothing was.
         chosen: values of the one that the trial chose for its epoch; None where the best of them was chosen afterwards.
-        first: in which share of the bootstrap draws it, and each rival, come first; None where there is no rival.
+        first: the share of bootstrap draws in which it, and each rival, comes first; None where there is no rival.
         adopted: whether the user chose its post-hoc settings after the run; they stay.
         imported: layout, file and SHA-256 of an imported model.
         more: entries of another version, which are kept.

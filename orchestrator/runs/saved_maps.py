@@ -20,8 +20,8 @@ class Origin:
 
     Attributes:
         run: absolute path of the run folder.
-        split: whose images they are of.
-        checkpoint_sha256: of the weights that made them.
+        split: the split whose images they show.
+        checkpoint_sha256: SHA-256 of the weights that made them.
     """
 
     run: str

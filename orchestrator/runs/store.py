@@ -59,7 +59,7 @@ class Mirror:
     manifest, then the header of a run.
 
     Args:
-        address: of the copy.
+        address: the address of the copy.
         folder: here.
 
     Raises:
@@ -198,8 +198,8 @@ def store_of_run(folder: Path, experiment: Experiment) -> Mirror | None:
     """The store of a run, where it has one.
 
     Args:
-        folder: of the run, with its header.
-        experiment: of the run.
+        folder: the run folder, with its header.
+        experiment: the run's experiment.
     """
     storage = experiment.resources.storage
     return Mirror(below(storage, read_header(folder).study_name), folder) if storage else None
@@ -220,7 +220,7 @@ def require_free_store(storage: str | None, name: str) -> None:
 
     Args:
         storage: address; None: there is nothing to try.
-        name: of the run.
+        name: the run's name.
 
     Raises:
         InputError: it can not be written, or holds a run of that name.
@@ -264,7 +264,7 @@ def restore_run(address: str, folder: Path) -> None:
     """Make a run folder from a store; checkpoints stay there until they are needed.
 
     Args:
-        address: of the run: `<storage>/<run>`.
+        address: the address of the run: `<storage>/<run>`.
         folder: must not hold a run.
 
     Raises:

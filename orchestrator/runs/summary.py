@@ -34,7 +34,7 @@ class TrialRow:
     """One trial, as every figure and table sees it.
 
     Attributes:
-        number: of the trial in the study, from 0.
+        number: the trial's number in the study, from 0.
         state: `complete`, `pruned`, `failed`, `running`, `interrupted` (was running when the search ended) or
             `waiting`.
         value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was
@@ -80,11 +80,11 @@ class Summary:
         header: `study.json`; with defaults where missing.
         objective: name of the objective, such as `train_fullsup/max_box_acc_v2`; of several, the one that chooses.
         maximize: whether a higher objective is better.
-        trials: by number.
+        trials: all trials, ordered by number.
         log_params: search paths with a logarithmic distribution.
         result: `best/result.json`; empty while there is none.
-        evaluations: of `test.json`, oldest first.
-        examples: of `best/examples.json`.
+        evaluations: the entries of `test.json`, oldest first.
+        examples: the entries of `best/examples.json`.
         experiment: text of `experiment.yaml`.
         updated: last sign of life, in UTC.
         notes: what could not be read, one sentence each.

@@ -44,7 +44,7 @@ def write_begin(folder: Path, config: TrainConfig, values: Mapping[str, Any]) ->
     """A trial begins, perhaps again.
 
     Args:
-        folder: of the trial.
+        folder: the trial's folder.
         config: what is trained; names of method and backbone, and the seed, are parameters of every trial.
         values: search path -> value.
     """
@@ -63,9 +63,9 @@ def write_end(folder: Path, succeeded: bool, metrics: Mapping[str, float], epoch
     """A trial has ended.
 
     Args:
-        folder: of the trial.
+        folder: the trial's folder.
         succeeded: False where it failed; one that the scheduler stopped did not fail.
-        metrics: at its best epoch; empty where it has none.
+        metrics: its metrics at the best epoch; empty where it has none.
         epoch: the best one.
     """
     from tensorboard.compat.proto.summary_pb2 import Summary

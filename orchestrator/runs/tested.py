@@ -34,7 +34,7 @@ class Looking:
     """A look at the test split while it goes on.
 
     Attributes:
-        folder: of the run.
+        folder: the run folder.
         key: tells it from all others.
     """
 
@@ -88,8 +88,8 @@ def looking_at_test(
     """Check that the test split may be looked at, and write down that it is.
 
     Args:
-        folder: of the run.
-        checkpoint_sha256: of the weights that are scored.
+        folder: the run folder.
+        checkpoint_sha256: SHA-256 of the weights that are scored.
         reason: why, if it was looked at before.
         saves_maps: whether maps are saved on the way.
 

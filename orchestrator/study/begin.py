@@ -62,7 +62,7 @@ def create_study(
         experiment: what is searched.
         header: `study.json`.
         candidates: by default `trial` and the named points of the experiment.
-        lock: of the folder, where this process has it already.
+        lock: the folder's lock, where this process holds it already.
 
     Raises:
         InputError: the folder holds a run, or another process works on it.

@@ -36,9 +36,9 @@ class Rival:
     """A trial that the winner is compared with.
 
     Attributes:
-        number: of the trial.
-        config: that its value is of: what it trained, with the post-hoc setting that it chose.
-        folder: of its checkpoints.
+        number: the trial's number.
+        config: the configuration that its value belongs to: what it trained, with the post-hoc setting that it chose.
+        folder: the folder of its checkpoints.
     """
 
     number: int

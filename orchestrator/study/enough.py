@@ -22,7 +22,7 @@ class Limits:
     """What bounds a study beside the number of its trials.
 
     Args:
-        study: with its hours and when to stop.
+        study: the study's settings, with its hours and when to stop.
     """
 
     def __init__(self, study: StudyConfig) -> None:
@@ -34,7 +34,7 @@ class Limits:
 
         Args:
             trials: all of the study, in the order of their numbers.
-            seconds: that it took so far, over all sessions.
+            seconds: how long it took so far, over all sessions.
         """
         hours, stop = self._study.hours, self._study.stop
         if hours is not None and seconds >= hours * 3600:
@@ -77,7 +77,7 @@ def little_to_gain(stop: StopConfig, trials: Sequence[FrozenTrial], seed: int) -
     Args:
         stop: how many points are few.
         trials: see `out_of_patience`.
-        seed: of the study; the bound is found by sampling.
+        seed: the study's seed; the bound is found by sampling.
     """
     from optuna.terminator import RegretBoundEvaluator
 

@@ -59,7 +59,7 @@ def recorded_points(trials: Sequence[FrozenTrial], run: str, numbers: Sequence[i
     Args:
         trials: all trials of the run.
         run: what the run is called.
-        numbers: which trials; None: all that completed, repetitions once.
+        numbers: the trials, by number; None: all that completed, repetitions once.
 
     Raises:
         InputError: there is no such trial.

@@ -45,8 +45,8 @@ def make_sampler(name: str, arguments: Arguments, seed: int, number: int) -> opt
     Args:
         name: a key of `SAMPLERS`.
         arguments: as in `SAMPLERS`.
-        seed: of the study.
-        number: of the trial.
+        seed: the study's seed.
+        number: the trial's number.
     """
     from optuna import samplers
 

@@ -20,14 +20,14 @@ class Task:
     """One trial to run.
 
     Attributes:
-        number: of the trial.
+        number: the trial's number.
         config: what to train.
-        folder: for its files.
-        values: that were searched.
+        folder: the folder for its files.
+        values: the searched values that were drawn.
         origin: what it is called, or who drew it.
         study: objective and limits.
         lineage: its number, and those of the failed trials that it tries again, the latest first.
-        longest_epoch: of the study so far, in seconds; None before the first.
+        longest_epoch: the longest epoch of the study so far, in seconds; None before the first.
         post_hoc: dotted path -> values: every epoch is scored under the best combination; empty: as configured.
     """
 

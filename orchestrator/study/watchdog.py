@@ -29,10 +29,10 @@ class Watchdog:
     """Ends this process when it is not fed.
 
     Args:
-        folder: of the trial.
+        folder: the trial's folder.
         minutes: without an epoch that end it; None: `limit` of the longest epoch.
         longest: seconds of the longest epoch known.
-        rank: of this process among those that train together; each has its file.
+        rank: the number of this process among those that train together; each has its file.
     """
 
     def __init__(self, folder: Path, minutes: float | None, longest: float | None, rank: int = 0) -> None:

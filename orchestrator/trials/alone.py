@@ -25,9 +25,9 @@ def train_together(study: Study | None, folder: Path, experiment: Experiment) ->
     """Train the only trial of a study without Ray, in this process and the others of torchrun.
 
     Args:
-        study: of the run, which the first process has and the others do not.
-        folder: of the run; the first process alone writes into it.
-        experiment: of the run.
+        study: the run's study, which the first process has and the others do not.
+        folder: the run folder; the first process alone writes into it.
+        experiment: the run's experiment.
 
     Raises:
         KeyboardInterrupt: the user stopped it; it stays resumable.

@@ -20,8 +20,8 @@ class EpochLog:
     """TensorBoard scalars of one trial and its maps of a few fixed images, in its folder.
 
     Args:
-        folder: of the trial; `config.yaml` is written there too.
-        settings: that every epoch is scored under, the trial's own first, as of `post_hoc_settings`.
+        folder: the trial's folder; `config.yaml` is written there too.
+        settings: the settings that every epoch is scored under, the trial's own first; see `post_hoc_settings`.
         writes: False on all workers but one.
     """
 

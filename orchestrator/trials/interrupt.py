@@ -23,7 +23,7 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
     spot, which can be resumed as well.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         finish_epochs: leave the block to end itself after the first signal, when the running epochs have ended.
 
     Yields:

@@ -22,7 +22,7 @@ class SearchProgress:
 
     Args:
         trials: how many will run now.
-        epochs: of each.
+        epochs: epochs of each trial.
         concurrent: trials at the same time.
         best: value of the best finished trial so far, on resume.
         console: where to print.

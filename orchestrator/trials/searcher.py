@@ -32,7 +32,7 @@ class Running:
     """A trial that Ray Tune was given.
 
     Attributes:
-        task: of the study.
+        task: the study's task.
         started: when it was given away, of a clock that only counts.
         hangs: how often it was ended because it hung, as far as was noticed.
         silent: it has reported nothing yet.

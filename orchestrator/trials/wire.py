@@ -31,18 +31,18 @@ class Assignment:
     """A trial, sent to the process that trains it.
 
     Attributes:
-        number: of the trial.
+        number: the trial's number.
         config: what to train, as JSON: a node may lack a plugin, which is to be said when the trial begins.
-        folder: for its files, absolute.
+        folder: the folder for its files, an absolute path.
         objective: the metric that chooses the epoch.
         directory: where the search was started; relative paths start there.
-        host: of the search.
+        host: the machine of the search.
         workers: how many processes train it together.
         needs: what each of them takes of a node, in Ray's words.
-        placement: of them over the nodes.
+        placement: how the workers are spread over the nodes.
         max_failures: how often it is started again when a process dies.
-        hang_minutes: without an epoch that end it; None: the study's longest epoch decides.
-        longest_epoch: of the study so far, in seconds; None before the first.
+        hang_minutes: it is ended after so many minutes without an epoch; None: the study's longest epoch decides.
+        longest_epoch: the longest epoch of the study so far, in seconds; None before the first.
         stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all
             nodes see its folder.
         post_hoc: the settings that every epoch is scored under, dotted path -> values, as JSON.

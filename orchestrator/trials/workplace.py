@@ -24,8 +24,8 @@ class Workplace:
     """Where a trial leaves its files on this node.
 
     Attributes:
-        folder: of its files, with what is known of it already.
-        mirror: to where they outlive the node; None: the folder is one that all nodes see.
+        folder: the folder of its files, with what is known of it already.
+        mirror: the copy that outlives the node; None where all nodes see the folder.
     """
 
     folder: Path

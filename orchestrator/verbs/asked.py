@@ -1,4 +1,4 @@
-"""Which of its evaluations the words of `evaluate` ask for."""
+"""Decides which evaluation the arguments of `evaluate` ask for."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from wsol.errors import InputError
 
 BASELINE = "center_gaussian"
 STOCK = "imagenet"
-"""Layout of a backbone's own published classifier, which needs no checkpoint."""
+"""The value of `--import` for a backbone's own published classifier, which needs no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line gives; see `python launch.py evaluate --help`."""
+    """The arguments of the command line; see `python launch.py evaluate --help`."""
 
     words: tuple[str, ...] = ()
     split: str = "train_fullsup"
@@ -42,13 +42,13 @@ def evaluate_as_asked(asked: Asked) -> None:
     """Decide by what is given, and evaluate.
 
         --baseline                              the centre Gaussian on metadata alone
-        --maps                                  anybody's maps
+        --maps                                  maps from elsewhere
         --import                                a released checkpoint
         RUN with post-hoc settings or a file    the winner of a run under many settings
         RUN                                     the winner of a run
 
     Raises:
-        InputError: something is missing for it, or given that has no meaning there; or what the evaluation raises.
+        InputError: an argument is missing, or one is given that has no meaning there; or what the evaluation raises.
     """
     require_scored_split(asked.split)
     if asked.baseline is not None:
@@ -110,6 +110,6 @@ def _run(asked: Asked) -> None:
 
 
 def _require_only(asked: Asked, allowed: set[str], usage: str) -> None:
-    """Refuse what would be ignored."""
+    """Refuse arguments that would be ignored."""
     if {one.name for one in fields(Asked) if getattr(asked, one.name) != one.default} - allowed:
         raise InputError(usage)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def print_comparison(folders: list[Path], metrics: list[str], split: str, form: str | None) -> None:
-    """Print finished runs side by side, with paired differences from the first: a table for each metric, or one in a
-    form for elsewhere."""
+    """Print finished runs side by side, with paired differences from the first run: a table for each metric, or one
+    table in another format."""
     from orchestrator.comparison.rows import comparison_rows
 
     print_rows(comparison_rows(folders, metrics, split), metrics, split, form)

@@ -1,4 +1,4 @@
-"""What ends every run: winner, final test, report, summary.
+"""The end of every run: winner, final test, report, summary.
 
 finish_search   the winner is exported, measured on train_fullsup, and of a search tested once
 write_report    the page with all of it
@@ -33,13 +33,14 @@ def conclude(study: Study, measure_at: Measure) -> Path:
     """Finish a run whose trials have ended, and close its study; returns its folder.
 
     Args:
-        study: of the run. That of a search is tested once; that of a training keeps the post-hoc settings of its file.
+        study: the run's study. The winner of a search is tested once; a training keeps the post-hoc settings of its
+            file.
         measure_at: where the winner is measured.
 
     Raises:
         RunFailed: no trial succeeded, or a store does not answer.
-        InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
-        KeyboardInterrupt: stopped by the user; resumable.
+        InputError: the winner's checkpoint is missing, or scores differently than its trial reported.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     folder, kind = study.folder, read_header(study.folder).kind
     with interruptible(folder), kept_in_store(study, folder):
@@ -70,7 +71,7 @@ def conclude(study: Study, measure_at: Measure) -> Path:
 
 
 def _print_winner(folder: Path, result: WinnerResult) -> None:
-    """Which trial it is, with what post-hoc settings, and its headline scores: all of them would not fit a screen."""
+    """Print the winner: its trial, post-hoc settings and headline scores. All scores would not fit a screen."""
     console.print(f"\nwinner: trial {result.trial}, epoch {result.epoch}, {result.objective} {result.value:.2f}")
     if choice := choice_in_words(result):
         console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
@@ -97,7 +98,7 @@ def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:
 
 
 def _remarks(study: Study) -> Iterator[str]:
-    """What is to be said about trials that repeat others, here or in the run that is replayed."""
+    """Remarks on trials that repeat others, in this run or in the run that is replayed."""
     for trial in study.trials():
         known, value = trial.user_attrs, f"{trial.values[0]:.4f}" if trial.values else "no value"
         if "repeats" in known:

@@ -22,14 +22,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def prepare_data(name: str, root: Path, settings: list[str], source: Path | None) -> None:
-    """Make a data set ready: see the data set's file for what it takes. Or make one of other people's annotations: see
-    `wsol/data/imports`.
+    """Prepare a data set; its file in `wsol/datasets` says what is needed. Or convert annotations in another format
+    into a data set; see `wsol/data/imports`.
 
     Args:
-        name: of the data set, or of a format of annotations.
-        root: folder of data sets; of annotations, the new folder of the one that is made.
+        name: the name of a data set, or of an annotation format.
+        root: the folder that holds the data sets; with annotations, the folder of the new data set.
         settings: `KEY=VALUE` of its `Config`.
-        source: what the user has of it, a file or a folder; None: nothing.
+        source: an archive or a folder that the user already has; None: nothing.
 
     Raises:
         InputError: there is no such data set, setting or source, or an archive is missing or damaged.
@@ -48,22 +48,24 @@ def prepare_data(name: str, root: Path, settings: list[str], source: Path | None
 
 
 def check_data(name: str, root: Path, settings: list[str]) -> None:
-    """Verify a prepared data set; arguments as of `prepare_data`.
+    """Verify a prepared data set. Arguments: see `prepare_data`.
 
     Raises:
-        InputError: there is no such data set or setting, or something of it is missing or wrong.
+        InputError: there is no such data set or setting, or a file of it is missing or wrong.
     """
     from wsol import build
     from wsol.data.imports.making import FORMATS
     from wsol.data.tree import check_tree
 
     if name in FORMATS:
-        raise InputError(f"{name}: what was made of these annotations is checked as `data check folder --root {root}`")
+        raise InputError(
+            f"{name}: is an annotation format; check the data set made from it: `data check folder --root {root}`"
+        )
     check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
 
 
 def _import_annotations(name: str, root: Path, settings: list[str], source: Path | None) -> None:
-    """Make a data set `folder`, and say what to do with it."""
+    """Convert annotations into a data set of kind `folder`, and say how to go on."""
     from wsol.data.imports.making import make, reader
 
     if source is not None:
@@ -89,7 +91,7 @@ def _print_next_steps(root: Path) -> None:
 
 
 def _dataset_config(name: str, root: Path, settings: list[str], more: tuple[str, ...] = ()) -> DatasetConfig:
-    """The settings of a data set, from a command line; `more` names are known besides."""
+    """The settings of a data set, parsed from a command line; `more` are further names that a message lists."""
     try:
         plugin = plugins.load("dataset", name)
     except ValueError as error:

@@ -1,5 +1,5 @@
-"""What a plugin is, as Markdown: its file's text, its settings, and the search spaces that use it. The pages in
-`docs/methods/` are made of it."""
+"""Describes a plugin in Markdown: the docstring of its file, its settings, and the search spaces that use it. The pages
+in `docs/methods/` are made from it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
 
     Args:
         kind: a key of `plugins.FOLDERS`.
-        name: of the plugin.
-        level: of its heading.
+        name: the plugin's name.
+        level: the level of its heading, 1 for `#`.
 
     Raises:
         ValueError: there is no such plugin.
@@ -52,7 +52,7 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
 
 
 def pages() -> dict[str, str]:
-    """File name in `docs/methods/` -> text: one page for each method, and one for all extractors."""
+    """The pages of `docs/methods/`, file name -> text: one for each method, and one for all extractors."""
     made = "<!-- Made by `make docs` from {}. -->\n\n"
     found = {
         f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) for name in plugins.names("method")
@@ -96,10 +96,10 @@ def _with_columns(rows: str, tables: Sequence[MeasuredTable]) -> str:
 
 
 def write_documents(root: Path) -> None:
-    """Make `docs/methods/` again, and our own numbers in the README and the pages of `docs/`.
+    """Write the pages of `docs/methods/`, and our own numbers in the README and the pages of `docs/`.
 
     Args:
-        root: of the checkout.
+        root: the top folder of the checkout.
     """
     folder = root / "docs" / "methods"
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def write_documents(root: Path) -> None:
 
 
 def _with_bold_sections(text: str) -> str:
-    """Every section a paragraph of its own, with its name in bold."""
+    """Make every section a paragraph of its own, with its name in bold."""
     return re.sub(
         rf"\n*^({'|'.join((*SECTIONS, *FURTHER_SECTIONS))})( \(.*?\))?:", r"\n\n**\1**\2:", text, flags=re.MULTILINE
     ).strip()
@@ -170,7 +170,7 @@ def _choices(annotation: Any) -> Iterator[str]:
 
 
 def _published(method: str) -> str:
-    """What papers report for it, alone or around another one; a row of their tables is one line."""
+    """The published numbers of a method, alone or around another one, with one line for each row of a paper's table."""
     rows = []
     for table in published_tables():
         for row in (row for row in table.rows if row.method.partition("(")[0] == method):
@@ -200,7 +200,7 @@ def _measured(method: str) -> str:
 
 
 def _search_spaces(method: str) -> str:
-    """The shipped files that train the method; of those where only variants do, the first of them."""
+    """The shipped files that train the method; where only variants of a file do, the first of them is named."""
     rows = []
     for file, title, methods in _shipped_files():
         using = next((variant for variant, names in methods.items() if method in names), None)
@@ -217,7 +217,7 @@ def _search_spaces(method: str) -> str:
 
 @cache
 def _shipped_files() -> list[tuple[str, str, dict[str, list[str]]]]:
-    """File name, title, and what is added to the command line (nothing, or a variant) -> names of the methods."""
+    """File name, title, and what the command line adds (nothing, or a variant) -> names of the methods."""
     found = []
     for path in sorted((shipped_root() / "search_spaces").glob("*.yaml")):
         document = read_yaml(path)

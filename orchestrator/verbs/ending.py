@@ -1,4 +1,4 @@
-"""How a verb ends: one line and an exit code, never a traceback for what is no bug."""
+"""How a verb ends: with one line and an exit code; a traceback is only for bugs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Exit code 0 done, 1 failed, 2 bad input, 130 interrupted. Raises SystemExit."""
+    """Turn errors into exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Raises SystemExit."""
     from wsol.disk import full_disk_of
     from wsol.errors import InputError, RunFailed
 

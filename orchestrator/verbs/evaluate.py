@@ -1,5 +1,4 @@
-"""The verbs that score what exists: a finished run, anybody's maps, a released checkpoint, a baseline; and runs side by
-side."""
+"""Score what exists already: a finished run, maps from elsewhere, a released checkpoint, or a baseline."""
 
 from __future__ import annotations
 
@@ -22,12 +21,12 @@ from wsol.errors import InputError
 
 
 def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path | None = None) -> dict[str, float]:
-    """Score the exported winner of a run; the test split once, unless a reason is given, which is recorded. The maps
-    can be saved on the way.
+    """Score the exported winner of a run. The test split is scored once, unless a reason is given, which is recorded.
+    The raw maps can be saved at the same time.
 
     Raises:
         InputError: the run has no winner, there is no such split, test was evaluated before and no reason is given, or
-            nothing can be written into the folder of the run or of the maps.
+            the folder of the run or of the maps cannot be written.
     """
     require_scored_split(split)
     if test_again is not None and split != "test":
@@ -52,7 +51,7 @@ def evaluate(folder: Path, split: str, test_again: str | None, save_maps: Path |
 
 
 def require_scored_split(split: str) -> None:
-    """Raises InputError for a split without annotations, or none at all."""
+    """Raises InputError unless a split is one that has annotations."""
     if split not in ("train_fullsup", "test"):
         raise InputError(f"--split {split}: use train_fullsup or test")
 
@@ -61,12 +60,12 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
     """Score the winner of a run on train_fullsup under many post-hoc settings; returns the file with all their metrics.
 
     Args:
-        folder: of the run.
-        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        folder: the run folder.
+        path: a search-space file, whose `post_hoc` section is used; None: only `overrides`.
         overrides: `post_hoc.PATH=[VALUE, ...]`.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
     """
     metric = read_result(folder).metric
     require_writable(folder)
@@ -83,16 +82,16 @@ def evaluate_settings(folder: Path, path: Path | None, overrides: list[str]) -> 
 
 
 def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> dict[str, float]:
-    """Score anybody's maps against a data set.
+    """Score maps from elsewhere against the annotations of a data set.
 
     Args:
         maps: a folder with `<image_id>.npy`, (h, w) of any size, for every image of the split.
-        path: a search-space file; of its `trial`, the data set and the evaluation count.
+        path: a search-space file; the data set and the evaluation settings of its `trial` are used.
         overrides: `KEY=VALUE`.
         split: `train_fullsup` or `test`.
 
     Raises:
-        InputError: something the user can mend.
+        InputError: the user can correct what is wrong.
     """
     require_scored_split(split)
     from wsol import build
@@ -118,7 +117,7 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
     """Make a run folder of a released checkpoint and score it on train_fullsup; returns the folder.
 
     Args:
-        layout: whose names the weights have: a repository in `wsol/layouts.py`; or `imagenet`, the backbone's own
+        layout: the repository whose names the weights have, one of `wsol/layouts.py`; or `imagenet`, the backbone's own
             published classifier.
         file: the checkpoint; None with `imagenet`.
         path: a search-space file, whose `trial` says method, backbone and data set.
@@ -127,7 +126,7 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
             run.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
     """
     from orchestrator.winner.released import import_checkpoint
 
@@ -151,11 +150,11 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
 
 
 def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:
-    """The centre Gaussian on metadata alone: no images, no network.
+    """Score the centre Gaussian. It needs only metadata, no images and no network.
 
     Args:
         metadata: folder with the four text files of a split.
-        grid: side in pixels of the evaluation grid.
+        grid: side of the evaluation grid in pixels.
 
     Returns:
         metric name -> percent.

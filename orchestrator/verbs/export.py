@@ -1,4 +1,4 @@
-"""`export`: the winner of a run for elsewhere."""
+"""`export`: the winner of a run in a format that other programs read."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def export(folder: Path, form: str, out: Path | None) -> Path:
     """Write the winner of a run in a format; returns the folder of its files.
 
     Args:
-        folder: of a finished run.
+        folder: the folder of a finished run.
         form: `hub`, `safetensors`, `onnx` or `torchscript`.
         out: folder of the files, new or empty; None: `<folder>-<form>`.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
     """
     from orchestrator.winner.export import export as write_export
 

@@ -40,8 +40,8 @@ def start_cluster(file: of.ClusterFile) -> None:
 def prepare_data(
     name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data"), source: of.Source = None
 ) -> None:
-    """Download what can be, say what else to get, unpack or link, verify; again goes on. Or make a data set of other
-    people's annotations: coco, voc or yolo."""
+    """Prepare a data set: download what needs no login, say what else to get, unpack or link it, and verify. The same
+    command again continues. Or convert annotations in the format of coco, voc or yolo."""
     from orchestrator.verbs.data import prepare_data
 
     prepare_data(name, root, settings or [], source)
@@ -49,7 +49,7 @@ def prepare_data(
 
 @data.command("check", epilog=example("data check cub --root data"))
 def check_data(name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data")) -> None:
-    """Verify names and sizes of every image of a prepared data set."""
+    """Verify that every image of a prepared data set is there and has its size."""
     from orchestrator.verbs.data import check_data
 
     check_data(name, root, settings or [])

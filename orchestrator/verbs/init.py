@@ -1,5 +1,5 @@
-"""`init`: a search-space file for a folder of the user's own images. Nothing is asked; what was decided stands in the
-file, as comments."""
+"""`init`: writes a search-space file for a folder of the user's own images. It asks nothing; what it decides is said in
+comments of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wsol.errors import InputError, listed
 from wsol.files import exists, is_dir, is_file, write_text
 
 MANY_IMAGES = 100_000
-"""From so many images on the schedule is that of ImageNet; below, that of CUB."""
+"""From this number of training images on, the schedule is the one for ImageNet; below, the one for CUB."""
 
 BOX_METRICS = "[{name: max_box_acc_v2}, {name: max_box_acc}, {name: max_box_acc_by_size}, {name: top1}]"
 MASK_METRICS = "[{name: pxap}, {name: piou}, {name: pxap_by_size}]"
@@ -59,7 +59,7 @@ class Found:
         images: image ids are relative to it.
         metadata: holds `train`, `val` and `test`.
         masks: mask paths are relative to it; None: there are none.
-        splits: name of the split -> what its four files say.
+        splits: name of the split -> the content of its four files.
     """
 
     images: Path
@@ -69,12 +69,12 @@ class Found:
 
     @property
     def classes(self) -> int:
-        """How many there are: the largest label of all splits and one."""
+        """Number of classes: one more than the largest label of all splits."""
         return 1 + max(int(split.labels.max()) for split in self.splits.values())
 
 
 def init(folder: Path) -> Path:
-    """Write `<name of the folder>.yaml` where the user is, and say what comes next.
+    """Write `<name of the folder>.yaml` in the current folder, and say what comes next.
 
     Args:
         folder: holds the images, below `images` or itself, and the folders `train`, `val` and `test` of the published
@@ -84,12 +84,12 @@ def init(folder: Path) -> Path:
         the file.
 
     Raises:
-        InputError: there is such a file already, there is no metadata, or an image of it is not there; nothing was
+        InputError: the file exists already, there is no metadata, or an image that it names is missing; nothing was
             written.
     """
     file = Path(f"{folder.resolve().name or 'images'}.yaml")
     if exists(file):
-        raise InputError(f"{file}: is there already; move it away, or search it: python launch.py search {file}")
+        raise InputError(f"{file}: exists already; move it away, or search it: python launch.py search {file}")
     found = find(folder)
     text = search_space(folder, file, found)
     parse_experiment(text, str(file))
@@ -105,7 +105,7 @@ def find(folder: Path) -> Found:
     """Find images and metadata below a folder, and read the metadata.
 
     Raises:
-        InputError: something of it is not there or damaged; see `init`.
+        InputError: a file is missing or damaged; see `init`.
     """
     if not is_dir(folder):
         raise InputError(f"{folder}: no such folder; give the one that holds your images")
@@ -113,7 +113,7 @@ def find(folder: Path) -> Found:
     if place is None:
         missing = listed([str(folder / "metadata" / name / IDS) for name in SPLIT_FOLDERS.values()])
         raise InputError(
-            f"{folder}: says nowhere what its images show: {missing} are missing. train needs class labels, val and"
+            f"{folder}: has no metadata: {missing} are missing. train needs class labels, val and"
             " test boxes or masks: `python launch.py data prepare coco`, voc or yolo makes all of it from annotations"
         )
     splits = {
@@ -127,7 +127,7 @@ def find(folder: Path) -> Found:
 
 
 def search_space(folder: Path, file: Path, found: Found) -> str:
-    """The text of the file."""
+    """The text of the search-space file."""
     images = len(found.splits["train_weaksup"].image_ids)
     is_large, has_masks = images >= MANY_IMAGES, found.splits["test"].boxes is None
     data: Values = {"name": "folder", "images": str(found.images), "metadata": str(found.metadata)}
@@ -150,8 +150,8 @@ def search_space(folder: Path, file: Path, found: Found) -> str:
 
 
 def class_names(found: Found) -> list[str]:
-    """The names of the folders that the training images of each class lie in; empty where a class has several folders,
-    or several classes one, and where a file names them, which the data set reads itself."""
+    """Class names, taken from the folders that hold the training images of each class. Empty where a class has several
+    folders, or several classes share one; and where a file names the classes, which the data set reads itself."""
     if is_file(found.metadata / CLASS_NAMES):
         return []
     train = found.splits["train_weaksup"]
@@ -168,7 +168,7 @@ def _is_metadata(folder: Path) -> bool:
 
 
 def _masks_folder(folder: Path, images: Path, test: Metadata) -> Path | None:
-    """Where the first mask of test is: below the images, as long as it is not in `masks` of the folder."""
+    """The folder of the masks: `masks` if the first mask of test is there, else the folder of the images."""
     if test.masks is None:
         return None
     first = test.masks[0][0][0]

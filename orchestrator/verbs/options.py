@@ -1,4 +1,4 @@
-"""What the verbs take, said once: arguments and options of the command line, and the example that ends each help."""
+"""The arguments and options of the command line, each defined once, and the examples that end each help text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from wsol.files import exists
 
 
 def example(*commands: str) -> str:
-    """What a verb's help ends with: commands that work, the first one most often."""
+    """The end of a verb's help text: commands that work, the most common one first."""
     lines = "\n".join(f"  python launch.py {command}" for command in commands)
     return f"\b\n{'Example' if len(commands) == 1 else 'Examples'}:\n{lines}"
 
 
 def places_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words that name files or folders, and those that are `KEY=VALUE`: all with `=` but what is there."""
+    """Split words into those that name files or folders and those that are `KEY=VALUE`. A word with `=` is a change
+    unless a file of that name exists."""
     overrides = [word for word in words if "=" in word and not exists(Path(word))]
     return [word for word in words if word not in overrides], overrides
 
@@ -29,7 +30,7 @@ SpaceFile = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8; or variant=NAME"
+        metavar="[KEY=VALUE]...", help="change values of the file: optim.lr=1e-4 study.trials=8; or choose variant=NAME"
     ),
 ]
 CampaignFile = Annotated[
@@ -41,13 +42,13 @@ CampaignOverrides = Annotated[
 ]
 Words = Annotated[
     list[str],
-    typer.Argument(metavar="FILE... [KEY=VALUE]...", help="search-space files, and changes of their values"),
+    typer.Argument(
+        metavar="FILE... [KEY=VALUE]...", help="search-space or campaign files, and changes of their values"
+    ),
 ]
 NewRun = Annotated[
     Path | None,
-    typer.Option(
-        "--run", metavar="DIR", parser=named_place, help="run folder (default: runs/<file name>, and -<variant>)"
-    ),
+    typer.Option("--run", metavar="DIR", parser=named_place, help="run folder (default: runs/<file name>[-<variant>])"),
 ]
 CampaignFolder = Annotated[
     Path | None,
@@ -61,42 +62,49 @@ SearchRun = Annotated[Path, typer.Argument(metavar="RUN", parser=named_place, he
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN...", parser=named_place, help="finished runs; the first is what the others are compared with"
+        metavar="RUN...", parser=named_place, help="finished runs; the others are compared with the first one"
     ),
 ]
 SweptRuns = Annotated[
     list[str],
     typer.Argument(
-        metavar="RUN... [post_hoc.PATH=[VALUE,...]]...", help="finished runs that differ in their seed only, and values"
+        metavar="RUN... [post_hoc.PATH=[VALUE,...]]...",
+        help="finished runs that differ only in their seed, and post-hoc values",
     ),
 ]
 OfPostHoc = Annotated[
-    Path | None, typer.Option("--experiment", metavar="FILE", help="a search-space file, for its post_hoc")
+    Path | None,
+    typer.Option("--experiment", metavar="FILE", help="a search-space file; only its post_hoc section is used"),
 ]
 Beside = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="RUN",
         parser=named_place,
-        help="another search for the same objective, drawn beside; may be repeated",
+        help="another search for the same objective, drawn in the same figure; may be repeated",
     ),
 ]
 
 Resumed = Annotated[str | None, typer.Argument(metavar="RUN", help="folder of an interrupted run or campaign")]
 ResumeOverrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="resources.*, or more: study.trials=60")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="change resources.*, or the bounds of the search: study.trials=60"),
 ]
-SameAsRun = Annotated[Path | None, typer.Option("--run", metavar="DIR", parser=named_place, help="the same as RUN")]
+SameAsRun = Annotated[
+    Path | None, typer.Option("--run", metavar="DIR", parser=named_place, help="another way to give RUN")
+]
 FromStore = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="ADDRESS", help="make RUN of the store of a run first, such as s3://bucket/prefix/cam_cub"
+        "--from", metavar="ADDRESS", help="first restore RUN from an object store, such as s3://bucket/prefix/cam_cub"
     ),
 ]
-RetriedTrials = Annotated[list[int] | None, typer.Option(metavar="N", help="only this trial; may be repeated")]
-AllFailed = Annotated[bool, typer.Option("--failed", help="all trials that failed (the default)")]
+RetriedTrials = Annotated[
+    list[int] | None, typer.Option(metavar="N", help="number of a failed trial; may be repeated (default: all)")
+]
+AllFailed = Annotated[bool, typer.Option("--failed", help="retry all failed trials (the default)")]
 ReplayedTrials = Annotated[
-    list[int] | None, typer.Option(metavar="N", help="only this trial; may be repeated; default: all that completed")
+    list[int] | None, typer.Option(metavar="N", help="number of a trial; may be repeated (default: all completed ones)")
 ]
 ReplayRun = Annotated[
     Path | None,
@@ -109,11 +117,15 @@ Scored = Annotated[
 EvaluateOverrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="with --experiment: change values of the file; of a RUN: post_hoc.PATH=[...]"
+        metavar="[KEY=VALUE]...",
+        help="with --experiment: change values of the file; with RUN: post_hoc.PATH=[VALUE,...]",
     ),
 ]
 ScoredSplit = Annotated[str, typer.Option(help="train_fullsup or test")]
-TestAgain = Annotated[str | None, typer.Option(metavar="REASON", help="evaluate test although it was before; recorded")]
+TestAgain = Annotated[
+    str | None,
+    typer.Option(metavar="REASON", help="evaluate test although it was evaluated before; the reason is recorded"),
+]
 SaveMaps = Annotated[
     Path | None, typer.Option(metavar="DIR", parser=named_place, help="write the raw maps as <image_id>.npy")
 ]
@@ -125,11 +137,15 @@ Maps = Annotated[
 ]
 Layout = Annotated[
     str | None,
-    typer.Option("--import", metavar="LAYOUT", help="RUN is a released checkpoint, of wsolevaluation, ..."),
+    typer.Option(
+        "--import", metavar="LAYOUT", help="RUN is a released checkpoint in the layout of wsolevaluation, ..."
+    ),
 ]
 OfExperiment = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="a search-space file, for its data set and metrics; of a RUN: for its post_hoc"),
+    typer.Option(
+        metavar="FILE", help="a search-space file: its data set and metrics are used; with RUN, its post_hoc section"
+    ),
 ]
 ImportRun = Annotated[
     Path | None,
@@ -137,17 +153,17 @@ ImportRun = Annotated[
         "--run", metavar="DIR", parser=named_place, help="with --import: run folder (default: runs/<checkpoint>)"
     ),
 ]
-Baseline = Annotated[str | None, typer.Option(help="center_gaussian: score this instead of a run")]
+Baseline = Annotated[str | None, typer.Option(help="score this baseline instead of a run: center_gaussian")]
 BaselineMetadata = Annotated[
     Path | None, typer.Option(help="with --baseline: folder with the four metadata files of a split")
 ]
-GridSide = Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid")]
+GridSide = Annotated[int, typer.Option(min=8, help="with --baseline: side of the evaluation grid in pixels")]
 
 FinishedRun = Annotated[Path, typer.Argument(metavar="RUN", parser=named_place, help="folder of a finished run")]
 Predicted = Annotated[
     list[Path],
     typer.Argument(
-        metavar="IMAGE|FOLDER...", parser=named_place, help="image files, and folders that are searched for them"
+        metavar="IMAGE|FOLDER...", parser=named_place, help="image files, or folders that are searched for images"
     ),
 ]
 Out = Annotated[
@@ -155,21 +171,29 @@ Out = Annotated[
 ]
 RawMaps = Annotated[bool, typer.Option("--maps", help="write the raw maps as well, DIR/maps/<image>.npy")]
 Threshold = Annotated[
-    float | None, typer.Option(metavar="T", help="score of the boxes, in [0, 1); default: what train_fullsup chose")
+    float | None,
+    typer.Option(
+        metavar="T", help="score threshold of the boxes, in [0, 1) (default: the one chosen on train_fullsup)"
+    ),
 ]
 
 Metrics = Annotated[
     list[str] | None,
-    typer.Option(help="max_box_acc_v2 unless given; top1 or max_box_acc_by_size/small; may be repeated"),
+    typer.Option(help="a metric, such as top1 or max_box_acc_by_size/small; may be repeated (default: max_box_acc_v2)"),
 ]
 ComparedSplit = Annotated[str, typer.Option(help="test or train_fullsup")]
 Form = Annotated[
     Literal["markdown", "latex", "html", "csv"] | None,
-    typer.Option("--format", help="one table for all metrics, for elsewhere"),
+    typer.Option("--format", help="print one table of all metrics in this format"),
 ]
 
 Images = Annotated[
-    Path, typer.Argument(metavar="DIR", parser=named_place, help="your images, with metadata/train, val and test")
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        parser=named_place,
+        help="folder of your images, with metadata/train, metadata/val and metadata/test",
+    ),
 ]
 ExportForm = Annotated[
     Literal["hub", "safetensors", "onnx", "torchscript"],
@@ -192,9 +216,9 @@ JobServer = Annotated[
     typer.Option(help="job server of the cluster (default: $RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265)"),
 ]
 SharedFolder = Annotated[
-    str, typer.Option(metavar="DIR", help="folder that every node sees: the job works there, on its data/ and runs/")
+    str, typer.Option(metavar="DIR", help="folder that every node sees; the job works in it, on its data/ and runs/")
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="stay and print what the job prints")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="wait for the job and print its output")]
 Target = Annotated[
     str,
     typer.Argument(
@@ -205,13 +229,15 @@ ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="clusters/*.ya
 CheckedStorage = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR|ADDRESS", help="with ADDRESS: a folder that every node should see, or s3://bucket/prefix"
+        metavar="DIR|ADDRESS", help="with ADDRESS: also test a folder that every node should see, or s3://bucket/prefix"
     ),
 ]
 
 DatasetName = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="a data set: see `list datasets`; prepare: or annotations, coco, voc or yolo"),
+    typer.Argument(
+        metavar="NAME", help="a data set, see `list datasets`; prepare also takes annotations: coco, voc or yolo"
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -220,5 +246,7 @@ Settings = Annotated[
         help="settings of the data set or the annotations, such as metadata=DIR or annotations=FILE",
     ),
 ]
-Root = Annotated[Path, typer.Option(parser=named_place, help="folder of data sets")]
-Source = Annotated[Path | None, typer.Option(help="folder with the archives that you have; default: ROOT/downloads")]
+Root = Annotated[Path, typer.Option(parser=named_place, help="folder that holds the data sets")]
+Source = Annotated[
+    Path | None, typer.Option(help="folder with the archives that you already have (default: ROOT/downloads)")
+]

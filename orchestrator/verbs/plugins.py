@@ -1,4 +1,4 @@
-"""`list` and `describe`: which plugins there are, and what one of them is."""
+"""`list` and `describe`: name the plugins of a kind, and explain one of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from wsol.errors import InputError
 
 
 def print_list(folder: str) -> None:
-    """A line for every plugin of a kind: its name and what it is.
+    """Print a line for every plugin of a kind: its name and title.
 
     Args:
-        folder: of the kind, such as `methods`.
+        folder: the folder of the kind, such as `methods`.
 
     Raises:
         InputError: there is no such kind.
@@ -25,11 +25,11 @@ def print_list(folder: str) -> None:
 
 
 def print_description(folder: str, name: str) -> None:
-    """A plugin as Markdown, see `orchestrator.verbs.describe.page`.
+    """Print a plugin as Markdown, see `orchestrator.verbs.describe.page`.
 
     Args:
-        folder: of its kind, such as `methods`.
-        name: of the plugin.
+        folder: the folder of its kind, such as `methods`.
+        name: the plugin's name.
 
     Raises:
         InputError: there is no such kind or plugin.

@@ -1,6 +1,6 @@
-"""`predict`: what the winner of a run sees in images without annotations.
+"""`predict`: class and boxes of images without annotations, from the winner of a run.
 
-read_result     with the score thresholds that train_fullsup chose
+read_result     has the score thresholds that were chosen on train_fullsup
 find_photos     the images, in a sorted order; nothing is written until the winner is open
 open_model      the winner
 predictions_of  a stream: files are read, the network runs, boxes are found and pictures drawn side by side
@@ -33,16 +33,16 @@ def predict(
     """Predict classes and boxes of images with the exported winner of a run; returns the folder of the results.
 
     Args:
-        folder: of a finished run.
-        places: image files, and folders of them.
+        folder: the folder of a finished run.
+        places: image files, or folders that are searched for images.
         out: folder of the results, new or empty.
         maps: write the raw maps as well.
-        threshold: score of the boxes, in [0, 1); None: what train_fullsup chose.
+        threshold: score threshold of the boxes, in [0, 1); None: the one chosen on train_fullsup.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
         RunFailed: none of the images could be read; the tables say why.
-        KeyboardInterrupt: stopped by the user; the tables have what was predicted until then.
+        KeyboardInterrupt: the user stopped it; the tables hold what was predicted until then.
     """
     result = read_result(folder)
     require_writable(out)
@@ -67,12 +67,12 @@ def predict(
 def predictions_of(
     model: Model, photos: Photos, rule: BoxRule, out: Path, *, maps: bool
 ) -> Iterator[Prediction | Failed]:
-    """The prediction of every image, in their order, when its pictures are written.
+    """Yield the prediction of every image, in order, as soon as its pictures are written.
 
     Args:
         model: the winner.
         photos: the images.
-        rule: where the boxes are.
+        rule: how boxes are found in a map.
         out: folder of the results.
         maps: write the raw maps as well.
     """
@@ -110,7 +110,7 @@ def _plan_in_words(folder: Path, model: Model, photos: Photos, rule: BoxRule) ->
 
 
 def _followed(stream: Iterator[Prediction | Failed], total: int) -> Iterator[Prediction | Failed]:
-    """Pass predictions on, with a line for each that failed, and say how far it is."""
+    """Pass predictions on, print a line for each that failed, and show the progress."""
     with Progress("predicting", total, "images", console.print) as progress:
         for done, found in enumerate(stream, start=1):
             if isinstance(found, Failed):

@@ -10,7 +10,7 @@ once, and ranked.
             finish              winners measured on train_fullsup, the one that counts tested; leaderboard after each
     end_campaign        which cells have no winner
 
-Nothing is remembered but in the cells' run folders: whoever starts it again goes on from there.
+All state is in the run folders of the cells; the same command started again continues from there.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def protocol(path: Path, overrides: list[str], run: Path | None = None, address:
 
     Args:
         path: a campaign file.
-        overrides: `KEY=VALUE`; of a campaign that has begun, only the resources may change.
+        overrides: `KEY=VALUE`; once a campaign has begun, only its resources may change.
         run: the folder, `runs/<file name>` by default.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: the address of a Ray cluster; None starts Ray on this machine.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
         RunFailed: a cell has no winner; all others are done.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     folder = run or default_folder(path.stem)
     planned = _load(path, overrides, folder)
@@ -65,12 +65,12 @@ def protocol(path: Path, overrides: list[str], run: Path | None = None, address:
 
 
 def resume_campaign(folder: Path, overrides: list[str], address: str | None = None) -> Path:
-    """Go on with a campaign; `overrides` may change its resources.
+    """Continue a campaign; `overrides` may change its resources.
 
     Raises:
-        InputError: they change something else, or something the user can mend.
+        InputError: the overrides change something else, or the user can correct what is wrong.
         RunFailed: a cell has no winner; all others are done.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     for override in overrides:
         if not override.startswith("resources."):
@@ -82,10 +82,10 @@ def resume_campaign(folder: Path, overrides: list[str], address: str | None = No
 
 
 def print_forecast(path: Path, overrides: list[str], run: Path | None = None) -> None:
-    """Say what a campaign would take; nothing is written or started. Arguments: see `protocol`.
+    """Print how long a campaign would take and how much disk; nothing is written or started. Arguments: see `protocol`.
 
     Raises:
-        InputError: something the user can mend.
+        InputError: the user can correct what is wrong.
     """
     folder = run or default_folder(path.stem)
     planned = _load(path, overrides, folder)
@@ -100,7 +100,7 @@ def print_forecast(path: Path, overrides: list[str], run: Path | None = None) ->
 
 
 def _load(path: Path, overrides: list[str], folder: Path) -> Planned:
-    """The campaign of a file; what the user should know of it is printed."""
+    """Load the campaign of a file and print its notes for the user."""
     planned = load_campaign(path, overrides, folder)
     require_sampler_packages(planned.cells[0].experiment.study.sampler)
     for note in dict.fromkeys(f"{cell.method}: {note}" for cell in planned.cells for note in cell.loaded.notes):
@@ -109,7 +109,7 @@ def _load(path: Path, overrides: list[str], folder: Path) -> Planned:
 
 
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:
-    """Do what is left of a campaign."""
+    """Run what is left of a campaign."""
     require_writable(folder)
     with connected(address) as resources:
         plan = plan_on_cluster(planned.cells[0].experiment.resources, planned.trials(), resources)

@@ -1,4 +1,4 @@
-"""`replay`: train the recorded points of a search again and compare; as `search`, without the test."""
+"""`replay`: train the recorded points of a search again and compare the values; like `search`, but without the test."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     """Train the recorded points of a run again, in a run folder of their own, and compare; test stays untouched.
 
     Args:
-        folder: of the run.
-        numbers: which trials; None: all that completed.
+        folder: the run folder.
+        numbers: the trials, by number; None: all that completed.
         run: the new run folder, `<folder>-replay` by default.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: the address of a Ray cluster; None starts Ray on this machine.
 
     Raises:
         InputError: there is no such trial, or the new folder holds a run already.
         RunFailed: no trial succeeded, or Ray gave up.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     recorded = open_experiment(folder)
     points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)

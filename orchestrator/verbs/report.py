@@ -14,11 +14,11 @@ def report(folder: Path, beside: Sequence[Path] = ()) -> Path:
     """Write `report.html` of a run, running or finished; returns its path.
 
     Args:
-        folder: of the run.
-        beside: folders of other searches for the same objective, which are drawn beside it.
+        folder: the run folder.
+        beside: folders of other searches for the same objective, drawn in the same figure.
 
     Raises:
-        InputError: a folder holds no run, or that of the run cannot be written.
+        InputError: a folder holds no run, or the run folder cannot be written.
     """
     require_writable(folder)
     path = write_report(folder, beside)

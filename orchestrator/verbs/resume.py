@@ -33,19 +33,20 @@ from wsol.errors import InputError, RunFailed
 
 
 def resume(folder: Path, overrides: list[str], address: str | None = None, store: str | None = None) -> Path:
-    """Go on with an interrupted run or campaign, or with a finished run that is given more trials or hours.
+    """Continue an interrupted run or campaign, or a finished run that is given more trials or hours.
 
     Args:
-        folder: of the run or the campaign.
-        overrides: `resources.*=VALUE`, and of `study` what bounds it, such as `study.trials=60`: what is trained and
-            how is drawn stays.
-        address: of a Ray cluster; None starts Ray on this machine.
-        store: address of the run in its object store, from which the folder is made first; it must not hold a run.
+        folder: the folder of the run or of the campaign.
+        overrides: `resources.*=VALUE`, and the bounds of the study, such as `study.trials=60`. What is trained, and how
+            it is drawn, cannot change.
+        address: the address of a Ray cluster; None starts Ray on this machine.
+        store: address of the run in its object store, from which the folder is restored first; the folder must not hold
+            a run.
 
     Raises:
-        InputError: something the user can mend.
+        InputError: the user can correct what is wrong.
         RunFailed: no trial succeeded, training diverged, Ray gave up, or a cell of the campaign has no winner.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     if store is not None:
         require_new_run_folder(folder)
@@ -71,17 +72,17 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
 
 
 def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -> Path:
-    """Train failed trials of a search again with their values, from their last checkpoints, and go on.
+    """Train failed trials of a search again with the same values, from their last checkpoints, and continue the search.
 
     Args:
-        folder: of the run.
-        numbers: which trials; None: all that failed.
-        address: of a Ray cluster; None starts Ray on this machine.
+        folder: the run folder.
+        numbers: the trials, by number; None: all that failed.
+        address: the address of a Ray cluster; None starts Ray on this machine.
 
     Raises:
         InputError: the run is no search, or one of the trials did not fail.
         RunFailed: no trial succeeded, or Ray gave up.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     experiment = open_experiment(folder)
     if read_header(folder).kind not in ("search", "replay"):
@@ -100,7 +101,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
 
 
 def _go_on_searching(study: Study, address: str | None) -> Path:
-    """Train what a study still asks for; without any, conclude it again."""
+    """Train the trials that a study still needs; if there are none, conclude it again."""
     if study.unfinished():
         with connected(address) as resources:
             plan = plan_on_cluster(study.experiment.resources, study.unfinished(), resources)
@@ -135,7 +136,7 @@ def _go_on_training(folder: Path, experiment: Experiment) -> Path:
 
 
 def _with_changes(folder: Path, overrides: list[str]) -> Experiment:
-    """The experiment of a run with other resources, or of a search with other bounds of its study."""
+    """The experiment of a run with other resources and, for a search, other bounds of its study."""
     experiment, kind = open_experiment(folder), read_header(folder).kind
     allowed = ("resources.", *(f"study.{name}=" for name in RESUMABLE if kind == "search"))
     foreign = [

@@ -5,7 +5,7 @@ require         all other checks, before anything is written
 connected       Ray on this machine, or a cluster
     plan            how many trials fit at once, and what each takes
     begin_study     the run folder and its study
-    train_trials    Ray places what the study asks for; the study is told every epoch, until none is left
+    train_trials    Ray places the trials that the study draws, and reports every epoch to it, until none is left
     conclude        the winner and its post-hoc settings on train_fullsup, the final test, report and summary
 """
 
@@ -38,12 +38,12 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
         path: a search-space file.
         overrides: `KEY=VALUE`.
         run: the run folder, `runs/<file name>` by default; must not hold a run.
-        address: of a Ray cluster; None starts Ray on this machine.
+        address: the address of a Ray cluster; None starts Ray on this machine.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
         RunFailed: no trial succeeded, or Ray gave up.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     loaded = load_and_print_notes(path, overrides)
     folder = run or default_folder(loaded.name)
@@ -59,13 +59,13 @@ def train_trials(study: Study, plan: Plan, resources: dict[str, float]) -> None:
     """Train all trials that a study still asks for.
 
     Args:
-        study: of a run.
-        plan: what a trial takes.
+        study: the study of a run.
+        plan: the resources of a trial, and how many run at a time.
         resources: Ray's resource totals.
 
     Raises:
         RunFailed: Ray gave up, or too many trials failed.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     from orchestrator.trials.tuner import run_trials
 

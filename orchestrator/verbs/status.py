@@ -1,4 +1,4 @@
-"""`status`: how far a run or a campaign is, from any terminal."""
+"""`status`: the progress of a run or a campaign, from any terminal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from orchestrator.runs.folder import is_campaign_folder
 
 
 def print_status(folder: Path) -> None:
-    """Say what runs, when it will end, what waits and why, what failed.
+    """Print what runs, when it will end, what waits and why, and what failed.
 
     Args:
-        folder: of a run or a campaign.
+        folder: the folder of a run or of a campaign.
 
     Raises:
-        InputError: it holds neither.
+        InputError: the folder holds neither.
     """
     is_campaign = is_campaign_folder(folder)
     lines = campaign_lines(folder, read_campaign_status(folder)) if is_campaign else status_lines(read_status(folder))

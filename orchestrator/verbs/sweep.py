@@ -1,4 +1,4 @@
-"""`sweep`: finished runs under every post-hoc setting of a file, side by side. Nothing is chosen."""
+"""`sweep`: scores finished runs under every post-hoc setting of a file, side by side. Nothing is chosen."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 
 def sweep(folders: list[Path], path: Path | None, overrides: list[str], metrics: list[str], split: str) -> list[Row]:
-    """Score finished runs, seeds of one configuration, under every combination of post-hoc values; returns a row for
-    each, the runs as they are first. The runs keep their own settings; a look at test is recorded in each of them.
+    """Score finished runs that differ only in their seed under every combination of post-hoc values; returns a row for
+    each, the runs as they are first. The runs keep their own settings. An evaluation on test is recorded in each of
+    them.
 
     Args:
-        folders: of the runs.
-        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        folders: the run folders.
+        path: a search-space file, whose `post_hoc` section is used; None: only `overrides`.
         overrides: `post_hoc.PATH=[VALUE, ...]`.
         metrics: keys, such as `max_box_acc_v2`.
         split: `train_fullsup` or `test`.
 
     Raises:
-        InputError: something the user can mend.
+        InputError: the user can correct what is wrong.
     """
     from orchestrator.winner.sweep import sweep
 
@@ -45,7 +46,7 @@ def sweep(folders: list[Path], path: Path | None, overrides: list[str], metrics:
 def print_sweep(
     folders: list[Path], path: Path | None, overrides: list[str], metrics: list[str], split: str, form: str | None
 ) -> None:
-    """`sweep`, printed: a table for each metric, or one for all of them in a form for elsewhere."""
+    """Run `sweep` and print a table for each metric, or one table of all metrics in another format."""
     from orchestrator.verbs.compare import print_rows
 
     print_rows(sweep(folders, path, overrides, metrics, split), metrics, split, form)

@@ -24,8 +24,8 @@ from orchestrator.winner.measure import measure
 
 
 def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
-    """Train the published point without Ray, alone or under torchrun; returns the run folder. The post-hoc settings of
-    the file are kept.
+    """Train the published point without Ray, in this process or under torchrun; returns the run folder. The post-hoc
+    settings of the file are kept.
 
     Args:
         path: a search-space file; its `search` is ignored.
@@ -33,9 +33,9 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
         run: the run folder, `runs/<file name>` by default; must not hold a run.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
         RunFailed: training diverged.
-        KeyboardInterrupt: stopped by the user; resumable.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     from wsol import distributed
 

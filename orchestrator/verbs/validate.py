@@ -1,4 +1,4 @@
-"""`validate`: search-space and campaign files are checked, nothing is run."""
+"""`validate`: checks search-space and campaign files without running anything."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from wsol.errors import InputError, counted
 
 
 def validate(files: list[Path], overrides: list[str]) -> bool:
-    """Check files, with all of their variants, and say of each what is in it or everything that is wrong.
+    """Check files with all of their variants, and print for each what it holds, or everything that is wrong.
 
     Args:
         files: search-space files and campaign files.
         overrides: `KEY=VALUE`, changed in every file.
 
     Returns:
-        whether all of them are right.
+        True if all files are right.
     """
     right = True
     for file in files:
@@ -33,7 +33,7 @@ def validate(files: list[Path], overrides: list[str]) -> bool:
 
 
 def _in_words(file: Path, overrides: list[str]) -> str:
-    """What a file holds.
+    """A line that says what a file holds.
 
     Raises:
         InputError: everything that is wrong with it, one line each.

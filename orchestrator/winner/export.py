@@ -65,10 +65,10 @@ class Facts:
     """What must be known to use a model.
 
     Attributes:
-        config: of the training, with the post-hoc settings that were chosen.
+        config: the training configuration, with the post-hoc settings that were chosen.
         class_names: K names, in the order of the logits.
-        checkpoint_sha256: of the run's weights.
-        image_side: to which an RGB image is resized, without its aspect ratio.
+        checkpoint_sha256: SHA-256 of the run's weights.
+        image_side: side in pixels to which an RGB image is resized, whatever its aspect ratio.
         train_fullsup: metric -> percent, where it was chosen.
         test: metric -> percent of the recorded test; empty where it was not tested.
     """
@@ -92,7 +92,7 @@ def export(folder: Path, form: str, out: Path) -> list[Path]:
     """Write the exported winner of a run.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         form: a key of `NEEDS`.
         out: folder of the files, made if absent.
 

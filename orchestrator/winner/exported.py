@@ -31,8 +31,8 @@ class Exported:
     Attributes:
         config: what was trained, with the post-hoc settings that it has now.
         weights: state of its method.
-        dataset: that it was trained for.
-        images: of the split that it is scored on.
+        dataset: the data set that it was trained for.
+        images: number of images of the split that it is scored on.
     """
 
     config: TrainConfig
@@ -91,7 +91,7 @@ class Model:
 
     Attributes:
         config: what was trained, with the post-hoc settings that were chosen.
-        method: on this process's device.
+        method: the method, on this process's device.
         class_names: K names, in the order of the labels.
     """
 
@@ -104,8 +104,8 @@ def open_exported(folder: Path, split: str, checkpoint_sha256: str | None = None
     """The exported winner of a run folder.
 
     Args:
-        folder: of the run.
-        split: whose images it is scored on.
+        folder: the run folder.
+        split: the split whose images it is scored on.
         checkpoint_sha256: what the weights must have; None: what the result in the folder says.
 
     Raises:

@@ -30,8 +30,8 @@ def finish_search(
     """Export and measure the winner, and test it. Then drop the checkpoints that nobody asks for any more.
 
     Args:
-        study: of the run.
-        folder: of the run.
+        study: the run's study.
+        folder: the run folder.
         measure_at: where to measure.
         test: evaluate the test split, unless it was looked at before, for whichever winner.
         choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept. What a
@@ -101,10 +101,10 @@ def measured_result(
     """Measure the exported model on train_fullsup and choose among the experiment's post-hoc settings there.
 
     Args:
-        experiment: of the run.
-        folder: of the run.
+        experiment: the run's experiment.
+        folder: the run folder.
         measure_at: where to measure.
-        checkpoint_sha256: of the exported weights.
+        checkpoint_sha256: SHA-256 of the exported weights.
         rivals: the trials that it is compared with.
         setting: the one that its trial chose, which stays; None: chosen now.
 
@@ -141,9 +141,9 @@ def evaluate_test(
     """Evaluate the winner on the test split and record it.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         measure_at: where to evaluate.
-        result: of the winner; the score thresholds of its metrics give the numbers under `fixed`.
+        result: the winner's result; the score thresholds of its metrics give the numbers under `fixed`.
         reason: why again, if it was evaluated before.
         save_maps: a folder for the raw maps.
 

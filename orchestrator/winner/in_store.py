@@ -75,7 +75,7 @@ def measure_on_nodes(study: Study, plan: Plan) -> Measure:
     """`measure` on a node that has what a worker needs; where the run has a store, the winner travels through it.
 
     Args:
-        study: of the run.
+        study: the run's study.
         plan: what a worker needs.
     """
     mirror = store_of_run(study.folder, study.experiment)
@@ -97,8 +97,8 @@ def measure_in_scratch(address: str, request: MeasureRequest) -> Measured:
     the store.
 
     Args:
-        address: of the run in the store.
-        request: for `measure`.
+        address: the address of the run in the store.
+        request: what `measure` is asked.
     """
     with scratch() as folder:
         best = Mirror(below(address, names.WINNER), folder / names.WINNER)

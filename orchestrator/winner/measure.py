@@ -31,7 +31,7 @@ class MeasureRequest:
     """What is asked of a measurement; it may travel to another node.
 
     Attributes:
-        folder: of the run.
+        folder: the run folder.
         split: `train_fullsup` or `test`.
         checkpoint_sha256: what the exported weights must have; None: what the result in the folder says.
         objective: the metric that chooses among post-hoc settings and between rivals; empty where nothing is chosen.
@@ -68,7 +68,7 @@ class Measured:
         baseline: metric -> percent of the centre Gaussian on the same images.
         config: what was scored, with the post-hoc settings that were chosen.
         training_images: what it was trained on, in words.
-        class_names: of the data set, in the order of the labels.
+        class_names: the classes of the data set, in the order of the labels.
         own: metrics that its trial's value is of: of the winner as it was, or with the setting that the trial chose.
         settings: what was chosen from, the winner as it was first; empty where nothing was.
         first: in which share of the bootstrap draws the winner as its trial scored it, and each rival, come first;

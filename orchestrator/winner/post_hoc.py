@@ -37,8 +37,8 @@ def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[s
     """The post-hoc values that a finished run is to be scored under: dotted path -> values, checked against the run.
 
     Args:
-        folder: of the run.
-        path: a search-space file, of which `post_hoc` counts; None: only `overrides`.
+        folder: the run folder.
+        path: a search-space file, whose `post_hoc` section is used; None: only `overrides`.
         overrides: `post_hoc.PATH=[VALUE, ...]`.
 
     Raises:
@@ -70,7 +70,7 @@ def adopt_best(folder: Path, settings: Sequence[ScoredSetting]) -> str:
     beside the weights.
 
     Args:
-        folder: of a run whose test split was not evaluated: the numbers there belong to the former setting.
+        folder: the folder of a run whose test split was not evaluated: test numbers would belong to the former setting.
         settings: see `score_settings`.
     """
     experiment, result = open_experiment(folder), read_result(folder)

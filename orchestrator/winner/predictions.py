@@ -52,7 +52,7 @@ class Predictions:
     """The two tables, open.
 
     Args:
-        class_names: of the data set, in the order of its labels.
+        class_names: the classes of the data set, in the order of its labels.
         table: where the rows go.
         results: where COCO's list goes.
 
@@ -107,7 +107,7 @@ def new_predictions(folder: Path, class_names: Sequence[str]) -> Iterator[Predic
 
     Args:
         folder: made if it is not there.
-        class_names: of the data set, in the order of its labels.
+        class_names: the classes of the data set, in the order of its labels.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -130,8 +130,8 @@ def draw(evidence: Evidence, folder: Path, *, maps: bool) -> Prediction | Failed
     """Write the pictures of a prediction; where the file system refuses their names, it has failed.
 
     Args:
-        evidence: of the prediction.
-        folder: of the predictions.
+        evidence: what the prediction was made from.
+        folder: the folder of the predictions.
         maps: write the raw map as well.
 
     Raises:

@@ -30,14 +30,14 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
     stays untouched.
 
     Args:
-        layout: whose names the weights have, a key of `wsol.layouts.LAYOUTS`; or `imagenet`, the backbone's own
-            published classifier.
+        layout: the repository whose names the weights have, a key of `wsol.layouts.LAYOUTS`; or `imagenet`, the
+            backbone's own published classifier.
         file: the checkpoint; None with `imagenet`.
         loaded: the experiment whose `trial` says method, backbone and data set; its `search` is ignored.
-        folder: of the run; must not hold one.
+        folder: the run folder; must not hold a run yet.
 
     Raises:
-        InputError: something the user can mend; nothing was written.
+        InputError: the user can correct what is wrong; nothing was written.
     """
     require_no_run(folder)
     experiment = loaded.experiment.model_copy(

@@ -26,8 +26,8 @@ class Export:
     """Which checkpoint was exported.
 
     Attributes:
-        epoch: after which it was written.
-        checkpoint_sha256: of the exported weights.
+        epoch: the epoch after which it was written.
+        checkpoint_sha256: SHA-256 of the exported weights.
     """
 
     epoch: int

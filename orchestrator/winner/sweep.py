@@ -31,7 +31,7 @@ def sweep(folders: Sequence[Path], post_hoc: Mapping[str, list[Any]], metrics: S
     begins.
 
     Args:
-        folders: of runs that differ in their seed only.
+        folders: the folders of runs that differ in their seed only.
         post_hoc: dotted path -> values.
         metrics: keys, such as `max_box_acc_v2`.
         split: `train_fullsup` or `test`.

@@ -131,8 +131,8 @@ def plain_members(opened: tarfile.TarFile, archive: str | Path, packed: int) -> 
     """The files of an opened tar file with their names, in their order.
 
     Args:
-        opened: with `StrictHeader`; may be a stream.
-        archive: for the messages.
+        opened: a tar file opened with `StrictHeader`; may be a stream.
+        archive: the archive's path, which the messages name.
         packed: bytes of the archive.
 
     Raises:

@@ -48,7 +48,7 @@ class Split:
 
     Args:
         name: a key of `SPLIT_FOLDERS`.
-        metadata: of this split.
+        metadata: the metadata of this split.
         image_root: image ids are relative to it.
         mask_root: mask paths are relative to it.
         key: names this selection of images in cache files.
@@ -98,7 +98,7 @@ class Split:
         """Where the object is.
 
         Args:
-            position: of the image in this split.
+            position: the index of the image in this split.
             grid: side in pixels of the evaluation grid, on which the mask is; boxes stay in pixels of the original
                 image.
 
@@ -174,7 +174,7 @@ class Dataset:
         key: names the images in cache files; set where the same data set name can mean different images.
         remedy: what to do when files are missing.
         published: split name -> counts that the published metadata has; what is not given may be any number.
-        test_folder: of the metadata of test, where there are several.
+        test_folder: the folder with the metadata of test, where there are several.
         own: the images are the user's own: read as displayed, with the EXIF orientation, since that is how he annotated
             them; read whole by `data check`, which never advises to delete one. Published data sets are read as stored,
             because the published numbers were made so.

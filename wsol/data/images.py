@@ -41,7 +41,7 @@ class ImageStore:
     ones of the same split and size are deleted. With `stage`, each node reads its own copy of that file.
 
     Args:
-        split: which images.
+        split: the split whose images are read.
         size: side in pixels of the square.
         config: root folder, cache mode and number of threads. `auto` caches what needs less than half of the free disk.
 

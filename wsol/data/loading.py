@@ -52,12 +52,12 @@ class TrainLoader:
     on how many there are.
 
     Args:
-        split: which images.
+        split: the split whose images are loaded.
         store: their pixels, `resize_size` wide.
         batch_size: images of a global batch; the last one of an epoch may be smaller.
         image_size: side in pixels of the crop.
         resize_size: side in pixels of the images before the crop.
-        seed: of order and augmentation.
+        seed: random seed of order and augmentation.
         rank: this worker's number in [0, world).
         world: number of workers.
         least: images that each worker needs of a batch; a last batch that has too few for that is left out.
@@ -144,7 +144,7 @@ class EvalLoader:
     counts stay exact.
 
     Args:
-        split: which images.
+        split: the split whose images are loaded.
         store: their pixels.
         batch_size: images of one batch of this worker.
         rank: this worker's number in [0, world).
@@ -174,7 +174,7 @@ def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Se
     """Move a batch to the device as bytes, a quarter of the traffic, and normalise it there.
 
     Args:
-        raw: from a loader.
+        raw: a batch from a loader.
         device: where the network is.
         mean: 3 values, subtracted from RGB in [0, 1].
         std: 3 values, the divisors.

@@ -48,7 +48,7 @@ def read_rows(path: Path, formats: dict[str, str], fields: int | None = None) ->
     Args:
         path: one of the files.
         formats: file name -> what its rows are, for the messages; the first field is the image id.
-        fields: that every row has; None: any number.
+        fields: how many fields every row has; None: any number.
 
     Raises:
         InputError: the file is missing or no text, or a row has no image id or another number of fields.

@@ -35,11 +35,11 @@ class Archive:
     """A published archive.
 
     Attributes:
-        name: of the file.
+        name: the name of the file.
         what: what it holds and where it is from.
         folders: names of the unpacked archive; a folder of the user is linked to, not copied.
         url: where it can be downloaded without a login; None: the user gets it.
-        size: in bytes; None: not known.
+        size: size in bytes; None: not known.
         md5: hexadecimal; None: not known.
     """
 
@@ -123,7 +123,7 @@ def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], lo
     asked for.
 
     Args:
-        config: for the messages.
+        config: the settings, which the messages name.
         source: folder that holds archives.
         parts: what goes where.
         log: gets lines of progress.
@@ -164,7 +164,7 @@ def fetch_metadata(
     already; they get their place when all are there, well-formed, and as many rows as were published.
 
     Args:
-        config: for the message.
+        config: the settings, which the message names.
         published: name of the data set in the reference.
         target: receives the folders.
         source: what the user gave.

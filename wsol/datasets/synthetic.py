@@ -65,7 +65,7 @@ class Config(DatasetConfig):
         fullsup_images: images per class of train_fullsup.
         test_images: images per class of test.
         side: pixels of the rendered squares.
-        seed: of the rendering.
+        seed: random seed of the rendering.
         annotations: what train_fullsup and test are scored against.
     """
 

@@ -42,7 +42,7 @@ class Config(PluginConfig):
     """How the attentions are put together.
 
     Attributes:
-        fusion: of the heads of a block.
+        fusion: how the heads of a block become one.
         discard: share of the smallest entries of a block's attention that are dropped.
         as_released: divide each entry by the sum of the wrong row.
     """
@@ -82,7 +82,7 @@ def attention_rollout(attentions: Sequence[Tensor], fusion: Fusion, discard: flo
     """What the class token was mixed from, (B, N).
 
     Args:
-        attentions: of every block (B, H, N, N), behind the softmax, the first block first.
+        attentions: the attention of every block (B, H, N, N), after the softmax, the first block first.
         fusion: see `Config`.
         discard: see `Config`.
         as_released: see `Config`.

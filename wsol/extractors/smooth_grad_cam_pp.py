@@ -75,7 +75,7 @@ def smooth_grad_cam_pp(
     """Raw maps (B, h, w) and logits (B, K).
 
     Args:
-        method: in evaluation mode.
+        method: a method in evaluation mode.
         block: name of a block.
         images: (B, 3, H, W) float32, normalised.
         labels: (B,) int64.

@@ -75,7 +75,7 @@ def agnostic_attention(rows: Iterable[Tensor], size: torch.Size | tuple[int, ...
     """Attention of the class token to the cells, mean over heads and sum over blocks.
 
     Args:
-        rows: of each block (B, H, N), behind the softmax over all N tokens.
+        rows: attention rows of each block (B, H, N), after the softmax over all N tokens.
         size: (h, w) of the grid, whose cells are the last h w tokens.
 
     Returns:

@@ -75,7 +75,7 @@ class ThresholdedHead(CamHead):
 
     Args:
         head: gives its linear layer.
-        pool_threshold: in [0, 1), in units of a channel's maximum.
+        pool_threshold: threshold in [0, 1), in units of a channel's maximum.
     """
 
     def __init__(self, head: CamHead, pool_threshold: float) -> None:
@@ -94,7 +94,7 @@ def thresholded_average(features: Tensor, threshold: float) -> Tensor:
 
     Args:
         features: (B, C, h, w); a cell that is not positive is never averaged.
-        threshold: in [0, 1), in units of the maximum of each image and channel.
+        threshold: threshold in [0, 1), in units of the maximum of each image and channel.
 
     Returns:
         (B, C); 0 with a zero gradient for a channel without a positive cell.

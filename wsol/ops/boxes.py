@@ -133,7 +133,7 @@ class LevelBoxes:
         map is all zero.
 
         Args:
-            threshold: in [0, 1]; at 1 the pixels with the highest score are the foreground.
+            threshold: score threshold in [0, 1]; at 1 the pixels with the highest score are the foreground.
             contours: `all` contours predict a box, or only the `largest`.
         """
         if not self.peak:
@@ -206,7 +206,7 @@ def threshold_levels(step: float, peak: int = 255) -> Ints:
     """The level of every threshold 0, step, 2 step, ... < 1.
 
     Args:
-        step: in (0, 1).
+        step: the distance of two thresholds, in (0, 1).
         peak: maximum of the 8-bit map; 255 for every normalised map, 0 for zeros.
 
     Returns:

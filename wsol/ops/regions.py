@@ -29,8 +29,8 @@ def outline_region(outline: Sequence[float], height: int, width: int) -> Region:
     Args:
         outline: x0, y0, x1, y1, ... in pixels, 0 0 being the upper left corner of the first pixel; an even number of
             finite values. Where it leaves the image it is cut; less than three corners hold no pixel.
-        height: of the image.
-        width: of the image.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     if len(outline) < 6:
         return np.zeros((height, width), np.bool_)

@@ -85,4 +85,5 @@ def test_formats_are_known_where_data_sets_are(launch: Launch) -> None:
     code, _, err = launch("data", "prepare", "cocos")
     assert code == 2 and "; and annotations of coco, voc, yolo" in err
     code, _, err = launch("data", "check", "coco", "--root", "mine")
-    assert code == 2 and "what was made of these annotations is checked as `data check folder --root mine`" in err
+    assert code == 2
+    assert "is an annotation format; check the data set made from it: `data check folder --root mine`" in err

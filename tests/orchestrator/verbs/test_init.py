@@ -88,12 +88,12 @@ def test_what_cannot_be_searched_is_one_line(launch: Launch) -> None:
     def refused(*words: str) -> str:
         code, _, err = launch("init", *words)
         assert code == 2 and err.startswith("error: ") and len(err.splitlines()) == 1
-        assert not list(Path().glob("*.yaml")) or "is there already" in err
+        assert not list(Path().glob("*.yaml")) or "exists already" in err
         return err
 
     assert "gone: no such folder" in refused("gone")
     put_files(Path("bare"), {"cat/0.jpg": picture()})
-    assert "bare: says nowhere what its images show: bare/metadata/train/image_ids.txt" in refused("bare")
+    assert "bare: has no metadata: bare/metadata/train/image_ids.txt" in refused("bare")
     photos(Path("photos"))
     Path("photos/metadata/val/localization.txt").unlink()
     assert "photos/metadata/val/localization.txt" in refused("photos")
@@ -102,7 +102,7 @@ def test_what_cannot_be_searched_is_one_line(launch: Launch) -> None:
     assert "neither images/train/cat/0.jpg nor train/cat/0.jpg is there" in refused("photos")
     photos(Path("photos"))
     assert launch("init", "photos")[0] == 0
-    assert "photos.yaml: is there already" in refused("photos")
+    assert "photos.yaml: exists already" in refused("photos")
 
 
 def test_imported_annotations(launch: Launch) -> None:

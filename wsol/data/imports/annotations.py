@@ -86,7 +86,7 @@ class Object:
     Attributes:
         where: place in the file, for messages.
         category: key of `Source.classes`.
-        edges: of its box; None: those of its region.
+        edges: the edges of its box; None: those of its region.
         region: its pixels; None: not known.
         hidden: its class is seen in the image, but it is no object to find: a crowd, or difficult.
     """
@@ -104,10 +104,10 @@ class Listed:
 
     Attributes:
         where: place in the file, for messages.
-        names: of the image file, relative to the images; the first that is found is taken.
+        names: possible names of the image file, relative to the images; the first that is found is taken.
         stem: its name without its ending, tried before them; empty: none.
-        objects: in the order of the file.
-        size: in pixels, as annotated; None: not known.
+        objects: its objects, in the order of the file.
+        size: size in pixels, as annotated; None: not known.
         split: `val`, `test`, or `POOL`.
         relative: edges are shares of width and height.
     """
@@ -128,7 +128,7 @@ class Source:
     Attributes:
         classes: key -> name, in the order that the labels get.
         order: what that order is, for the user.
-        images: that are listed.
+        images: the images that are listed.
         root: folder of the image files.
         shares: `val` or `test` -> share of each class to draw from the images in `POOL`; what is left is for training.
         with_masks: objects have regions, which are written instead of boxes.

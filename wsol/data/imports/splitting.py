@@ -25,7 +25,7 @@ def split(chosen: Sequence[Chosen], shares: Mapping[str, float], names: Mapping[
         chosen: all images.
         shares: `val` or `test` -> share of each class's images in `POOL`.
         names: category -> class name.
-        seed: of the draw.
+        seed: random seed of the draw.
 
     Raises:
         InputError: a split would be empty.
