@@ -1,7 +1,8 @@
-"""The branches of a search: what a searched value hangs on, and every way in which that can come out.
+"""The branches of a search: which other values a searched value depends on, and every combination that these can take.
 
-A value hangs on the values that its condition and its bounds name, on the plugin that holds it where the plugin's name
-is searched, and on what those hang on. For each way in which these can be drawn, the value must exist and be allowed.
+A value depends on the values that its condition and its bounds name, on the plugin that holds it if the plugin's name
+is searched, and on everything that those depend on. In each combination that can be drawn, the value must exist and be
+allowed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from orchestrator.experiment.space import Parameter, Space
 MOST_BRANCHES = 2_000
 
 Branch = dict[str, Scalar]
-"""Searched path -> value, of what was drawn before; what is missing was not drawn."""
+"""Searched path -> value, for the values drawn before; a missing path was not drawn."""
 
 
 def branches(experiment: Experiment, path: str) -> list[Branch]:
-    """Every way to come to draw a searched value, without the value itself; at most one more than `MOST_BRANCHES`."""
+    """Every combination of other values in which a searched value is drawn; at most one more than `MOST_BRANCHES`."""
     space = experiment.space()
     parents = [parameter for parameter in space.parameters if parameter.path in ancestors(experiment, path)]
     base, own = experiment.base(), experiment.parameter(path)
@@ -33,7 +34,7 @@ def branches(experiment: Experiment, path: str) -> list[Branch]:
 
 
 def plugin_branches(experiment: Experiment, paths: Sequence[str]) -> Iterator[Branch]:
-    """Every way in which the plugins can be drawn that hold the settings at some paths, searched or not."""
+    """Every combination in which the plugins that hold the settings at some paths, searched or not, can be drawn."""
     names = {name for path in paths for name in _searched_names(experiment, path)}
     needed = names.union(*(ancestors(experiment, name) for name in names))
     space = experiment.space()
@@ -41,7 +42,7 @@ def plugin_branches(experiment: Experiment, paths: Sequence[str]) -> Iterator[Br
 
 
 def ancestors(experiment: Experiment, path: str) -> set[str]:
-    """The searched paths that a searched value hangs on, directly or not."""
+    """The searched paths that a searched value depends on, directly or indirectly."""
     found: set[str] = set()
     left = [path]
     while left:
@@ -55,8 +56,8 @@ def ancestors(experiment: Experiment, path: str) -> set[str]:
 
 
 def never_drawn(experiment: Experiment) -> list[str]:
-    """The searched paths that no trial draws, because values that are not searched do not fulfil their conditions; not
-    in a named point either."""
+    """The searched paths that no trial draws, because values that are not searched do not fulfil their conditions, in
+    no named point either."""
     space = experiment.space()
     in_points = {path for point in experiment.points for path in space.point(experiment.plain(point.values))}
     return [path for path in experiment.search if path not in in_points and not branches(experiment, path)]
@@ -75,7 +76,7 @@ def _searched_names(experiment: Experiment, path: str) -> list[str]:
 
 
 def _outcomes(experiment: Experiment, space: Space, parents: Sequence[Parameter]) -> Iterator[Branch]:
-    """Every way in which some parameters can be drawn, in their order."""
+    """Every combination in which some parameters can be drawn, in their order."""
     base = experiment.base()
 
     def from_here(index: int, branch: Branch) -> Iterator[Branch]:
@@ -91,8 +92,8 @@ def _outcomes(experiment: Experiment, space: Space, parents: Sequence[Parameter]
 
 
 def _representatives(experiment: Experiment, parameter: Parameter) -> list[Scalar]:
-    """The values of a parent that can make a difference: every choice; of a range, those that conditions name and the
-    published one, for all others."""
+    """The values of a parent that can make a difference: every choice; of a range, those that conditions name, and the
+    published one to represent all others."""
     if parameter.distribution.options is not None:
         return parameter.distribution.options
     conditions = [other.when[parameter.path] for other in experiment.search.values() if parameter.path in other.when]

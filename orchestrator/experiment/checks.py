@@ -1,4 +1,4 @@
-"""What is wrong with an experiment beyond the type of single values: paths, ranges, points, objectives, workers,
+"""Finds mistakes in an experiment beyond the types of single values: in paths, ranges, points, objectives, workers,
 schedulers."""
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from wsol import plugins
 from wsol.errors import InputError
 
 POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")
-"""Beginnings of the paths that can change without changing a weight."""
+"""The paths that change no weight begin with one of these."""
 
 ONE_OBJECTIVE = ("cma_es",)
-"""Samplers that know only one."""
+"""Samplers that take only one objective."""
 
 Problem = tuple[KeyPath, str]
-"""Where in the file, and what."""
+"""A place in the file, and what is wrong there."""
 
 
 def problems(document: Document, experiment: Experiment) -> list[str]:
-    """Everything with which no run can begin, one line each."""
+    """All mistakes that prevent a run from beginning, one line each."""
     found = [*_search_problems(experiment), *_point_problems(experiment)]
     found = [
         *(found or _whole_space_problems(experiment)),
@@ -41,8 +41,8 @@ def problems(document: Document, experiment: Experiment) -> list[str]:
 
 
 def later_problems(document: Document, experiment: Experiment) -> list[str]:
-    """Everything that a run without other problems would come upon later, one line each. Run folders made before this
-    was asked may have some, and are opened nevertheless."""
+    """All mistakes that a run without other problems would meet later, one line each. Run folders made before these
+    were checked may have some, and are opened nevertheless."""
     drawing = [(("search", path), text) for path, text in drawing_problems(experiment)]
     settings = [] if drawing else _setting_problems(experiment)
     return _lines(document, [*drawing, *settings, *_metric_problems(experiment), *_objective_problems(experiment)])
@@ -96,7 +96,7 @@ def _post_hoc_problems(experiment: Experiment) -> Iterator[Problem]:
 
 
 def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
-    """What can be asked only of a space without mistakes."""
+    """Checks that need a space without other mistakes."""
     epochs = experiment.trial.training.epochs
     if experiment.study.scheduler != "none" and (grace := grace_epochs(experiment)) >= epochs:
         reason = (
@@ -140,16 +140,19 @@ def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
 
 
 def _metric_problems(experiment: Experiment) -> Iterator[Problem]:
-    """Values are called by their metric: of two metrics with one name, one would be lost."""
+    """Two metrics with the same name are refused: results are stored by name, so one would be lost."""
     names = [metric.name for metric in experiment.trial.evaluation.on("test").metrics]
     for name in names:
         if names.count(name) > 1:
-            yield ("trial", "evaluation", "metrics"), f"{name} stands there twice, its values have one name: keep one"
+            yield (
+                ("trial", "evaluation", "metrics"),
+                f"{name} stands there twice; their values would have the same name: keep one",
+            )
 
 
 def _objective_problems(experiment: Experiment) -> Iterator[Problem]:
-    """An objective is one of the numbers that its metric gives: of those it gives for sums that are all one, which
-    takes no data."""
+    """An objective must be one of the numbers that its metric gives. The names of these are found without data, from a
+    metric whose sums are all one."""
     evaluation = experiment.trial.evaluation
     for objective in experiment.study.objectives:
         _, metric, *rest = objective.split("/")

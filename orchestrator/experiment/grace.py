@@ -1,4 +1,4 @@
-"""The grace of a trial: until when it is too early to compare it with others."""
+"""The grace period of a trial: the epochs in which it is too early to compare it with others."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import Values, with_value_at
 
 SETTLES = {"lr_decay_every", "start_epoch", "warmup_fraction"}
-"""The words of every configuration for when something begins, or ends its beginning."""
+"""The names of settings, in every configuration, that say when something begins or when a warm-up ends."""
 
 
 def grace_epochs(experiment: Experiment) -> int:
-    """The first epoch after which a trial of an experiment may be stopped: that of its study, or the latest at which
-    one of its configurations has settled."""
+    """The first epoch after which a trial may be stopped: the later one of the study's `grace_epochs` and the epoch at
+    which every configuration has settled."""
     latest = {
         path: max(distribution.ends(), key=_or_zero)
         for path, distribution in experiment.search.items()
@@ -42,7 +42,7 @@ def _settled_from(plain: Values) -> int:
 
 
 def _leaves(plain: Values) -> Iterator[tuple[str, Any]]:
-    """Name and value of everything in nested mappings that is no mapping itself."""
+    """Name and value of everything in nested mappings that is not a mapping itself."""
     for name, value in plain.items():
         if isinstance(value, dict):
             yield from _leaves(value)

@@ -1,4 +1,4 @@
-"""A search-space file is read, changed by overrides and checked; every mistake is reported with file, line and path."""
+"""Reads a search-space file, applies overrides and checks it. Every mistake is reported with file, line and path."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Loaded:
     """A checked experiment.
 
     Attributes:
-        experiment: what the file says, after overrides.
+        experiment: the experiment of the file, after overrides.
         source: the file.
         name: the name of the file, with those of the chosen variants.
-        notes: what the user should be told.
+        notes: remarks for the user, one line each.
     """
 
     experiment: Experiment
@@ -43,16 +43,17 @@ class Loaded:
 
 
 def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_search: bool = False) -> Loaded:
-    """Read, override and check a file.
+    """Read a file, apply overrides, and check the result.
 
     Args:
         path: a YAML file.
         overrides: `variant=NAME`, one of the file's variants, or several with commas between them, and `KEY=VALUE`; a
             key that does not begin with a section (`trial`, `search`, `points`, `post_hoc`, `study`, `resources`) is
-            meant in `trial`; a section alone, as in `points=[]`, is replaced as a whole. An override of a searched
-            value fixes it: it is no longer searched. Another plugin, as in `method=cam`, starts from its own defaults.
-        ignores_search: nothing will be searched: what the file searches of a plugin that was replaced is left out, not
-            refused.
+            meant in `trial`; a key that is a section, as in `points=[]`, replaces it as a whole. An override of a
+            searched value fixes it: it is no longer searched. A different plugin, as in `method=cam`, starts from its
+            own defaults.
+        ignores_search: nothing will be searched, so searched settings of a plugin that was replaced are left out
+            instead of refused.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -72,9 +73,9 @@ def load_experiment(path: Path, overrides: list[str] | None = None, *, ignores_s
 
 
 def load_variants(path: Path, overrides: list[str] | None = None) -> tuple[Experiment, dict[str, Experiment]]:
-    """Read and check a file as it is, and with each of its variants, by name, and with two of them, as in
-    `vgg16,released`, where one changes something together with the other; overrides as for `load_experiment`, without
-    `variant`.
+    """Read and check a file as it is, with each of its variants, and with two of them, as in `vgg16,released`, if one
+    has changes that apply together with the other. Returns the experiments by name of the variant. Overrides are those
+    of `load_experiment`, without `variant`.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -106,7 +107,7 @@ def parse_experiment(text: str, source: str) -> Experiment:
 
 
 def _check_file(document: Document) -> Experiment:
-    """Check what a user wrote; of a recorded run less is asked, see `later_problems`."""
+    """Check a file that a user wrote; a recorded run is checked less strictly, see `later_problems`."""
     experiment = _check(document)
     if found := later_problems(document, experiment):
         raise InputError("\n".join(found))
@@ -148,7 +149,7 @@ def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
 
 
 def load_and_print_notes(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:
-    """`load_experiment`, and what the user should be told of it."""
+    """Call `load_experiment` and print its notes."""
     loaded = load_experiment(path, overrides, ignores_search=ignores_search)
     for note in loaded.notes:
         console.print(f"note: {note}")

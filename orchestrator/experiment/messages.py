@@ -1,5 +1,5 @@
-"""How a mistake in a file is told: place, dotted path, what is wrong, what is allowed; on one line, whatever its keys
-and values hold."""
+"""How a mistake in a file is reported: place, dotted path, what is wrong, what is allowed; in one line, whatever its
+keys and values contain."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def at(document: Document, path: KeyPath, text: str) -> str:
 
 
 def describe(error: ErrorDetails, allowed_keys: Callable[[], list[str]]) -> str:
-    """What is wrong and what is allowed, in words for one of pydantic's errors; the keys are asked for only where one
-    is unknown."""
+    """What is wrong and what is allowed, in words, for one of pydantic's errors. The allowed keys are only looked up if
+    a key is unknown."""
     if error["type"] == "missing":
         return "this key is missing"
     if error["type"] == "extra_forbidden":
@@ -37,7 +37,7 @@ def describe(error: ErrorDetails, allowed_keys: Callable[[], list[str]]) -> str:
 
 
 def reason(error: ValueError) -> str:
-    """What a configuration was refused for, first of all; of pydantic's errors or of any other."""
+    """The first reason for which a configuration was refused, from pydantic's errors or any other error."""
     if isinstance(error, ValidationError):
         return describe(error.errors(include_url=False)[0], list)
     return str(error)

@@ -1,4 +1,4 @@
-"""What a search-space file becomes: an `Experiment` of typed sections."""
+"""The content of a search-space file as an `Experiment` of typed sections."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from wsol.config import TrainConfig
 from wsol.schema import Strict
 
 RESUMABLE = ("trials", "hours", "stop", "max_failures", "hang_minutes", "max_failed_trials", "keep_checkpoints")
-"""What a resumed study may change."""
+"""The settings that may change when a study is resumed."""
 
 
 class StopConfig(Strict):
-    """When a search has found enough; whichever of the two comes first.
+    """When a search stops early because it has found enough; whichever of the two comes first.
 
     Attributes:
-        patience: stop after so many trials in a row that found nothing better; stopped ones count, failed ones do not.
-        regret: when no more than so many points of the objective can still be gained, as far as a Gaussian process can
-            tell from at least 20 trials; of one objective.
+        patience: stop after so many trials in a row that found nothing better; stopped trials count, failed ones do
+            not.
+        regret: stop when a Gaussian process, fitted to at least 20 trials, expects that no more than this many points
+            of the objective can still be gained; only for one objective.
     """
 
     patience: int | None = Field(default=None, ge=1)
@@ -37,8 +38,8 @@ class StudyConfig(Strict):
 
     Attributes:
         objective: `train_fullsup/<metric>`: a trial's value is the best it reaches in any epoch. The test split cannot
-            be named. With a list, the first chooses epoch and winner, and the samplers that can (`tpe`, `gp`) look for
-            the best compromises between all of them.
+            be named. In a list, the first objective chooses epoch and winner, and the samplers that can (`tpe`, `gp`)
+            look for the best compromises between all of them.
         trials: how many configurations are trained; the first is the published point, then the named ones.
         sampler: `tpe` (Optuna's multivariate TPE; its first 10 trials are random), `random` (the official protocol),
             `gp`, `cma_es`, `qmc` (these three draw conditional values, and those with the bounds of others, at random),
@@ -52,14 +53,14 @@ class StudyConfig(Strict):
         hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
         stop: `{patience: 20}` or `{regret: 0.5}`: no new trial starts when enough was found; null: all are trained.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
-        hang_minutes: a trial of which no epoch ends for so long is ended, started again from its last checkpoint, and
-            counts as one of its `max_failures`; null: ten times the longest epoch of the study so far, at least 30
-            minutes, and no limit before its first one.
+        hang_minutes: a trial that finishes no epoch for so many minutes is ended and started again from its last
+            checkpoint, which counts as one of its `max_failures`; null: ten times the longest epoch of the study so
+            far, at least 30 minutes, and no limit before its first one.
         max_failed_trials: the study stops when so many trials have failed; null: never.
         keep_checkpoints: the best checkpoints of so many trials are kept when the search has ended.
         post_hoc: when the settings of `post_hoc` are chosen: once, for the `winner`; or after each epoch of
             `every_trial`, where the value of an epoch is that of its best setting, with which the winner is tested.
-        loggers: `mlflow`, `wandb`: a search sends its trials there too; see `orchestrator/trials/loggers.py`.
+        loggers: `mlflow`, `wandb`: a search logs its trials there too; see `orchestrator/trials/loggers.py`.
     """
 
     objective: str | list[str] = Field(default="train_fullsup/max_box_acc_v2", min_length=1)
@@ -102,7 +103,7 @@ class StudyConfig(Strict):
 
 
 class ResourcesConfig(Strict):
-    """What a trial gets.
+    """The resources of a trial.
 
     Attributes:
         workers: processes that train one trial together, each on its share of the global batch.
@@ -147,9 +148,10 @@ class Point(Strict):
     """A configuration that is trained before anything is drawn.
 
     Attributes:
-        name: how it is called in tables.
-        source: where it was published.
-        values: dotted path in `trial` -> value; searched values lie inside their ranges, others may be changed as well.
+        name: its name in tables.
+        source: the paper or code that it is from.
+        values: dotted path in `trial` -> value; searched values must lie inside their ranges, and other values may be
+            changed as well.
     """
 
     name: str
@@ -182,7 +184,7 @@ class Experiment(Strict):
 
     @property
     def chosen_by_trials(self) -> dict[str, list[Any]]:
-        """`post_hoc` where every trial chooses from it; empty where only the winner's settings are chosen."""
+        """`post_hoc` if every trial chooses from it; empty if only the winner does."""
         return self.post_hoc if self.study.post_hoc == "every_trial" else {}
 
     def base(self) -> Values:
@@ -211,11 +213,12 @@ class Experiment(Strict):
         return plain
 
     def configure(self, values: Values) -> TrainConfig:
-        """The configuration of a trial: `trial` with some values replaced; raises as `plain`."""
+        """The configuration of a trial: `trial` with some values replaced; raises the errors of `plain`."""
         return TrainConfig.model_validate(self.plain(values))
 
     def conditions(self, path: str) -> Values:
-        """Values with which a searched value is searched, and those with which what it names is searched itself."""
+        """The values at which a searched value is searched: those of its own condition, and those of the conditions of
+        the values that it names."""
         order = list(self.search)
         found: Values = {}
         for other, wanted in self.search[path].when.items():
@@ -225,7 +228,7 @@ class Experiment(Strict):
         return found
 
     def published(self, path: str) -> Any:
-        """The value at a searched path where its conditions hold: of `trial`, or the default of another plugin."""
+        """The value at a searched path when its conditions hold: that of `trial`, or the default of another plugin."""
         return value_at_path(self.plain(self.conditions(path)), path)
 
     def extent(self, end: Any) -> tuple[float, float]:
@@ -241,14 +244,14 @@ class Experiment(Strict):
         return min(low for low, _ in extents), max(high for _, high in extents)
 
     def alone(self, trial: TrainConfig) -> Experiment:
-        """One training with these settings instead of a search."""
+        """The same experiment as one training instead of a search."""
         study = self.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none"})
         return self.model_copy(update={"trial": trial, "search": {}, "points": [], "study": study})
 
 
 def _replaced(plain: Values, path: str, value: Any) -> Values:
-    """Another value at a path; another name of a plugin brings that plugin's defaults, except for what all plugins of
-    the kind take."""
+    """Put another value at a path. Another plugin name brings that plugin's defaults, except for settings that all
+    plugins of the kind share."""
     place, _, key = path.rpartition(".")
     kind = plugin_kind(place.rpartition(".")[2])
     if key != "name" or kind is None or value_at_path(plain, path) == value:

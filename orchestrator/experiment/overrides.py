@@ -1,4 +1,4 @@
-"""What is put into a parsed search-space file before it is checked: `KEY=VALUE` of the command line."""
+"""Puts the changes `KEY=VALUE` of the command line into a parsed search-space file, before it is checked."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from wsol.errors import InputError
 SECTIONS = ("trial", "search", "points", "post_hoc", "study", "resources")
 
 KINDS = {"data": "dataset", "metrics": "metric", "test_metrics": "metric", "base": "method"}
-"""Keys that hold a plugin and are not called like its kind."""
+"""Keys that hold a plugin but are not named after its kind."""
 
 
 def apply_overrides(document: Document, overrides: list[str], *, ignores_search: bool) -> list[str]:
-    """Put every `KEY=VALUE` into the document; whole sections come first, then those that choose a plugin, so that the
-    others are meant for it.
+    """Put every `KEY=VALUE` into the document. Whole sections come first, then changes that choose a plugin, so that
+    all others apply to that plugin.
 
     Args:
         document: the parsed file, which is changed.
         overrides: the words `KEY=VALUE` of the command line.
-        ignores_search: whether it does not matter what the file searches: of what belongs to a plugin that was
-            replaced, it is then left out.
+        ignores_search: nothing will be searched, so searched settings of a plugin that was replaced are left out
+            instead of refused.
 
     Returns:
-        What the user should be told.
+        Remarks for the user, one line each.
 
     Raises:
         InputError: a key or value cannot be used, or the file searches settings of a plugin that was replaced.
@@ -43,7 +43,8 @@ def plugin_kind(key: str) -> str | None:
 
 
 def shared_fields(kind: str, name: str, other: str) -> set[str]:
-    """What two plugins of a kind both take because all of the kind do, such as a backbone's stride; no name.
+    """The settings that two plugins share because all plugins of the kind have them, such as a backbone's stride;
+    without `name`.
 
     Raises:
         ValueError: there is no such plugin.
@@ -61,14 +62,14 @@ def _order(override: str) -> tuple[int, int]:
 
 
 def _plugin_place(key: str) -> str | None:
-    """Where in `trial` the plugin stands that a key chooses: `method`, of `method=NAME` and `method.name=NAME`; None
+    """The place in `trial` of the plugin that a key chooses: `method` for `method=NAME` and `method.name=NAME`; None
     for other keys."""
     place = key.removeprefix("trial.").removesuffix(".name")
     return place if place.partition(".")[0] not in SECTIONS and plugin_kind(place.rpartition(".")[2]) else None
 
 
 def _apply(document: Document, override: str, ignores_search: bool) -> list[str]:
-    """Put one override into the document; notes where that changes what is searched, or takes something away."""
+    """Put one override into the document; returns notes if that changes what is searched, or removes something."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(f"{COMMAND_LINE}: {override!r}: expected KEY=VALUE, such as optim.lr=1e-4")
@@ -88,8 +89,8 @@ def _apply(document: Document, override: str, ignores_search: bool) -> list[str]
 
 
 def _choose(document: Document, place: str, value: str | Values, override: str, ignores_search: bool) -> list[str]:
-    """Put another plugin into `trial`, by its name or with its settings; what the file says about settings of the
-    former one goes."""
+    """Put another plugin into `trial`, by its name or with its settings, and remove everything that the file says about
+    settings of the former one."""
     own, (key, _, text) = _plugin_at(document, place), override.partition("=")
     name = value if isinstance(value, str) else value["name"]
     former = own["name"] if isinstance(own.get("name"), str) else name
@@ -110,7 +111,7 @@ def _choose(document: Document, place: str, value: str | Values, override: str, 
 
 
 def _plugin_at(document: Document, place: str) -> Values:
-    """What stands at a place in `trial`; empty where there is no mapping."""
+    """The mapping at a place in `trial`; empty if there is none."""
     values = document.values.get("trial")
     for part in place.split("."):
         values = values.get(part) if isinstance(values, dict) else None
@@ -118,7 +119,7 @@ def _plugin_at(document: Document, place: str) -> Values:
 
 
 def _shared(place: str, name: str, other: str) -> set[str] | None:
-    """See `shared_fields`; None where there is no such plugin, which whoever checks the configuration will say."""
+    """See `shared_fields`; None if there is no such plugin, which the check of the configuration reports."""
     try:
         return shared_fields(str(plugin_kind(place.rpartition(".")[2])), name, other)
     except ValueError:
@@ -126,8 +127,8 @@ def _shared(place: str, name: str, other: str) -> set[str] | None:
 
 
 def _about(document: Document, place: str, shared: set[str]) -> Iterator[tuple[str, Any]]:
-    """Section and key of everything outside of `trial` that is about settings of the plugin at a place, whichever
-    stands there."""
+    """Section and key of everything outside of `trial` that concerns settings of the plugin at a place, whichever
+    plugin that is."""
     inside, name = f"{place}.", f"{place}.name"
 
     def own(path: str) -> bool:
@@ -147,7 +148,7 @@ def _about(document: Document, place: str, shared: set[str]) -> Iterator[tuple[s
 
 
 def _fixed(document: Document, path: str, text: str) -> list[str]:
-    """End the search of a value that was given; a note if it was searched."""
+    """Stop searching a value that was given; returns a note if it was searched."""
     searched = document.values.get("search")
     if isinstance(searched, dict) and searched.pop(path, None) is not None:
         return [f"{path} is fixed at {text} and no longer searched"]
@@ -155,13 +156,13 @@ def _fixed(document: Document, path: str, text: str) -> list[str]:
 
 
 def _replaced(key: str, former: Any, value: Any) -> list[str]:
-    """A note where a mapping or a list is replaced that has what the new value has not."""
+    """A note if a mapping or list is replaced that holds keys or items which the new value lacks."""
     gone = [name for name in _names(former) if name not in _names(value)]
     return [f"{key} is replaced; it no longer has {', '.join(gone)}"] if gone else []
 
 
 def _names(values: Any) -> list[str]:
-    """The keys of a mapping; the names of what a list holds that has one, points or plugins."""
+    """The keys of a mapping; for a list of points or plugins, the names of its items."""
     if isinstance(values, dict):
         return list(values)
     entries = values if isinstance(values, list) else []
@@ -169,7 +170,7 @@ def _names(values: Any) -> list[str]:
 
 
 def _put_at(document: Document, path: list[str], value: Any, key: str) -> Any:
-    """Put a value at a path, of which everything that is missing is made; returns what stood there."""
+    """Put a value at a path, creating every level that is missing; returns the former value."""
     values: Any = document.values
     place: KeyPath = ()
     for part in path[:-1]:
@@ -187,16 +188,16 @@ def _put_at(document: Document, path: list[str], value: Any, key: str) -> Any:
 
 
 def _position(values: Any, part: str, key: str) -> Any:
-    """The key or list position that a part of a path names, in what holds it."""
+    """The key or list position that a part of a path names, in the mapping or list that holds it."""
     if isinstance(values, dict):
         return part
     if isinstance(values, list) and part in map(str, range(len(values))):
         return int(part)
-    raise InputError(f"{COMMAND_LINE}: {key}: {part!r} cannot be set, what holds it is {values!r}")
+    raise InputError(f"{COMMAND_LINE}: {key}: {part!r} cannot be set inside of {values!r}")
 
 
 def _searched_path(document: Document, section: str, path: str) -> list[str]:
-    """Keys of `search` and `post_hoc` hold dots themselves: the longest one that is there counts as one key."""
+    """Keys of `search` and `post_hoc` contain dots themselves: the longest existing one counts as one key."""
     parts, there = path.split("."), document.values.get(section)
     for end in range(len(parts), 0, -1):
         if isinstance(there, dict) and ".".join(parts[:end]) in there:

@@ -7,7 +7,7 @@ from typing import Any
 from wsol.plugins import did_you_mean
 
 Values = dict[str, Any]
-"""What YAML and JSON hold under text keys: plain values, nested."""
+"""Nested plain values under text keys, as YAML and JSON hold them."""
 
 
 def value_at_path(values: Any, path: str) -> Any:
@@ -31,7 +31,7 @@ def has_path(values: Any, path: str) -> bool:
 
 
 def with_value_at(values: Any, path: str, value: Any) -> Any:
-    """A copy of nested dicts and lists with another value at a dotted path; raises as `value_at_path`."""
+    """A copy of nested dicts and lists with another value at a dotted path; raises the errors of `value_at_path`."""
     return _replaced(values, path.split("."), value, path)
 
 

@@ -1,4 +1,4 @@
-"""Post-hoc settings: what changes no weight and is chosen after training, or after every epoch of it."""
+"""Post-hoc settings: they change no weight, and are chosen after training or after every epoch of it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from orchestrator.experiment.paths import Values, value_at_path, with_value_at
 from wsol.config import TrainConfig
 
 MOST_SETTINGS = 10_000
-"""Combinations of post-hoc values that one experiment may have."""
+"""Largest number of combinations of post-hoc values in one experiment."""
 
 Setting = tuple[Values, TrainConfig]
-"""Dotted path -> value of what is set, and the configuration with it."""
+"""The values of a setting (dotted path -> value), and the configuration with them."""
 
 
 def post_hoc_settings(config: TrainConfig, post_hoc: Mapping[str, list[Any]]) -> list[Setting]:
-    """The configuration as it is, always and first, then with every other combination of post-hoc values, those that
-    change least first: who takes the first of several that score alike stays closest to what was published.
+    """The configuration as it is, always first; then with every other combination of post-hoc values, ordered by how
+    little they change. Taking the first of several with equal scores therefore stays closest to the published
+    configuration.
 
     Raises:
         KeyError: the configuration has no such path.
@@ -34,7 +35,7 @@ def post_hoc_settings(config: TrainConfig, post_hoc: Mapping[str, list[Any]]) ->
 
 
 def with_setting(config: TrainConfig, values: Values) -> TrainConfig:
-    """The configuration with a setting that was chosen; raises as `post_hoc_settings`."""
+    """The configuration with a chosen setting; raises the errors of `post_hoc_settings`."""
     plain = config.model_dump()
     for path, value in values.items():
         plain = with_value_at(plain, path, value)
@@ -42,7 +43,7 @@ def with_setting(config: TrainConfig, values: Values) -> TrainConfig:
 
 
 def chosen_twice(search: Iterable[str], post_hoc: Iterable[str]) -> list[str]:
-    """Searched paths that are, hold, or are part of what is chosen afterwards."""
+    """Searched paths that are also post-hoc paths, or hold one, or lie inside one."""
     chosen = [f"{path}." for path in post_hoc]
     return [path for path in search if any(f"{path}.".startswith(one) or one.startswith(f"{path}.") for one in chosen)]
 

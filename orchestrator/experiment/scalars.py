@@ -17,12 +17,12 @@ PATTERNS = {
     "int": re.compile(r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)"),
     "float": re.compile(r"([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))"),
 }
-"""Kind -> what a scalar without quotes of that kind looks like; the first one that fits counts."""
+"""Kind -> pattern of an unquoted scalar of that kind; the first pattern that fits counts."""
 
 BASES = {"0o": 8, "0x": 16}
 
 LONGEST_NUMBER = 400
-"""Characters. No 64-bit number needs more, and Python takes long to read very long ones."""
+"""Longest number in characters. No 64-bit number needs more, and Python takes long to read very long ones."""
 
 
 def kind_of(text: str) -> str:
@@ -34,7 +34,7 @@ def scalar_of(kind: str, text: str) -> Scalar:
     """The value of a scalar of a kind.
 
     Raises:
-        ValueError: the text is not of that kind, or no 64-bit number; the message says so.
+        ValueError: the text is not of that kind, or is a number beyond 64 bits; the message says which.
     """
     if kind == "str":
         return _whole_characters(text)
@@ -75,7 +75,7 @@ def _float(text: str) -> float:
 
 
 def _whole_characters(text: str) -> str:
-    """Text whose characters beyond 16 bits are written in two halves, as JSON does (`\\ud83d\\ude00`), put together."""
+    """Join the halves of characters beyond 16 bits, which JSON writes in two parts (`\\ud83d\\ude00`)."""
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What is wrong with `search`: paths, ranges, conditions, and what cannot be drawn in some branch."""
+"""Finds mistakes in `search`: in paths, ranges and conditions, and values that cannot be drawn in some branch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def search_problems(experiment: Experiment) -> Iterator[SearchProblem]:
 
 
 def drawing_problems(experiment: Experiment) -> Iterator[SearchProblem]:
-    """What a search without other problems would come upon in some trial, or would silently draw otherwise than it
-    says."""
+    """Mistakes that a search without other problems would meet in some trial, or that would silently change what is
+    drawn."""
     for path, distribution in experiment.search.items():
         texts = [
             *_choice_problems(distribution),
@@ -67,12 +67,12 @@ def _dependency_problems(experiment: Experiment, path: str) -> list[str]:
     except TypeError:
         return ["its bounds must be numbers, or paths of numbers"]
     if low[1] > high[0] and not _ordered(experiment, distribution.low, distribution.high):
-        return [f"low can become {low[1]:g}, which is above {high[0]:g}, what high can become: no value would be left"]
+        return [f"low can be {low[1]:g} while high is only {high[0]:g}: no value would be left"]
     return ["a log range needs low > 0"] if distribution.log and low[0] <= 0 else []
 
 
 def _ordered(experiment: Experiment, low: Any, high: Any) -> bool:
-    """Whether the range of one bound begins at the other, or ends there: then they never cross."""
+    """Whether the range of one bound begins or ends at the other bound, so that the two never cross."""
     search = experiment.search
     return (high in search and search[high].low == low) or (low in search and search[low].high == high)
 
@@ -102,8 +102,8 @@ def _ends(distribution: Distribution, integer: bool) -> list[Scalar]:
 
 
 def _moved(experiment: Experiment, path: str, value: Any, plain: Values) -> Values:
-    """A value at a path, and the same at every path of the configuration `plain` whose range it bounds: those move
-    along in a search."""
+    """A value at a path, and the same value at every path whose range it bounds in the configuration `plain`: in a
+    search, these move along."""
     values = {path: value}
     for other, distribution in experiment.search.items():
         for bound in distribution.bounds.values():
@@ -119,7 +119,7 @@ def _choice_problems(distribution: Distribution) -> list[str]:
 
 
 def _condition_problems(experiment: Experiment, distribution: Distribution) -> Iterator[str]:
-    """A condition on a searched value names values that it can take; steps aside."""
+    """A condition on a searched value must name values that it can take; steps are ignored."""
     for path, wanted in distribution.when.items():
         parent = experiment.search.get(path)
         if parent is None or parent.bounds:
@@ -135,7 +135,7 @@ def _condition_problems(experiment: Experiment, distribution: Distribution) -> I
 
 
 def _integer_problems(experiment: Experiment, path: str) -> Iterator[str]:
-    """Where integers are drawn, ends, step and bounds are whole."""
+    """Where integers are drawn, ends, step and bounds must be whole numbers."""
     if not experiment.parameter(path).integer:
         return
     distribution = experiment.search[path]
@@ -160,12 +160,12 @@ def _step_problems(distribution: Distribution) -> list[str]:
 
 
 def _branch_problems(experiment: Experiment, path: str) -> list[str]:
-    """What is wrong with a searched value in one of its branches: of the first branch that has problems."""
+    """What is wrong with a searched value in the first of its branches that has problems."""
     if not ancestors(experiment, path) and not experiment.search[path].when:
         return []  # there is one branch, and both ends were asked about
     ways = branches(experiment, path)
     if len(ways) > MOST_BRANCHES:
-        return [f"hangs on more than {MOST_BRANCHES:,} combinations of other values, too many to check: search less"]
+        return [f"depends on more than {MOST_BRANCHES:,} combinations of other values, too many to check: search less"]
     if not ways and all(needed in experiment.search for needed in experiment.search[path].when):
         return ["its conditions can never hold together"]
     return next((found for branch in ways if (found := _problems_in(experiment, path, branch))), [])

@@ -1,5 +1,5 @@
-"""The search space: distributions over dotted paths of the training configuration, as one define-by-run function, and
-who draws from it."""
+"""The search space: distributions over dotted paths of the training configuration, drawn by one define-by-run
+function."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Distribution(Strict):
     """How one value is drawn: from a range, from a list of choices, or not at all.
 
     Attributes:
-        low: smallest value of a range: a number, or the dotted path of another value, below which this one never lies.
-        high: largest value of a range, included: a number, or the dotted path of another value.
+        low: smallest value of a range: a number, or the dotted path of another value that is the lower bound.
+        high: largest value of a range, included: a number, or the dotted path of another value that is the upper bound.
         log: draw the logarithm uniformly.
         step: draw multiples of this, from `low` on.
         choices: draw one of these instead of a range.
-        fixed: always this value.
+        fixed: always use this value.
         when: dotted path -> value or list of values: searched only where the configuration has one of them there.
     """
 
@@ -71,7 +71,7 @@ class Distribution(Strict):
 
     @property
     def options(self) -> list[Scalar] | None:
-        """What can be drawn where it is a list; None for a range."""
+        """The list of values that can be drawn; None for a range."""
         return self.choices if self.fixed is None else [self.fixed]
 
     @property
@@ -80,8 +80,8 @@ class Distribution(Strict):
         return {name: end for name, end in (("low", self.low), ("high", self.high)) if isinstance(end, str)}
 
     def ends(self) -> list[Scalar]:
-        """The values at which a range could leave what the configuration allows: its ends that are numbers, or every
-        choice."""
+        """The values that must be checked against what the configuration allows: the ends of a range that are numbers,
+        or every choice."""
         return (
             list(self.options)
             if self.options is not None
@@ -89,13 +89,13 @@ class Distribution(Strict):
         )
 
     def within(self, values: dict[str, Scalar]) -> Distribution:
-        """The same with numbers for `low` and `high`: `values` has them by path."""
+        """The same distribution with numbers for `low` and `high`, taken from `values` by path."""
         return (
             self.model_copy(update={name: values[path] for name, path in self.bounds.items()}) if self.bounds else self
         )
 
     def contains(self, value: Any) -> bool:
-        """Whether a distribution without open bounds can draw a value (steps aside)."""
+        """Whether a distribution whose bounds are numbers can draw a value; steps are ignored."""
         if self.options is not None:
             return value in self.options
         assert isinstance(self.low, Number) and isinstance(self.high, Number)
@@ -111,7 +111,7 @@ class Parameter:
     integer: bool
 
     def suggest(self, trial: optuna.Trial, known: dict[str, Scalar] | None = None) -> Scalar:
-        """Draw a value through Optuna; `known` has the values by path that bounds name."""
+        """Draw a value through Optuna; `known` holds, by path, the values that bounds name."""
         d = self.distribution.within(known or {})
         with warnings.catch_warnings():
             warnings.filterwarnings(
@@ -130,7 +130,7 @@ class Parameter:
         """Every value that can be drawn, one after the other; `known` as in `suggest`.
 
         Raises:
-            InputError: it is a range without steps.
+            InputError: the range has no steps.
         """
         d = self.distribution.within(known)
         if d.options is not None:
@@ -142,7 +142,8 @@ class Parameter:
         return (without_noise(low + index * step, low, step) for index in range(round((high - low) / step) + 1))
 
     def _range(self, d: Distribution) -> tuple[Number, Number]:
-        """Both ends; integers lie inside, and with steps the upper one is reached."""
+        """Both ends of the range: for integers, whole numbers inside it; with steps, an upper end that a step
+        reaches."""
         assert isinstance(d.low, Number) and isinstance(d.high, Number)
         low, high = (math.ceil(d.low), math.floor(d.high)) if self.integer else (d.low, d.high)
         return low, (
@@ -165,7 +166,7 @@ class Space:
         return drawn
 
     def point(self, base: Values) -> dict[str, Scalar]:
-        """The searched values as they stand in the configuration `base`, those whose condition holds there."""
+        """The searched values in the configuration `base`, if their conditions hold there."""
         point: dict[str, Scalar] = {}
         for parameter in self.parameters:
             if self.is_drawn(parameter, point, base):
@@ -174,7 +175,7 @@ class Space:
 
     def is_drawn(self, parameter: Parameter, drawn: dict[str, Scalar], base: Values) -> bool:
         """Whether the condition of a parameter holds, given what was drawn before it and the configuration around it. A
-        searched value that was not drawn fulfils none: whatever stands there, no one chose it."""
+        searched value that was not drawn fulfils no condition: nobody chose the value that stands there."""
         searched = {other.path for other in self.parameters}
         return all(
             (path in drawn or path not in searched) and _matches(known_value(path, drawn, base), wanted)
@@ -209,7 +210,7 @@ class Space:
 
 
 def known_value(path: str, drawn: dict[str, Scalar], base: Values) -> Any:
-    """The drawn value at a path, else the one of the configuration; None where neither has one."""
+    """The drawn value at a path, else the value in the configuration; None if neither exists."""
     try:
         return drawn[path] if path in drawn else value_at_path(base, path)
     except KeyError:
@@ -226,8 +227,8 @@ def _matches(value: Any, wanted: Any) -> bool:
 
 
 def without_noise(value: Number, low: Number, step: Number | None) -> Number:
-    """0.7 instead of 0.7000000000000001: as many decimals as the step and the lower end have. What lies between two
-    steps, as a point may, stays."""
+    """0.7 instead of 0.7000000000000001: round to as many decimals as the step and the lower end have. A value between
+    two steps, as a point may have, is kept."""
     if step is None or isinstance(value, int):
         return value
     decimals = max(-int(Decimal(str(number)).as_tuple().exponent) for number in (step, low))

@@ -1,5 +1,5 @@
-"""The variants of a parsed search-space file: named changes of the same shape, of which one or several are merged over
-it."""
+"""The variants of a parsed search-space file: named sets of changes, of which one or several are merged over the
+file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def variant_names(document: Document) -> list[str]:
     """The variants of a file.
 
     Raises:
-        InputError: they are not mappings of sections, or what one changes only together with another names none.
+        InputError: they are not mappings of sections, or a change that applies together with another variant names
+            none.
     """
     names = _named_changes(document, (VARIANTS,))
     for name in names:
@@ -37,18 +38,18 @@ def variant_names(document: Document) -> list[str]:
 
 
 def variant_choices(document: Document) -> list[list[str]]:
-    """What `variant=` can choose, as far as the file says so: each variant, and two that change something together."""
+    """The values of `variant=` that the file provides for: each variant, and pairs that have changes together."""
     names = variant_names(document)
     pairs = [(other, name) for name in names for other in document.values[VARIANTS][name].get(VARIANTS, {})]
     return [*([name] for name in names), *(sorted(pair, key=names.index) for pair in pairs)]
 
 
 def with_variants(document: Document, chosen: Sequence[str]) -> Document:
-    """The document with the chosen variants merged over it, in the order in which the file has them, and then what one
-    of them changes only together with another; the variants themselves are taken out.
+    """The document with the chosen variants merged over it, in their order in the file, and then the changes that one
+    of them makes only together with another; the section of variants is removed.
 
     Raises:
-        InputError: the file has no such variant, or two of them set one value differently.
+        InputError: the file has no such variant, or two of them set the same value differently.
     """
     names = variant_names(document)
     for name in chosen:
@@ -65,7 +66,7 @@ def with_variants(document: Document, chosen: Sequence[str]) -> Document:
 
 
 def chosen_variants(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """The variants that `variant=NAME` or `variant=NAME,NAME` chooses, the last such word of several, and the other
+    """The variants that `variant=NAME` or `variant=NAME,NAME` chooses (the last one counts), and the other
     overrides."""
     others = [override for override in overrides if not override.startswith("variant=")]
     chosen = [override.removeprefix("variant=") for override in overrides if override not in others]
@@ -73,7 +74,7 @@ def chosen_variants(overrides: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _named_changes(document: Document, path: KeyPath) -> list[str]:
-    """The keys of the mapping of variants at a path, all of which are mappings themselves; none where there is none."""
+    """The keys of the mapping of variants at a path, whose values must be mappings; empty if there is none."""
     variants: Any = document.values
     for key in path:
         variants = variants.get(key, {})
@@ -90,12 +91,12 @@ def _without_variants(document: Document) -> Document:
 
 
 def _changes(part: Document, other: str) -> bool:
-    """Whether a variant changes something more together with another one."""
+    """Whether a variant has further changes together with another one."""
     return other in part.values.get(VARIANTS, {})
 
 
 def _require_no_conflict(variants: dict[str, Values]) -> None:
-    """Raises InputError where two variants set one value differently."""
+    """Raises InputError if two variants set the same value differently."""
     for (name, values), (other, others) in combinations(variants.items(), 2):
         if (path := _conflict(values, others)) is not None:
             raise InputError(
@@ -104,7 +105,7 @@ def _require_no_conflict(variants: dict[str, Values]) -> None:
 
 
 def _conflict(values: Any, others: Any) -> KeyPath | None:
-    """The first place at which two trees of mappings both have something, and differ."""
+    """The first path at which two nested mappings both have a value, and differ."""
     if not (isinstance(values, dict) and isinstance(others, dict)):
         return None if values == others else ()
     found = ((key, _conflict(values[key], others[key])) for key in values if key in others)

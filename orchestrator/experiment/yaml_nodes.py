@@ -1,4 +1,5 @@
-"""A YAML text becomes plain values, and the place of each key, within limits: no text takes long or fills memory."""
+"""Turns a YAML text into plain values and the place of each key, within limits, so that no text takes long or fills
+memory."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ KeyPath = tuple[str | int, ...]
 
 MAX_CHARACTERS = 2_000_000
 MAX_NODES = 100_000
-"""Values of a text, an alias counted as everything that it stands for."""
+"""Largest number of values in a text; an alias counts as everything that it stands for."""
 MAX_DEPTH = 50
 
 TAG = "tag:yaml.org,2002:"
@@ -40,7 +41,7 @@ class Parsed:
     Attributes:
         value: plain values.
         places: where everything below the top stands.
-        is_one_value: whether all of the text is one scalar or one collection in brackets, without a comment behind it.
+        is_one_value: whether the whole text is one scalar or one collection in brackets, without a comment after it.
     """
 
     value: Any
@@ -53,8 +54,8 @@ def parse_nodes(text: str, file: str) -> Parsed:
 
     Raises:
         YamlSyntaxError: it is not YAML.
-        InputError: it is empty or beyond the limits of this module, a key is no text or stands twice, or a number is
-            beyond 64 bits.
+        InputError: the text is empty or beyond the limits of this module, a key is not text or stands twice, or a
+            number is beyond 64 bits.
     """
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{file}: has more than {MAX_CHARACTERS:,} characters, and is not read")
@@ -108,7 +109,7 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass(slots=True)
 class _Values:
-    """Makes values of nodes. An alias is the node it stands for once more, so nodes are counted again here."""
+    """Turns nodes into values. An alias repeats the node that it stands for, so nodes are counted again here."""
 
     places: dict[KeyPath, str] = field(default_factory=dict)
     nodes: int = 0
@@ -132,8 +133,8 @@ class _Values:
     def _pairs(
         self, node: yaml.MappingNode, path: KeyPath, around: tuple[yaml.Node, ...]
     ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """The nodes of key and value of everything in a mapping. What `<<` names comes first, and gives way to what the
-        mapping has itself.
+        """The nodes of all keys and values of a mapping. Those that `<<` merges come first, and the mapping's own keys
+        replace them.
 
         Args:
             node: the mapping.

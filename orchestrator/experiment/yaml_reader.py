@@ -20,7 +20,7 @@ from wsol.files import is_file
 EXTENDS = "extends"
 
 COMMAND_LINE = "command line"
-"""The place of values that were given there."""
+"""The place of values from the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Document:
     places: dict[KeyPath, str]
 
     def place(self, path: KeyPath) -> str:
-        """Place of a key, or of the nearest key above it that stands somewhere."""
+        """Place of a key, or of the nearest key above it that has a place."""
         while path and path not in self.places:
             path = path[:-1]
         return self.places.get(path, f"{self.file}:1")
@@ -51,21 +51,21 @@ class Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file, of the user or shipped. Its top key `extends`, a file name or a list of them, relative to it, names
-    what it is merged over, see `merged`.
+    """Read a file of the user, or a shipped one. Its top-level key `extends` names a file, or a list of files, relative
+    to it, over which it is merged; see `merged`.
 
     Raises:
-        InputError: missing file, no UTF-8, bad syntax, duplicate or non-text keys, no mapping at the top, files that
-            extend each other; with file and line.
+        InputError: missing file, not UTF-8, bad syntax, duplicate or non-text keys, no mapping at the top, files that
+            extend each other; the message has file and line.
     """
     return _read(shipped(path), ())
 
 
 def merged(under: Document, over: Document) -> Document:
-    """One document over another: of two mappings the keys of both, `over`'s values where both have one; anything else
-    is replaced.
+    """Merge one document over another. Two mappings give the keys of both, with the value of `over` where both have
+    one; anything else is replaced.
 
-    Mappings with another `name`, two plugins, are no two forms of one thing, and the upper one replaces the lower.
+    Mappings with different `name`s are different plugins, so the upper one replaces the lower one.
     """
     replaced: set[KeyPath] = set()
     values = _merged(under.values, over.values, (), replaced)
@@ -81,7 +81,7 @@ def parse_yaml(text: str, file: str) -> Document:
     """Parse a text; `file` is its name in messages.
 
     Raises:
-        InputError: as `read_yaml`, of files excepted.
+        InputError: see `read_yaml`, except for missing files.
     """
     parsed = parse_nodes(text, file)
     if not isinstance(parsed.value, dict):
@@ -90,8 +90,8 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 def parse_scalar(text: str) -> Any:
-    """The value of `KEY=VALUE` on a command line: lists, mappings and quoted text as in YAML; everything else is one
-    scalar, so that a path arrives whole, ` #` and `: ` in it included.
+    """The value of `KEY=VALUE` on a command line. Lists, mappings and quoted text are read as in YAML; everything else
+    is one scalar, so that a path is kept whole, even with ` #` or `: ` in it.
 
     Raises:
         InputError: a number is beyond 64 bits, a key stands twice, or the value is beyond the limits of `yaml_nodes`.
@@ -126,7 +126,7 @@ def _read(path: Path, extended_by: tuple[Path, ...]) -> Document:
 
 
 _parsed = lru_cache(maxsize=64)(parse_yaml)
-"""What many files extend is parsed once: PyYAML takes longer for it than everything else for a file."""
+"""Files that many others extend are parsed only once, because PyYAML takes longer for them than everything else."""
 
 
 def _text(path: Path) -> str:
@@ -140,7 +140,7 @@ def _text(path: Path) -> str:
 
 
 def _merged(under: Values, over: Values, path: KeyPath, replaced: set[KeyPath]) -> Values:
-    """See `merged`; the paths at which values of `under` are replaced are added to a set."""
+    """See `merged`; adds the paths at which values of `under` are replaced to a set."""
     values = dict(under)
     for key, value in over.items():
         here = (*path, key)

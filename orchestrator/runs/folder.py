@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHeader:
-    """Write an experiment into a folder that is to become a run, which this process has locked; returns its header.
+    """Make a folder, which this process has locked, the run folder of an experiment; returns its header.
 
     Args:
         folder: holds no run, see `orchestrator.runs.lock.owned_new`.
@@ -63,7 +63,7 @@ def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHead
 
 
 def change_study(folder: Path, experiment: Experiment) -> None:
-    """Write down the bounds of a study that were changed on resume; its resources stay as they were asked for first."""
+    """Record the bounds of a study that were changed on resume; its resources stay as they were at the beginning."""
     study = {"study": experiment.study}
     title = f"The experiment of this run, complete. Its study was changed on resume, {timestamp()}."
     write_experiment(folder, open_experiment(folder).model_copy(update=study), title)
@@ -71,7 +71,7 @@ def change_study(folder: Path, experiment: Experiment) -> None:
 
 
 def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
-    """`experiment.yaml`."""
+    """Write `experiment.yaml`."""
     write_text(
         folder / names.EXPERIMENT, f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
     )
@@ -112,13 +112,13 @@ TRIAL_FACTS = (
     *("best_epoch", "epochs", "seconds", "started", "ended", "config_hash", "failure", "hung", "restarts"),
     *("preemptions", "origin", "repeats", "retry_of"),
 )
-"""What the study records of a trial beside its metrics, as columns of `trials.csv`."""
+"""What the study records of a trial apart from its metrics; these are columns of `trials.csv`."""
 
 
 def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
-    """`trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and where
-    its point comes from; where trials choose one, the post-hoc setting of the best epoch. A metric that bears the name
-    of another column is called `best_epoch/NAME`."""
+    """Write `trials.csv`: a row per trial with its state, value, parameters, metrics at the best epoch, failure, and
+    the origin of its point; and the post-hoc setting of the best epoch, if trials choose one. A metric with the name of
+    another column is called `best_epoch/NAME`."""
     parameters = list(dict.fromkeys(name for trial in trials for name in trial.params))
     metrics = list(dict.fromkeys(name for trial in trials for name in trial.user_attrs.get("metrics", {})))
     chosen = ["post_hoc"] if any("post_hoc" in trial.user_attrs for trial in trials) else []
@@ -137,10 +137,10 @@ def write_trials(folder: Path, trials: list[FrozenTrial]) -> None:
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where the files of a trial are."""
+    """The folder that holds the files of a trial."""
     return folder / names.TRIALS / f"{number:04d}"
 
 
 def is_campaign_folder(folder: Path) -> bool:
-    """Whether a folder holds a campaign, and no run."""
+    """Whether a folder holds a campaign, not a run."""
     return (folder / names.CAMPAIGN).exists()

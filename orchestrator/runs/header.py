@@ -1,4 +1,4 @@
-"""`study.json`: with what a run began, and how far it is. The file makes a folder a run, so it is written last."""
+"""`study.json`: how a run began, and whether it has ended. This file makes a folder a run, so it is written last."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ from wsol.errors import InputError
 from wsol.files import write_text
 
 FORMAT = 1
-"""Of run folders; raise it when an older program cannot go on with a newer folder, or the other way round."""
+"""The version of the run folder's format; raise it when an older program cannot continue a newer folder, or the other
+way round."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """What is known of a run beside its trials; older runs lack some of it.
+    """The facts about a run apart from its trials; older runs lack some of them.
 
     Attributes:
         study_name: the Optuna study in the journal, one plain part of a path: the run's place in a store ends in it.
         format: the version of the run folder's format.
         name: what the user calls the search.
         kind: `search`, `train`, `import` or `replay`, which `resume` reads.
-        source: the file that the experiment is from.
+        source: the file that the experiment was read from.
         objective: the one that chooses, such as `train_fullsup/max_box_acc_v2`.
         objectives: all of them.
         trials: how many are planned.
         sampler, scheduler, seed: of the study.
         workers: how many processes train a trial together.
-        started, ended: times with their zone; `ended` is None while the run is worked on.
+        started, ended: times with their zone; `ended` is None until the run has ended.
         command: the command that began it.
-        git: commit of the code and whether it was changed since; None outside a checkout.
+        git: the commit of the code, and whether files were changed since; None outside a checkout.
         versions: package -> version.
         machine: host, CPUs, GPUs and memory.
         concurrent_trials: how many trials run at a time at most.
         sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
-        enough: why no further trial was started although some were left, and all was well.
+        enough: why the study started no further trial although some were left and nothing had failed.
         post_hoc: the settings that every trial chooses from: dotted path -> values; None where only the winner's are
             chosen.
         imported: layout, file and SHA-256 of an imported checkpoint.
         replay_of: the run whose points are trained again.
-        campaign: folder of the campaign that it belongs to.
-        more: entries of another version, which are kept.
+        campaign: folder of the campaign that the run belongs to.
+        more: entries that another version wrote, which are kept.
     """
 
     study_name: str = ""
@@ -79,14 +80,14 @@ class RunHeader:
 
 
 _NULL = ("ended", "git")
-"""Entries that are written although nothing is known of them."""
+"""Entries that are written even if they are empty."""
 
 
 def parse_header(text: str) -> RunHeader:
     """The header in the text of a file.
 
     Raises:
-        ValueError: it is no JSON, or an entry is not what it should be.
+        ValueError: the text is not JSON, or an entry has a wrong type or value.
     """
     header = parse_record(RunHeader, text)
     if header.study_name in (".", "..") or set(header.study_name) & set("/\\\0"):

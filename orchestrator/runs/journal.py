@@ -1,4 +1,4 @@
-"""Optuna's journal in a run folder, opened by whoever wants to read it; without the packages that training needs."""
+"""Opens Optuna's journal in a run folder, without the packages that training needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_study(folder: Path) -> optuna.Study:
     """The Optuna study in a run folder.
 
     Raises:
-        InputError: the folder holds no study, or Optuna can not read it.
+        InputError: the folder holds no study, or Optuna cannot read it.
     """
     if not (folder / names.HEADER).exists() or not (folder / names.JOURNAL).exists():
         raise InputError(f"{folder}: holds no study (no {names.HEADER} and {names.JOURNAL}); give the folder of a run")
@@ -36,7 +36,7 @@ def open_study(folder: Path) -> optuna.Study:
         versions = f"see versions in {names.HEADER}"
         hint = f"it is damaged, or of another version ({versions}): go on with that one, or restore a copy"
         raise InputError(
-            f"{folder / names.JOURNAL}: Optuna {optuna.__version__} can not read it ({reason}); {hint}"
+            f"{folder / names.JOURNAL}: Optuna {optuna.__version__} cannot read it ({reason}); {hint}"
         ) from None
 
 
@@ -46,9 +46,9 @@ def open_storage(folder: Path) -> JournalStorage:
 
 
 def repair_journal(folder: Path) -> None:
-    """Undo what a process that was killed while it wrote left in a journal: its lock, for which everybody else would
-    wait, and a line without an end, to which the next one would be joined. For the process that owns the study, the
-    only one that writes."""
+    """Repair a journal after a process was killed while writing it: remove its lock, for which all others would wait,
+    and an unfinished line, to which the next one would be joined. Only the process that owns the study, the only one
+    that writes, may call this."""
     journal = folder / names.JOURNAL
     journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
     if journal.exists():

@@ -1,4 +1,4 @@
-"""Who works on a run folder: one process at a time."""
+"""The lock of a run folder: one process at a time works on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def owned(folder: Path) -> FileLock:
     """Lock a run, or a campaign, for this process.
 
     Raises:
-        InputError: another process works on it; says which.
+        InputError: another process works on it; the message says which.
     """
     lock, owner = FileLock(folder / names.LOCK), folder / names.OWNER
     try:
@@ -53,7 +53,7 @@ def owned_new(folder: Path) -> FileLock:
 
 @contextmanager
 def locked_new(folder: Path) -> Iterator[FileLock]:
-    """`owned_new` for the time of a block."""
+    """`owned_new` as a context manager; the lock is released at its end."""
     lock = owned_new(folder)
     try:
         yield lock
@@ -62,14 +62,15 @@ def locked_new(folder: Path) -> Iterator[FileLock]:
 
 
 def was_worked_on_here(folder: Path) -> bool:
-    """Whether the last process that worked on a run did so on this machine; a folder from elsewhere says otherwise."""
+    """Whether the last process that worked on a run did so on this machine; False for a folder copied from another
+    one."""
     owner = folder / names.OWNER
     return owner.is_file() and owner.read_text(errors="replace").startswith(f"{socket.gethostname()}, ")
 
 
 def is_held(folder: Path) -> bool | None:
-    """Whether a process of this machine has the study open; None where the lock is another machine's or cannot be
-    tried."""
+    """Whether a process of this machine has the study open; None if the lock belongs to another machine or cannot be
+    tested."""
     lock = folder / names.LOCK
     if not was_worked_on_here(folder):
         return None

@@ -1,6 +1,6 @@
-"""`test.json`: the looks at the test split as they stand in the file.
+"""`test.json`: the record of all evaluations on the test split (here called looks), as they stand in the file.
 
-The file is only ever changed under a lock, in one step, and only extended with what another copy of it knows.
+The file is only changed under a lock and in one step. From another copy of the record, entries are only added.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from wsol.files import write_text
 from wsol.schema import first_problem
 
 BEGUN, FINISHED, MAPS, SWEEP = "begun", "finished", "maps", "sweep"
-"""States of a look: cut off, or still going on; with its numbers; of saved maps, which were scored again; of many
-post-hoc settings side by side."""
+"""States of a look: begun (cut off, or still going on); finished, with its numbers; maps, when saved maps were scored;
+sweep, when many post-hoc settings were scored side by side."""
 
 Entry = dict[str, Any]
-"""A look as it stands in the file, with entries of other versions."""
+"""A look as it stands in the file, including entries that other versions wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Look:
     Attributes:
         time: when it began; empty where unknown.
         checkpoint_sha256: SHA-256 of the weights that were scored.
-        reason: why, if it was not the first one.
+        reason: why test was evaluated, if it was not the first time.
         state: `begun`, `finished`, `maps` or `sweep`.
-        key: tells it from all others; those of older versions have none.
-        by: host and process.
-        left: nanoseconds of the file of scores that was there when it began; None: there was none.
-        saves_maps: whether maps were to be saved on the way.
+        key: identifies the look; looks of older versions have none.
+        by: host and process that looked.
+        left: modification time, in nanoseconds, of the file of scores that existed when it began; None: there was none.
+        saves_maps: whether raw maps were to be saved too.
         metrics, intervals, baseline: metric -> percent, its 95 % interval, the centre Gaussian.
         config: what was scored, with its post-hoc settings.
-        training_images: what it was trained on, in words.
+        training_images: the images it was trained on, in words.
     """
 
     time: str = ""
@@ -61,7 +61,7 @@ class Look:
     training_images: str = ""
 
     def in_words(self) -> str:
-        """When it was, and how it ended."""
+        """When the look was, and how it ended, in words."""
         time = self.time or "at an unknown time"
         return {
             BEGUN: f"begun {time}, not finished",
@@ -74,17 +74,17 @@ _ENTRY, _LOOK = TypeAdapter(Entry), TypeAdapter(Look)
 
 
 def read_looks(folder: Path) -> list[Look]:
-    """All of them, the oldest first, those that are cut off too; InputError where the record is damaged."""
+    """All looks, the oldest first, including those that were cut off. Raises InputError if the record is damaged."""
     return [look_of(entry) for entry in read_entries(folder)]
 
 
 def look_of(entry: Entry) -> Look:
-    """An entry of the file without what only other versions know."""
+    """The look in an entry of the file, without fields of other versions."""
     return Look(**{name: value for name, value in entry.items() if name in Look.__slots__})
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """All entries, the oldest first; InputError where the record is damaged."""
+    """All entries, the oldest first. Raises InputError if the record is damaged."""
     path = folder / names.TESTS
     try:
         return _entries(path.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def _entries(text: str) -> list[Entry]:
 
 
 def change_entries(folder: Path, change: Callable[[list[Entry]], Sequence[Entry]]) -> None:
-    """Read, change and write the record while nobody else does; one without an entry is no file."""
+    """Read, change and write the record under its lock. A record without entries is not written."""
     with FileLock(folder / names.TEST_WRITE_LOCK):
         before = read_entries(folder)
         after = list(change(before))
@@ -126,7 +126,8 @@ def _text(entries: Sequence[Entry]) -> str:
 
 
 def extend_record(folder: Path, text: str) -> None:
-    """Add the looks of another copy of the record, such as the store's: of the same look, the finished entry counts.
+    """Add the looks of another copy of the record, such as the store's. If both have the same look, the finished entry
+    is kept.
 
     Raises:
         InputError: one of the two is damaged.

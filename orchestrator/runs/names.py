@@ -1,4 +1,4 @@
-"""The names of all files of a run folder, relative to it. Nobody else in `orchestrator/` spells one.
+"""The names of all files of a run folder, relative to it. No other file in `orchestrator/` spells one of them.
 
 The checkpoints in a trial's folder are `wsol.checkpoint`'s.
 """
@@ -6,25 +6,25 @@ The checkpoints in a trial's folder are `wsol.checkpoint`'s.
 from __future__ import annotations
 
 EXPERIMENT = "experiment.yaml"
-"""What was asked for, complete."""
+"""The complete experiment, after overrides."""
 
 HEADER = "study.json"
-"""With what it began and how far it is; it makes the folder a run."""
+"""The header: how the run began, and whether it has ended. This file makes the folder a run."""
 
 JOURNAL = "study.journal"
 """The trials, as Optuna writes them."""
 
 LOCK = "study.lock"
-"""Held by the process that works on the run."""
+"""The lock of the process that works on the run."""
 
 OWNER = "study.owner"
-"""Which process that is, in words."""
+"""Says in words which process holds that lock."""
 
 PACKAGES = "packages.txt"
-"""What was installed."""
+"""The installed packages."""
 
 CHANGES = "code.diff"
-"""What was changed since the commit."""
+"""The changes since the commit."""
 
 TRIALS = "trials"
 """A folder for each trial."""
@@ -36,40 +36,40 @@ TESTS = "test.json"
 """Every evaluation on the test split that ever was."""
 
 TEST_LOCK = "test.lock"
-"""Held by the process that looks at the test split."""
+"""The lock of the process that evaluates the test split."""
 
 TEST_WRITE_LOCK = "test.json.lock"
-"""Held for the moment of a change of `TESTS`."""
+"""The lock that is held while `TESTS` is changed."""
 
 MAPS_ORIGIN = ".wsol.json"
-"""In a folder of saved maps: of which run, split and checkpoint they are."""
+"""In a folder of saved maps: the run, split and checkpoint that they are from."""
 
 REPORT = "report.html"
-"""All of it to look at."""
+"""The page that shows all of it."""
 
 WINNER = "best"
-"""The exported winner and what was measured of it."""
+"""The folder of the exported winner and its measurements."""
 
 WINNER_CONFIG = f"{WINNER}/config.yaml"
-"""What was trained, with the post-hoc settings that were chosen."""
+"""The configuration of the winner, with the chosen post-hoc settings."""
 
 WINNER_WEIGHTS = f"{WINNER}/weights.pt"
-"""State of the method."""
+"""The state dict of the method."""
 
 WINNER_RESULT = f"{WINNER}/result.json"
-"""What was measured."""
+"""The measurements of the winner."""
 
 WINNER_EXPERIMENT = "best.yaml"
 """The winner as a file for `train`."""
 
 POST_HOC = f"{WINNER}/post_hoc.json"
-"""Metrics of the winner under every post-hoc setting that was asked for."""
+"""The winner's metrics under every post-hoc setting that was tried."""
 
 EXAMPLES = f"{WINNER}/examples.json"
-"""Which pictures there are; they lie in a folder of that name."""
+"""The list of example pictures; the pictures are in a folder of that name."""
 
 IMAGES_TABLE = f"{WINNER}/images.csv"
-"""What the winner reaches on every image."""
+"""The winner's scores on every image."""
 
 TRIAL_CONFIG = "config.yaml"
 """In a trial's folder: what it trains."""
@@ -78,22 +78,23 @@ ERROR = "error.txt"
 """In a trial's folder: the traceback of a trial that died."""
 
 HUNG = "hung.txt"
-"""In a trial's folder: where its process stood when it was ended because it hung."""
+"""In a trial's folder: the stacks of its process when it was ended because it hung."""
 
 HUNG_OF_ANY = "hung*.txt"
-"""The same of all processes that train a trial together."""
+"""The same for each of the processes that train a trial together."""
 
 CAMPAIGN = "campaign.json"
-"""Makes a folder a campaign, whose run folders lie in it."""
+"""The file that makes a folder a campaign, which holds the run folders of its cells."""
 
 LEADERBOARD = "leaderboard.html"
-"""In a campaign's folder: all its runs side by side."""
+"""In a campaign's folder: the page with all its runs side by side."""
 
 LEADERBOARD_TEXT = "leaderboard.md"
-"""The same in Markdown."""
+"""The same page in Markdown."""
 
 SEEDS = "seeds"
-"""In the run folder of a campaign's cell: its best trials, trained again with several seeds, a run folder each."""
+"""In the run folder of a campaign's cell: the folder of its best trials, trained again with several seeds, each in a
+run folder."""
 
 HEADERS_OF_SEEDS = f"{SEEDS}/*/{HEADER}"
 """The headers of those."""

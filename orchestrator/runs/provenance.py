@@ -1,5 +1,5 @@
-"""Which code and packages made a run: the commit, what was changed since, versions. All of it lies in the run
-folder."""
+"""Records which code and packages made a run: the commit, the changes since then, and versions. All of it is kept in
+the run folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_A_JOB = 60_000  # characters; an environment variable has at most 128 KiB, an
 
 
 CODE = (".py", ".pyi", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".md", ".j2", ".c", ".cpp", ".cu", ".h")
-"""Endings of the files that numbers can depend on."""
+"""Endings of the files whose content can change numbers."""
 
 
 SECRETS = re.compile(r"secret|credential|passw|token|private|api_?key|(^|[._-])id_|env$", re.IGNORECASE)
@@ -36,25 +36,25 @@ SECRETS = re.compile(r"secret|credential|passw|token|private|api_?key|(^|[._-])i
 
 
 LARGEST = 200_000
-"""Bytes of a new file that still belongs to the changes: a plugin, no data."""
+"""Largest size in bytes of a new file that is copied with the changes: a plugin is smaller, data are larger."""
 
 
 def write_provenance(folder: Path) -> None:
-    """`packages.txt`: everything that is installed. `code.diff`: what was changed since the commit, new files too; none
-    without a change."""
+    """Write `packages.txt`, all installed packages, and `code.diff`, the changes since the commit, new files included;
+    without changes there is no `code.diff`."""
     write_text(folder / names.PACKAGES, packages())
     if text := changes():
         write_text(folder / names.CHANGES, text)
 
 
 def command() -> str:
-    """What was typed to start this process."""
+    """The command that started this process."""
     return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def git() -> dict[str, str | bool] | None:
-    """Commit of this code and whether it was changed since, or None outside a checkout; a job's environment holds
-    it."""
+    """The commit of this code, and whether files were changed since; None outside a checkout. In a job, it comes from
+    the environment."""
     if COMMIT in os.environ:
         recorded: dict[str, Any] = json.loads(os.environ[COMMIT])
         return recorded["git"]  # type: ignore[no-any-return]
@@ -63,8 +63,8 @@ def git() -> dict[str, str | bool] | None:
 
 
 def changes() -> str:
-    """A patch from the commit to the code as it is, with new files that git does not ignore; empty outside a checkout.
-    What is no code is only named: it may be a key."""
+    """A patch from the commit to the present code, with new files that git does not ignore; empty outside a checkout.
+    Files that are not code are only named, because they may hold secrets."""
     if COMMIT in os.environ:
         return str(json.loads(os.environ[COMMIT])["changes"])
     if not _is_checkout():
@@ -95,15 +95,14 @@ def _is_small(path: str) -> bool:
 
 
 def for_a_job() -> dict[str, str]:
-    """Environment variables by which a job, which has no checkout, knows its commit and changes; of large ones the
-    beginning only."""
+    """Environment variables that tell a job, which has no checkout, its commit and changes; long changes are cut."""
     text = changes()
     cut = text if len(text) <= OF_A_JOB else f"{text[:OF_A_JOB]}\n... cut here: more than a job can be told\n"
     return {COMMIT: json.dumps({"git": git(), "changes": cut})}
 
 
 def packages() -> str:
-    """`name==version` of all that is installed, sorted, a line each."""
+    """A line `name==version` for each installed package, sorted."""
     found = {
         f"{package.metadata['Name']}=={package.version}"
         for package in metadata.distributions()
@@ -124,12 +123,12 @@ def versions() -> dict[str, str]:
 
 
 def _is_checkout() -> bool:
-    """Whether the code lies in a checkout of its own, not in an environment inside of somebody's."""
+    """Whether the code is in its own checkout, not in an environment inside another project's checkout."""
     return _git("rev-parse", "--show-toplevel") == str(ROOT)
 
 
 def _git(*words: str) -> str | None:
-    """What git prints; None where there is no git or no checkout. A difference is no failure."""
+    """The output of git; None without git or a checkout. Exit code 1, a difference, does not count as a failure."""
     try:
         command = ["git", "-c", "color.ui=false", "-c", "core.quotepath=off", *words]
         done = subprocess.run(

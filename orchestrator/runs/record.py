@@ -1,4 +1,5 @@
-"""Records in JSON: their entries are the fields of a dataclass, and `more` has those of other versions."""
+"""Records in JSON. Their entries are the fields of a dataclass, whose field `more` holds the entries of other
+versions."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def parse_record(kind: type[Record], text: str) -> Record:
         text: JSON.
 
     Raises:
-        ValueError: it is no JSON, or an entry is missing or not what it should be.
+        ValueError: the text is not JSON, or an entry is missing or has a wrong type or value.
     """
     content = json.loads(text)
     if not isinstance(content, dict):
@@ -36,5 +37,5 @@ def parse_record(kind: type[Record], text: str) -> Record:
 
 
 def entries_of(kind: type[Any]) -> list[str]:
-    """The entries that a record of this version has, in their order."""
+    """The names of the entries that a record of this version has, in order."""
     return [entry.name for entry in dataclasses.fields(kind) if entry.name != "more"]

@@ -1,4 +1,4 @@
-"""`best/result.json`: what was measured of the winner; and the post-hoc settings that it was chosen from."""
+"""`best/result.json`: the measurements of the winner, and the post-hoc settings that were tried."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from wsol.files import write_text
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A post-hoc setting and what it reached.
+    """A post-hoc setting and its score.
 
     Attributes:
-        values: dotted path -> value, of what differs from the winner as it is; empty for that one.
+        values: dotted path -> value of everything that differs from the winner as trained; empty for that one.
         value: the objective with it.
     """
 
@@ -34,9 +34,9 @@ class ScoredSetting:
     """A post-hoc setting with all its metrics: an entry of `best/post_hoc.json`.
 
     Attributes:
-        values: dotted path -> value, of what differs from the winner as it is; empty for that one.
+        values: dotted path -> value of everything that differs from the winner as trained; empty for that one.
         metrics: metric -> percent.
-        config: whole.
+        config: the complete configuration.
     """
 
     values: Values
@@ -44,7 +44,7 @@ class ScoredSetting:
     config: TrainConfig
 
     def plain(self) -> Values:
-        """As it is written."""
+        """The entry as it is written."""
         return {"values": self.values, "metrics": self.metrics, "config": self.config.model_dump(mode="json")}
 
 
@@ -58,16 +58,17 @@ class WinnerResult:
         train_fullsup: metric -> percent there, with the post-hoc settings that were chosen.
         intervals: split -> metric -> its 95 % interval.
         baseline: split -> metric -> percent of the centre Gaussian.
-        trial, epoch: what won; None for an imported model.
+        trial, epoch: the trial and epoch that won; None for an imported model.
         value: the objective, as the trial reported it.
-        value_measured_again: the same of the exported weights; None where unknown.
+        value_measured_again: the objective of the exported weights; None where unknown.
         config: what was trained, with the post-hoc settings that were chosen, as plain values.
         training_images: what it was trained on, in words.
         class_names: K names, in the order of the labels; empty in results of older versions.
-        post_hoc: the settings that were chosen from, the winner as it was first; empty where nothing was.
-        chosen: values of the one that the trial chose for its epoch; None where the best of them was chosen afterwards.
+        post_hoc: the settings that were tried, the winner as trained first; empty if there were none.
+        chosen: the values that the trial chose for its best epoch; None if the best setting was chosen after the
+            search.
         first: the share of bootstrap draws in which it, and each rival, comes first; None where there is no rival.
-        adopted: whether the user chose its post-hoc settings after the run; they stay.
+        adopted: whether the user chose the post-hoc settings after the run, by `evaluate`; these are kept.
         imported: layout, file and SHA-256 of an imported model.
         more: entries of another version, which are kept.
     """
@@ -93,27 +94,27 @@ class WinnerResult:
 
     @property
     def metric(self) -> str:
-        """The metric that chose it, without its split."""
+        """The metric that chose the winner, without the split."""
         return self.objective.partition("/")[2]
 
     @property
     def choice(self) -> Setting | None:
-        """The post-hoc setting that was chosen: by the trial, else the first of the best. None where nothing was chosen
-        from."""
+        """The chosen post-hoc setting: the trial's choice, else the best one (the first of several). None if none were
+        tried."""
         if self.chosen is not None:
             return next((setting for setting in self.post_hoc if setting.values == self.chosen), None)
         return max(self.post_hoc, key=lambda setting: setting.value, default=None)
 
 
 _OPTIONAL = ("chosen", "first", "imported")
-"""Entries that are left out where there is nothing to say."""
+"""Entries that are left out when they are empty."""
 
 
 def read_result(folder: Path) -> WinnerResult:
     """The result of a finished run.
 
     Raises:
-        InputError: the run has none yet, or it is damaged.
+        InputError: the run has no result yet, or the file is damaged.
     """
     path = folder / names.WINNER_RESULT
     if not path.exists():

@@ -1,4 +1,5 @@
-"""Of which run, split and checkpoint a folder of saved maps is: whoever scores maps of the test split looks at it."""
+"""Notes which run, split and checkpoint a folder of saved maps is from, because scoring maps of the test split is a
+look at test."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from wsol.files import write_text
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where saved maps are from.
+    """The origin of saved maps.
 
     Attributes:
         run: absolute path of the run folder.
@@ -30,14 +31,14 @@ class Origin:
 
 
 def write_origin(maps: Path, folder: Path, split: str, checkpoint_sha256: str) -> None:
-    """Leave a note in a folder of maps that is about to be filled."""
+    """Write the note into a folder that is about to be filled with maps."""
     maps.mkdir(parents=True, exist_ok=True)
     origin = Origin(str(folder.resolve()), split, checkpoint_sha256)
     write_text(maps / names.MAPS_ORIGIN, json.dumps(asdict(origin), indent=1))
 
 
 def read_origin(maps: Path) -> Origin | None:
-    """The note; None where there is none that can be read."""
+    """The note of a folder of maps; None if there is none or it cannot be read."""
     try:
         return TypeAdapter(Origin).validate_json((maps / names.MAPS_ORIGIN).read_bytes())
     except (OSError, ValidationError):
@@ -45,7 +46,7 @@ def read_origin(maps: Path) -> Origin | None:
 
 
 def record_look_at_maps(maps: Path) -> str:
-    """Maps of a test split are scored: record it in the run that they are from; says in words what was done."""
+    """Record that maps of a test split are scored, in the run that they are from; returns what was done, in words."""
     origin = read_origin(maps)
     if origin is None:
         return "the run that these maps are from is not known here: this look at test is recorded nowhere"

@@ -1,5 +1,5 @@
-"""`best/scores-<split>.npz`: bootstrap replicates and curves over thresholds, of which comparisons and figures are
-made. That of test also has the numbers of the look that it is from, in case that they do not reach their record."""
+"""`best/scores-<split>.npz`: bootstrap replicates and curves over thresholds, for comparisons and figures. The file of
+test also holds the numbers of its look, in case the process ends before they are recorded."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ REPLICATES, CURVES = "replicates:", "curve:"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a file holds.
+    """The content of a file of scores.
 
     Attributes:
-        images: fingerprint of the image names; equal ones were resampled alike.
-        replicates: metric -> (R,).
-        curves: curve -> percent over thresholds (T,).
+        images: fingerprint of the image names; runs with the same fingerprint share their bootstrap draws.
+        replicates: metric -> its value in each of R bootstrap draws (R,).
+        curves: name of the curve -> percent at each score threshold (T,).
         threshold_step: distance of those thresholds, which start at 0.
-        look: key of the look at test that left it; empty for other splits and in files of older versions.
-        numbers: what that look found, as `test.json` records it.
+        look: key of the look at test that wrote the file; empty for other splits and in files of older versions.
+        numbers: the results of that look, as `test.json` records them.
     """
 
     images: str
@@ -72,7 +72,7 @@ def read_scores(best: Path, split: str) -> Stored:
     """Read the file of a split.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the file is missing or damaged.
     """
     path = scores_path(best, split)
     if not path.is_file():
@@ -98,5 +98,5 @@ def read_scores(best: Path, split: str) -> Stored:
 
 
 def scores_path(best: Path, split: str) -> Path:
-    """Where the file of a split is."""
+    """The path of the file of a split."""
     return best / f"scores-{split}.npz"

@@ -13,7 +13,7 @@ from tempfile import gettempdir, mkdtemp
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder of this process on this node's disk; those of processes that were killed are removed on the way."""
+    """A folder of this process on this node's disk. Folders that killed processes left behind are removed."""
     for left in Path(gettempdir()).glob("wsol-scratch-*"):
         if not _alive(int(left.name.split("-")[2])):
             shutil.rmtree(left, ignore_errors=True)

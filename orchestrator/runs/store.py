@@ -1,9 +1,9 @@
 """Results in an object store, `resources.storage`: for clusters whose nodes share no folder.
 
-`<storage>/<run>/` has what the run folder has. A trial works in a scratch folder of its node; its files are there
-before an epoch is reported, and come from there when it goes on, on whichever node. The study's journal stays in the
-run folder of the driver; the store has a copy of after every trial. The driver fetches what it shows (no checkpoints)
-when a trial ends, and the checkpoints that are kept when the search ends.
+`<storage>/<run>/` is a copy of the run folder. A trial works in a scratch folder of its node; its files are copied to
+the store before an epoch is reported, and fetched from there when the trial continues, on whichever node. The study's
+journal stays in the run folder of the driver, and is copied to the store after every trial. The driver fetches what it
+shows (no checkpoints) when a trial ends, and the checkpoints that are kept when the search ends.
 """
 
 from __future__ import annotations
@@ -39,31 +39,32 @@ THREADS = 8
 PIECE = 16 * 2**20
 
 TRIES = 5
-"""How often a file is read that is replaced meanwhile."""
+"""How often a file is read again when it is replaced while it is read."""
 
 
 OURS_ALONE = (".lock", ".owner", TEMPORARY, ".tune")
-"""Ends of the names of files and folders that stay where they are."""
+"""Endings of the names of files and folders that are not copied."""
 
 
 Filter = Callable[[str], bool]
 
 
 def anything(name: str) -> bool:
-    """Wants every file."""
+    """Accept every file."""
     return True
 
 
 class Mirror:
-    """A folder here and its copy in a store. Only what changed travels, and last what names others: a
-    manifest, then the header of a run.
+    """A folder on this machine and its copy in a store. Only changed files are copied; files that name others come
+    last: a manifest, then the header of a run.
 
     Args:
         address: the address of the copy.
-        folder: here.
+        folder: the folder on this machine.
 
     Raises:
-        InputError: the address can not be used. Later, the store's own errors (OSError) come through: they may pass.
+        InputError: the address cannot be used. Later errors of the store are raised as they are (OSError), because they
+            may be temporary.
     """
 
     def __init__(self, address: str, folder: Path) -> None:
@@ -75,23 +76,23 @@ class Mirror:
         """Fetch files.
 
         Args:
-            wanted: which, by their names relative to the folder.
+            wanted: decides which files, by their names relative to the folder.
             part: look into this folder only.
         """
         self._each(self._fetch, [name for name in self._there(part) if wanted(name)])
 
     def push(self, wanted: Filter = anything) -> None:
-        """Bring the files that changed.
+        """Copy changed files to the store.
 
         Args:
-            wanted: which, by their names relative to the folder.
+            wanted: decides which files, by their names relative to the folder.
         """
         self._each(
             self._bring, [name for name in self._here() if wanted(name) and self._alike.get(name) != self._stamp(name)]
         )
 
     def push_all(self) -> None:
-        """Bring all that changed; checkpoints that are gone here go there, too."""
+        """Copy all changed files to the store; checkpoints that were deleted here are deleted there, too."""
         self.push()
         here = set(self._here())
         for name in self._there(""):
@@ -140,8 +141,8 @@ class Mirror:
             return content.getvalue().decode("utf-8", errors="replace")
 
     def _read(self, name: str, target: BinaryIO) -> None:
-        """Copy a file of the store as it is at one moment: a reader asks for as many bytes as it has, and gets a part
-        of the next one where that is put in its place meanwhile."""
+        """Copy one version of a file of the store. A reader asks for the file's size first, and would get a part of the
+        next version if the file is replaced in between."""
         there = f"{self._base}/{name}"
         for _ in range(TRIES):
             before = self._filesystem.get_file_info(there)
@@ -179,18 +180,19 @@ class Mirror:
 
 
 def _turn(name: str) -> int:
-    """When a file travels: what names others comes after them, and what makes a folder a run comes last."""
+    """The order in which files are copied: those that name others come after them, and the one that makes a folder a
+    run comes last."""
     return 2 if name == names.HEADER else int(name.endswith(MANIFEST))
 
 
 def is_checkpoint(name: str) -> bool:
-    """Whether a file is one of the large ones."""
+    """Whether a file is a checkpoint, which is large."""
     return PurePosixPath(name).name.startswith(PREFIX)
 
 
 def is_of_worker(name: str) -> bool:
-    """Whether a trial's file is from the process that trains; the others are the driver's remarks on how it began and
-    ended."""
+    """Whether a trial's file was written by the process that trains; the driver writes the others, about its beginning
+    and end."""
     return not name.endswith((BEGIN, END))
 
 
@@ -206,7 +208,7 @@ def store_of_run(folder: Path, experiment: Experiment) -> Mirror | None:
 
 
 def require_own_store(folder: Path, experiment: Experiment) -> None:
-    """Raises InputError where going on with a run from elsewhere would bring results to an address that only its folder
+    """Raises InputError if continuing a run from another machine would send results to an address that only its folder
     names."""
     if (mirror := store_of_run(folder, experiment)) and not was_worked_on_here(folder):
         raise InputError(
@@ -216,14 +218,14 @@ def require_own_store(folder: Path, experiment: Experiment) -> None:
 
 
 def require_free_store(storage: str | None, name: str) -> None:
-    """Try a store before anything starts.
+    """Test a store before anything starts.
 
     Args:
-        storage: address; None: there is nothing to try.
+        storage: the address; None: there is no store to test.
         name: the run's name.
 
     Raises:
-        InputError: it can not be written, or holds a run of that name.
+        InputError: it cannot be written, or holds a run of that name.
     """
     if storage is None:
         return
@@ -238,10 +240,10 @@ def require_free_store(storage: str | None, name: str) -> None:
 
 
 def probe_store(storage: str) -> str:
-    """Write and read a word in a store; returns this node's name.
+    """Write a word to a store and read it back; returns this node's name.
 
     Raises:
-        InputError: it can not be done; names the node.
+        InputError: this fails; the message names the node.
     """
     filesystem, base = open_address(storage)
     path, word = f"{base}/.wsol-check-{uuid4().hex[:8]}", socket.gethostname()

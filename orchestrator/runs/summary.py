@@ -1,5 +1,4 @@
-"""What a run folder says about its search, for every state a search can be in. It only reads, also while the search is
-writing."""
+"""Reads what a run folder says about its search, whatever state the search is in, also while it is writing."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class TrialRow:
             `waiting`.
         value: the objective, finite; a pruned or running trial has the best one it reported; None where nothing was
             reported.
-        values: all objectives of a complete trial, the first one first; empty for others.
+        values: all objectives of a complete trial, in order; empty for other trials.
         params: search path -> value that was tried.
         curve: epoch -> objective after that epoch, in order of the epochs, finite values only.
         metrics: name -> value at the best epoch.
@@ -48,8 +47,8 @@ class TrialRow:
         seconds: wall time; None where unknown.
         failure: why it failed, in full; empty for others.
         retry_of: the failed trial that it tries again.
-        started, ended: None where unknown.
-        worker: where it ran; empty where unknown.
+        started, ended: times in UTC; None where unknown.
+        worker: the process that ran it; empty where unknown.
     """
 
     number: int
@@ -108,12 +107,12 @@ class Summary:
 
     @property
     def name(self) -> str:
-        """What the search is called: its own name, else the folder's."""
+        """The name of the search, else the name of its folder."""
         return str(self.header.name or self.header.study_name or self.folder.resolve().name)
 
     @property
     def is_single(self) -> bool:
-        """Whether it holds one training, or an imported model, and no search."""
+        """Whether the run is a single training or an imported model, not a search."""
         return self.header.kind in ("train", "import")
 
     @property
@@ -133,7 +132,7 @@ class Summary:
 
     @property
     def best(self) -> TrialRow | None:
-        """The winner; before it is chosen, the best complete trial; None without one."""
+        """The winner; before it is chosen, the best complete trial; None if there is none."""
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
         chosen = [trial for trial in self.trials if trial.number == self.result.get("trial")]
         sign = 1 if self.maximize else -1
@@ -141,14 +140,14 @@ class Summary:
 
     @property
     def value(self) -> float | None:
-        """The winner's objective, as it was trained."""
+        """The winner's objective, as its trial reported it."""
         value = _number(self.result.get("value"))
         return value if value is not None or self.best is None else self.best.value
 
     @property
     def test(self) -> Mapping[str, Any]:
-        """The first evaluation of the winner's checkpoint on test, the one that nothing was chosen by; empty without
-        one."""
+        """The first evaluation of the winner's checkpoint on test, before anything could be chosen by it; empty if
+        there is none."""
         checkpoint = self.result.get("checkpoint_sha256")
         return next((entry for entry in self.evaluations if checkpoint and _is_final(entry, checkpoint)), {})
 
@@ -183,7 +182,7 @@ class Summary:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Gather what a run folder says. Reads only, also while the search is writing.
+    """Read everything that a run folder says. Writes nothing; works also while the search is writing.
 
     Raises:
         InputError: the folder holds neither `study.json` nor `study.journal`, or it holds a campaign.
@@ -231,7 +230,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def _rows(frozen: Sequence[optuna.trial.FrozenTrial], maximize: bool, notes: list[str]) -> list[TrialRow]:
-    """The trials; those of whom the journal has nonsense are left out, with a note."""
+    """The trials; those with damaged entries in the journal are left out, with a note."""
     rows = []
     for trial in frozen:
         try:
@@ -268,7 +267,8 @@ def _row(trial: optuna.trial.FrozenTrial, maximize: bool) -> TrialRow:
 
 
 def _state(folder: Path, header: RunHeader, rows: Sequence[TrialRow], updated: datetime) -> str:
-    """Ended; else as the study's lock says, where it can be asked; else running until it has been silent for long."""
+    """The state of the run: finished if it has ended; else as the study's lock says, if it can be tested; else running
+    until nothing was written for long."""
     if header.ended:
         return "finished"
     held = is_held(folder)
@@ -279,7 +279,7 @@ def _state(folder: Path, header: RunHeader, rows: Sequence[TrialRow], updated: d
 
 
 def _is_final(entry: Mapping[str, Any], checkpoint: str) -> bool:
-    """Whether an entry of the test record has the numbers of a checkpoint."""
+    """Whether an entry of the test record holds the test numbers of a checkpoint."""
     return entry.get("checkpoint_sha256") == checkpoint and entry.get("state", FINISHED) == FINISHED
 
 
@@ -293,5 +293,5 @@ def _number(value: Any) -> float | None:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Those of the values that are finite numbers."""
+    """The values that are finite numbers."""
     return {key: number for key, value in values.items() if (number := _number(value)) is not None}

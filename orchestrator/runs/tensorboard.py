@@ -1,10 +1,10 @@
-"""Whole event files for TensorBoard: the HParams tab with every trial, its parameters, how it ended and its metrics at
-the best epoch; and the curve of precision over recall of a winner on masks. What is logged epoch by epoch is in
-`trial.py`.
+"""Writes complete event files for TensorBoard: the HParams tab with every trial, its parameters, how it ended and its
+metrics at the best epoch; and the precision-recall curve of a winner on masks. `trials/epoch_log.py` logs epoch by
+epoch.
 
-The process that owns the study writes them, so that also trials are in the table whose process died, and those that
-repeat another. No list of all parameters is written: TensorBoard makes it of what the trials have, so that conditional
-ones and several studies stand in one table.
+The process that owns the study writes them, so that the table also has trials whose process died, and those that repeat
+another. No list of all parameters is written: TensorBoard collects it from the trials, so that conditional parameters
+and several studies fit in one table.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 BEGIN, END = "!begin", "~end"
-"""Ends of file names. TensorBoard reads the files of a folder by name and comes back to none: what is logged meanwhile
-has to lie between."""
+"""Endings of file names. TensorBoard reads the files of a folder in the order of their names, each once: the file that
+is logged to must come in between."""
 
 
 METRIC = "trial_best/"
-"""Before the names of metrics at the best epoch: single points for the table of HParams. TensorBoard sorts by name, and
-the curves should come first."""
+"""Prefix of the metrics at the best epoch, single points for the HParams table. TensorBoard sorts by name, and the
+curves should come first."""
 
 
 CURVE_POINTS = 101
 
 
 PIXELS = 1_000_000
-"""The counts of a curve are shown as if there were so many pixels."""
+"""The number of pixels to which the counts of a curve are scaled."""
 
 
 def write_begin(folder: Path, config: TrainConfig, values: Mapping[str, Any]) -> None:
-    """A trial begins, perhaps again.
+    """Write that a trial begins, perhaps again.
 
     Args:
         folder: the trial's folder.
@@ -60,7 +60,7 @@ def write_begin(folder: Path, config: TrainConfig, values: Mapping[str, Any]) ->
 
 
 def write_end(folder: Path, succeeded: bool, metrics: Mapping[str, float], epoch: int) -> None:
-    """A trial has ended.
+    """Write that a trial has ended.
 
     Args:
         folder: the trial's folder.
@@ -82,7 +82,7 @@ def write_end(folder: Path, succeeded: bool, metrics: Mapping[str, float], epoch
 
 
 def write_pixel_curve(folder: Path, split: str, precision: Floats, recall: Floats) -> None:
-    """The tab of PR curves: how many pixels are right and wrong at each score threshold.
+    """Write the tab of PR curves: how many pixels are right and wrong at each score threshold.
 
     Args:
         folder: where the file goes, in place of a former one of this split.
@@ -105,7 +105,7 @@ def write_pixel_curve(folder: Path, split: str, precision: Floats, recall: Float
 
 
 def _set(slot: Any, value: Any) -> None:
-    """The field of a protobuf value that fits."""
+    """Set the field of a protobuf value that fits the type of a value."""
     if isinstance(value, bool):
         slot.bool_value = value
     elif isinstance(value, int | float):
@@ -124,7 +124,7 @@ def _plugin_value(**session: Any) -> Summary.Value:
 
 
 def _write(folder: Path, ending: str, values: list[Summary.Value], step: int = 0) -> None:
-    """A whole event file, without the thread that TensorBoard's own writer starts."""
+    """Write a complete event file, without the thread that TensorBoard's own writer starts."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.record_writer import RecordWriter

@@ -1,9 +1,9 @@
-"""`test.json`: every look at the test split that ever was, and the rule that one is enough.
+"""`test.json`: records every evaluation on the test split (a look), and enforces the rule that there is only one.
 
-A look is written down when it begins, before the first image is read, and completed when its numbers are known; a
-lock of its own is held meanwhile, so that of several launchers one looks. A look that was cut off counts, unless
-nothing was left of it: then nobody can have seen a number, and the next one takes its place. One whose numbers were all
-written is completed with them.
+A look is recorded when it begins, before the first image is read, and completed when its numbers are known. A separate
+lock is held in between, so that only one of several launchers looks. A look that was cut off counts, unless it left no
+files: then nobody can have seen a number, and the next look takes its place. If all its numbers were written, it is
+completed with them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from orchestrator.runs.scores import read_scores, scores_path
 from wsol.errors import InputError
 
 _NUMBERS = ("metrics", "intervals", "baseline", "config", "training_images")
-"""What of a look is known when it ends."""
+"""The entries of a look that are known when it ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looking:
-    """A look at the test split while it goes on.
+    """A look at the test split that is going on.
 
     Attributes:
         folder: the run folder.
-        key: tells it from all others.
+        key: identifies the look.
     """
 
     folder: Path
     key: str
 
     def complete(self, numbers: Mapping[str, Any]) -> None:
-        """Record what it found: `metrics`, `intervals`, `baseline`, `config`, `training_images`; see `Look`."""
+        """Record the results: `metrics`, `intervals`, `baseline`, `config`, `training_images`; see `Look`."""
         _complete(self.folder, self.key, numbers)
 
 
@@ -85,13 +85,13 @@ def require_untested(folder: Path, reason: str | None) -> None:
 def looking_at_test(
     folder: Path, checkpoint_sha256: str, reason: str | None, *, saves_maps: bool = False
 ) -> Iterator[Looking]:
-    """Check that the test split may be looked at, and write down that it is.
+    """Check that the test split may be evaluated, and record that it is.
 
     Args:
         folder: the run folder.
         checkpoint_sha256: SHA-256 of the weights that are scored.
-        reason: why, if it was looked at before.
-        saves_maps: whether maps are saved on the way.
+        reason: why it is evaluated again, if it was before.
+        saves_maps: whether raw maps are saved too.
 
     Raises:
         InputError: it was looked at before and no reason is given, or another process looks at it now.
@@ -108,7 +108,8 @@ def looking_at_test(
 
 
 def complete_cut_off(folder: Path) -> Look | None:
-    """Complete a look that was cut off between its numbers and their record from what it left; None: there is none.
+    """Complete a look that was cut off after its numbers were written but before they were recorded. None if there is
+    no such look.
 
     Raises:
         InputError: the record is damaged, or another process looks at the test split now.
@@ -120,7 +121,7 @@ def complete_cut_off(folder: Path) -> Look | None:
 
 
 def record_look(folder: Path, checkpoint_sha256: str, reason: str, state: str) -> None:
-    """The run's test split is looked at otherwise than by its one evaluation: `state` is `maps` or `sweep`."""
+    """Record a look at the run's test split other than its one evaluation: `state` is `maps` or `sweep`."""
     entry = {"time": timestamp(), "checkpoint_sha256": checkpoint_sha256, "reason": reason, "state": state}
     change_entries(folder, lambda entries: [*entries, {**entry, "key": token_hex(8)}])
 
@@ -139,7 +140,7 @@ def _complete_cut_off(folder: Path) -> Look | None:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[None]:
-    """Hold the lock of those who look at the test split; InputError where another process does."""
+    """Hold the lock for evaluating the test split. Raises InputError if another process holds it."""
     lock = FileLock(folder / names.TEST_LOCK)
     try:
         lock.acquire(timeout=0)
@@ -154,7 +155,7 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 
 def _begin(folder: Path, look: Look) -> str:
-    """Write down that a look begins, in place of those that left nothing; returns its key."""
+    """Record that a look begins, in place of looks that left no files; returns its key."""
     scores, key = scores_path(folder / names.WINNER, "test"), token_hex(8)
     entry = {
         "time": look.time,

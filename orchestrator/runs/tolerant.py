@@ -1,4 +1,4 @@
-"""Readers of a run folder that go on where a file is damaged: they leave it out and note it."""
+"""Readers of a run folder that continue when a file is damaged: they leave it out and note it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def header_or_default(folder: Path, notes: list[str]) -> RunHeader:
-    """The header; one without a fact, with a note, where it cannot be read."""
+    """The header; an empty one, with a note, if it cannot be read."""
     try:
         return read_header(folder)
     except InputError as error:
@@ -28,7 +28,7 @@ def header_or_default(folder: Path, notes: list[str]) -> RunHeader:
 
 
 def entries_of_tests(folder: Path, notes: list[str]) -> tuple[Mapping[str, Any], ...]:
-    """The entries of the test record; none, with a note, where it is damaged."""
+    """The entries of the test record; none, with a note, if it is damaged."""
     try:
         return tuple(read_entries(folder))
     except InputError as error:
@@ -41,7 +41,7 @@ def text_or_empty(path: Path) -> str:
 
 
 def json_or_empty(path: Path, kind: type, notes: list[str]) -> Any:
-    """The content, or an empty `kind` where the file is missing or not what it should be; the latter is noted."""
+    """The content, or an empty `kind` if the file is missing or damaged; damage is noted."""
     if not path.is_file():
         return kind()
     try:

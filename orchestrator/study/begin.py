@@ -1,4 +1,4 @@
-"""The beginning of a study: in a run folder of its own, or as a preview that leaves nothing."""
+"""Begins a study, either in a new run folder or as a preview that writes nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def begin_study(
         folder: must not hold a run.
         loaded: the experiment, after overrides.
         kind: see `RunHeader`.
-        points: what is tried first; by default `trial` and the named points of the experiment.
+        points: the points that are tried first; by default `trial` and the named points of the experiment.
         facts: entries of the header that only the caller knows.
 
     Raises:
@@ -55,11 +55,11 @@ def create_study(
     candidates: Sequence[Candidate] | None = None,
     lock: FileLock | None = None,
 ) -> Study:
-    """Enqueue what is tried first, then write the header, which makes the folder a run.
+    """Enqueue the points that are tried first, then write the header, which makes the folder a run.
 
     Args:
         folder: the run folder.
-        experiment: what is searched.
+        experiment: the experiment that is searched.
         header: `study.json`.
         candidates: by default `trial` and the named points of the experiment.
         lock: the folder's lock, where this process holds it already.
@@ -85,7 +85,7 @@ def create_study(
 
 
 def preview(experiment: Experiment, count: int) -> list[Task]:
-    """The first points that a study would ask for, without an outcome of any."""
+    """The first points that a study would draw, as long as no trial has an outcome."""
     with TemporaryDirectory() as folder:
         study = create_study(Path(folder), experiment, RunHeader("preview"))
         tasks = [task for _ in range(count) if (task := study.ask()) is not None]

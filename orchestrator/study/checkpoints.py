@@ -1,4 +1,4 @@
-"""Which trials of a study keep their checkpoints, and which are compared with the winner."""
+"""Decides which trials of a study keep their checkpoints, and which are compared with the winner."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def drop_checkpoints(study: Study, folder: Path) -> None:
 
 
 RIVALS = 3
-"""Each costs one more evaluation of train_fullsup after the search."""
+"""Number of rivals; each costs one more evaluation of train_fullsup after the search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Rival:
 def find_rivals(study: Study, folder: Path) -> list[Rival]:
     """The best trials after the winner whose checkpoint is still there.
 
-    Trials that repeat another one are no rivals, and those that were scored on images of another size cannot be
+    Trials that repeat another one are not rivals, and trials that were scored on images of another size cannot be
     compared.
     """
     found: list[Rival] = []

@@ -1,4 +1,4 @@
-"""How long a study was worked on."""
+"""Measures how long a study was worked on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 import optuna
 
 BETWEEN_NOTES = 60.0
-"""Seconds after which the time is written down again."""
+"""Seconds between two records of the time."""
 
 
 class StudyClock:
-    """The seconds that a study was open, over all of its sessions; its journal keeps them.
+    """The seconds that a study was open, over all sessions; kept in its journal.
 
     Args:
-        study: just opened.
+        study: the study, which was just opened.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -22,11 +22,11 @@ class StudyClock:
         self._before = self._kept = float(study.user_attrs.get("seconds", 0.0))
 
     def seconds(self) -> float:
-        """All of them until now."""
+        """The seconds until now, over all sessions."""
         return self._before + time.monotonic() - self._opened
 
     def keep(self) -> None:
-        """Write them into the journal when a minute has passed."""
+        """Write the seconds into the journal if a minute has passed since the last time."""
         if self.seconds() - self._kept > BETWEEN_NOTES:
             self._kept = self.seconds()
             self._study.set_user_attr("seconds", round(self._kept, 1))

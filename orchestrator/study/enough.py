@@ -1,4 +1,4 @@
-"""When a study starts no further trial although some of its number are left: its time is spent, or it has found enough.
+"""Decides when a study starts no further trial although some are left: its time is used up, or it has found enough.
 
 The answer depends on the journal alone, so whoever opens the study again finds the same.
 """
@@ -15,11 +15,11 @@ from orchestrator.experiment.model import StopConfig, StudyConfig
 from wsol.errors import counted
 
 FIRST_LOOK = 20
-"""Complete trials before which the regret is not estimated; Optuna's."""
+"""Number of complete trials before which the regret is not estimated; Optuna's default."""
 
 
 class Limits:
-    """What bounds a study beside the number of its trials.
+    """The bounds of a study besides the number of its trials.
 
     Args:
         study: the study's settings, with its hours and when to stop.
@@ -30,10 +30,10 @@ class Limits:
         self._looked: tuple[int, str | None] = (0, None)  # trials that had ended, and what was found then
 
     def reached(self, trials: Sequence[FrozenTrial], seconds: float) -> str | None:
-        """Why no further trial is to be started, in words; None while there may be more.
+        """The reason why no further trial is started, in words; None while more may be.
 
         Args:
-            trials: all of the study, in the order of their numbers.
+            trials: all trials of the study, in the order of their numbers.
             seconds: how long it took so far, over all sessions.
         """
         hours, stop = self._study.hours, self._study.stop
@@ -48,11 +48,11 @@ class Limits:
 
 
 def out_of_patience(stop: StopConfig, trials: Sequence[FrozenTrial]) -> str | None:
-    """Why no further trial is worth it, in words; None while one may be.
+    """The reason why waiting for a better trial ends, in words; None while it may go on.
 
     Args:
-        stop: how long to wait for something better.
-        trials: all of the study, in the order of their numbers; those that failed or repeat another do not count.
+        stop: has `patience`, the number of trials to wait for a better one.
+        trials: all trials of the study, in the order of their numbers; failed ones and repetitions do not count.
     """
     if stop.patience is None:
         return None
@@ -70,12 +70,12 @@ def out_of_patience(stop: StopConfig, trials: Sequence[FrozenTrial]) -> str | No
 
 
 def little_to_gain(stop: StopConfig, trials: Sequence[FrozenTrial], seed: int) -> str | None:
-    """The same, where no more than a few points can still be gained: the bound of the regret by Optuna's Gaussian
-    process over the values that all trials have (Makarova et al., Automatic Termination for Hyperparameter
-    Optimization, AutoML 2022).
+    """The reason that no more than a few points can still be gained, in words; None while more can. The regret is
+    bounded by Optuna's Gaussian process over the searched values that all trials have (Makarova et al., Automatic
+    Termination for Hyperparameter Optimization, AutoML 2022).
 
     Args:
-        stop: how many points are few.
+        stop: has `regret`, how many points count as few.
         trials: see `out_of_patience`.
         seed: the study's seed; the bound is found by sampling.
     """

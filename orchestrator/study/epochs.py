@@ -1,4 +1,4 @@
-"""What the epochs of a trial say: which of them count, and which one gives the trial its value."""
+"""Decides which epochs of a trial count, and which one gives the trial its value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def keep_epoch(trial: optuna.Trial, record: Record) -> bool:
-    """Write the objective of an epoch into the journal; False if it is there already, or is not a number."""
+    """Write the objective of an epoch into the journal; returns False if it is there already, or is not a number."""
     value, epoch = record["objective_now"], int(record["epoch"])
     if not is_number(value) or epoch in trial.storage.get_trial(trial._trial_id).intermediate_values:
         return False

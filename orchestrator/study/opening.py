@@ -1,11 +1,11 @@
-"""The first trials of a session: where they all fail alike, the others would as well."""
+"""Watches the first trials of a session: if they all fail for the same reason, the others would as well."""
 
 from __future__ import annotations
 
 import re
 
 OPENING_FAILURES = 3
-"""So many trials that fail alike at the start of a session end it."""
+"""So many trials that fail for the same reason at the start of a session end it."""
 
 
 class Opening:
@@ -15,11 +15,11 @@ class Opening:
         self._reasons: dict[int, str | None] = {}  # None: it has not failed
 
     def begun(self, number: int) -> None:
-        """A trial was asked for."""
+        """Note that a trial has begun."""
         self._reasons[number] = None
 
     def ended(self, number: int, failure: str | None, worker: str) -> None:
-        """A trial has ended: why it failed on which worker, or None."""
+        """Note that a trial has ended: why it failed and on which worker, or None."""
         self._reasons[number] = failure and failure.removeprefix(f"{worker.partition(':')[0]}: ")
 
     def all_failed_alike(self) -> bool:
@@ -30,5 +30,6 @@ class Opening:
 
 
 def without_numbers(reason: str) -> str:
-    """What failures have in common that differ in an epoch, a rate, or in how a loss left the numbers."""
+    """A failure without its numbers, so that failures that differ only in an epoch, a rate, or the value of a diverged
+    loss are equal."""
     return re.sub(r"\d[\d.e+-]*|\b(nan|inf)\b", "#", reason)

@@ -1,5 +1,5 @@
-"""The points that a study tries by name before it draws any: published ones, those of a recorded run, and the whole of
-a grid."""
+"""The points that a study tries before it draws any: published points, the points of a recorded run, or a whole
+grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A point that is tried before anything is drawn: searched values, and what else it changes in `trial`."""
+    """A point that is tried before anything is drawn: its searched values, and its other changes of `trial`."""
 
     name: str
     params: Values
@@ -26,12 +26,12 @@ class Candidate:
     facts: Values
 
     def attributes(self) -> Values:
-        """What the trial keeps of it."""
+        """The attributes of the point that are stored with its trial."""
         return {"origin": self.name, "values": self.extra, **self.facts}
 
 
 def published_points(experiment: Experiment) -> list[Candidate]:
-    """`trial` and the named points, those of equal configuration once."""
+    """`trial` and the named points, each configuration once."""
     named = [
         ("published point", "", Values()),
         *((point.name, point.source, point.values) for point in experiment.points),
@@ -46,8 +46,7 @@ def published_points(experiment: Experiment) -> list[Candidate]:
 
 
 def shuffled_grid(experiment: Experiment) -> list[Values]:
-    """All combinations in an order that is a function of the study's seed, so that the first ones are spread over the
-    space."""
+    """All combinations, shuffled by the study's seed, so that the first ones are spread over the space."""
     points = list(experiment.space().grid(experiment.base()))
     random.Random(experiment.study.seed).shuffle(points)
     return points

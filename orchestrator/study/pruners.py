@@ -1,4 +1,4 @@
-"""Which running trials are stopped early: the pruners behind `study.scheduler`."""
+"""Decides which running trials are stopped early: the Optuna pruners behind `study.scheduler`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def scheduler_arguments(experiment: Experiment) -> Arguments:
 
 
 def make_pruner(scheduler: str, arguments: Arguments) -> optuna.pruners.BasePruner | None:
-    """Decides on the values in the journal whether a trial is stopped, so a resumed study goes on deciding as before;
-    None without scheduler."""
+    """The pruner, which decides by the values in the journal whether a trial is stopped, so that a resumed study
+    decides as before; None without a scheduler."""
     pruners = optuna.pruners
     kinds: dict[str, type] = {
         "asha": pruners.SuccessiveHalvingPruner,

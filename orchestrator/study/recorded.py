@@ -1,4 +1,4 @@
-"""The trials of a study as its journal has them: what can be read of them, whoever asks and tells."""
+"""The trials of a study as its journal records them; this file only reads."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Recorded:
 
     Args:
         folder: the run folder, with `study.json`.
-        experiment: what is searched.
+        experiment: the experiment that is searched.
 
     Raises:
-        InputError: the folder holds no study, or Optuna can not read it.
+        InputError: the folder holds no study, or Optuna cannot read it.
     """
 
     def __init__(self, folder: Path, experiment: Experiment) -> None:
@@ -35,7 +35,7 @@ class Recorded:
         self._study = open_study(folder)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
-        """Trials in the order of their numbers; only of some states if given."""
+        """Trials in the order of their numbers; if states are given, only trials in these states."""
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def lineage(self, number: int) -> list[int]:
@@ -46,8 +46,8 @@ class Recorded:
         return found
 
     def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, the highest value (of the first objective) first, equal ones in their order; without
-        those that repeat another."""
+        """The complete trials, highest value (of the first objective) first, equal values in the order of the trials;
+        without trials that repeat another."""
         complete = (trial for trial in self.trials(TrialState.COMPLETE) if "repeats" not in trial.user_attrs)
         return sorted(complete, key=lambda trial: -trial.values[0])
 
@@ -60,11 +60,12 @@ class Recorded:
         return [trial.number for trial in self._study.best_trials] if len(self.experiment.study.objectives) > 1 else []
 
     def value(self, number: int) -> float:
-        """Of a complete trial."""
+        """The value of a complete trial."""
         return float(self.trials()[number].values[0])
 
     def values_of(self, trial: FrozenTrial) -> Values:
-        """What a recorded trial changed in `trial`, as it was trained; the journal has noise of Optuna's steps."""
+        """The values that a recorded trial changed in `trial`, as it was trained, without the rounding noise of
+        Optuna's steps in the journal."""
         drawn = {path: _as_drawn(value, trial.distributions[path]) for path, value in trial.params.items()}
         return {**trial.user_attrs.get("values", {}), **drawn}
 
@@ -80,12 +81,13 @@ class Recorded:
         return {"post_hoc": settings[int(record[SETTING])][0]}
 
     def setting_of(self, trial: FrozenTrial) -> Values | None:
-        """The post-hoc setting that a trial chose for its best epoch; None where trials choose none."""
+        """The post-hoc setting that a trial chose for its best epoch; None if trials choose none."""
         setting: Values | None = trial.user_attrs.get("post_hoc")
         return setting
 
     def scored_config_of(self, trial: FrozenTrial) -> TrainConfig:
-        """The configuration that the value of a complete trial is of: what it trained, with the setting it chose."""
+        """The configuration that the value of a complete trial belongs to: the one it trained, with the post-hoc
+        setting that it chose."""
         return with_setting(self.config_of(trial), self.setting_of(trial) or {})
 
     def _first_with(self, digest: str, number: int) -> FrozenTrial | None:
@@ -98,16 +100,16 @@ class Recorded:
         return next((trial for trial in alike if "repeats" not in trial.user_attrs), None)
 
     def _takes_last(self, number: int) -> bool:
-        """Whether the value of a trial is that of its last epoch."""
+        """Whether the value of a trial is the one of its last epoch."""
         return self.config_of(self.trials()[number]).training.checkpoint == "last"
 
     def failed(self) -> list[FrozenTrial]:
-        """The failed trials that were not put back."""
+        """The failed trials that were not enqueued again."""
         put_back = {trial.user_attrs.get("retry_of") for trial in self.trials()}
         return [trial for trial in self.trials(TrialState.FAIL) if trial.number not in put_back]
 
     def _count_started(self) -> int:
-        """All trials but those that wait; one that was put back counts once."""
+        """Number of trials that have begun; one that was enqueued again counts once."""
         return (
             sum(trial.state != TrialState.WAITING for trial in self.trials())
             - len(self.trials(TrialState.FAIL))
@@ -118,20 +120,20 @@ class Recorded:
         return self.trials(TrialState.WAITING)
 
     def _untried(self, grid: list[Values]) -> list[Values]:
-        """The points of a grid that no trial has."""
+        """The points of a grid that no trial has tried."""
         plain = [trial for trial in self.trials() if not trial.user_attrs.get("values")]
         tried = {frozenset((trial.params or trial.system_attrs.get("fixed_params", {})).items()) for trial in plain}
         return [point for point in grid if frozenset(point.items()) not in tried]
 
     def _full_failure(self) -> str:
-        """The traceback of the last failure where there is one, else its reason."""
+        """The traceback of the last failure if there is one, else its reason."""
         trial = self.trials(TrialState.FAIL)[-1]
         error = trial_folder(self.folder, trial.number) / names.ERROR
         return error.read_text().strip() if error.exists() else str(trial.user_attrs["failure"])
 
 
 def _as_drawn(value: Scalar, distribution: BaseDistribution) -> Scalar:
-    """What `Space.suggest` made of a value in the journal."""
+    """The value that `Space.suggest` returned for a value in the journal."""
     if isinstance(value, float) and isinstance(distribution, FloatDistribution):
         return without_noise(value, distribution.low, distribution.step)
     return value

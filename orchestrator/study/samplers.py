@@ -1,4 +1,4 @@
-"""Who draws the trials of a study: the samplers behind `study.sampler`."""
+"""The Optuna samplers behind `study.sampler`, which draw the trials of a study."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ PACKAGES = {"gp": ("scipy",), "cma_es": ("cmaes",), "qmc": ("scipy",)}
 def make_sampler(name: str, arguments: Arguments, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """The sampler for one trial; a grid's points are enqueued instead.
 
-    Its seed is a function of (study seed, trial number), so a resumed study goes on exactly like an uninterrupted one.
-    A QMC sequence has one seed; the study's journal counts its points.
+    Its seed is a function of (study seed, trial number), so a resumed study draws exactly like an uninterrupted one. A
+    QMC sequence has one seed; the study's journal counts its points.
 
     Args:
         name: a key of `SAMPLERS`.
-        arguments: as in `SAMPLERS`.
+        arguments: keyword arguments, as in `SAMPLERS`.
         seed: the study's seed.
         number: the trial's number.
     """

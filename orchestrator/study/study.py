@@ -1,10 +1,10 @@
-"""The durable study: which configurations were asked for, what became of them. Its journal in the run folder is the
-truth.
+"""The durable study: which configurations were drawn, and how their trials ended. Its state is the journal in the run
+folder, nothing else.
 
 Nothing here knows Ray. Optuna writes the journal, so optuna-dashboard and every Optuna plot can read it while the
 search runs. A trial is one of Optuna's: RUNNING (or interrupted, until the study is resumed), COMPLETE with the best
-value it reached, PRUNED where the scheduler stopped it, with its last value, or FAIL with the reason. (The best value:
-of the last epoch where `training.checkpoint` is `last`.)
+value it reached, PRUNED where the scheduler stopped it, with its last value, or FAIL with the reason. (With
+`training.checkpoint: last`, the value of the last epoch takes the place of the best one.)
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 
 
 class Study(Recorded):
-    """The trials of one run folder, and what is asked and told of them.
+    """The trials of one run folder: hands out new ones (ask), and records how they go (tell).
 
     Args:
         folder: the run folder, with `study.json`.
-        experiment: what is searched.
+        experiment: the experiment that is searched.
 
     Attributes:
         gives_up: whether no trial is started any more when the first ones of a session all fail alike. Not where all
@@ -83,14 +83,13 @@ class Study(Recorded):
         self._clock, self._limits = StudyClock(self._study), Limits(experiment.study)
 
     def close(self) -> None:
-        """Let other processes open the study."""
+        """Close the study, so that other processes can open it."""
         self._lock.release()
 
     def ask(self) -> Task | None:
-        """The next trial, interrupted ones first; None when no more is to be started now.
+        """The next trial, interrupted ones first; None if none is to be started now.
 
-        A configuration that a trial has, or had, is not trained again: the trial that repeats it ends as the other one
-        does.
+        A configuration is not trained twice: a trial that repeats another one ends as that one does.
         """
         while (trial := self._next()) is not None:
             frozen = trial.storage.get_trial(trial._trial_id)
@@ -116,8 +115,8 @@ class Study(Recorded):
         return None
 
     def report(self, number: int, record: Record) -> bool:
-        """Keep the objective of an epoch; epochs repeated after an interruption are kept once. Returns whether the
-        trial is to be stopped."""
+        """Record the objective of an epoch; epochs that are repeated after an interruption are recorded once. Returns
+        whether the scheduler stops the trial."""
         trial = self._running[number]
         self.longest_epoch = longest_epoch([record, {"seconds": self.longest_epoch or 0.0}])
         self._clock.keep()
@@ -131,8 +130,8 @@ class Study(Recorded):
         )
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """A trial ended well: its value is the best objective it reached, or the last one where the last checkpoint
-        counts. If that is no number it failed; returns the reason."""
+        """Record that a trial ended well. Its value is the best objective it reached, or the last one if the last
+        checkpoint counts. If that is not a number, the trial has failed; returns the reason."""
         objectives, last = self.experiment.study.objectives, self._takes_last(number)
         finite = finite_epochs(history, objectives)
         if not finite or (last and finite[-1] is not history[-1]):
@@ -151,7 +150,8 @@ class Study(Recorded):
         return None
 
     def prune(self, number: int, seconds: float, worker: str) -> float:
-        """The scheduler stopped a trial: its value is its last one, which is returned. It can not win."""
+        """Record that the scheduler stopped a trial, which cannot win then; returns its value, the last one
+        reported."""
         trial = self._running[number]
         values = trial.storage.get_trial(trial._trial_id).intermediate_values
         self._end(number, TrialState.PRUNED, None, seconds=seconds, worker=worker, epochs=max(values))
@@ -159,16 +159,17 @@ class Study(Recorded):
         return values[max(values)]
 
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
-        """A trial ended badly."""
+        """Record that a trial failed."""
         self._end(number, TrialState.FAIL, None, seconds=seconds, worker=worker, failure=reason)
 
     def count(self, number: int, **changes: int) -> None:
-        """Add to what is counted of a running trial: `restarts` (its process died) and `preemptions` (its node did)."""
+        """Add to the counters of a running trial: `restarts` (its process died) and `preemptions` (its node was
+        lost)."""
         trial = self._running[number]
         _describe(trial, **{name: trial.user_attrs.get(name, 0) + change for name, change in changes.items()})
 
     def put_back(self, number: int) -> bool:
-        """A trial whose process died is to be asked for again, from its last checkpoint; False if it has used up its
+        """Enqueue a trial whose process died again, from its last checkpoint; returns False if it has used up its
         restarts."""
         if self.trials()[number].user_attrs.get("restarts", 0) >= self.max_failures:
             return False
@@ -178,14 +179,14 @@ class Study(Recorded):
         return True
 
     def retry(self, numbers: Sequence[int] | None = None) -> list[int]:
-        """Put failed trials back: each is asked for again with its values, from its last checkpoint. What is put back
-        already stays as it is.
+        """Enqueue failed trials again: each gets a new trial with the same values, from its last checkpoint. Trials
+        that are enqueued already stay as they are.
 
         Args:
-            numbers: which; None: all that failed.
+            numbers: the trials, by number; None: all that failed.
 
         Returns:
-            The trials that were put back now.
+            The trials that were enqueued by this call.
 
         Raises:
             InputError: one of them did not fail.
@@ -207,7 +208,7 @@ class Study(Recorded):
 
     @property
     def planned(self) -> int:
-        """How many trials there will be, with those that failed and were put back."""
+        """How many trials there will be, counting failed ones and the trials that try them again."""
         return self.experiment.study.trials + len(self.trials(TrialState.FAIL)) - len(self.failed())
 
     @property
@@ -217,27 +218,27 @@ class Study(Recorded):
 
     @property
     def loggers(self) -> list[str]:
-        """Who is told of its trials too."""
+        """The further loggers of its trials."""
         return list(self.experiment.study.loggers)
 
     def is_waiting(self) -> bool:
-        """Whether there may be more to ask for once running trials have ended."""
+        """Whether more trials may become available once running ones have ended."""
         return False
 
     def unfinished(self) -> int:
-        """How many trials are still to be asked for or were interrupted."""
+        """How many trials are left: not yet begun, or interrupted."""
         more = 0 if self.stopped() or self.enough() else max(self.experiment.study.trials - self._count_started(), 0)
         if self.experiment.study.sampler == "grid":
             more = min(more, len(self._waiting()) + len(self._untried(self._grid)))
         return more + len(self._interrupted)
 
     def enough(self) -> str | None:
-        """Why no trial is to be started any more although some are left, and all is well; None while more are."""
+        """The reason why the study has found enough and starts no further trial; None while it starts more."""
         is_left = self._count_started() < self.experiment.study.trials
         return self._limits.reached(self.trials(), self._clock.seconds()) if is_left else None
 
     def stopped(self) -> str | None:
-        """Why no trial is started any more although some are left; None if nothing is wrong."""
+        """The reason why a fault ends the study although trials are left; None if nothing is wrong."""
         if self._count_started() >= self.experiment.study.trials:
             return None
         failed, allowed = len(self.failed()), self.experiment.study.max_failed_trials
@@ -249,7 +250,7 @@ class Study(Recorded):
         return None
 
     def _next(self) -> optuna.Trial | None:
-        """An interrupted trial, else one that is enqueued, else a new one."""
+        """The next trial: an interrupted one, else an enqueued one, else a new one."""
         if self._interrupted:
             frozen = self._interrupted.pop(0)
             self._study.sampler = self._sampler(frozen.number)
@@ -277,7 +278,7 @@ class Study(Recorded):
         self._end_repeats(number)
 
     def _end_repeats(self, number: int) -> None:
-        """End the trials that repeat an ended one as it ended."""
+        """End the trials that repeat an ended one, each as that one ended."""
         ended = self.trials()[number]
         facts = {
             name: value

@@ -1,4 +1,4 @@
-"""One trial to run, and the promise of whoever asks for trials and is told what became of them."""
+"""One trial to run, and the interface of a queue of trials."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Task:
 
     Attributes:
         number: the trial's number.
-        config: what to train.
+        config: the configuration to train.
         folder: the folder for its files.
         values: the searched values that were drawn.
-        origin: what it is called, or who drew it.
-        study: objective and limits.
-        lineage: its number, and those of the failed trials that it tries again, the latest first.
+        origin: the name of its point, or the sampler that drew it.
+        study: the study's settings: objective and limits.
+        lineage: its number and the numbers of the failed trials that it tries again, the latest first.
         longest_epoch: the longest epoch of the study so far, in seconds; None before the first.
-        post_hoc: dotted path -> values: every epoch is scored under the best combination; empty: as configured.
+        post_hoc: dotted path -> values; every epoch is scored with the best combination of them. Empty: as configured.
     """
 
     number: int
@@ -43,20 +43,21 @@ class Task:
 
     @property
     def objective(self) -> str:
-        """The first one, which chooses the epoch."""
+        """The first objective, which chooses the epoch."""
         return self.study.objectives[0]
 
 
 class Queue(Protocol):
-    """Whoever has trials to run: one study, or several as one. Ray Tune's side (`orchestrator/trials/`) knows no more.
+    """A queue of trials to run: one study, or several as one. The Ray Tune side (`orchestrator/trials/`) uses only
+    this.
 
-    A trial that was asked for is running until it is completed, pruned, failed or put back; each of these ends it once.
+    A trial runs from `ask` until it is completed, pruned, failed or put back; exactly one of these ends it.
 
     Attributes:
         folder: where Tune may keep what it needs while the trials run.
         planned: how many trials there will be in all.
         max_failures: how often a trial whose process dies is started again.
-        loggers: who is told of the trials too: names of `study.loggers`.
+        loggers: further loggers of the trials, names of `study.loggers`.
     """
 
     folder: Path
@@ -71,49 +72,50 @@ class Queue(Protocol):
     def loggers(self) -> list[str]: ...
 
     def unfinished(self) -> int:
-        """How many trials are still to be asked for, at most."""
+        """How many trials are left at most."""
         ...
 
     def is_waiting(self) -> bool:
-        """Whether there may be more to ask for once running trials have ended."""
+        """Whether more trials may become available once running ones have ended."""
         ...
 
     def stopped(self) -> str | None:
-        """Why no trial is started any more although some are left; None if nothing is wrong."""
+        """The reason why a fault ends the search although trials are left; None if nothing is wrong."""
         ...
 
     def enough(self) -> str | None:
-        """Why no trial is to be started any more although some are left, and all is well; None while more are."""
+        """The reason why enough was found and no further trial is started; None while more are."""
         ...
 
     def ask(self) -> Task | None:
-        """The next trial, which is running from now on; None when no more is to be started now."""
+        """The next trial, which counts as running from now on; None if none is to be started now."""
         ...
 
     def report(self, number: int, record: Record) -> bool:
-        """An epoch of a running trial has ended; one that was reported before is passed over. Returns whether the trial
-        is to be stopped."""
+        """Record an epoch of a running trial; an epoch that was reported before is ignored. Returns whether the
+        scheduler stops the trial."""
         ...
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """A running trial has ended well; returns why it counts as failed all the same, or None."""
+        """Record that a running trial has ended well; returns the reason if it counts as failed nevertheless, else
+        None."""
         ...
 
     def prune(self, number: int, seconds: float, worker: str) -> float:
-        """A running trial was stopped as `report` said; returns its last value."""
+        """Record that a running trial was stopped, as `report` said; returns its last value."""
         ...
 
     def fail(self, number: int, reason: str, seconds: float, worker: str) -> None:
-        """A running trial has ended badly."""
+        """Record that a running trial has failed."""
         ...
 
     def put_back(self, number: int) -> bool:
-        """The process of a running trial died: it is to be asked for again and goes on from its last checkpoint.
-        False, with the trial still running, where it has used up its restarts."""
+        """Enqueue a running trial whose process died again; it continues from its last checkpoint. Returns False, and
+        the trial still counts as running, if it has used up its restarts."""
         ...
 
     def count(self, number: int, **changes: int) -> None:
-        """Add to what is counted of a running trial: `restarts` and `preemptions`."""
+        """Add to the counters of a running trial: `restarts` and `preemptions`."""
         ...
 
     def value(self, number: int) -> float:

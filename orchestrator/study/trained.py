@@ -1,4 +1,5 @@
-"""Whether the trials of a run trained what its experiment gives today: a file edited by hand must not rename them."""
+"""Checks that the trials of a run trained what its experiment file says now: editing that file must not change what
+their results mean."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from wsol.schema import differing
 
 
 def require_as_trained(study: Recorded, header: RunHeader) -> None:
-    """Compare every trial that was trained with what the experiment of its run makes of it now.
+    """Compare the configuration of every trained trial with the one that the run's experiment gives now.
 
     Raises:
-        InputError: one differs; names the values that do.
+        InputError: one of them differs; the message names the differing values.
     """
     wanted = tuple(study.experiment.study.objectives)
     if header.objectives and header.objectives != wanted:
@@ -33,7 +34,7 @@ def require_as_trained(study: Recorded, header: RunHeader) -> None:
 
 
 def _changes(study: Recorded, trial: FrozenTrial) -> list[str]:
-    """What differs between the experiment and a trial; nothing where it was not trained."""
+    """The differences between the experiment and a trial; empty if the trial was not trained."""
     digest = trial.user_attrs.get("config_hash")
     if digest is None or "repeats" in trial.user_attrs:
         return []

@@ -1,5 +1,4 @@
-"""The folders of a study's trials: where they are, and what the process that owns the study leaves in them for
-TensorBoard."""
+"""The folders of a study's trials, and the TensorBoard files that the process that owns the study writes into them."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from orchestrator.study.recorded import Recorded
 
 
 def take_folder(study: Recorded, trial: FrozenTrial) -> Path:
-    """Where the files of a trial go that begins; those of a failed trial that it tries again move there."""
+    """The folder of a trial that begins; the files of the failed trial that it tries again move there."""
     folder, failed = trial_folder(study.folder, trial.number), trial.user_attrs.get("retry_of")
     if failed is not None and not folder.exists() and trial_folder(study.folder, failed).exists():
         left = trial_folder(study.folder, failed)
@@ -27,12 +26,12 @@ def take_folder(study: Recorded, trial: FrozenTrial) -> Path:
 
 
 def note_begun(study: Recorded, trial: FrozenTrial) -> None:
-    """A trial begins, perhaps again."""
+    """Note for TensorBoard that a trial begins, perhaps again."""
     write_begin(trial_folder(study.folder, trial.number), study.config_of(trial), study.values_of(trial))
 
 
 def note_ended(study: Recorded, trial: FrozenTrial) -> None:
-    """A trial has ended, as its record says."""
+    """Note for TensorBoard that a trial has ended, as its record says."""
     facts = trial.user_attrs
     succeeded = trial.state != TrialState.FAIL
     metrics, epoch = facts.get("metrics", {}), facts.get("best_epoch", 0)

@@ -1,9 +1,9 @@
-"""A trial of which no epoch ends for too long ends itself: the stacks of its threads go to `hung.txt` in its folder,
-then its process exits.
+"""Ends a trial that finishes no epoch for too long: the stacks of its threads go to `hung.txt` in its folder, then its
+process exits.
 
-To whoever placed it that is a process that died: it is started again from its newest checkpoint. The clock is a thread
-of the interpreter that needs no lock of it, so it also ends a process whose native code never returns. A machine that
-stands still is for Ray's heartbeats.
+To the search this is a process that died: the trial is started again from its newest checkpoint. The clock is a thread
+that does not need the interpreter's lock, so it also ends a process whose native code never returns. A whole machine
+that hangs is noticed by Ray's heartbeats.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ FLOOR = 30 * 60.0
 
 
 SIGN = "Timeout ("
-"""How every entry of the file begins."""
+"""The beginning of every entry of the file."""
 
 
 class Watchdog:
-    """Ends this process when it is not fed.
+    """Ends this process unless it is fed in time.
 
     Args:
         folder: the trial's folder.
-        minutes: without an epoch that end it; None: `limit` of the longest epoch.
-        longest: seconds of the longest epoch known.
+        minutes: the process ends after so many minutes without an epoch; None: `limit` of the longest epoch.
+        longest: duration of the longest known epoch, in seconds.
         rank: the number of this process among those that train together; each has its file.
     """
 
@@ -53,8 +53,8 @@ class Watchdog:
 
     @contextmanager
     def resting(self, seconds: float) -> Iterator[None]:
-        """An epoch of so many seconds has ended: whoever waits for the search, not for itself, may wait as long as it
-        takes."""
+        """Note that an epoch of so many seconds has ended, and pause the clock: a process that waits for the search may
+        wait as long as it takes."""
         self.longest = max(self.longest or 0.0, seconds)
         faulthandler.cancel_dump_traceback_later()
         yield
@@ -67,14 +67,14 @@ class Watchdog:
 
 
 def seconds_allowed(minutes: float | None, longest: float | None) -> float | None:
-    """Seconds without an epoch after which a trial hangs; None: not known yet."""
+    """Seconds without an epoch after which a trial counts as hung; None: not known yet."""
     if minutes is not None:
         return minutes * 60
     return None if longest is None else max(FLOOR, FACTOR * longest)
 
 
 def longest_epoch(records: Iterable[dict[str, float]]) -> float | None:
-    """Seconds of the longest of some epochs; None where none is known."""
+    """Duration of the longest epoch in seconds; None if none is known."""
     return max((record["seconds"] for record in records if "seconds" in record), default=None)
 
 

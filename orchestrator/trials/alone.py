@@ -1,4 +1,4 @@
-"""A single training without Ray, in this process and the others of torchrun."""
+"""Runs a single training without Ray, in this process and the other processes of torchrun."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from wsol.errors import Diverged, InputError
 
 
 def train_together(study: Study | None, folder: Path, experiment: Experiment) -> None:
-    """Train the only trial of a study without Ray, in this process and the others of torchrun.
+    """Train the only trial of a study without Ray, in this process and the other processes of torchrun.
 
     Args:
         study: the run's study, which the first process has and the others do not.

@@ -1,4 +1,4 @@
-"""Why the process of a trial died, and from where the trial goes on."""
+"""Finds out why the process of a trial died, and where the trial continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOST = "its checkpoints are missing or damaged: starts again at epoch 1"
 
 
 def cause_of_death(folder: Path) -> str:
-    """Why the process of the trial in a folder died last: it hung, raised, or was killed."""
+    """The reason why the process of the trial in a folder died last: it hung, raised an exception, or was killed."""
     error, hung = folder / names.ERROR, folder / names.HUNG
     if count_hangs(folder) and not (error.exists() and error.stat().st_mtime > hung.stat().st_mtime):
         return f"hung: no epoch ended for too long, {count_hangs(folder)} time(s); where it stood is in {hung}"
@@ -24,7 +24,7 @@ def cause_of_death(folder: Path) -> str:
 
 
 def where_it_goes_on(folder: Path) -> str:
-    """Where the next process of the trial in a folder of this machine begins, in words."""
+    """Where the next process of the trial in a folder on this machine will begin, in words."""
     try:
         checkpoints = Checkpoints(folder)
     except (InputError, ValueError):  # its process will say what is wrong with them
@@ -35,5 +35,5 @@ def where_it_goes_on(folder: Path) -> str:
 
 
 def begins_without_its_checkpoints(folder: Path) -> str | None:
-    """That the epochs of a trial that is about to begin are lost, in words; None where they are not."""
+    """A remark that the earlier epochs of a trial that is about to begin are lost; None if they are not."""
     return LOST if where_it_goes_on(folder) == LOST else None

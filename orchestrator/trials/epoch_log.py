@@ -1,4 +1,4 @@
-"""TensorBoard of one trial: its scalars and the maps of a few fixed images, epoch by epoch."""
+"""Logs one trial to TensorBoard, epoch by epoch: its scalars and the maps of a few fixed images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EpochLog:
-    """TensorBoard scalars of one trial and its maps of a few fixed images, in its folder.
+    """Writes the TensorBoard scalars of one trial, and its maps of a few fixed images, into its folder.
 
     Args:
         folder: the trial's folder; `config.yaml` is written there too.
@@ -72,7 +72,7 @@ class EpochLog:
 
 
 def chosen_numbers(settings: Sequence[Setting], record: Record) -> Record:
-    """The numbers of the post-hoc setting that an epoch was scored under, by their dotted paths; empty where none was
+    """The numeric values of the post-hoc setting that an epoch was scored under, by dotted path; empty if none was
     chosen."""
     if SETTING not in record:
         return {}

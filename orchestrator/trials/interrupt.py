@@ -14,21 +14,21 @@ from wsol.disk import full_disk_of
 from wsol.errors import RunFailed
 
 INTERRUPTED = 130
-"""Exit code of what can be resumed."""
+"""Exit code of a run that can be resumed."""
 
 
 @contextlib.contextmanager
 def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[threading.Event]:
-    """Ctrl-C, SIGTERM and a full disk end a run so that it can be resumed; a second signal ends the process on the
-    spot, which can be resumed as well.
+    """Ctrl-C, SIGTERM and a full disk end a run so that it can be resumed; a second signal ends the process at once,
+    and the run can be resumed as well.
 
     Args:
         folder: the run folder.
-        finish_epochs: leave the block to end itself after the first signal, when the running epochs have ended.
+        finish_epochs: after the first signal, let the block end by itself when the running epochs have ended.
 
     Yields:
-        set once one of them came. The exception alone can be lost: Python drops what is raised inside a destructor,
-            which may just be running.
+        An event that is set once one of them came. The exception alone could be lost: Python drops exceptions raised
+        inside a destructor, which may be running at that moment.
 
     Raises:
         KeyboardInterrupt: a signal came.
@@ -66,7 +66,8 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
 
 @contextlib.contextmanager
 def _threads_silent_about_full_disks() -> Iterator[None]:
-    """A thread that cannot write, such as TensorBoard's, leaves no traceback beside the line that says why."""
+    """Keep threads that cannot write, such as TensorBoard's, from printing a traceback beside the line that says
+    why."""
     former = threading.excepthook
 
     def hook(arguments: threading.ExceptHookArgs) -> None:

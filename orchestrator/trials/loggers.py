@@ -1,8 +1,8 @@
-"""`study.loggers`: Ray Tune's own callbacks for MLflow and Weights & Biases. Where they write to is set as those
-packages want it: `MLFLOW_TRACKING_URI` (else ./mlruns), `WANDB_API_KEY` or `wandb login`, `WANDB_PROJECT`.
+"""`study.loggers`: Ray Tune's own callbacks for MLflow and Weights & Biases. Where they write is set by the variables
+of those packages: `MLFLOW_TRACKING_URI` (else ./mlruns), `WANDB_API_KEY` or `wandb login`, `WANDB_PROJECT`.
 
-Tune's trials carry what is sent to another process; the callbacks are shown its configuration and, of each epoch, its
-record.
+The configuration of a Tune trial is what is sent to another process; the callbacks get the trial's own configuration
+instead and, for each epoch, its record.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _wandb(study: str) -> Any:
 
 
 def _seeing_trials(kind: type[Any], named: Callable[[Metrics], Metrics] = dict) -> type[Any]:
-    """A callback of Tune that is shown what a reader of its logs looks for, under names that its store can keep."""
+    """A callback of Tune that gets what a reader of its logs looks for, under names that its store accepts."""
 
     class SeeingTrials(kind):  # type: ignore[misc]
         def log_trial_start(self, trial: Any) -> None:

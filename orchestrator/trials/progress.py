@@ -1,5 +1,5 @@
-"""What a user sees while a run goes on: a line per epoch and per finished trial in 80 columns, and on a terminal a bar
-below them."""
+"""Shows the progress of a run: a line for each epoch and each finished trial, in 80 columns, and a bar below them on a
+terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class SearchProgress:
-    """Counts epochs over all trials and forecasts the end. Plain lines without colour codes when not on a terminal.
+    """Counts epochs over all trials and forecasts the end. Prints plain lines without colour codes if the output is not
+    a terminal.
 
     Args:
         trials: how many will run now.
         epochs: epochs of each trial.
-        concurrent: trials at the same time.
+        concurrent: how many trials run at the same time.
         best: value of the best finished trial so far, on resume.
         console: where to print.
     """
@@ -50,11 +51,11 @@ class SearchProgress:
         self._bar.stop()
 
     def start(self, number: int, of: int) -> None:
-        """A trial begins."""
+        """Print that a trial begins."""
         self._say(f"trial {number:>3}  starts ({number + 1} of {of})")
 
     def epoch(self, number: int, record: Record) -> None:
-        """A trial has finished an epoch."""
+        """Print that a trial has finished an epoch."""
         self._epochs_of[number] = int(record["epoch"])
         self._seconds.append(float(record["seconds"]))
         self._say(
@@ -63,7 +64,7 @@ class SearchProgress:
         )
 
     def complete(self, number: int, value: float) -> None:
-        """A trial has ended well."""
+        """Print that a trial has ended well."""
         self._end(number)
         leads = self.best is None or value > self.best
         self.best = value if self.best is None else max(value, self.best)
@@ -74,17 +75,17 @@ class SearchProgress:
         self._say(text, "green" if leads else "")
 
     def prune(self, number: int, value: float) -> None:
-        """A trial was stopped because it fell behind."""
+        """Print that a trial was stopped because it fell behind."""
         self._end(number)
         self._say(f"trial {number:>3}  stopped early at {value:6.2f}  ({self.finished} of {self.trials} trials)")
 
     def fail(self, number: int, reason: str) -> None:
-        """A trial has ended badly."""
+        """Print that a trial has failed."""
         self._end(number)
         self._say(f"trial {number:>3}  failed: {reason}", "red")
 
     def note(self, text: str) -> None:
-        """Something about the search as a whole, or between two epochs."""
+        """Print a remark about the search as a whole, or between two epochs."""
         self._say(text, "yellow")
 
     def _end(self, number: int) -> None:
@@ -95,7 +96,7 @@ class SearchProgress:
         return f"{self.finished}/{self.trials} trials"
 
     def _left(self) -> str:
-        """Time to the end, from the mean time of an epoch: what starts and stops around the trials is not in it."""
+        """Time to the end, from the mean time of an epoch; starting and ending the trials is not included."""
         epochs = self.trials * self.epochs - sum(self._epochs_of.values())
         return (
             f"ETA {duration(sum(self._seconds) / len(self._seconds) * epochs / self.concurrent)}"

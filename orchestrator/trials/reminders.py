@@ -1,19 +1,19 @@
-"""How long a wait may last before the user is told why."""
+"""Tells the user why something waits, when it waits for long."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 FIRST_SECONDS = 30.0
-"""After so long the first line is due; each further one is due after twice as long."""
+"""Seconds until the first line; each further line comes after twice as long."""
 
 
 BETWEEN_SECONDS = 5.0
-"""Between two questions that had no answer."""
+"""Seconds between two attempts to find the reason, while there is none."""
 
 
 class Reminder:
-    """A line about a wait when it has lasted for long, then ever more rarely."""
+    """Gives a line about a wait when it has lasted for long, and then ever more rarely."""
 
     def __init__(self) -> None:
         self._since: float | None = None
@@ -21,12 +21,12 @@ class Reminder:
         self._asked = 0.0
 
     def line(self, now: float, waits: bool, reason: Callable[[], str | None]) -> str | None:
-        """What to say now, if anything.
+        """The line to print now; None if there is none.
 
         Args:
             now: a clock, in seconds.
             waits: whether something waits.
-            reason: what for, None if that is not the matter; asked seldom.
+            reason: returns what it waits for, or None if it waits for nothing special; called rarely.
         """
         if not waits:
             self._since, self._due = None, FIRST_SECONDS

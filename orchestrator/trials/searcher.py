@@ -1,4 +1,4 @@
-"""Ray Tune's view of a study: which trial is next, what became of the last."""
+"""The study as a searcher of Ray Tune: gives it the next trial, and takes the results of the others."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from wsol.errors import RunFailed
 
 @dataclass(slots=True)
 class Running:
-    """A trial that Ray Tune was given.
+    """A trial that was given to Ray Tune.
 
     Attributes:
         task: the study's task.
-        started: when it was given away, of a clock that only counts.
-        hangs: how often it was ended because it hung, as far as was noticed.
-        silent: it has reported nothing yet.
-        parked: it waits in its report until the search ends, because the user wants that.
-        pruned: the study has stopped it.
+        started: when it was given to Tune, by a monotonic clock.
+        hangs: how often it was ended because it hung, as far as noticed.
+        silent: whether it has reported nothing yet.
+        parked: whether it waits inside its report until the search ends, because the user stopped it.
+        pruned: whether the study has stopped it.
     """
 
     task: Task
@@ -49,22 +49,22 @@ class Running:
 
     @property
     def label(self) -> str:
-        """How lines about it begin."""
+        """The beginning of lines about it."""
         return f"trial {self.task.number:>3}"
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Ray Tune's view of a study: which configuration is next, what became of the last.
+    """The study as a searcher of Ray Tune: gives it the next configuration, and takes the results of the others.
 
     Args:
-        study: asks and is told; or several in turn.
-        plan: what a trial takes.
-        progress: shows it.
+        study: the queue of trials: one study, or several in turn.
+        plan: the resources of a trial.
+        progress: shows the progress.
         stopped: whether the user wants it to stop.
         mirror: the run's store, where it has one.
 
     Attributes:
-        halted: why no trial can go on for now, by no fault of its own; None where nothing is wrong.
+        halted: why no trial can continue at present, through no fault of its own; None if nothing is wrong.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._told_enough = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial as Tune's configuration; None to be asked again later, or FINISHED."""
+        """The next trial as a configuration of Tune; None if Tune is to ask again later, or FINISHED."""
         task = None
         if not self._ends():
             with self._full_disk_halts():
@@ -99,8 +99,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return Assignment.of_task(task, self._plan, self._stores(task)).to_plain()
 
     def after_epoch(self, trial_id: str, result: dict[str, Any]) -> str:
-        """An epoch ended, or a trial with a last report; Tune's word for how the trial goes on. Not at all once the
-        search is to end: it waits in its report, its checkpoint is on the disk."""
+        """Take the report of an epoch, or the last report of a trial; returns Tune's word for how the trial continues.
+        It does not continue once the search is to end: it waits inside its report, with its checkpoint on the disk."""
         report = decode(result)
         if not isinstance(report, EpochReport):
             return str(TrialScheduler.CONTINUE)
@@ -115,14 +115,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return str(TrialScheduler.NOOP if trial.parked else TrialScheduler.CONTINUE)
 
     def between_steps(self, running: Iterable[str]) -> None:
-        """Look at what no trial reports.
+        """Check what no trial reports.
 
         Args:
             running: Tune's ids of the trials that have a process.
 
         Raises:
-            KeyboardInterrupt: the user wants it to stop, and no epoch runs any more.
-            RunFailed: no trial can go on, and no epoch runs any more.
+            KeyboardInterrupt: the user stopped the search, and no epoch is running any more.
+            RunFailed: no trial can continue, and no epoch is running any more.
         """
         if self._ends():
             if all(name in self._running and self._running[name].parked for name in running):
@@ -133,7 +133,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._progress.note(f"waits: {line}")
 
     def restarted(self, trial_id: str, *, lost_node: bool) -> None:
-        """A trial was started again after its process died, alone or with its node."""
+        """Note that a trial was started again after its process died, alone or with its node."""
         trial = self._running[trial_id]
         self.study.count(trial.task.number, **{"preemptions" if lost_node else "restarts": 1})
         hung = count_hangs(trial.task.folder) > trial.hangs
@@ -142,15 +142,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._progress.note(f"{trial.label}  {reason}; {self._goes_on(trial.task)}")
 
     def node_was_lost(self, trial_id: str) -> None:
-        """The last restart of a trial was the fault of its node, as is known now: it does not count against it."""
+        """Note that the last restart of a trial was due to the loss of its node, so it does not count against the
+        trial."""
         if trial_id in self._running:
             self.study.count(self._running[trial_id].task.number, restarts=-1, preemptions=1)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing: the scheduler, which Tune asks first, has passed it on."""
+        """Does nothing: the scheduler, which Tune asks first, has handled the result."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial ended: with a report that says how, or without a word."""
+        """Take the end of a trial, with a report that says how it ended, or without one."""
         trial = self._running.pop(trial_id)
         self._fetch(trial.task.number)
         with self._full_disk_halts():
@@ -162,7 +163,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._ask_for_no_more_than_is_left()
 
     def _end(self, trial: Running, last: Report | None, died: bool) -> None:
-        """Tell the study how a trial ended; one that cannot go on for now stays as it is, to be resumed."""
+        """Tell the study how a trial ended. A trial that cannot continue at present stays as it is, to be resumed."""
         number, seconds = trial.task.number, time.perf_counter() - trial.started
         worker = last.worker if last is not None else "unknown"
         if trial.pruned:
@@ -183,18 +184,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._fail(number, cause_of_death(trial.task.folder), seconds, worker)
 
     def _ends(self) -> bool:
-        """Whether the trials that run are to end with their epochs."""
+        """Whether the running trials are to end when their epochs do."""
         return self._stopped() or self.halted is not None
 
     def _halt(self, reason: str) -> None:
-        """No trial can go on for now: let the others end their epochs."""
+        """Note that no trial can continue at present, and let the running ones end their epochs."""
         if self.halted is None:
             self.halted = reason
             self._progress.note(reason)
 
     @contextlib.contextmanager
     def _full_disk_halts(self) -> Iterator[None]:
-        """The study is written in the block. What Tune would take for the failure of one trial ends the search."""
+        """For blocks that write the study: a full disk, which Tune would take for the failure of one trial, ends the
+        search."""
         try:
             yield
         except OSError as error:
@@ -203,23 +205,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._halt(full)
 
     def _goes_on(self, task: Task) -> str:
-        """Where the next process of a trial begins; only the nodes know of the checkpoints in a store."""
+        """Where the next process of a trial will begin, in words; only the nodes know the checkpoints in a store."""
         return where_it_goes_on(task.folder) if self._mirror is None else "goes on from what its store has"
 
     def _keep_journal(self) -> None:
-        """Bring a copy of the study to the run's store."""
+        """Copy the study to the run's store."""
         if self._mirror is not None:
             with contextlib.suppress(OSError):  # it is brought again with the next trial
                 self._mirror.push(lambda name: "/" not in name)
 
     def _ask_for_no_more_than_is_left(self) -> None:
-        """Ask the autoscaler for fewer machines when less is left than they could do."""
+        """Ask the autoscaler for fewer machines when fewer trials are left than they could run."""
         left = self.study.unfinished() + len(self._running)
         if left < self._plan.concurrent:
             request_room(self._plan, left)
 
     def _fetch(self, number: int) -> None:
-        """Fetch what a trial left in the store, but not its checkpoints."""
+        """Fetch the files of a trial from the store, without its checkpoints."""
         if self._mirror is not None:
             with contextlib.suppress(OSError):  # it is fetched again when the search ends
                 self._mirror.pull(
@@ -251,5 +253,5 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Nothing to restore."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher into a state that we never read back."""
+        """Tune pickles its searcher into a state that is never read back."""
         return {}

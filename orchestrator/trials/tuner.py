@@ -1,5 +1,5 @@
-"""The search: our study asks, Ray Tune places and runs, our study is told. Ray's own state is thrown away: the journal
-is enough to go on."""
+"""The search: our study draws trials, Ray Tune places and runs them, and our study records their results. Ray's own
+state is thrown away, because the journal is enough to resume."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def run_trials(
     stopped: Callable[[], bool],
     mirror: Mirror | None = None,
 ) -> None:
-    """Run all trials that the study still asks for.
+    """Run all trials that the study has left.
 
     Args:
-        study: asks and is told; or several in turn.
-        plan: what a trial takes.
-        progress: shows it.
+        study: the queue of trials: one study, or several in turn.
+        plan: the resources of a trial.
+        progress: shows the progress.
         resources: Ray's resource totals.
         stopped: whether the user wants it to stop.
         mirror: the run's store, where it has one.
@@ -84,7 +84,7 @@ def run_trials(
 def _tuner(
     searcher: StudySearcher, attendant: Attendant, plan: Plan, resources: dict[str, float], state: Path
 ) -> tune.Tuner:
-    """Ray Tune, set up for a study; its own state goes to a folder that nobody reads."""
+    """Ray Tune, set up for a study; its own state goes to a folder that is not read again."""
     study = searcher.study
     return tune.Tuner(
         _trainable(plan, resources),
@@ -106,7 +106,7 @@ def _tuner(
 
 
 def _why_ray_stopped(error: Exception) -> str:
-    """One line; Tune's errors may hold whole tracebacks of other ones."""
+    """The reason in one line; Tune's errors may contain whole tracebacks of other errors."""
     if isinstance(error, RunFailed):
         return str(error)
     if isinstance(error.__cause__, OutOfMemoryError):  # Tune ends with it, where it starts a trial that died otherwise
@@ -118,11 +118,11 @@ def _why_ray_stopped(error: Exception) -> str:
 
 
 class Attendant(tune.Callback):  # type: ignore[misc]
-    """What Tune says between results: that a step is over, and that a trial is started again. Without a raylet Tune
-    waits on and on, so it is looked after here.
+    """A callback for what Tune says between results: that a step is over, or that a trial is started again. If the
+    raylet has died, Tune would wait for ever, so this is checked here.
 
-    A trial whose node dies without notice has failed, in Tune's eyes; when the node turns out dead, that failure is
-    taken back. (Of nodes that are drained with notice Tune does not count it to begin with.)
+    To Tune, a trial whose node dies without notice has failed; once the node is known to be dead, that failure is taken
+    back. (For nodes that are drained with notice, Tune does not count it in the first place.)
     """
 
     def __init__(self, searcher: StudySearcher, watch: RayletWatch) -> None:
@@ -132,7 +132,7 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         self._looked = 0.0
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Nothing may have been reported for long.
+        """Check the search even if nothing was reported for long.
 
         Raises:
             KeyboardInterrupt, RunFailed: see `StudySearcher.between_steps`; or Ray has died.
@@ -144,7 +144,7 @@ class Attendant(tune.Callback):  # type: ignore[misc]
             self._take_back_failures_of_dead_nodes({node["NodeID"] for node in alive_nodes()})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its process died; it may go on elsewhere."""
+        """Note that a trial's process died; it may continue elsewhere."""
         failures = trial.run_metadata.num_failures
         counted = failures > self._failures.get(trial.trial_id, 0)
         self._failures[trial.trial_id] = failures
@@ -153,8 +153,8 @@ class Attendant(tune.Callback):  # type: ignore[misc]
             self._suspects.append((trial, node, time.monotonic() + SECONDS_TO_NOTICE))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tune's running means of every metric of every trial are never asked for: over hundreds of trials they were
-        most of what grew."""
+        """Drop Tune's running means of every metric of the trial, which are not used: over hundreds of trials they took
+        most of the memory."""
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
 
@@ -169,7 +169,7 @@ class Attendant(tune.Callback):  # type: ignore[misc]
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks into a state that we never read back."""
+        """Tune pickles its callbacks into a state that is never read back."""
         return {}
 
 
@@ -182,11 +182,11 @@ class StudyScheduler(FIFOScheduler):  # type: ignore[misc]
         self._searcher = searcher
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """STOP, CONTINUE or NOOP."""
+        """The decision about a trial: STOP, CONTINUE or NOOP."""
         return self._searcher.after_epoch(trial.trial_id, result)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its scheduler into a state that we never read back."""
+        """Tune pickles its scheduler into a state that is never read back."""
         return {}
 
 

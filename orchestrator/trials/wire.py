@@ -1,6 +1,6 @@
-"""What travels between the search and the processes that train: a trial to one of them, reports back.
+"""The messages between the search and the processes that train: a trial is sent to a process, and reports come back.
 
-Ray takes plain values, and Ray Tune a flat dict for each report. They have types on both sides; here is the border.
+Ray takes plain values, and Ray Tune a flat dict for each report. Both sides use typed messages; the conversion is here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.cluster.plan import Plan
 
 RECORDED = ("epoch", "objective", "objective_now", "seconds")
-"""Entries of an epoch's record, beside those that have a slash in their names."""
+"""Entries of an epoch's record, besides those with a slash in their names."""
 
 NODE = "node"
-"""Ray's id of the node that a report is from, where its sender knows it."""
+"""Ray's id of the node that sent a report, if the sender knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +32,18 @@ class Assignment:
 
     Attributes:
         number: the trial's number.
-        config: what to train, as JSON: a node may lack a plugin, which is to be said when the trial begins.
+        config: the configuration to train, as JSON: a node may lack a plugin, and can say so when the trial begins.
         folder: the folder for its files, an absolute path.
         objective: the metric that chooses the epoch.
-        directory: where the search was started; relative paths start there.
+        directory: the folder where the search was started; relative paths start there.
         host: the machine of the search.
         workers: how many processes train it together.
-        needs: what each of them takes of a node, in Ray's words.
+        needs: the resources that each of them takes of a node, by Ray's names.
         placement: how the workers are spread over the nodes.
         max_failures: how often it is started again when a process dies.
         hang_minutes: it is ended after so many minutes without an epoch; None: the study's longest epoch decides.
         longest_epoch: the longest epoch of the study so far, in seconds; None before the first.
-        stores: address of its results and, after it, of those of the failed trials that it tries again; empty: all
+        stores: the address of its results, followed by those of the failed trials that it tries again; empty if all
             nodes see its folder.
         post_hoc: the settings that every epoch is scored under, dotted path -> values, as JSON.
     """
@@ -65,7 +65,7 @@ class Assignment:
 
     @classmethod
     def of_task(cls, task: Task, plan: Plan, stores: Sequence[str] = ()) -> Assignment:
-        """A task of a study, as planned, sent from this process."""
+        """The assignment of a study's task, as planned, sent from this process."""
         return cls(
             number=task.number,
             config=task.config.model_dump_json(),
@@ -84,20 +84,20 @@ class Assignment:
         )
 
     def to_plain(self) -> dict[str, Any]:
-        """Numbers, strings, dicts and lists of them."""
+        """The assignment as numbers, strings, dicts and lists of them."""
         paths = {"folder": str(self.folder), "directory": str(self.directory)}
         return {**dataclasses.asdict(self), **paths, "stores": list(self.stores)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Assignment:
-        """What `to_plain` made."""
+        """The assignment from the result of `to_plain`."""
         paths = {"folder": Path(plain["folder"]), "directory": Path(plain["directory"])}
         return cls(**{**plain, **paths, "stores": tuple(plain["stores"])})
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """An epoch has ended: its record, and which process trained it (`host:process id`)."""
+    """Reports that an epoch has ended: its record, and the process that trained it (`host:process id`)."""
 
     record: Record
     worker: str
@@ -105,7 +105,8 @@ class EpochReport:
 
 @dataclass(frozen=True, slots=True)
 class TrialDone:
-    """A trial has ended well: the records of all its epochs, the seconds of this process on it, and which one."""
+    """Reports that a trial has ended well: the records of all its epochs, the seconds that this process spent on it,
+    and which process it is."""
 
     history: list[Record]
     seconds: float
@@ -114,7 +115,8 @@ class TrialDone:
 
 @dataclass(frozen=True, slots=True)
 class TrialFailed:
-    """A trial cannot succeed: why, the seconds of this process on it, and which one."""
+    """Reports that a trial cannot succeed: the reason, the seconds that this process spent on it, and which process it
+    is."""
 
     reason: str
     seconds: float
@@ -123,7 +125,8 @@ class TrialFailed:
 
 @dataclass(frozen=True, slots=True)
 class TrialHalted:
-    """A trial cannot go on for now, by no fault of its own, such as on a full disk: why, and which process says so."""
+    """Reports that a trial cannot continue at present, through no fault of its own, such as a full disk: the reason,
+    and which process says so."""
 
     reason: str
     worker: str
@@ -133,7 +136,7 @@ Report = EpochReport | TrialDone | TrialFailed | TrialHalted
 
 
 def encode(report: Report) -> dict[str, Any]:
-    """A report as Ray Tune takes it. Which kind it is shows in which key is there."""
+    """A report as the flat dict that Ray Tune takes. Its kind is told by the key that it has."""
     match report:
         case EpochReport():
             return {**report.record, "worker": report.worker}
@@ -146,7 +149,7 @@ def encode(report: Report) -> dict[str, Any]:
 
 
 def decode(result: Mapping[str, Any] | None) -> Report | None:
-    """What `encode` made, from among what Ray Tune adds to it; None where nothing was reported yet."""
+    """The report in a result of Ray Tune, which adds entries of its own; None if nothing was reported yet."""
     if not result:
         return None
     worker = str(result.get("worker", "unknown"))

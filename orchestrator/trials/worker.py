@@ -1,5 +1,5 @@
-"""One trial on Ray: in the Tune actor for one worker, through a Ray Train job for several. The training itself is
-`wsol.training.train`."""
+"""Runs one trial on Ray: in the Tune actor if it has one worker, through a Ray Train job if it has several. The
+training itself is `wsol.training.train`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def run_as_train_job(plain: dict[str, Any]) -> None:
 
 
 def run_in_train_worker(plain: dict[str, Any]) -> None:
-    """What each worker of a Ray Train job does.
+    """The function that each worker of a Ray Train job runs.
 
     Args:
         plain: an `Assignment` as plain values.
@@ -106,15 +106,15 @@ def _share_gpu(part: float) -> None:
 
 
 def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
-    """Train, reporting every epoch and at the end the outcome.
+    """Train a trial; report every epoch, and the outcome at the end.
 
     A trial that cannot succeed (diverged, unusable input) ends with a report that says so: raising would start it
-    again. One whose disk is full says that, and can be resumed. Anything else is raised, with its traceback kept in the
-    trial's folder.
+    again. A trial whose disk is full reports that, and can be resumed. Anything else is raised, with its traceback kept
+    in the trial's folder.
 
     Args:
-        assignment: what to train, and where.
-        report: where reports go; returns when the search wants the trial to go on.
+        assignment: says what to train, and where.
+        report: takes reports; returns when the search lets the trial continue.
     """
     started = time.perf_counter()
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -137,7 +137,7 @@ def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
 
 
 def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record], None]) -> list[Record]:
-    """Train in a folder of this node; what an epoch left is safe before it is reported."""
+    """Train in a folder of this node; the files of an epoch are safe before it is reported."""
     from wsol import distributed
     from wsol.training import train
 
@@ -170,8 +170,8 @@ def _written(assignment: Assignment) -> list[Path]:
 
 
 def _with_node(reason: str, assignment: Assignment) -> str:
-    """A reason with the node that it is from, unless that is the driver's, or several workers have agreed on it, which
-    names the node."""
+    """A reason, preceded by the node that it is from, unless that is the driver's node, or several workers have agreed
+    on a reason, which then names the node."""
     here = socket.gethostname()
     if here == assignment.host or assignment.workers > 1:
         return reason

@@ -1,5 +1,5 @@
-"""Where a trial, or a measurement, works on its node: in the run folder where the node sees it, else in a scratch
-folder with a store behind it."""
+"""Where a trial or a measurement works on its node: in the run folder if the node sees it, else in a scratch folder
+that is copied to a store."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Workplace:
 
 @contextmanager
 def open_workplace(assignment: Assignment) -> Iterator[Workplace]:
-    """Make a trial at home on this node.
+    """Prepare the folder of a trial on this node.
 
     Args:
         assignment: the trial.
 
     Raises:
-        InputError: this node does not see what it should; names node and path.
+        InputError: this node does not see a folder that it should; the message names node and path.
     """
     folder, stores = assignment.folder, assignment.stores
     with working_directory(assignment.directory, required=not stores):
@@ -67,8 +67,8 @@ def open_workplace(assignment: Assignment) -> Iterator[Workplace]:
 
 
 def _drop_results_of_another(folder: Path, config: str) -> None:
-    """Start from nothing where the results are of another configuration: the store's copy of the journal is older than
-    they are."""
+    """Drop results that belong to another configuration; they can be there if the store's copy of the journal is older
+    than they are."""
     trained = folder / names.TRIAL_CONFIG
     if trained.exists() and yaml.safe_load(trained.read_text()) != json.loads(config):
         for path in folder.iterdir():

@@ -41,7 +41,7 @@ from wsol.errors import InputError
         ),
         (
             "search.optim.momentum={low: 0.05, high: optim.lr}",
-            "low can become 0.05, which is above 0.001, what high can become",
+            "low can be 0.05 while high is only 0.001: no value would be left",
         ),
         (
             "search.optm.momentum={low: optim.lr, high: 1}",
@@ -185,7 +185,7 @@ def test_what_a_replaced_mapping_loses_is_said(full_file: Path, override: str, n
         ("study=3", "command line: study: should be a mapping of keys to values"),
         ("search={optim.lrr: {low: 1, high: 2}}", "command line: search.optim.lrr: no key 'lrr'"),
         ("points=[{name: ours, values: {optim.lr: 0.5}}]", "command line: points.0.values.optim.lr: 0.5 lies outside"),
-        ("points.7.name=x", "command line: points.7.name: '7' cannot be set, what holds it is [{"),
+        ("points.7.name=x", "command line: points.7.name: '7' cannot be set inside of [{"),
         ("points.².name=x", "command line: points.².name: '²' cannot be set"),
         ("points.0.nam=x", "command line: points.0.nam: unknown key, did you mean 'name'?"),
         ("evaluation.metrics.0.name=max_box", "command line: trial.evaluation.metrics"),

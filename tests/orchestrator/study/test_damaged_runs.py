@@ -105,7 +105,7 @@ def test_runs_of_another_version_are_refused_with_what_to_do(space_file: Path, l
     ):
         (RUN / "study.journal").write_text(text)
         code, _, err = launch("resume", "run")
-        assert code == 2 and "study.journal: Optuna" in err and "can not read it" in err and "Traceback" not in err
+        assert code == 2 and "study.journal: Optuna" in err and "cannot read it" in err and "Traceback" not in err
     (RUN / "study.json").write_text("{")
     code, _, err = launch("resume", "run")
     assert code == 2 and "study.json: is damaged" in err
