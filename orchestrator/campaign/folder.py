@@ -1,4 +1,4 @@
-"""The folder of a campaign: begun, read again, compared with what is asked for."""
+"""The folder of a campaign: beginning it, reading it again, and comparing it with a campaign file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from wsol.files import TEMPORARY
 
 
 def require_campaign(folder: Path, planned: Planned, address: str | None) -> None:
-    """Every check of a campaign that is about to begin, once; see `orchestrator.preflight.checks.require`.
+    """Make every check of a campaign that is about to begin, once; see `orchestrator.preflight.checks.require`.
 
     Args:
-        folder: where it is to begin.
-        planned: what is to begin.
+        folder: the folder in which it is to begin.
+        planned: the campaign that is to begin.
         address: the address of a Ray cluster; None: this machine must have room for a trial, and for Ray.
 
     Raises:
@@ -40,8 +40,8 @@ def require_campaign(folder: Path, planned: Planned, address: str | None) -> Non
 
 
 def begin_campaign(folder: Path, planned: Planned) -> None:
-    """Write down the cells; the file that makes the folder a campaign comes last. The folder is locked meanwhile: of
-    two launchers that begin at the same moment, one writes.
+    """Write the files of the cells; the file that makes the folder a campaign comes last. The folder is locked while
+    this is done, so that only one of two launchers that begin at the same moment writes.
 
     Raises:
         InputError: another process begins another campaign there.
@@ -58,7 +58,7 @@ def begin_campaign(folder: Path, planned: Planned) -> None:
 
 
 def read_campaign(folder: Path, overrides: list[str]) -> Planned:
-    """The campaign of a folder, with other resources.
+    """Read the campaign of a folder, with changed resources.
 
     Args:
         folder: a campaign's folder.
@@ -77,7 +77,7 @@ def read_campaign(folder: Path, overrides: list[str]) -> Planned:
 
 
 def require_same_campaign(folder: Path, planned: Planned) -> None:
-    """Raises InputError if a folder holds another campaign than this one."""
+    """Raise InputError if a folder holds another campaign than this one."""
     header, hashes = read_campaign_header(folder), planned.hashes()
     cells = {cell.name: cell for cell in planned.cells}
     other = [
@@ -98,8 +98,8 @@ def require_same_campaign(folder: Path, planned: Planned) -> None:
 
 
 def _is_recorded(folder: Path, cell: CampaignCell | None) -> bool:
-    """Whether the folder has the same experiment for a cell: hashes of versions whose configurations have other entries
-    differ without that."""
+    """Whether the folder records the same experiment for a cell. Hashes alone do not tell, because versions with other
+    entries in their configurations have other hashes."""
     if cell is None or not (folder / cell.name / names.EXPERIMENT).is_file():
         return False
     recorded = load_experiment(folder / cell.name / names.EXPERIMENT).experiment
@@ -116,7 +116,7 @@ def plan_here(planned: Planned) -> Plan:
 
 
 def _require_runnable(cells: list[CampaignCell]) -> None:
-    """Raises InputError where a cell cannot be trained; each data set is read once."""
+    """Raise InputError if a cell cannot be trained; each data set is read only once."""
     checked: list[object] = []
     for cell in cells:
         trial = cell.experiment.trial

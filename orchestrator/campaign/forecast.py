@@ -1,4 +1,4 @@
-"""What a campaign will take, told before it starts: one training step and one evaluation batch of every cell are
+"""Forecasts the time and disk space of a campaign: one training step and one evaluation batch of every cell are
 measured where trials run."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from orchestrator.preflight.forecast import forecast_search
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one trial takes.
+    """The cost of one trial.
 
     Attributes:
         seconds: computing time of one worker alone.
@@ -31,15 +31,15 @@ class Cost:
 
 
 MeasureCost = Callable[[Experiment], Cost]
-"""Runs `measure_cost` somewhere: here, or on a node with a GPU."""
+"""Runs `measure_cost` in this process or on a node with a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What is still to be done.
+    """The work that is left.
 
     Attributes:
-        trials, epochs: to be trained.
+        trials, epochs: how many are to be trained.
         seconds: computing time of one worker alone.
         disk_bytes: size of the checkpoints that are kept at the end.
     """
@@ -52,12 +52,12 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What is left of a cell.
+    """The work that is left in a cell.
 
     Attributes:
-        cell: its name.
+        cell: the cell's name.
         experiment: the experiment that its search runs.
-        trials: how many are left there.
+        trials: how many trials of its search are left.
         experiment_again: the experiment with which its best trials are trained again.
         again: how many of those trainings are left.
     """
@@ -88,12 +88,12 @@ def forecast_table(needs: Mapping[str, Need], plan: Plan) -> Table:
 
 
 def forecast_end(needs: Mapping[str, Need], plan: Plan) -> list[str]:
-    """When it will be done, and what is not in the forecast, in words."""
+    """When the campaign will end, and what the forecast leaves out, in words."""
     seconds = _sum(needs).seconds / plan.workers / plan.concurrent
     end = datetime.now() + timedelta(seconds=seconds)
     return [
         f"{plan.concurrent} at a time, {duration(seconds)} at least: {end:%Y-%m-%d %H:%M}",
-        "measuring winners is not in it",
+        "measuring winners is not included",
     ]
 
 
@@ -102,16 +102,16 @@ def _sum(needs: Mapping[Any, Need]) -> Need:
 
 
 def need_of_trials(experiment: Experiment, cost: Cost, trials: int) -> Need:
-    """What some trials of an experiment need in all."""
+    """The total work of some trials of an experiment."""
     kept = min(trials, experiment.study.keep_checkpoints)
     return Need(trials, trials * experiment.trial.training.epochs, trials * cost.seconds, kept * cost.checkpoint_bytes)
 
 
 def say_forecast(left: Sequence[Left], measure_at: MeasureCost, plan: Plan) -> None:
-    """Print what the trials that are left need; where there are none, nothing is measured.
+    """Print the forecast for the trials that are left; if there are none, nothing is measured.
 
     Args:
-        left: of each cell.
+        left: the work that is left in each cell.
         measure_at: where a trial's cost is measured.
         plan: how many run at once.
     """

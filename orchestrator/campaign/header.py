@@ -1,4 +1,4 @@
-"""`campaign.json`: which cells a campaign has, with what it began, whether it has ended. The file makes a folder a
+"""`campaign.json`: the cells of a campaign, how it began, and whether it has ended. This file makes a folder a
 campaign, so it is written after the cells' files."""
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from wsol.schema import first_problem
 
 @dataclass(frozen=True, slots=True)
 class CampaignHeader:
-    """What is known of a campaign beside its cells' runs.
+    """The facts about a campaign apart from the runs of its cells.
 
     Attributes:
         name: the name of the campaign file.
-        source: the file.
+        source: the path of the campaign file.
         cells: all cells, in their order.
-        hashes: cell -> hash of its experiment, resources excepted.
+        hashes: cell -> hash of its experiment without the resources.
         reruns: how each cell's best trials are trained again.
-        published_points: whether they are tried first.
+        published_points: whether the published points are tried first.
         started, ended: times with their zone; `ended` is None until every cell has a winner.
         command: the command that began it.
         git: commit of the code and whether it was changed since; None outside a checkout.
@@ -91,7 +91,7 @@ def read_campaign_header(folder: Path) -> CampaignHeader:
 
 
 def end_campaign(folder: Path, *, done: bool) -> None:
-    """Write down that every cell has a winner, or that some have none (any more)."""
+    """Record that every cell has a winner, or that some have none (any more)."""
     _write(folder, replace(read_campaign_header(folder), ended=timestamp() if done else None))
 
 

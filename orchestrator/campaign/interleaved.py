@@ -1,6 +1,7 @@
-"""Several studies as one, for one set of machines: whoever has the largest share of its trials left is asked next.
+"""Runs several studies as one on the same machines: the next trial is drawn from the study with the largest share of
+its trials left.
 
-So all of them make progress together, and no machine is idle at the end of one of them: it takes a trial of another.
+All studies therefore progress together, and no machine is idle when one study ends: it takes a trial of another.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class _Member:
     """One of the studies.
 
     Attributes:
-        study: which.
-        is_followed: whether others may follow it that are not known yet.
-        running: how many of its trials are.
+        study: the study.
+        is_followed: whether studies that are not known yet may follow it.
+        running: how many of its trials are running.
     """
 
     study: Study
@@ -33,22 +34,22 @@ class _Member:
     running: int = 0
 
     def share_left(self) -> float:
-        """The share of its trials that are still to be asked for."""
+        """The share of its trials that has not begun yet."""
         return self.study.unfinished() / self.study.planned
 
     def is_through(self) -> bool:
-        """Whether none of its trials runs or is to be asked for."""
+        """Whether none of its trials is running or left."""
         return not self.running and not self.study.unfinished()
 
 
 class Interleaved:
-    """Several studies as one `Queue`. Trials are numbered in the order in which they are asked for.
+    """Several studies as one `Queue`. Trials are numbered in the order in which they begin.
 
     Args:
         folder: the campaign's folder.
         studies: name -> study.
-        then: called once for each of them when it is through; returns the studies that follow it, by name.
-        following: how many trials those have at most, of each.
+        then: called once for each study when it has ended; returns the studies that follow it, by name.
+        following: the largest number of trials in the studies that follow each study.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Interleaved:
         return self.unfinished() > 0
 
     def stopped(self) -> str | None:
-        """See `Queue.stopped`. Nothing stops all of them: one whose trials fail ends alone."""
+        """See `Queue.stopped`. Nothing stops all studies: one whose trials fail ends alone."""
         return None
 
     def enough(self) -> str | None:
@@ -103,7 +104,8 @@ class Interleaved:
         return study.report(own, record)
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
-        """See `Queue.complete`. Checkpoints that cannot win any more go at once: all studies together have many."""
+        """See `Queue.complete`. Checkpoints that cannot win any more are deleted at once, because all studies together
+        have many."""
         study, own = self._study_of(number)
         failure = study.complete(own, history, seconds, worker)
         drop_checkpoints(study, study.folder)
@@ -150,7 +152,7 @@ class Interleaved:
         self._let_followers_in(name)
 
     def _let_followers_in(self, name: str) -> None:
-        """Ask for the studies that follow one, once it is through."""
+        """Add the studies that follow one when it has ended."""
         member = self._members[name]
         if member.is_followed and member.is_through():
             member.is_followed = False

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a cell stands.
+    """The standing of a cell.
 
     Attributes:
-        cell: which.
-        folders: those of its runs that were tested: of its search, or of its winner's seeds; empty while there is none.
-        failure: why there will be none; else empty.
+        cell: the cell.
+        folders: the folders of its tested runs: its search, or the seeds of its winner; empty while none is tested.
+        failure: why none will be tested; else empty.
     """
 
     cell: CampaignCell
@@ -42,24 +42,24 @@ class Standing:
 
     @property
     def metric(self) -> str:
-        """Name of the metric by which it was selected."""
+        """Name of the metric that selected the winner."""
         return self.cell.experiment.study.objectives[0].partition("/")[2]
 
     def values(self) -> list[float]:
-        """What its runs reach in that metric on test."""
+        """The values of its runs in that metric on test."""
         return [float(recorded_tests(folder)[0].metrics[self.metric]) for folder in self.folders]
 
 
 def group_table(standings: Sequence[Standing], of: CampaignCell) -> Table | str:
-    """The methods with the backbone and data set of a cell that are tested so far, for the terminal."""
+    """A table of the methods tested so far with the backbone and data set of a cell, for the terminal."""
     group = _group(standings, of)
     rows = _rows(group)
     return rows if isinstance(rows, str) else comparison_table(rows, group[0].metric, "test")
 
 
 def write_leaderboard(folder: Path, planned: Planned, standings: Sequence[Standing]) -> None:
-    """`leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, as far as they
-    are tested."""
+    """Write `leaderboard.md` and `leaderboard.html`: an overview, then a table for each data set and backbone, of what
+    is tested so far."""
     board = _board(planned, standings)
     write_text(folder / names.LEADERBOARD_TEXT, _markdown(board))
     write_text(folder / names.LEADERBOARD, leaderboard_page(board))
@@ -96,7 +96,7 @@ def _markdown(board: Board) -> str:
 
 
 def _rules(planned: Planned) -> str:
-    """By which rules all cells were compared."""
+    """The rules by which all cells were compared, in words."""
     study, training = planned.cells[0].experiment.study, planned.cells[0].experiment.trial.training
     text = (
         f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch,"
@@ -112,7 +112,7 @@ def _rules(planned: Planned) -> str:
 
 
 def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
-    """What must be known about the numbers: who was trained on a short list of images."""
+    """Remarks on the numbers: the methods that were trained on a short list of images."""
     parts: dict[str, list[str]] = {}
     for standing in standings:
         for part in {read_result(folder).training_images for folder in standing.folders}:
@@ -125,7 +125,7 @@ def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
 
 
 def _overview(standings: Sequence[Standing]) -> list[list[str]]:
-    """Methods x backbones, means over seeds with their 95 % interval, of two seeds with both values."""
+    """Methods x backbones: means over seeds with their 95 % interval, or with both values if there are two seeds."""
     backbones, cells = _axis(standings, "backbone"), {(one.cell.method, one.cell.backbone): one for one in standings}
     lines = [["method", *backbones]]
     for method in _axis(standings, "method"):
@@ -160,7 +160,7 @@ def _group(standings: Sequence[Standing], of: CampaignCell) -> list[Standing]:
 
 
 def _rows(group: Sequence[Standing]) -> list[Row] | str:
-    """As `compare` has them; why not, where the runs cannot be compared."""
+    """The rows of `compare`, or the reason if the runs cannot be compared."""
     try:
         return comparison_rows([folder for standing in group for folder in standing.folders], [group[0].metric], "test")
     except InputError as error:

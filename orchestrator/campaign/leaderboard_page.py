@@ -19,7 +19,7 @@ from orchestrator.runs.summary import read_summary
 from wsol.files import is_file
 
 PICTURES = 6
-"""Images that every method is shown on."""
+"""Number of images that show every method."""
 
 TICKS = 5
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
@@ -27,12 +27,12 @@ STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What has one backbone and one data set.
+    """The methods with one backbone on one data set.
 
     Attributes:
         dataset, backbone, metric: their names.
-        rows: of the methods that are tested, as `compare` has them; why not, where they cannot be compared.
-        runs: method -> its tested run; of several seeds, the first.
+        rows: the rows of `compare` for the tested methods, or the reason why they cannot be compared.
+        runs: method -> its tested run, or the first of several seeds.
     """
 
     dataset: str
@@ -44,12 +44,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What a leaderboard says.
+    """The content of a leaderboard.
 
     Attributes:
         name: the campaign's name.
         about: sentences before the tables.
-        failures: cells that will have no number, and why.
+        failures: the cells that will have no number, each with the reason.
         overviews: data set -> lines of cells, methods x backbones, the heads first.
         groups: its groups, in the order of the campaign.
     """
@@ -63,14 +63,14 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A method in the figure; places are percent of the axis.
+    """A method in the figure; positions are percent of the axis.
 
     Attributes:
         name: the method's name.
-        text: its value, and those of its seeds or their interval.
-        dot: place of the value.
-        low, high: places of its 95 % interval over images; both of the value where it has none.
-        seeds: places of the values of several seeds.
+        text: its value, with the values of its seeds or their interval.
+        dot: position of the value.
+        low, high: positions of the ends of its 95 % interval over images; both at the value if it has none.
+        seeds: positions of the values of several seeds.
     """
 
     name: str
@@ -86,9 +86,9 @@ class Figure:
     """Dots and whiskers, the best method first.
 
     Attributes:
-        marks: of the methods.
-        ticks: place -> number on the axis.
-        baseline: place of the centre Gaussian; None where unknown.
+        marks: one for each method.
+        ticks: position -> number on the axis.
+        baseline: position of the centre Gaussian; None where unknown.
     """
 
     marks: list[Mark]
@@ -98,11 +98,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The same images through every method.
+    """The same images as every method sees them.
 
     Attributes:
-        photos: addresses of the images with what is true, and what they show.
-        maps: method -> for each of them its score map and the IoU.
+        photos: for each image, the data URL of the photo with its ground truth, and what it shows.
+        maps: method -> for each image, the score map and the IoU.
     """
 
     photos: list[tuple[str, str]]
@@ -148,7 +148,7 @@ def _figure(group: Group) -> Figure:
 
 
 def _axis(numbers: Sequence[float]) -> tuple[float, float, float]:
-    """Ends of an axis that holds some numbers, and the step of its ticks."""
+    """The ends of an axis for some numbers, and the step of its ticks."""
     smallest, largest = min(numbers), max(numbers)
     step = next((step for step in STEPS if (largest - smallest) / step <= TICKS), (largest - smallest) / TICKS)
     low, high = math.floor(smallest / step) * step, math.ceil(largest / step) * step
@@ -156,7 +156,7 @@ def _axis(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _seen(group: Group) -> Seen | None:
-    """Images that all methods have pictures of, from the smallest object to the largest; None without any."""
+    """The images that all methods have pictures of, from the smallest object to the largest; None if there are none."""
     examples = {method: _examples(folder) for method, folder in group.runs.items()}
     examples = {method: known for method, known in examples.items() if known}
     if not examples:
@@ -179,7 +179,7 @@ def _seen(group: Group) -> Seen | None:
 
 
 def _examples(folder: Path) -> dict[str, Example]:
-    """Image -> its pictures in a run folder, those whose files are there."""
+    """Image -> its pictures in a run folder, as far as their files exist."""
     home = (folder / names.WINNER).resolve()
 
     def is_there(name: str) -> bool:

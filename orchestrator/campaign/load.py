@@ -1,4 +1,4 @@
-"""A campaign file is read, changed by overrides and checked, with all search spaces that it names."""
+"""Reads a campaign file, applies overrides, and checks it with all search spaces that it names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wsol.plugins import did_you_mean
 
 
 def is_campaign(path: Path) -> bool:
-    """Whether a file is a campaign, and no search space.
+    """Whether a file is a campaign file, not a search space.
 
     Raises:
         InputError: it cannot be read.
@@ -34,12 +34,12 @@ def is_campaign(path: Path) -> bool:
 
 
 def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
-    """Read, override and check a file and the search spaces that it names.
+    """Read a campaign file and the search spaces that it names, apply overrides, and check all of them.
 
     Args:
         path: a campaign file.
-        overrides: `KEY=VALUE`; what names no key of a campaign is meant in `set`, in every cell.
-        folder: where the cells' runs will be: some start from the winner of another.
+        overrides: `KEY=VALUE`; a key that a campaign does not have goes into `set`, for every cell.
+        folder: where the cells' runs will be; needed because some start from the winner of another cell.
 
     Raises:
         InputError: everything that is wrong, one line each.
@@ -65,12 +65,12 @@ def load_campaign(path: Path, overrides: list[str], folder: Path) -> Planned:
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a campaign changes in the file of a cell.
+    """A value that a campaign changes in the file of a cell.
 
     Attributes:
         key: dotted path.
-        value: the new one.
-        place: where the campaign file says so; empty where nobody does.
+        value: the new value.
+        place: the line of the campaign file that sets it; empty if no line does.
     """
 
     key: str
@@ -109,7 +109,7 @@ def _name(campaign: Campaign, method: str, backbone: str, dataset: str) -> str:
 
 
 def _variants(document: Document, campaign: Campaign, method: str, backbone: str) -> list[str]:
-    """The variants of its file that a method and a backbone want.
+    """The variants of the file that a method and a backbone choose.
 
     Raises:
         InputError: both want the same one.
@@ -131,7 +131,7 @@ def _settings_of_all(campaign: Campaign) -> Iterator[_Setting]:
 
 
 def _settings_of(campaign: Campaign, method: str, backbone: str) -> Iterator[_Setting]:
-    """What a method sets, and what a backbone does."""
+    """The settings of a method and of a backbone."""
     for key, value in campaign.methods[method].set.items():
         yield _Setting(key, value, ("methods", method, "set", key))
     for key, value in campaign.backbones[backbone].set.items():
@@ -139,12 +139,13 @@ def _settings_of(campaign: Campaign, method: str, backbone: str) -> Iterator[_Se
 
 
 def _settings_of_user(campaign: Campaign) -> Iterator[_Setting]:
-    """What is set in every cell; last, so that it wins."""
+    """The settings of `set`, for every cell; they come last, so that they win."""
     yield from (_Setting(key, value, ("set", key)) for key, value in campaign.set.items())
 
 
 def _where(document: Document, line: str, settings: list[_Setting], place: KeyPath) -> str:
-    """A mistake that a setting made, at the setting; any other, at the method, after which its own place follows."""
+    """A mistake with its place: that of the setting that caused it, or that of the method, followed by the place in the
+    method's file."""
     if not line.startswith(f"{COMMAND_LINE}: "):
         return at(document, place, line)
     text = line.removeprefix(f"{COMMAND_LINE}: ")
@@ -153,7 +154,7 @@ def _where(document: Document, line: str, settings: list[_Setting], place: KeyPa
 
 
 def _require_possible(document: Document, experiment: Experiment, reruns: Reruns) -> None:
-    """Raises InputError where what is set in the trials that are trained again does not fit a cell."""
+    """Raise InputError if the settings of the trials that are trained again do not fit a cell."""
     try:
         experiment.configure(reruns.set)
     except KeyError as error:
@@ -163,7 +164,7 @@ def _require_possible(document: Document, experiment: Experiment, reruns: Reruns
 
 
 def _apply(document: Document, override: str) -> None:
-    """Put one `KEY=VALUE` into the document: into `set` where the campaign itself has no such key."""
+    """Put one `KEY=VALUE` into the document, or into its `set` if the campaign itself has no such key."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(f"{COMMAND_LINE}: {override!r}: expected KEY=VALUE, such as trials=4 or training.epochs=2")

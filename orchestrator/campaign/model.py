@@ -36,10 +36,10 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 class Change(Strict):
-    """What is changed in a search-space file.
+    """The changes of a search-space file.
 
     Attributes:
-        variant: one of the file's, or several with commas between them.
+        variant: a variant of the file, or several separated by commas.
         set: dotted path -> value, as `KEY=VALUE` on the command line; a searched value is fixed and no longer searched.
     """
 
@@ -51,9 +51,10 @@ class MethodChange(Change):
     """A method of a campaign.
 
     Attributes:
-        file: its search-space file, relative to the campaign file; `{dataset}` stands for the name of the data set.
-        after: a method above this one: its winner, with the same backbone and data set, is where this one's trials
-            start (`initial_run`).
+        file: the method's search-space file, relative to the campaign file; `{dataset}` stands for the name of the data
+            set.
+        after: a method listed above this one; this method's trials start from its winner with the same backbone and
+            data set (`initial_run`).
     """
 
     file: str
@@ -61,12 +62,12 @@ class MethodChange(Change):
 
 
 class Reruns(Strict):
-    """The best trials of a search, trained again.
+    """How the best trials of a search are trained again.
 
     Attributes:
         top: how many trials of each cell.
-        seeds: the seeds that each of them is trained with. The search itself used `trial.seed` and chose by it, so
-            others are more honest.
+        seeds: the seeds that each of them is trained with. The search itself used `trial.seed` and selected by it, so
+            other seeds give unbiased numbers.
         set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
     """
 
@@ -78,26 +79,27 @@ class Reruns(Strict):
 
     @property
     def count(self) -> int:
-        """How many trainings there are of each cell, at most."""
+        """The largest number of such trainings for each cell."""
         return self.top * len(self.seeds)
 
 
 class Campaign(Strict):
-    """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for everybody,
-    the last epoch counts, the winner on train_fullsup is tested once.
+    """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for each
+    method, the last epoch counts, the winner on train_fullsup is tested once.
 
     Attributes:
         methods: name -> search-space file.
-        backbones: name -> what it changes there.
+        backbones: name -> its changes of these files.
         datasets: names of the data sets.
-        trials: how many each cell has.
+        trials: number of trials of each cell.
         sampler: see `StudyConfig`.
         seed: the random seed of the sampler.
         published_points: try the published settings of the files first; they count as trials.
         checkpoint: see `TrainingConfig`.
         reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
             train_fullsup wins, and each of the winner's seeds is tested; null: the search's own winner is.
-        set: dotted path -> value, changed in every cell; what no other key names on the command line stands here too.
+        set: dotted path -> value, changed in every cell. Overrides on the command line whose key is not one of the
+            campaign's go here too.
         resources: what each trial of every cell gets; those of the files do not count.
     """
 
@@ -125,11 +127,11 @@ class Campaign(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """What a cell is a combination of, by the names in the campaign file.
+    """The combination that makes a cell, by the names in the campaign file.
 
     Attributes:
         name: the name of the cell and of its folder.
-        method, backbone, dataset: what is combined.
+        method, backbone, dataset: the combined parts.
         after: the cell whose winner it starts from; None for most.
     """
 
@@ -145,31 +147,31 @@ class CampaignCell(Combination):
     """One search of a campaign.
 
     Attributes:
-        loaded: its checked experiment.
+        loaded: the checked experiment of the cell.
     """
 
     loaded: Loaded
 
     @property
     def experiment(self) -> Experiment:
-        """What is searched."""
+        """The experiment that the cell searches."""
         return self.loaded.experiment
 
     def combination(self) -> Combination:
-        """What it is a combination of, without its experiment."""
+        """The combination of the cell, without its experiment."""
         return Combination(self.name, self.method, self.backbone, self.dataset, self.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A checked campaign: its cells, those that others start from first.
+    """A checked campaign: its cells, ordered so that those that others start from come first.
 
     Attributes:
         name: the name of the campaign file.
-        source: the file.
+        source: the path of the campaign file.
         cells: one for each method, backbone and data set.
         reruns: how each cell's best trials are trained again.
-        published_points: whether they are tried first.
+        published_points: whether the published points are tried first.
     """
 
     name: str
@@ -179,7 +181,7 @@ class Planned:
     published_points: bool
 
     def trials(self) -> int:
-        """How many trials all cells have, those included that are trained again."""
+        """The number of trials of all cells, including those that are trained again."""
         return sum(cell.experiment.study.trials for cell in self.cells) + len(self.cells) * self.reruns_of_a_cell()
 
     def reruns_of_a_cell(self) -> int:
@@ -187,20 +189,20 @@ class Planned:
         return 0 if self.reruns is None else self.reruns.count
 
     def again(self, cell: CampaignCell) -> Experiment:
-        """The experiment of a cell as its best trials are trained again, at its published point."""
+        """The experiment with which the best trials of a cell are trained again, at its published point."""
         if self.reruns is None or not self.reruns.set:
             return cell.experiment
         return cell.experiment.alone(cell.experiment.configure(self.reruns.set))
 
     def stages(self) -> list[list[CampaignCell]]:
-        """The cells in groups; a cell starts from one of an earlier group, or from none."""
+        """The cells in groups, where a cell may only start from a cell of an earlier group."""
         depth: dict[str, int] = {}
         for cell in self.cells:
             depth[cell.name] = 0 if cell.after is None else depth[cell.after] + 1
         return [[cell for cell in self.cells if depth[cell.name] == stage] for stage in range(max(depth.values()) + 1)]
 
     def hashes(self) -> dict[str, str]:
-        """Cell -> hash of everything that makes its numbers: its experiment without the resources."""
+        """Cell -> hash of everything that determines its numbers: its experiment without the resources."""
         return {
             cell.name: config_hash(cell.experiment.model_copy(update={"resources": ResourcesConfig()}))
             for cell in self.cells
@@ -208,6 +210,6 @@ class Planned:
 
 
 def campaign_in_words(planned: Planned) -> str:
-    """How large a campaign is: `2 methods x 1 backbone x 1 data set, 60 trials`."""
+    """The size of a campaign in words: `2 methods x 1 backbone x 1 data set, 60 trials`."""
     axes = [counted(len({getattr(cell, axis) for cell in planned.cells}), what) for axis, what in AXES.items()]
     return f"{' x '.join(axes)}, {counted(planned.trials(), 'trial')}"

@@ -1,4 +1,4 @@
-"""What a user sees while a campaign runs: a line for every trial that ends, and on a terminal a bar."""
+"""Shows the progress of a campaign: a line for every trial that ends, and a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class CampaignProgress(SearchProgress):
-    """Counts trials over all cells and forecasts the end from the mean time of a trial; all cells go on together, so
-    that is a fair mean.
+    """Counts trials over all cells and forecasts the end from the mean time of a trial. All cells progress together, so
+    the mean is representative.
 
     Args:
-        queue: knows which cell a trial is of.
-        concurrent: trials at the same time.
+        queue: tells which cell a trial belongs to.
+        concurrent: how many trials run at the same time.
         console: where to print.
     """
 
@@ -31,25 +31,25 @@ class CampaignProgress(SearchProgress):
         super().__init__(queue.planned, 1, concurrent, None, console)
 
     def start(self, number: int, of: int) -> None:
-        """A trial begins."""
+        """Note that a trial begins."""
         self._started[number] = time.perf_counter()
 
     def epoch(self, number: int, record: Record) -> None:
-        """Nothing: a campaign has too many epochs to show them all."""
+        """Does nothing: a campaign has too many epochs to show them all."""
 
     def complete(self, number: int, value: float) -> None:
-        """A trial has ended well."""
+        """Print that a trial has ended well."""
         cell = self._queue.place(number)[0]
         leads = cell in self._best and value > self._best[cell]
         self._best[cell] = max(value, self._best.get(cell, value))
         self._tell(number, f"{value:6.2f}{'  leads' if leads else ''}", "green" if leads else "")
 
     def prune(self, number: int, value: float) -> None:
-        """A trial was stopped because it fell behind."""
+        """Print that a trial was stopped because it fell behind."""
         self._tell(number, f"{value:6.2f}  stopped early")
 
     def fail(self, number: int, reason: str) -> None:
-        """A trial has ended badly."""
+        """Print that a trial has failed."""
         self._tell(number, f"failed: {reason}", "red")
 
     def _tell(self, number: int, text: str, style: str = "") -> None:

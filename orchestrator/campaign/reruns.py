@@ -1,4 +1,4 @@
-"""The best trials of a search, trained again with several seeds: each an ordinary run; the trial with the highest mean
+"""Trains the best trials of a search again with several seeds, each as an ordinary run. The trial with the highest mean
 wins."""
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Rerun:
 
 
 def planned_reruns(study: Study, wanted: Reruns) -> list[Rerun]:
-    """The best trials of a search with each seed; their runs are below it, in `seeds/`."""
+    """The best trials of a search with each seed; their run folders are in `seeds/` of the search's folder."""
     return [_rerun(study, trial, seed, wanted) for trial in study.ranked()[: wanted.top] for seed in wanted.seeds]
 
 
 def winning_trial(studies: Sequence[tuple[Rerun, Study]]) -> int | None:
-    """The trial with the highest mean objective over its seeds; one of which a seed failed comes behind those without.
-    None where all failed."""
+    """The trial with the highest mean objective over its seeds. Trials with a failed seed come after the others. None
+    if all failed."""
     values: dict[int, list[float]] = {}
     for rerun, study in studies:
         best = study.best()

@@ -1,6 +1,6 @@
-"""A campaign that is worked on, with all of its studies open.
+"""A campaign in progress, with all of its studies open.
 
-Nothing is remembered but in the cells' run folders: whoever opens it again goes on from there.
+All state is in the run folders of the cells; opening the campaign again continues from there.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from wsol.errors import InputError
 
 @dataclass(slots=True)
 class RunningCell:
-    """A cell that is worked on.
+    """A cell in progress.
 
     Attributes:
-        cell: which.
-        study: its search.
-        reruns: its best trials, trained again, with their studies; empty before the search is through, and where
+        cell: the cell.
+        study: the study of its search.
+        reruns: its best trials that are trained again, with their studies; empty before the search has ended, and if
             nothing is trained again.
         failure: why there will be no winner; else empty.
     """
@@ -56,32 +56,33 @@ class RunningCell:
     failure: str = ""
 
     def studies(self) -> list[Study]:
-        """All that are open."""
+        """All studies of the cell that are open."""
         return [self.study, *(study for _, study in self.reruns)]
 
     def has_winner(self) -> bool:
-        """Whether a trial succeeded, and with another seed where some are trained again."""
+        """Whether a trial succeeded, and also with another seed if trials are trained again."""
         return self.study.best() is not None and (not self.reruns or winning_trial(self.reruns) is not None)
 
     def counting(self) -> list[Path]:
-        """The runs that count: its search, or the winner's with each seed."""
+        """The runs that count: the search, or the runs of the winner with each seed."""
         best = winning_trial(self.reruns)
         again = [study.folder for rerun, study in self.reruns if rerun.trial == best]
         return again if self.reruns else [self.study.folder]
 
     def standing(self) -> Standing:
-        """How it stands, with those of its runs that were tested and whose result is written: cells end in threads."""
+        """The standing of the cell, with its runs that were tested and whose result is written; cells end in
+        threads."""
         ended = [folder for folder in self.counting() if (folder / names.WINNER_RESULT).exists()]
         return Standing(self.cell, [folder for folder in ended if recorded_tests(folder)], self.failure)
 
 
 class RunningCampaign:
-    """A campaign that is worked on; see `opened_campaign`.
+    """A campaign in progress; see `opened_campaign`.
 
     Args:
         folder: the campaign's folder.
-        planned: its cells.
-        plan: what a trial takes.
+        planned: the checked campaign.
+        plan: the resources of a trial.
     """
 
     def __init__(self, folder: Path, planned: Planned, plan: Plan) -> None:
@@ -100,14 +101,14 @@ class RunningCampaign:
             self._cells[cell.name] = RunningCell(cell, study)
 
     def close(self) -> None:
-        """Let other processes open the studies."""
+        """Close the studies, so that other processes can open them."""
         for cell in self._cells.values():
             for study in cell.studies():
                 write_trials(study.folder, study.trials())
                 study.close()
 
     def foretell(self) -> None:
-        """Say what is left to do and how long it will take."""
+        """Print what is left to do and how long it will take."""
         left = [self._left(cell) for cell in self._cells.values()]
         trials = sum(one.trials + one.again for one in left)
         console.print(f"{self.folder}: {campaign_in_words(self.planned)}, {trials} left")
@@ -115,10 +116,10 @@ class RunningCampaign:
             say_forecast(left, on_worker_node(self.plan, measure_cost), self.plan)
 
     def search(self, stage: list[CampaignCell], resources: dict[str, float]) -> None:
-        """Train all trials of some cells together, then those of their best ones with several seeds.
+        """Train all trials of some cells together, then their best trials again with several seeds.
 
         Args:
-            stage: cells whose predecessors are finished.
+            stage: cells whose predecessors have ended.
             resources: what Ray has in all.
         """
         from orchestrator.trials.tuner import run_trials
@@ -136,7 +137,8 @@ class RunningCampaign:
             run_trials(queue, self.plan, progress, resources, stopped.is_set)
 
     def finish(self, stage: list[CampaignCell]) -> None:
-        """Measure and test the winners of some cells, as many at once as trials; the leaderboard after each."""
+        """Measure and test the winners of some cells, as many at once as trials run; write the leaderboard after
+        each."""
         pool = ThreadPoolExecutor(max(self.plan.concurrent, 1))
         try:
             waiting = {pool.submit(self._conclude, cell): cell for cell in self._of(stage) if not cell.failure}
@@ -148,14 +150,14 @@ class RunningCampaign:
             pool.shutdown(cancel_futures=True)
 
     def standings(self) -> list[Standing]:
-        """How all cells stand."""
+        """The standings of all cells."""
         return [cell.standing() for cell in self._cells.values()]
 
     def _of(self, stage: list[CampaignCell]) -> list[RunningCell]:
         return [self._cells[cell.name] for cell in stage]
 
     def _left(self, cell: RunningCell) -> Left:
-        """The trials of a cell that are not through, and those of its best ones that are trained again."""
+        """The trials of a cell that are left, including its best trials that are trained again."""
         begun = [open_study(header.parent) for header in cell.study.folder.glob(names.HEADERS_OF_SEEDS)]
         done = sum(trial.state.is_finished() for study in begun for trial in study.get_trials(deepcopy=False))
         again = max(self.planned.reruns_of_a_cell() - done, 0)
@@ -163,11 +165,11 @@ class RunningCampaign:
         return Left(cell.cell.name, experiment, cell.study.unfinished(), self.planned.again(cell.cell), again)
 
     def _hindrance(self, cell: CampaignCell) -> str | None:
-        """Why a cell cannot start from the winner that it is to start from; None where nothing stands in the way."""
+        """Why a cell cannot start from the winner of its predecessor; None if it can."""
         if cell.after is None:
             return None
         if not (self.folder / cell.after / names.WINNER_WEIGHTS).exists():
-            return f"starts from the winner of {cell.after}, which has none"
+            return f"starts from the winner of {cell.after}, and there is none"
         try:
             require_model(cell.experiment)
         except InputError as error:
@@ -185,14 +187,14 @@ class RunningCampaign:
         return {rerun.name: study for rerun, study in cell.reruns}
 
     def _open(self, folder: Path, loaded: Loaded, kind: str, published_points: bool) -> Study:
-        """The study of a run folder, begun where there is none."""
+        """Open the study of a run folder, and begin it if there is none."""
         if (folder / names.HEADER).exists():
             return Study(folder, open_experiment(folder))
         facts = {"machine": self.plan.machine, "concurrent_trials": self.plan.concurrent, "campaign": str(self.folder)}
         return begin_study(folder, loaded, kind, None if published_points else [], **facts)
 
     def _conclude(self, cell: RunningCell) -> None:
-        """Measure the winner of a cell and test it: its search's, or that of its best trials over all seeds."""
+        """Measure and test the winner of a cell: that of its search, or the best of its trials over all seeds."""
         best = winning_trial(cell.reruns)
         self._measure(cell.study, test=self.planned.reruns is None)
         for rerun, study in cell.reruns:
@@ -205,7 +207,7 @@ class RunningCampaign:
                 cell.failure = f"its test was {looks[-1].in_words()}; for its numbers: {again}"
 
     def _measure(self, study: Study, *, test: bool) -> None:
-        """Measure the winner of a run and test it, unless that is done."""
+        """Measure and test the winner of a run, unless that is done already."""
         if read_header(study.folder).ended and (not test or looks_at_test(study.folder)):
             return
         result = finish_search(study, study.folder, on_worker_node(self.plan, measure), test=test)
@@ -217,7 +219,7 @@ class RunningCampaign:
         update_header(study.folder, ended=timestamp())
 
     def _show(self, cell: RunningCell) -> None:
-        """Write the leaderboard, and print how a cell ended and its part of it."""
+        """Write the leaderboard, and print how a cell ended and its part of the leaderboard."""
         standings = self.standings()
         write_leaderboard(self.folder, self.planned, standings)
         tested = sum(bool(standing.folders) for standing in standings)
@@ -228,7 +230,7 @@ class RunningCampaign:
 
 @contextmanager
 def opened_campaign(folder: Path, planned: Planned, plan: Plan) -> Iterator[RunningCampaign]:
-    """A campaign with all of its studies open for the time of the block.
+    """Open all studies of a campaign for the time of the block.
 
     Raises:
         InputError: another process works on one of them, or its folder is damaged.

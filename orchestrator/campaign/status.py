@@ -1,4 +1,4 @@
-"""`status` of a campaign: how far each cell is. It only reads the folder, from any terminal."""
+"""`status` of a campaign: the progress of each cell. It only reads the folder, from any terminal."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ COLUMNS = ("cell", "state", "trials", "failed", "best", "again", "tested")
 
 @dataclass(frozen=True, slots=True)
 class CellStatus:
-    """How far a cell is.
+    """The progress of a cell.
 
     Attributes:
         name: the cell's name.
-        search: what its run folder says; None before it begins.
-        trials: how many its search has.
-        again: runs of its best trials with several seeds, those that have begun.
-        reruns: how many of those there will be.
-        tested: how many of its runs were evaluated on test.
+        search: the summary of its run folder; None before it begins.
+        trials: number of trials of its search.
+        again: the runs of its best trials with several seeds that have begun.
+        reruns: how many such runs there will be.
+        tested: how many of its runs have been evaluated on test.
     """
 
     name: str
@@ -41,26 +41,26 @@ class CellStatus:
 
     @property
     def runs(self) -> list[Summary]:
-        """All that have begun."""
+        """All runs of the cell that have begun."""
         return [*([] if self.search is None else [self.search]), *self.again]
 
     @property
     def left(self) -> int:
-        """Trials that have not ended."""
+        """Number of trials that have not ended."""
         return max(
             self.trials + self.reruns - sum(trial.state in ENDED for run in self.runs for trial in run.trials), 0
         )
 
 
 def read_campaign_status(folder: Path) -> list[CellStatus]:
-    """How far all cells of a campaign are, in its order."""
+    """The progress of all cells of a campaign, in its order."""
     header = read_campaign_header(folder)
     reruns = 0 if header.reruns is None else header.reruns.count
     return [_cell(folder / cell.name, reruns) for cell in header.cells]
 
 
 def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | str]:
-    """What a terminal shows of a campaign."""
+    """The lines that a terminal shows for a campaign."""
     summaries = [run for cell in cells for run in cell.runs]
     is_running = any(run.state == "running" for run in summaries)
     notes = [f"{run.folder.relative_to(folder)}: {note}" for run in summaries for note in run.notes]

@@ -1,4 +1,4 @@
-"""How far the autoscaler of a cluster may grow it."""
+"""Reads how far the autoscaler of a cluster may grow it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def autoscaler_maximum() -> dict[str, float]:
 
 
 def largest_amounts(config: Values) -> dict[str, float]:
-    """The most of each resource that the workers of a cluster file have together."""
+    """The largest total of each resource that the workers of a cluster file can have."""
     head, types = config.get("head_node_type"), config.get("available_node_types", {})
     limit = int(config.get("max_workers", 0))
     found = {}

@@ -1,5 +1,5 @@
-"""The verb `cluster check`. A running cluster is looked at through the eyes of every node: versions, GPUs, disk, clock,
-storage, all-reduce."""
+"""The verb `cluster check`. A running cluster is checked from every node: versions, GPUs, disk, clock, storage,
+all-reduce."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_cluster(target: str, storage: str | None) -> None:
 
     Args:
         target: a file, or the address of a cluster.
-        storage: of a running cluster: folder that every node should see, or address of an object store.
+        storage: for a running cluster, a folder that every node should see, or the address of an object store.
 
     Raises:
         InputError: something is wrong.
@@ -74,13 +74,13 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What a node says of itself.
+    """The facts that a node reports about itself.
 
     Attributes:
         versions: package -> version, and Python's.
         cpus: how many the machine has.
         gpus: their names.
-        free_gb: folder -> 10^9 bytes that are free there.
+        free_gb: folder -> free space in GB (10^9 bytes).
     """
 
     versions: dict[str, str]
@@ -93,7 +93,7 @@ def node_facts(storage: str | None) -> NodeFacts:
     """The facts of the node that this runs on.
 
     Args:
-        storage: a folder that every node should see, or something else, which is passed over.
+        storage: a folder that every node should see; anything else is ignored.
     """
     import torch
 
@@ -107,7 +107,7 @@ def node_facts(storage: str | None) -> NodeFacts:
 
 
 def node_clock() -> float:
-    """Seconds since the epoch, as the node believes."""
+    """Seconds since the epoch by the node's clock."""
     return time.time()
 
 
@@ -124,7 +124,7 @@ def _node_findings(node: str, facts: NodeFacts | Exception) -> Iterator[Finding]
 
 
 def _clock_findings() -> Iterator[Finding]:
-    """How far each clock is from the driver's. The round trip bounds the error, so the fastest of a few counts."""
+    """The offset of each clock from the driver's. The round trip bounds the error, so the fastest of a few counts."""
     best: dict[str, tuple[float, float]] = {}
     for _ in range(3):
         started = time.time()
@@ -143,7 +143,7 @@ def _clock_findings() -> Iterator[Finding]:
 
 
 def _storage_finding(storage: str) -> Finding:
-    """Every node reads a word that this process wrote, and this process reads every node's."""
+    """Check that every node reads a word that this process wrote, and that this process reads every node's word."""
     folder = Path(storage) / f".wsol-check-{uuid4().hex[:8]}"
     try:
         folder.mkdir()
@@ -167,7 +167,7 @@ def _storage_finding(storage: str) -> Finding:
 
 
 def _store_finding(address: str) -> Finding:
-    """Every node writes to an object store and reads what it wrote."""
+    """Check that every node can write to an object store and read back what it wrote."""
     answers = on_every_node(probe_store, address)
     blind = failures(answers)
     return Finding(
@@ -200,8 +200,8 @@ def _all_reduce_findings() -> Iterator[Finding]:
 
 
 def _all_reduce(backend: str, nodes: list[str]) -> Finding:
-    """One process on each of some nodes, by their ids; they take no CPU and no GPU of Ray's, so that a busy cluster can
-    be checked."""
+    """Run an all-reduce of one process on each of the nodes with these ids. The processes take no CPU or GPU from Ray,
+    so that a busy cluster can be checked."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -233,7 +233,7 @@ class Rank:
     """One process of an all-reduce."""
 
     def free_address(self) -> str:
-        """Where the others can meet this one."""
+        """An address at which the other processes can connect to this one."""
         import ray
 
         with socket.socket() as door:
@@ -241,10 +241,10 @@ class Rank:
             return f"{ray.util.get_node_ip_address()}:{door.getsockname()[1]}"
 
     def all_reduce(self, rank: int, world: int, master: str, backend: str) -> float:
-        """Seconds of one all-reduce, after a first one that opens connections.
+        """Run two all-reduces, the first of which opens the connections; returns the seconds of the second.
 
         Raises:
-            RuntimeError: the sum is wrong, or nobody came.
+            RuntimeError: the sum is wrong, or the other processes did not connect.
         """
         from datetime import timedelta
 

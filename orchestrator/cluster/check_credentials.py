@@ -1,5 +1,5 @@
-"""Whether the credentials are here with which a cluster is started. Files and the environment are looked at; nobody is
-asked over a network."""
+"""Checks whether the credentials for starting a cluster are on this machine. Only files and the environment are read;
+nothing is sent over a network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from orchestrator.cluster.cluster_file import ClusterFile
 from orchestrator.cluster.findings import Finding
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-"""Where a pod finds the credentials of its own cluster."""
+"""The folder where a pod finds the credentials of its own cluster."""
 
 
 def credentials_finding(file: ClusterFile) -> Finding:
-    """Whether `ray up` will find credentials for a file's provider; a note with the remedy where it will not.
+    """Whether `ray up` will find credentials for a file's provider; if not, a note with the remedy.
 
     Args:
         file: a cluster file with Ray's defaults.
     """
     look = PROVIDERS.get(file.provider.type)
     if look is None:
-        return Finding("credentials", "note", f"not known where provider {file.provider.type} looks for them")
+        return Finding("credentials", "note", f"it is not known where provider {file.provider.type} looks for them")
     return look(file)
 
 
@@ -78,7 +78,7 @@ PROVIDERS: dict[str, Callable[[ClusterFile], Finding]] = {
     "azure": _azure,
     "local": _own_hosts,
 }
-"""Ray's provider -> where it looks."""
+"""Ray's provider -> the places where it looks for credentials."""
 
 
 def _in_files(places: list[Path], remedy: str) -> Finding:
@@ -87,7 +87,7 @@ def _in_files(places: list[Path], remedy: str) -> Finding:
 
 
 def _found(where: str) -> Finding:
-    return Finding("credentials", "ok", f"found: {where}; whether they are accepted, only the cloud knows")
+    return Finding("credentials", "ok", f"found: {where}; only the cloud can tell whether they are accepted")
 
 
 def _missing(why: str) -> Finding:

@@ -1,5 +1,5 @@
-"""What can be said of a cluster file offline: its syntax, what is left to fill in, secrets; then what is special to
-Ray's files and to Kubernetes manifests."""
+"""Checks a cluster file offline: its syntax, placeholders left to fill in, and secrets; then what is specific to Ray's
+files or to Kubernetes manifests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_file(path: Path) -> list[Finding]:
 
 
 def is_of_kubernetes(path: Path) -> bool:
-    """Whether a file holds manifests. Raises InputError where it cannot be read."""
+    """Whether a file holds manifests. Raises InputError if it cannot be read."""
     return _are_manifests(_documents(_read(path), path))
 
 
@@ -50,7 +50,7 @@ def _read(path: Path) -> str:
             text = file.read(MAX_CHARACTERS + 1)
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; clusters/ has those that are shipped; `auto` or host:port is a running cluster"
+            f"{path}: {error.strerror}; shipped files are in clusters/; for a running cluster give `auto` or host:port"
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text") from None
@@ -79,8 +79,8 @@ def _documents(text: str, path: Path) -> list[Values]:
 
 
 def _require_bounded(node: yaml.Node, path: Path) -> None:
-    """Raises InputError if a document with its aliases written out is too large or too deep, or holds itself. (Ray and
-    Kubernetes read YAML 1.1, so the reader of search spaces does not serve here.)"""
+    """Raises InputError if a document with its aliases written out is too large or too deep, or contains itself. (Ray
+    and Kubernetes read YAML 1.1, so the reader of search spaces does not serve here.)"""
     known: dict[int, tuple[int, int] | None] = {}
 
     def size_and_depth(node: yaml.Node) -> tuple[int, int]:
@@ -92,13 +92,13 @@ def _require_bounded(node: yaml.Node, path: Path) -> None:
             known[id(node)] = 1 + sum(size for size, _ in inner), 1 + max((depth for _, depth in inner), default=0)
         found, place = known[id(node)], f"{path}:{node.start_mark.line + 1}"
         if found is None:
-            raise InputError(f"{place}: the alias of this value stands inside of it")
+            raise InputError(f"{place}: the value contains an alias of itself")
         size, depth = found
         if size > MAX_NODES:
-            raise InputError(f"{place}: more than {MAX_NODES:,} values, each alias counted as what it stands for")
+            raise InputError(f"{place}: more than {MAX_NODES:,} values, where each alias counts as what it stands for")
         if depth > MAX_DEPTH:
             raise InputError(
-                f"{place}: nested deeper than {MAX_DEPTH} levels, each alias counted as what it stands for"
+                f"{place}: nested deeper than {MAX_DEPTH} levels, where each alias counts as what it stands for"
             )
         return size, depth
 

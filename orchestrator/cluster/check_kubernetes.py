@@ -58,14 +58,15 @@ FIELDS = {
 
 
 ROUTES = ("Ingress", "IngressRoute", "HTTPRoute", "TCPRoute", "Gateway", "Route")
-"""Kinds that lead from outside into a Kubernetes cluster."""
+"""Kinds of objects that route traffic from outside into a Kubernetes cluster."""
 
 
 QUANTITY = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+)(?P<unit>[munkMGTPE]|[KMGTPE]i)?")
 
 
 def check_manifests(documents: list[Values]) -> Iterator[Finding]:
-    """Check all documents of a file: KubeRay's in full, of others how far they open a cluster."""
+    """Check all documents of a file: those of KubeRay in full, others only for how far they open the cluster to a
+    network."""
     read = []
     for document in documents:
         subject = f"{document.get('kind')} {_name(document)}"
@@ -90,7 +91,7 @@ def _name(document: Values) -> str:
 
 
 def _fields_findings(subject: str, manifest: Manifest, document: Values) -> Iterator[Finding]:
-    """Whether a document of KubeRay has fields that there are, with values that agree."""
+    """Whether the fields of a KubeRay document exist, and their values agree with each other."""
     if not isinstance(manifest, RayCluster | RayJob):
         return
     problems = list(_unknown(document, str(document["kind"]), ""))
@@ -125,14 +126,14 @@ def _templates(clusters: list[Cluster]) -> list[Template]:
 
 
 def _cluster(manifest: Manifest) -> Cluster | None:
-    """The cluster that a document makes, if it makes one."""
+    """The cluster that a document creates, if it does."""
     if isinstance(manifest, RayJob):
         return manifest.spec.ray_cluster_spec
     return manifest.spec if isinstance(manifest, RayCluster) else None
 
 
 def _unknown_of_cluster(values: Values) -> Iterator[str]:
-    """Fields that KubeRay does not have, such as misspelt ones: it would pass over them."""
+    """Fields that KubeRay does not have, such as misspelt ones, which it would ignore."""
     yield from _unknown(values, "cluster", "spec")
     yield from _unknown(values.get("autoscalerOptions") or {}, "autoscalerOptions", "autoscalerOptions")
     groups = [("headGroupSpec", values["headGroupSpec"])]
@@ -153,7 +154,7 @@ def _problems(cluster: Cluster) -> Iterator[str]:
     if cluster.ray_version != versions()["ray"]:
         yield f"rayVersion: {cluster.ray_version} where {versions()['ray']} is installed here"
     if cluster.auth_options.mode != "token":
-        yield "authOptions.mode: should be token, or everybody in the Kubernetes cluster runs code"
+        yield "authOptions.mode: should be token; without it, everybody in the Kubernetes cluster can run code"
     for place, group in cluster.groups():
         yield from _problems_of_group(place, group)
     for group in cluster.worker_group_specs:
@@ -182,8 +183,8 @@ def _problems_of_group(place: str, group: Group) -> Iterator[str]:
 
 
 def _problems_of_maximum(cluster: Cluster) -> Iterator[str]:
-    """Pods cannot read how far their cluster may grow: the head's environment says so, and must agree with the worker
-    groups."""
+    """Pods cannot find out how far their cluster may grow, so a variable in the head's environment says it, which must
+    agree with the worker groups."""
     head = cluster.head_group_spec.template.spec.containers
     stated = [variable.value for container in head for variable in container.env if variable.name == MAXIMUM]
     gpus, cpus = 0.0, 0.0
@@ -193,10 +194,10 @@ def _problems_of_maximum(cluster: Cluster) -> Iterator[str]:
         gpus += group.max_replicas * _units(limits.get("nvidia.com/gpu", 0))
     wanted = f'{{"CPU": {cpus:g}, "GPU": {gpus:g}}}'
     if stated != [wanted]:
-        yield f"headGroupSpec: the environment variable {MAXIMUM} should be '{wanted}', what all workers have together"
+        yield f"headGroupSpec: the environment variable {MAXIMUM} should be '{wanted}', the total of all workers"
 
 
 def _units(amount: Any) -> float:
-    """How much a quantity is, such as 0.5 for `500m`; 0 for what is none, which is told elsewhere."""
+    """The value of a quantity, such as 0.5 for `500m`; 0 for text that is no quantity, which another check reports."""
     parts = QUANTITY.fullmatch(str(amount))
     return float(parts["number"]) * {"m": 1e-3, "k": 1e3}.get(parts["unit"] or "", 1.0) if parts else 0.0

@@ -1,4 +1,5 @@
-"""The doors of a Kubernetes manifest: what its pods may do on their machines, and who may reach them."""
+"""Checks the access that a Kubernetes manifest gives: what its pods may do on their machines, and who may reach
+them."""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 def rights_finding(place: str, pod: Pod) -> Finding:
-    """What a pod is given beyond its containers, and what it could do without."""
+    """The rights that a pod has beyond its containers, and those that it does not need."""
     containers = [*pod.containers, *pod.init_containers]
     given = [*_of_machine(pod), *(right for container in containers for right in _of_root(pod, container))]
     lacking = dict.fromkeys(word for container in containers for word in _unhardened(pod, container))
     if given:
         what = ", ".join(dict.fromkeys(given))
-        return Finding(place, "wrong", f"{what}: who is in the pod is root on its machine; leave that out")
+        return Finding(place, "wrong", f"{what}: whoever is in the pod is root on its machine; leave that out")
     if lacking:
         return Finding(place, "note", f"securityContext lacks {', '.join(lacking)}; see clusters/kubernetes")
     return Finding(place, "ok", "runs without rights on its machine")
@@ -45,7 +46,7 @@ def services_finding(clusters: list[Cluster], services: list[Service], routes: l
     Args:
         clusters: the clusters of a file.
         services: the services of the file.
-        routes: what else of the file leads in from outside, in words.
+        routes: the other objects of the file that route traffic in from outside, in words.
     """
     heads = [cluster.head_group_spec for cluster in clusters]
     doors = [f"serviceType {head.service_type}" for head in heads if head.service_type in OPEN_SERVICES]
@@ -63,28 +64,30 @@ def services_finding(clusters: list[Cluster], services: list[Service], routes: l
 
 
 def policy_finding(templates: list[Template], policies: list[NetworkPolicy]) -> Finding:
-    """Whether network policies admit to the pods of some templates only who is named."""
+    """Whether network policies admit only named sources to the pods of some templates."""
     wide = [policy.metadata.name for policy in policies if any(_admits_all(rule) for rule in policy.spec.ingress)]
     bare = [template for template in templates if not any(_guards(policy, template) for policy in policies)]
     if wide:
-        return Finding("network policy", "wrong", f"{', '.join(wide)}: admits everybody; name who may come in `from`")
+        return Finding(
+            "network policy", "wrong", f"{', '.join(wide)}: admits everybody; name the allowed sources in `from`"
+        )
     if bare and policies:
         return Finding("network policy", "wrong", "does not select every pod of the cluster by its labels")
     if bare:
         reach = "every pod of the Kubernetes cluster reaches Ray's ports"
         return Finding("network policy", "note", f"none in this file: {reach}; see clusters/kubernetes")
-    return Finding("network policy", "ok", "only who is named in it reaches the pods")
+    return Finding("network policy", "ok", "only the sources named in it reach the pods")
 
 
 def _of_machine(pod: Pod) -> Iterator[str]:
-    """What of its machine a pod shares."""
+    """What a pod shares with its machine."""
     shared = {"hostNetwork": pod.host_network, "hostPID": pod.host_pid, "hostIPC": pod.host_ipc}
     yield from (f"{name}: true" for name, is_shared in shared.items() if is_shared)
     yield from (f"hostPath {volume.host_path.path}" for volume in pod.volumes if volume.host_path is not None)
 
 
 def _of_root(pod: Pod, container: Container) -> Iterator[str]:
-    """What a container is given that only root has."""
+    """The rights of a container that only root has."""
     own = container.security_context
     if own.privileged:
         yield "privileged: true"
@@ -97,7 +100,7 @@ def _of_root(pod: Pod, container: Container) -> Iterator[str]:
 
 
 def _unhardened(pod: Pod, container: Container) -> Iterator[str]:
-    """What a container could do without."""
+    """The rights that a container does not need."""
     context = _effective(pod, container)
     profile = context.seccomp_profile
     if context.run_as_non_root is not True:
@@ -117,7 +120,7 @@ def _effective(pod: Pod, container: Container) -> SecurityContext:
 
 
 def _guards(policy: NetworkPolicy, template: Template) -> bool:
-    """Whether a policy says who may come to the pods of a template."""
+    """Whether a policy restricts who may reach the pods of a template."""
     selector = policy.spec.pod_selector
     selects = selector.match_labels.items() <= template.metadata.labels.items() and not selector.match_expressions
     return selects and "Ingress" in policy.spec.policy_types

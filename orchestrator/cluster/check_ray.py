@@ -1,4 +1,4 @@
-"""Files for `ray up`: what can be said before any cloud is asked. Ray's schema, versions, safety, shell, cost."""
+"""Checks files for `ray up` before any cloud is asked: Ray's schema, versions, safety, shell, cost."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ RIGHTS = {
     r"(?:-v|--volume)[= ]+[\"']?/:|source=/,": "the whole disk of its machine",
     r"--cap-add[= ]+\S*(?:ALL|SYS_ADMIN|SYS_PTRACE|SYS_MODULE|NET_ADMIN)": "capabilities of root",
 }
-"""What in docker's options makes whoever is in the container root on its machine."""
+"""Docker options that make whoever is in the container root on its machine."""
 
 
 TOKEN = ".ray/auth_token"
 
 
 def check_ray_file(config: Values) -> Iterator[Finding]:
-    """Check the content of a file for `ray up`; only the schema where Ray does not accept it."""
+    """Check the content of a file for `ray up`; only the schema, if Ray does not accept it."""
     prepared, schema = fill_in_defaults(config)
     if prepared is None:
         yield schema
@@ -57,7 +57,7 @@ def check_ray_file(config: Values) -> Iterator[Finding]:
 
 
 def fill_in_defaults(config: Values) -> tuple[Values | None, Finding]:
-    """The file with Ray's defaults filled in, if Ray's own schema accepts it, and what Ray says."""
+    """The file with Ray's defaults filled in, if Ray's own schema accepts it, and the finding about the schema."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     try:
@@ -76,7 +76,7 @@ def fill_in_defaults(config: Values) -> tuple[Values | None, Finding]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray tells at length what it fills in."""
+    """Silence Ray, which reports at length what it fills in."""
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -111,7 +111,7 @@ def _size(file: ClusterFile, largest: dict[str, float]) -> Finding:
 
 
 def _shell(file: ClusterFile) -> Finding:
-    """The commands through bash's parser."""
+    """Check the commands with bash's parser."""
     for section, commands in {**file.setup(), **file.start()}.items():
         for command in commands:
             parsed = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
@@ -175,7 +175,7 @@ def _setup(file: ClusterFile) -> Finding:
 
 
 def _dashboard(file: ClusterFile) -> Finding:
-    """Whoever reaches the dashboard starts jobs. Ray's own default is loopback."""
+    """Whoever reaches the dashboard can start jobs. By Ray's default it listens on loopback only."""
     hosts = [match["host"] for command in file.head_start_ray_commands for match in DASHBOARD.finditer(command)]
     reached = [host or "every address" for host in hosts if not LOOPBACK.fullmatch(host)]
     if reached:
@@ -192,7 +192,9 @@ def _container(file: ClusterFile) -> Finding:
     rights = [what for pattern, what in RIGHTS.items() if re.search(pattern, file.docker.options())]
     if rights:
         return Finding(
-            "container", "wrong", f"is given {', '.join(rights)}: who is in it is root on its machine; leave that out"
+            "container",
+            "wrong",
+            f"is given {', '.join(rights)}: whoever is in it is root on its machine; leave that out",
         )
     return Finding("container", "ok", "has no rights on its machine" if file.docker.image else "there is none")
 
@@ -211,9 +213,9 @@ def _token(file: ClusterFile) -> Finding:
     commands = " ".join(command for section in file.setup().values() for command in section)
     if not re.search(r"chmod (0?[46]00|go-rwx|go=) \S*" + re.escape(TOKEN), commands):
         return Finding(
-            "token", "note", "others on a node may read it: begin setup_commands with chmod 600 and its path"
+            "token", "note", "other users of a node may read it: begin setup_commands with chmod 600 and its path"
         )
-    return Finding("token", "ok", "asked for on every node, and for its owner only")
+    return Finding("token", "ok", "required on every node, and readable by its owner only")
 
 
 def _mounts(file: ClusterFile) -> Finding:
@@ -226,7 +228,7 @@ def _mounts(file: ClusterFile) -> Finding:
         return Finding("files", "note", f"not here: {', '.join(absent)}; run from the root of the checkout{hint}")
     shared = [local for local, place in places.items() if local.endswith(TOKEN) and place.stat().st_mode & 0o077]
     if shared:
-        return Finding("files", "note", f"others on this machine may read the token: chmod 600 {' '.join(shared)}")
+        return Finding("files", "note", f"other users of this machine may read the token: chmod 600 {' '.join(shared)}")
     return Finding("files", "ok", f"{len(file.file_mounts)} files and folders to send")
 
 

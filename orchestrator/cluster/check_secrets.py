@@ -1,5 +1,6 @@
-"""Secrets that stand in a file: keys of well-known forms, and values that are given to names of secrets. Files are
-committed, copied to every node and shown by `ps`; a secret belongs into the environment or a file of its own."""
+"""Finds secrets in a file: keys of well-known forms, and values given to names of secrets. Such files are committed and
+copied to every node, and their commands are shown by `ps`; a secret belongs in the environment or in a file of its
+own."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ FORMS = {
     "a signature of Azure": r"(?<=[?&]sig=)[\w%+/]{20,}",
     "a password in an address": r"(?<=://)[^\s/:@]+:[^\s/@$<{]{4,}@",
 }
-"""What it is -> how it looks, wherever a word begins."""
+"""Kind of secret -> its pattern, at the beginning of a word."""
 
 
 _KNOWN = [(what, re.compile(rf"(?<![A-Za-z0-9]){form}")) for what, form in FORMS.items()]
@@ -39,11 +40,11 @@ _NAMED = [
     re.compile(rf"\bset (?P<name>{_NAME}) +[\"']?{_VALUE}", re.IGNORECASE),
 ]
 _REFERENCE = re.compile(r"[$~/<{.]|.*REPLACE")
-"""A value that only says where the secret is, or that one is to be put there."""
+"""A value that only refers to the secret, or is a placeholder for it."""
 
 
 def secrets_finding(text: str, documents: list[Values]) -> Finding:
-    """What looks like a secret in a file, its comments included, by line or by name; never the secret itself.
+    """The places in a file, comments included, that look like secrets, by line or by name; never the secret itself.
 
     Args:
         text: the text of the file.
@@ -52,7 +53,7 @@ def secrets_finding(text: str, documents: list[Values]) -> Finding:
     found = [*_in_lines(text), *(f"the value of {name}" for document in documents for name in _in_pairs(document))]
     if found:
         told = "; ".join(dict.fromkeys(found))
-        return Finding("secrets", "wrong", f"{told}: keep it out of files, and call it back where it was issued")
+        return Finding("secrets", "wrong", f"{told}: keep it out of files, and revoke it where it was issued")
     return Finding("secrets", "ok", "none found")
 
 
@@ -64,7 +65,7 @@ def _in_lines(text: str) -> Iterator[str]:
 
 
 def _in_pairs(value: Any) -> Iterator[str]:
-    """Names that a manifest of Kubernetes gives secrets: environment variables, and keys of a Secret."""
+    """Names and values in a Kubernetes manifest that may be secrets: environment variables, and keys of a Secret."""
     if isinstance(value, dict):
         if value.get("kind") == "Secret":
             parts = [part for part in (value.get("data"), value.get("stringData")) if isinstance(part, dict)]

@@ -1,4 +1,4 @@
-"""What is read of a file for `ray up`, once Ray has accepted it and filled in its defaults."""
+"""The parts of a file for `ray up` that the checks read, after Ray has accepted it and filled in its defaults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from orchestrator.experiment.paths import Values
 
 REHEARSAL = "fake_multinode"
-"""Ray's provider of several raylets on one machine: nothing is set up, nothing is sent."""
+"""Ray's provider that runs several raylets on one machine: nothing is set up or sent."""
 
 
 def _texts(value: Any) -> Any:
@@ -21,7 +21,7 @@ Texts = Annotated[list[str], BeforeValidator(_texts)]
 
 
 class Part(BaseModel):
-    """A mapping of a cluster file; fields that nothing is said about are passed over."""
+    """A mapping of a cluster file; fields that no check reads are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Connect to Ray, on this machine or to a cluster."""
+"""Connects to Ray, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_tok
 
 @contextmanager
 def connected(address: str | None, *, same_versions: bool = True) -> Iterator[dict[str, float]]:
-    """Ray, quiet, for the time of the block; yields the resource totals of the cluster, grown as far as its autoscaler
-    may.
+    """Connect to Ray for the time of the block; yields the resource totals of the cluster, including what its
+    autoscaler may add.
 
     Args:
         address: the address of a running cluster, or None for one on this machine that ends with the block.
@@ -82,20 +82,20 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
 
 
 def use_token() -> None:
-    """Ask with the token where there is one: a file alone does not make a client use it."""
+    """Use the token if there is one; a token file alone does not make a client use it."""
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     if named or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def uses_token() -> bool:
-    """Whether the processes of Ray that this one is of, or will talk to, show each other a token."""
+    """Whether the Ray processes that this one belongs to, or will talk to, authenticate by a token."""
     return os.environ.get("RAY_AUTH_MODE") == "token"
 
 
 def _require_that_nodes_use_the_token(address: str) -> None:
-    """A cluster without a token takes the calls of a process that has one, but cannot call back: every trial would
-    die."""
+    """Refuse a cluster without a token if this process has one: it accepts calls, but cannot call back, so every trial
+    would die."""
     if not uses_token():
         return
     answers = on_every_node(uses_token)
@@ -133,7 +133,7 @@ def _start() -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ray tries for a quarter of an hour where nobody listens."""
+    """Refuse an address where nobody listens; Ray would try for a quarter of an hour."""
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
         return
@@ -147,14 +147,14 @@ def _require_answer(address: str) -> None:
 
 
 def token_refused(place: str) -> InputError:
-    """What a cluster answers to whoever has another token than it."""
+    """The error for a process whose token differs from the cluster's."""
     return InputError(
         f"{place}: the cluster refuses the token; it must be the one the cluster was started with, in {TOKEN_PLACES}"
     )
 
 
 def _require_accepted_token(address: str) -> None:
-    """Ray tries for 20 seconds with a token that is refused, and says then that nobody answers."""
+    """Check the token first: Ray tries a refused one for 20 seconds, and then says that nobody answers."""
     import ray
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
@@ -169,7 +169,7 @@ def _require_accepted_token(address: str) -> None:
 
 @contextmanager
 def _silent_errors() -> Iterator[None]:
-    """What is written to standard error goes to nowhere, from below Python as well."""
+    """Drop everything that is written to standard error, also by native code."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -1,4 +1,4 @@
-"""What a Ray on this machine needs of it: a folder for its sessions, and a home for its token."""
+"""Checks what Ray needs on this machine: a folder for its sessions, and a home folder for its token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from wsol.errors import InputError
 
 LONGEST_SOCKET = 107
-"""Bytes of the path of a socket, in Linux."""
+"""Largest length of a socket's path in Linux, in bytes."""
 
 SOCKET = "session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 """The longest path below Ray's folder that it gives to a socket."""
@@ -18,14 +18,14 @@ SHORT = "set RAY_TMPDIR to a folder that you can write and whose path is short, 
 
 
 def ready_for_ray() -> Path:
-    """Check what Ray would fail for without saying so, and make its folder, which nobody else can enter: Ray logs the
-    environment there, and lets everybody write below it.
+    """Check what would make Ray fail without a reason, and make its folder private, because Ray logs the environment
+    there and lets everybody write below it.
 
     Returns:
         Where Ray keeps its sessions.
 
     Raises:
-        InputError: one line with the remedy.
+        InputError: Ray could not work here; the message says the remedy.
     """
     folder = session_folder()
     longest = len(os.fsencode(folder / SOCKET))
@@ -39,13 +39,13 @@ def ready_for_ray() -> Path:
 
 
 def session_folder() -> Path:
-    """Where a Ray of this user on this machine keeps its sessions."""
+    """The folder where Ray keeps its sessions for this user on this machine."""
     base = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     return Path(base).absolute() / f"ray-{os.geteuid()}" / "s"
 
 
 def _make_private(folder: Path) -> None:
-    """A folder that its owner alone can enter.
+    """Make a folder that only its owner can enter.
 
     Raises:
         InputError: it cannot be made, or is another user's.
@@ -63,7 +63,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _require_place_for_token() -> None:
-    """Ray keeps the token of its processes in the home folder, unless the environment has one."""
+    """Check that the home folder can hold the token of Ray's processes, unless the environment has one."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(
         os.environ
     ):

@@ -1,4 +1,4 @@
-"""What a check found, and how it is shown."""
+"""The findings of a check, and how they are printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from wsol.errors import InputError
 
 State = Literal["ok", "note", "wrong"]
-"""`ok`; `note`: works, but should be known; `wrong`: does not work or is not safe."""
+"""`ok`; `note`: works, but the user should know about it; `wrong`: does not work or is not safe."""
 
 
 COLOURS: dict[State, str] = {"ok": "green", "note": "yellow", "wrong": "red"}
@@ -23,10 +23,10 @@ class Finding:
     """One line of a check.
 
     Attributes:
-        subject: what was looked at.
-        state: how it is.
+        subject: what was checked.
+        state: `ok`, `note` or `wrong`.
         detail: what was found, and what to do.
-        lacks: a note about something that is needed to start, and not here.
+        lacks: whether something that is needed to start is missing on this machine.
     """
 
     subject: str

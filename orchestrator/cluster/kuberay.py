@@ -1,5 +1,5 @@
-"""What is read of Kubernetes manifests: KubeRay's clusters and jobs, services, network policies. Fields that nothing is
-said about are passed over; one that is null counts as absent, as it does for Kubernetes."""
+"""The parts of Kubernetes manifests that the checks read: KubeRay's clusters and jobs, services, network policies.
+Fields that no check reads are ignored; a null field counts as absent, as it does for Kubernetes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SeccompProfile(Part):
 
 
 class SecurityContext(Part):
-    """What a pod or a container is allowed; each has some of these fields."""
+    """The security settings of a pod or a container; each has some of these fields."""
 
     privileged: bool = False
     allow_privilege_escalation: bool | None = None
@@ -113,7 +113,7 @@ class Service(Part):
 
 
 class Group(Part):
-    """The head of a cluster, or workers that are alike."""
+    """The head of a cluster, or a group of identical workers."""
 
     ray_start_params: Values = {}
     template: Template
@@ -146,13 +146,13 @@ class Cluster(Part):
     worker_group_specs: list[Workers] = []
 
     def groups(self) -> list[tuple[str, Group]]:
-        """All groups, each with what it is called in messages."""
+        """All groups, each with its name in messages."""
         workers = [(f"workerGroupSpecs {group.group_name}", group) for group in self.worker_group_specs]
         return [("headGroupSpec", self.head_group_spec), *workers]
 
 
 class Job(Part):
-    """The specification of a RayJob: it makes a cluster of its own, or runs on one that is there."""
+    """The specification of a RayJob, which creates a cluster or runs on an existing one."""
 
     ray_cluster_spec: Cluster | None = None
     cluster_selector: Labels | None = None
@@ -184,7 +184,7 @@ class Selector(Part):
     match_expressions: list[Any] = []
 
     def is_empty(self) -> bool:
-        """Whether it selects everything."""
+        """Whether the selector selects everything."""
         return not self.match_labels and not self.match_expressions
 
 

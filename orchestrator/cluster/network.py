@@ -1,7 +1,7 @@
-"""Workers of one trial on several nodes meet on the network that Ray uses.
+"""Makes the workers of one trial on several nodes connect over the network that Ray uses.
 
-Gloo listens where the node's own name points to. On many systems that is the loopback, where no other node finds it;
-Ray knows better.
+Gloo listens on the address of the node's own name. On many systems that is loopback, which no other node can reach; Ray
+knows the right address.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RaysNetwork(TorchConfig().backend_cls):  # type: ignore[misc]
     """Process group of Ray Train's workers, on Ray's network."""
 
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        """Before the workers meet."""
+        """Called before the workers connect."""
         worker_group.execute(use_rays_interface)
         super().on_start(worker_group, backend_config)
 
@@ -33,7 +33,7 @@ class RaysTorchConfig(TorchConfig):  # type: ignore[misc]
 
     @property
     def backend_cls(self) -> type:
-        """What makes the process group."""
+        """The class that makes the process group."""
         return RaysNetwork
 
 

@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what they have, what waits for them, what they say of themselves."""
+"""The nodes of a cluster: their resources, what waits for them, and their versions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def alive_nodes() -> list[dict[str, Any]]:
 
 
 def node_resources(accelerator_type: str | None = None) -> list[dict[str, float]]:
-    """CPUs and GPUs of every node of the cluster that this process is connected to, or of those with a kind of GPU;
-    none where an autoscaler may add other ones."""
+    """CPUs and GPUs of every node of the connected cluster, or of the nodes with a kind of GPU; empty if an autoscaler
+    may add others."""
     if autoscaler_maximum():
         return []
     found = [dict(node["Resources"]) for node in alive_nodes()]
@@ -42,7 +42,8 @@ def what_waits_for_room() -> str | None:
 
 
 def shortage(waiting: Sequence[Iterable[dict[str, float]]], free: dict[str, float], totals: dict[str, float]) -> str:
-    """One line: the bundles that the first of those who wait asks for, and what is free of each resource in them."""
+    """A line with the bundles that the first waiting request asks for, and how much of each of their resources is
+    free."""
     bundles = [{name: amount for name, amount in bundle.items() if amount} for bundle in waiting[0]]
     names = list(dict.fromkeys(name for bundle in bundles for name in bundle))
     asked = ", ".join(f"{sum(bundle.get(name, 0.0) for bundle in bundles):g} {name}" for name in names)
@@ -77,7 +78,7 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
 
 
 def failures(answers: dict[str, Any]) -> list[str]:
-    """The nodes among the answers of `on_every_node` that could not give one, each with the reason."""
+    """The nodes that gave `on_every_node` no answer, each with the reason."""
     return [f"{node}: {last_line(answer)}" for node, answer in answers.items() if isinstance(answer, Exception)]
 
 
@@ -86,7 +87,7 @@ def _name(node: dict[str, Any]) -> str:
 
 
 def version_differences(node: str, here: dict[str, str], there: dict[str, str] | Exception) -> str | None:
-    """What a node has in other versions than this process, or None."""
+    """The packages whose versions on a node differ from those of this process, in one line; None if all agree."""
     if isinstance(there, Exception):
         return (
             f"{node}: cannot run this code ({last_line(there)}); {REINSTALL}, and start from a job or a folder that"
@@ -101,7 +102,7 @@ def version_differences(node: str, here: dict[str, str], there: dict[str, str] |
 
 
 def last_line(error: Exception) -> str:
-    """The end of a message that holds a whole traceback of another process."""
+    """The last line of a message that contains a whole traceback of another process."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 

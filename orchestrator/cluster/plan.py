@@ -1,4 +1,4 @@
-"""How many trials fit on a cluster at once, and what each takes."""
+"""Plans how many trials run at once on a cluster, and the resources of each."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from orchestrator.experiment.model import ResourcesConfig
 from wsol.errors import InputError
 
 HEAD = "head"
-"""Custom resource of the node that holds trial drivers: they must not take the CPUs their workers wait for."""
+"""Custom resource of the node that runs the drivers of trials, which must not take the CPUs that their workers wait
+for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a trial takes and how many run at once.
+    """The resources of a trial, and how many trials run at once.
 
     Attributes:
-        workers: processes of one trial.
+        workers: number of processes that train one trial.
         cpus: CPU cores of each worker.
         gpus: GPUs of each worker.
-        concurrent: trials at the same time.
+        concurrent: number of trials that run at the same time.
         machine: host, CPUs, GPUs and memory of the cluster, for the record.
         placement: how the workers of one trial are spread over the nodes.
         accelerator_type: kind of GPU, as Ray names it; None: any.
@@ -40,13 +41,13 @@ class Plan:
     accelerator_type: str | None = None
 
     def needs(self) -> dict[str, float]:
-        """What one worker takes of a node, in Ray's words."""
+        """The resources that one worker takes of a node, by Ray's names."""
         kind = {f"{KIND}{self.accelerator_type}": 0.001} if self.accelerator_type else {}
         return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {}), **kind}
 
 
 def gpus_of_a_worker(resources: ResourcesConfig, available: dict[str, float]) -> float:
-    """As configured; else one where there are GPUs."""
+    """GPUs of a worker: as configured, else one if there are GPUs."""
     return resources.gpus_per_worker if resources.gpus_per_worker is not None else float(available.get("GPU", 0.0) > 0)
 
 
@@ -59,10 +60,10 @@ def plan_trials(
         resources: the resources as configured.
         trials: how many there will be at most.
         available: Ray's resource totals: CPU, GPU, memory in bytes.
-        nodes: the same of every node, where all nodes are known: a worker must fit one of them.
+        nodes: the same totals for every node, if all nodes are known; a worker must fit on one of them.
 
     Raises:
-        InputError: not even one trial fits; with the numbers.
+        InputError: not even one trial fits; the message has the numbers.
     """
     cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
     gpus_each = gpus_of_a_worker(resources, available)
@@ -107,9 +108,9 @@ def plan_trials(
 
 
 def totals_of_kind(resources: ResourcesConfig, totals: dict[str, float]) -> dict[str, float]:
-    """Ray's totals with the GPUs of the kind that is asked for only.
+    """Ray's totals, counting only GPUs of the requested kind.
 
-    What an autoscaler may still start is counted whatever its kind.
+    GPUs that an autoscaler may still start are counted whatever their kind.
 
     Raises:
         InputError: no node has such GPUs, and no autoscaler will start one.
@@ -131,17 +132,17 @@ def plan_on_cluster(resources: ResourcesConfig, trials: int, totals: dict[str, f
     of `connected`.
 
     Raises:
-        InputError: as `plan` does, or no node has the kind of GPU that is asked for.
+        InputError: see `plan`; or no node has the requested kind of GPU.
     """
     return plan_trials(resources, trials, totals_of_kind(resources, totals), node_resources(resources.accelerator_type))
 
 
 def request_room(plan: Plan, trials: int) -> None:
-    """Ask an autoscaler for room for some trials of one worker at once, and for no more: without it, it would learn of
-    one waiting trial at a time.
+    """Ask an autoscaler for room for a number of one-worker trials, and no more. Otherwise it would see only one
+    waiting trial at a time.
 
-    Trials with several workers ask for themselves: each Ray Train job says what it needs, and takes it back when it
-    ends.
+    Trials with several workers ask by themselves: each Ray Train job requests what it needs, and withdraws the request
+    when it ends.
     """
     from ray.autoscaler.sdk import request_resources
 
@@ -159,7 +160,7 @@ def _workers_that_fit(cpus: int, gpus: float, node: dict[str, float]) -> int:
 
 
 def local_resources() -> dict[str, float]:
-    """CPUs and GPUs of this machine, in Ray's words, without starting Ray."""
+    """CPUs and GPUs of this machine, by Ray's names, without starting Ray."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

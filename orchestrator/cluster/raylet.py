@@ -1,4 +1,5 @@
-"""Notices when Ray's process on this machine has died: whoever waits for Ray then waits for ever."""
+"""Notices when Ray's process on this machine has died, because a process that waits for Ray would then wait for
+ever."""
 
 from __future__ import annotations
 
@@ -10,21 +11,22 @@ from collections.abc import Callable, Iterator
 from wsol.errors import RunFailed
 
 BETWEEN_SECONDS = 3.0
-"""Between two questions."""
+"""Seconds between two questions."""
 
 SILENT_SECONDS = 60.0
-"""Without an answer after which Ray counts as dead."""
+"""Seconds without an answer after which Ray counts as dead."""
 
 
 STOOD_STILL_SECONDS = 10.0
-"""Between two looks at the answers after which this process itself was stopped, as by Ctrl-Z."""
+"""A longer pause than this, in seconds, between two checks of the answers means that this process itself was stopped,
+as by Ctrl-Z."""
 
 
 class RayletWatch:
     """Asks Ray whether its process on this machine, the raylet, is alive.
 
     Args:
-        is_alive: asks; may raise, and may never return.
+        is_alive: asks Ray; may raise, and may never return.
         clock: a clock that tells seconds.
     """
 
@@ -40,13 +42,13 @@ class RayletWatch:
             self._answered = self._clock()
 
     def require_alive(self) -> None:
-        """Raises RunFailed where the raylet is dead or does not answer for too long; does not wait for an answer. To be
-        called every few seconds."""
+        """Raise RunFailed if the raylet is dead or has not answered for too long. Does not wait for an answer; call it
+        every few seconds."""
         now, looked, self._looked = self._clock(), self._looked, self._clock()
         if now - looked > STOOD_STILL_SECONDS:
             self._answered = now
         if self._dead:
-            raise RunFailed("Ray has died on this machine: its raylet was killed, by someone or for want of memory")
+            raise RunFailed("Ray has died on this machine: its raylet was killed, by someone or because memory ran out")
         if now - self._answered > SILENT_SECONDS:
             raise RunFailed(f"Ray does not answer for {SILENT_SECONDS:.0f} seconds on this machine")
 
@@ -68,7 +70,7 @@ def raylet_watched() -> Iterator[RayletWatch]:
 
 
 def is_raylet_alive() -> bool:
-    """Whether Ray's control service takes this node for alive: it notices a killed raylet by missing heartbeats."""
+    """Whether Ray's control service counts this node as alive; it notices a killed raylet by missing heartbeats."""
     import ray
 
     own = ray.get_runtime_context().get_node_id()

@@ -1,4 +1,4 @@
-"""Call a function on a node that has what a worker needs."""
+"""Calls a function on a node that has the resources of a worker."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Answer = TypeVar("Answer")
 
 
 def on_worker_node(plan: Plan, function: Callable[P, Answer], *, same_folders: bool = True) -> Callable[P, Answer]:
-    """The same function, called on a node that has what a worker needs: the driver's node may have no GPU.
+    """Wrap a function so that it is called on a node with the resources of a worker, since the driver's node may have
+    no GPU.
 
-    Relative paths among its arguments mean the same there. What it raises is raised here.
+    Relative paths in its arguments have the same meaning there. Its exceptions are raised here.
 
     Args:
-        plan: what a worker needs.
-        function: one of an importable module, or a partial of one; arguments and result are pickled.
-        same_folders: all nodes see the working directory of this process. Else the function works where the node
-            happens to be.
+        plan: the resources of a worker.
+        function: a function of an importable module, or a partial of one; its arguments and result are pickled.
+        same_folders: whether all nodes see the working directory of this process. If not, the function runs in whatever
+            directory the node uses.
 
     Raises:
-        InputError: when called, where `same_folders` and the node has no such directory.
+        InputError: when called, if `same_folders` and the node has no such directory.
         RunFailed: when called, Ray has died.
     """
     import ray
@@ -61,7 +62,8 @@ def call_in_directory(
 
 @contextlib.contextmanager
 def working_directory(directory: Path, *, required: bool) -> Iterator[None]:
-    """Work where the search was started, so that relative paths mean the same, for the time of the block.
+    """Work in the directory where the search was started, for the time of the block, so that relative paths keep their
+    meaning.
 
     Args:
         directory: where the search was started.
@@ -80,7 +82,7 @@ def working_directory(directory: Path, *, required: bool) -> Iterator[None]:
 
 
 def folder_not_seen(folder: Path) -> InputError:
-    """This node does not see a folder that it should."""
+    """The error that this node does not see a folder that it should."""
     return InputError(
         f"{socket.gethostname()}: {folder}: this node does not see this folder, in which the search runs; start it in a"
         " folder that every node sees (submit --storage DIR), or give the results a store:"

@@ -1,4 +1,4 @@
-"""The verb `cluster up`: what can be said before machines are paid for is said first."""
+"""The verb `cluster up`: reports every mistake that can be found before machines cost money."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")
 
 
 def start_cluster(file: Path) -> None:
-    """Check a file and hand it to `ray up`, which asks before it starts anything.
+    """Check a file and pass it to `ray up`, which asks before it starts anything.
 
     Raises:
         InputError: something is wrong with the file, credentials are missing, or it is for Kubernetes; nothing was
@@ -40,5 +40,5 @@ def ray_up(file: Path) -> int:
 
 
 def _prevents(finding: Finding) -> bool:
-    """Whether `ray up` would fail, or start what is not safe."""
+    """Whether `ray up` would fail, or would start an unsafe cluster."""
     return finding.state == "wrong" or (finding.subject == "credentials" and finding.lacks)

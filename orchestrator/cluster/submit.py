@@ -1,4 +1,4 @@
-"""`launch.py submit`: the code of this checkout runs as a job on a cluster, in the folder that all its nodes see."""
+"""`launch.py submit`: runs the code of this checkout as a job on a cluster, in a folder that all its nodes see."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ CONNECTS = (
 
 
 def submit(words: list[str], address: str | None, storage: str, *, wait: bool = True) -> None:
-    """Run `launch.py WORDS` on a cluster and print what it prints.
+    """Run `launch.py WORDS` on a cluster and print its output.
 
     Args:
         words: a verb and its arguments. Files of this checkout are found in the job's copy; other relative paths start
             in `storage`.
         address: the address of the job server; None: `RAY_API_SERVER_ADDRESS`, or a tunnel on this machine.
         storage: folder that all nodes see; the job works there, with `data/` and `runs/` below.
-        wait: stay until the job ends.
+        wait: return only when the job has ended.
 
     Raises:
         InputError: nothing answers, or the token is refused.
-        RunFailed: the job ended badly.
-        KeyboardInterrupt: the user stopped watching; the job goes on.
+        RunFailed: the job failed.
+        KeyboardInterrupt: the user stopped following the job, which keeps running.
     """
     server = address or os.environ.get("RAY_API_SERVER_ADDRESS", JOB_SERVER)
     command = entrypoint(words, storage)
@@ -82,7 +82,8 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
 
 
 def _begin(client: Any, server: str, command: str) -> str:
-    """The job's name. A cluster that has just started has no agent for jobs yet: it is asked again for a while."""
+    """Begin a job; returns its name. A cluster that has just started has no agent for jobs yet, so this tries again for
+    a while."""
     end = time.monotonic() + STARTS_SECONDS
     while True:
         try:
@@ -98,8 +99,8 @@ def _begin(client: Any, server: str, command: str) -> str:
 
 
 def entrypoint(words: list[str], storage: str) -> str:
-    """The shell line of the job. It starts in the job's copy of the checkout, which `$OLDPWD` names once it has gone to
-    the storage.
+    """The shell line of the job. It starts in the job's copy of the checkout; after the `cd` to the storage, `$OLDPWD`
+    names that copy.
 
     Raises:
         InputError: there is no verb, or a file lies outside of the checkout.
@@ -112,7 +113,7 @@ def entrypoint(words: list[str], storage: str) -> str:
 
 
 def runtime_environment() -> dict[str, Any]:
-    """What travels with the job: this checkout without data and results, and which commit it is.
+    """Ray's runtime environment for the job: this checkout without data and results, and the name of its commit.
 
     Raises:
         InputError: this code is an installed package, not a checkout.
@@ -127,7 +128,7 @@ def runtime_environment() -> dict[str, Any]:
 
 
 def _in_copy(word: str) -> str:
-    """A word of the command line; a file of the checkout by its place in the job's copy."""
+    """A word of the command line, with a file of the checkout replaced by its path in the job's copy."""
     path = Path(word)
     if not is_file(path):
         return shlex.quote(word)
@@ -135,7 +136,7 @@ def _in_copy(word: str) -> str:
         inside = path.resolve().relative_to(ROOT)
     except ValueError:
         raise InputError(
-            f"submit: {word} lies outside of {ROOT}, which is all that travels with the job; copy it there"
+            f"submit: {word} lies outside of {ROOT}, and only that folder is sent with the job; copy it there"
         ) from None
     return '"$OLDPWD"/' + shlex.quote(str(inside))
 

@@ -1,5 +1,5 @@
-"""A number of a comparison: its intervals over images and seeds, its paired difference from the first row, and what was
-published."""
+"""One number of a comparison: its intervals over images and seeds, its paired difference from the first row, and the
+published number."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STUDENT = (
 
 
 FEWEST_SEEDS = 3
-"""Of so many on an interval over seeds is shown; below, the values."""
+"""From this number of seeds on, an interval over seeds is shown; with fewer seeds, their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ class Cell:
         difference_interval: its 95 % interval over images by the paired bootstrap; None without a difference, or where
             it is not defined.
         baseline: the centre Gaussian on the same images; None where unknown.
-        seed_interval: 95 % interval of the mean over seeds (Student's t); None below three seeds, of which it would say
-            nothing.
-        published: what a paper reports; None where nothing is known, and on train_fullsup.
+        seed_interval: 95 % interval of the mean over seeds (Student's t); None with fewer than three seeds, where it
+            would say nothing.
+        published: the number that a paper reports; None if none is known, and on train_fullsup.
         of_seeds: the value of each seed.
     """
 
@@ -75,15 +75,15 @@ class Cell:
 
     @property
     def is_different(self) -> bool:
-        """Whether the interval of the difference leaves out zero."""
+        """Whether the interval of the difference excludes zero."""
         return (
             self.difference_interval is not None and not self.difference_interval[0] <= 0 <= self.difference_interval[1]
         )
 
     @property
     def is_reproduced(self) -> bool | None:
-        """Whether the published number lies inside one of the intervals, or below them or the value of a seed; None
-        without one."""
+        """Whether the published number lies inside one of the intervals, or below them, or below the value of a seed;
+        None without a published number."""
         ends = (bounds[1] for bounds in (self.interval, self.seed_interval) if bounds)
         highest = max([self.value, *self.of_seeds, *ends])
         return None if self.published is None else self.published.value <= highest
@@ -100,11 +100,11 @@ def cell(
 
     Args:
         metric: the metric's key.
-        seeds: of each seed the value and its replicates; the draws of an image are the same everywhere, so that their
+        seeds: for each seed, the value and its replicates. The same images are drawn in all of them, so that
             differences are paired.
-        first: the same of the first row; None: this is it.
+        first: the same for the first row; None: this is the first row.
         baseline: the centre Gaussian on the same images.
-        published: what a paper has.
+        published: the number that a paper reports.
     """
     from wsol.bootstrap import interval
 
@@ -128,14 +128,14 @@ def _mean_replicates(seeds: Sequence[Measurement]) -> Floats:
 
 
 def interval_of_mean(values: Sequence[float], largest: float = 100) -> Interval | None:
-    """95 % interval of the mean that some values were drawn around (Student's t), inside of what the metric can be.
+    """95 % interval of the mean of some values (Student's t), clipped to the range of the metric.
 
     Args:
-        values: not below 0; percent, unless `largest` says otherwise.
+        values: the values, not below 0; in percent, unless `largest` says otherwise.
         largest: the largest value that the metric can have.
 
     Returns:
-        None with fewer than three values: of two it is 13 times as wide as they lie apart.
+        The interval; None with fewer than three values, because that of two is 13 times as wide as their distance.
     """
     if len(values) < FEWEST_SEEDS:
         return None

@@ -1,4 +1,4 @@
-"""In what configurations differ, in the fewest words that tell them apart."""
+"""Finds how configurations differ, in the fewest words that tell them apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label, plain_text
 
 SECTIONS = ("evaluation", "backbone", "method", "optim", "training", "data", "initial_run")
-"""In this order: two runs of one method differ most often in how their maps are read out."""
+"""The order of sections: two runs of one method differ most often in how their maps are made."""
 
 IN_OTHER_COLUMNS = ("method.name", "backbone.name", "backbone.model", "data.name")
 
@@ -19,17 +19,18 @@ CHANGE_NO_NUMBER = ("data.root", "data.cache", "data.workers", "data.stage")
 
 
 def differences(configs: Sequence[Values]) -> list[tuple[str, ...]]:
-    """What each configuration has that others have not, such as `grad_cam`, `percentile=45`, `stride=8`.
+    """The settings that distinguish each configuration from the others, such as `grad_cam`, `percentile=45`,
+    `stride=8`.
 
-    A setting of a plugin is compared among those with the same plugin, and the optimizer among those of the same
-    method: other methods need other values. Seeds, metrics, where files lie, and what stands in other columns of a
-    comparison are left out.
+    A setting of a plugin is compared among configurations with the same plugin, and the optimizer among those of the
+    same method, because other methods need other values. Seeds, metrics, the places of files, and the contents of other
+    columns of a comparison are left out.
 
     Args:
         configs: the configurations of trainings, as `TrainConfig` writes them; older ones lack some settings.
 
     Returns:
-        words for each, extractor and normalizer first.
+        The distinguishing words of each configuration, extractor and normalizer first.
     """
     settings = [dict(_settings(config, "")) for config in configs]
     kinds = [method_label(config["method"]) for config in configs]
@@ -47,7 +48,7 @@ def differences(configs: Sequence[Values]) -> list[tuple[str, ...]]:
 
 
 def _settings(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Dotted path -> value, of what is no mapping."""
+    """Dotted path -> value, for all values that are not mappings."""
     if not isinstance(value, Mapping):
         yield path, value
         return
@@ -64,8 +65,8 @@ def _is_compared(path: str) -> bool:
 
 
 def _differs(path: str, own: Values, others: Sequence[tuple[Values, bool]]) -> bool:
-    """Whether a setting has another value where it is to be compared; `others` says of each whether its method is the
-    same."""
+    """Whether a setting has another value in a configuration that it is compared with; `others` says for each whether
+    its method is the same."""
     around = _plugins_around(path, own)
     return any(
         path in other and _plugins_around(path, other) == around and other[path] != own[path]
@@ -81,12 +82,12 @@ def _plugins_around(path: str, settings: Values) -> list[Any]:
 
 
 def _rank(path: str) -> tuple[int, bool, str]:
-    """The sections in their order, of each the names of plugins first."""
+    """Sort key: the sections in their order; within each, plugin names first."""
     return SECTIONS.index(path.partition(".")[0]), not path.endswith(".name"), path
 
 
 def _short_names(paths: Sequence[str]) -> dict[str, str]:
-    """As few of the last components of each path as tell it from the others; the name of a plugin counts as the
+    """For each path, as few of its last components as tell it from the others; the name of a plugin counts as the
     plugin."""
     ends = {path: path.removesuffix(".name").split(".") for path in paths}
     names = {}

@@ -19,7 +19,7 @@ class MeasuredRow:
 
     Attributes:
         method: name of a plugin, or `centre Gaussian` for the baseline without learning.
-        setting: what differs from the point that the table names; empty where nothing does.
+        setting: the differences from the point that the table names; empty if there are none.
         values: one text for each column of the table, in percent on test; None where nothing was measured.
     """
 
@@ -40,8 +40,8 @@ class MeasuredTable:
     Attributes:
         name: by which a document asks for it.
         about: data set, images, backbone, effort, in words.
-        columns: what is measured.
-        rows: the first one is what the others are compared with.
+        columns: the names of the measured metrics.
+        rows: the rows; the others are compared with the first one.
     """
 
     name: str
@@ -53,7 +53,7 @@ class MeasuredTable:
         """The table as Markdown.
 
         Args:
-            method: only the rows of this plugin; None: all rows. Empty where there are none.
+            method: only the rows of this plugin; None: all rows. The table is empty if there are none.
         """
         rows = [row for row in self.rows if method in (None, row.method)]
         lines = [f"| {' | '.join([row.label, *(value or '' for value in row.values)])} |" for row in rows]

@@ -1,4 +1,4 @@
-"""What papers report on the test split: `published.yaml`, asked for the configuration of a run."""
+"""The numbers that papers report on the test split, in `published.yaml`, looked up by the configuration of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("published.yaml")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A number of a paper.
+    """A number that a paper reports.
 
     Attributes:
         value: the published number, in percent.
@@ -35,7 +35,7 @@ class PublishedRow:
 
     Attributes:
         method: the method as `compare` calls it, with its base in brackets.
-        values: one for each backbone of the table, in percent; None where there is none.
+        values: one number for each backbone of the table, in percent; None where there is none.
         normalizer, extractor, guide: names of plugins; `guide` is F-CAM's.
         size: the size of the backbone; None where it has only one.
     """
@@ -60,11 +60,11 @@ class PublishedTable:
 
 
 def published_row(config: Mapping[str, Any], metric: str) -> Published | None:
-    """The number of a method on a data set's test split; None where none is known.
+    """The published number of a method on a data set's test split; None if none is known.
 
     Args:
-        config: a training configuration as plain values; method, backbone, data set, extractor and normalizer by name
-            count.
+        config: a training configuration as plain values; the names of method, backbone, data set, extractor and
+            normalizer are used.
         metric: key of a metric.
     """
     backbone = config["backbone"]["name"]

@@ -1,5 +1,5 @@
-"""`compare`: runs side by side on the split that counts, each number with its interval, its paired difference from the
-first row, and what was published. How it is written down is in `tables.py`."""
+"""`compare`: runs side by side on one split, each number with its interval, its paired difference from the first row,
+and the published number. `tables.py` formats the result."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ CHANGES_NO_NUMBER = ("root", "cache", "workers")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run, or several that differ in their seed only.
+    """One run, or several that differ only in their seed.
 
     Attributes:
         name: the name of the run, or of the first of several.
-        method, backbone, dataset: plugin names; the method with that of its base.
+        method, backbone, dataset: plugin names; that of the method includes its base.
         cells: metric -> number.
         seeds: the seeds that the runs trained with.
-        differs: what its configuration has that those of other rows have not; see `differences`.
+        differs: the settings that distinguish its configuration from those of other rows; see `differences`.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Row:
 
 
 def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
-    """Compare finished runs, searches (their winners) or single trainings. Those of equal configuration with different
-    seeds form one row.
+    """Compare finished runs: the winners of searches, or single trainings. Runs with the same configuration and
+    different seeds form one row.
 
     Args:
         folders: the run folders; the others are compared with the row of the first.
@@ -59,7 +59,7 @@ def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str)
 
     Raises:
         InputError: a run has no such number, its result is damaged, or the runs were scored on different images, map
-            sizes or thresholds, or by other settings of a metric.
+            sizes or thresholds, or with different settings of a metric.
     """
     runs = [(read_summary(folder), read_scores(folder / names.WINNER, split)) for folder in folders]
     for run in runs:
@@ -77,7 +77,7 @@ def _row(group: list[Run], first: list[Run], metrics: Sequence[str], split: str)
 
 
 def row(runs: Sequence[Summary], name: str, cells: dict[str, Cell]) -> Row:
-    """A row of a run, or of several that differ in their seed only, under a name."""
+    """A row of a run, or of several that differ only in their seed, under a name."""
     backbone = _config(runs[0], "backbone")
     return Row(
         name=name,
@@ -90,7 +90,7 @@ def row(runs: Sequence[Summary], name: str, cells: dict[str, Cell]) -> Row:
 
 
 def require_seeds_of_one_configuration(runs: Sequence[Summary]) -> None:
-    """Raises InputError unless runs differ in their seed only, and each has another one."""
+    """Raise InputError unless runs differ only in their seed, and each has a different one."""
     for summary in runs:
         _require_configuration(summary)
     for place, summary in enumerate(runs):
@@ -118,7 +118,7 @@ def _measured(group: list[Run], metric: str, split: str) -> list[Measurement]:
 
 
 def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs with the same configuration but the seed together, in the order of their first; a seed that came already
+    """Groups of runs whose configurations differ only in the seed, in the order of their first runs; a repeated seed
     begins another group."""
     groups: list[list[Run]] = []
     for run in runs:
@@ -138,8 +138,8 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> Values:
-    """A configuration without its seed, and with that of the run it starts from in place of its folder, unless that is
-    one of the `later` runs, which start from this one."""
+    """A configuration without its seed. The folder of the run that it starts from is replaced by that run's
+    configuration, unless that is one of the `later` runs, which start from this one."""
     data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
     start = Path(str(config.get("initial_run")))
     begun = None if start in later else _recorded_config(start)
@@ -148,7 +148,7 @@ def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> 
 
 
 def _recorded_config(folder: Path) -> Mapping[str, Any] | None:
-    """The winner's configuration in a run folder; None without one that can be read."""
+    """The winner's configuration in a run folder; None if there is none or it cannot be read."""
     path = folder / names.WINNER_RESULT
     try:
         result = json.loads(path.read_text(encoding="utf-8")) if is_file(path) else None
@@ -206,7 +206,7 @@ def _basis(summary: Summary, stored: Stored) -> tuple[Any, ...]:
 
 
 def _other_settings(own: Mapping[str, Any], wanted: Mapping[str, Any], metric: str) -> str:
-    """The plugin that makes a metric, where its settings differ; a key that does not say which plugin may be of any."""
+    """The plugin of a metric whose settings differ; a key that names no plugin may belong to any."""
     name = metric.partition("/")[0]
     makers = [name] if name in own else list(own)
     return next((maker for maker in makers if maker in wanted and own[maker] != wanted[maker]), "")

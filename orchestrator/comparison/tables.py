@@ -1,5 +1,5 @@
-"""How a comparison is written down: a table for each metric in the terminal, one for all of them in Markdown, LaTeX,
-HTML and CSV."""
+"""Formats a comparison: a table for each metric in the terminal, one table for all metrics in Markdown, LaTeX, HTML and
+CSV."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text,
 
 
 def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
-    """One metric in 80 columns: a line of numbers for each row; below it what was trained, the interval over seeds, and
-    whether what a paper has was reproduced. Columns without any content are left out."""
+    """One metric in 80 columns: a line of numbers for each row; below it the method, the interval over seeds, and
+    whether the published number was reproduced. Empty columns are left out."""
     table = Table(
         box=None,
         pad_edge=False,
@@ -53,7 +53,8 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
 
 
 def legend(rows: Sequence[Row]) -> list[str]:
-    """What the words and marks of a table mean, one sentence each, and where published numbers are from."""
+    """The legend of a table: the meaning of its words and marks, one sentence each, and the sources of published
+    numbers."""
     cells = [cell for row in rows for cell in row.cells.values()]
     lines = [
         "95 %: interval over images, by the bootstrap; *: the paired interval of the gain over the first row leaves"
@@ -81,7 +82,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def latex(rows: Sequence[Row]) -> str:
-    """The same as a `tabular`, with rules of the package booktabs; the legend as comments."""
+    """The same table as a `tabular` with rules of the package booktabs; the legend is written as comments."""
     head, *body = _wide(rows, latex_text)
     names = len(_names(rows))
     lines = [" & ".join(line) + r" \\" for line in body]
@@ -95,7 +96,7 @@ def latex(rows: Sequence[Row]) -> str:
 
 
 def html_table(rows: Sequence[Row]) -> str:
-    """The same as an HTML table and a paragraph."""
+    """The same table in HTML, with the legend as a paragraph."""
     head, *body = _wide(rows, html_text)
     lines = [
         f"<tr><th>{'</th><th>'.join(head)}</th></tr>",
@@ -112,7 +113,7 @@ COLUMNS = (
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """Everything that is known, one line for each row and metric."""
+    """All numbers as CSV, one line for each row and metric."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -137,8 +138,8 @@ FORMATS: dict[str, Callable[[Sequence[Row]], str]] = {
 
 
 def _wide(rows: Sequence[Row], written: Callable[[str], str]) -> list[list[str]]:
-    """Head, rows and the centre Gaussian as words, with names as `written` has them; beside a metric with published
-    numbers, those with `yes` where they were reproduced."""
+    """Head, rows and the centre Gaussian in words, with names formatted by `written`. A metric with published numbers
+    gets a column of them, with `yes` where they were reproduced."""
     metrics = list(rows[0].cells)
     printed = [metric for metric in metrics if any(row.cells[metric].published for row in rows)]
 
@@ -168,13 +169,13 @@ def _names(rows: Sequence[Row], row: Row | None = None) -> list[str]:
 
 
 def _what_it_is(row: Row, rows: Sequence[Row]) -> str:
-    """Its method, and in what it differs from other rows."""
+    """The method of a row, and how it differs from other rows."""
     backbone = [row.backbone] if len({one.backbone for one in rows}) > 1 else []
     return ", ".join([row.method, *backbone, *row.differs])
 
 
 def seeds_in_words(cell: Cell, digits: int = 2) -> str:
-    """The interval over seeds; of two seeds their values, of one nothing."""
+    """The interval over seeds; with two seeds, their values; with one, nothing."""
     if cell.seed_interval is not None:
         return _range(cell.seed_interval, digits=digits)
     return ", ".join(f"{value:.{digits}f}" for value in cell.of_seeds) if len(cell.of_seeds) > 1 else ""

@@ -1,4 +1,4 @@
-"""Which of the images that were looked at are shown: hits, misses, the smallest objects, and where views disagree."""
+"""Chooses which images the report shows: hits, misses, the smallest objects, and images on which the views disagree."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ HIT = 0.5
 
 
 def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -> dict[str, list[int]]:
-    """Which images stand in which tab.
+    """Choose the images of each tab.
 
     Args:
         overlaps: IoU of every image in every view, the winner first.
         sizes: area of each object, in percent of the image.
 
     Returns:
-        `hits` and `misses`, evenly from the best to the worst; the smallest objects under `small`; under
-        `disagreements` those where the views differ most, with several views only; under `sizes` a few from the
-        smallest object to the largest, the same ones in every run on these images. Tabs without images are left out.
+        `hits` and `misses`, evenly from the best to the worst; `small`, the smallest objects; `disagreements`, the
+        images on which the views differ most (only with several views); `sizes`, a few images from the smallest object
+        to the largest, the same in every run on these images. Tabs without images are left out.
     """
     values = np.array(overlaps)
     by_size = [int(place) for place in np.argsort(sizes, kind="stable")]
@@ -45,8 +45,8 @@ def choose_images(overlaps: Sequence[Sequence[float]], sizes: Sequence[float]) -
 
 
 def take_in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
-    """The first of each list, the second of each, and so on, each number once: a beginning of it has something of every
-    list."""
+    """The first of each list, then the second of each, and so on, each number once, so that the beginning of the result
+    has something from every list."""
     return list(dict.fromkeys(number for row in zip_longest(*lists) for number in row if number is not None))
 
 

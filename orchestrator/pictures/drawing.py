@@ -1,8 +1,8 @@
-"""The pictures of the report: a photo with what is true, and the score map over it with what is predicted: boxes, or
-the outlines of masks.
+"""Draws the pictures of the report: a photo with its ground truth, and the score map over it with the prediction, as
+boxes or as outlines of masks.
 
-What is true is solid and green, a predicted box is dashed and white, the outline of a predicted mask is white: they
-stay apart for every kind of colour vision, on paper, and on the black-red-yellow colours of the map.
+The ground truth is solid and green, a predicted box is dashed and white, and the outline of a predicted mask is white.
+They can be told apart with every kind of colour vision, on paper, and on the black-red-yellow colours of the map.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from wsol.opencv import cv2
 
 MIN_SIDE = 192
-"""Pixels that a picture is enlarged to at least."""
+"""Smallest side of a picture in pixels; smaller images are enlarged."""
 
 
 MIN_SHORT_SIDE = 16
-"""Pixels of the shorter side of a picture that has the shape of its photo: room for a box."""
+"""Smallest length, in pixels, of the shorter side of a picture in the shape of its photo, so that a box fits."""
 
 
 TRUE_COLOR = (64, 224, 96)
@@ -32,11 +32,11 @@ HALO_COLOR = (16, 16, 16)
 
 
 DASH = 7
-"""Pixels of a dash of a predicted box, and of the gap behind it."""
+"""Length in pixels of a dash of a predicted box, and of the gap after it."""
 
 
 MAP_SHARE = 0.8
-"""How much of the photo the highest score covers."""
+"""Opacity of the map over the photo at the highest score, in [0, 1]."""
 
 
 PHOTO_DIMMING = 0.75
@@ -69,7 +69,8 @@ def photo_with_boxes(image: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
 def map_overlay(
     image: np.ndarray, score_map: np.ndarray, predicted_box: np.ndarray | None, gt_boxes: np.ndarray
 ) -> np.ndarray:
-    """The score map over a grey photo, the more opaque the higher the score, with the true boxes and the predicted one.
+    """The score map over a grey photo, more opaque where the score is higher, with the true boxes and the predicted
+    one.
 
     Args:
         image: (S, S, 3) uint8 RGB.
@@ -97,12 +98,12 @@ def map_overlay(
 def prediction_overlay(
     image: np.ndarray, size: tuple[int, int], score_map: np.ndarray, grid_boxes: np.ndarray
 ) -> np.ndarray:
-    """The score map over a grey photo, the more opaque the higher the score, with the predicted boxes: in the shape of
-    the photo, though its pixels are a square's.
+    """The score map over a grey photo, more opaque where the score is higher, with the predicted boxes. The picture has
+    the shape of the photo, although the network saw a square.
 
     Args:
         image: (S, S, 3) uint8 RGB, the photo as the network saw it.
-        size: width and height of the photo, which decide the shape.
+        size: width and height of the photo in pixels, which decide the shape of the picture.
         score_map: (S, S) float64 in [0, 1].
         grid_boxes: (n, 4) inclusive corners x0 y0 x1 y1 in pixels of `image`.
 
@@ -120,15 +121,15 @@ def prediction_overlay(
 
 
 def shrunk(image: np.ndarray, side: int) -> np.ndarray:
-    """An image (S, S) or (S, S, 3) uint8, no larger than `side`."""
+    """An image (S, S) or (S, S, 3) uint8, shrunk if it is larger than `side`."""
     if image.shape[0] <= side:
         return image
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def shrunk_region(region: np.ndarray, side: int, largest: int) -> np.ndarray:
-    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels: the same on the image no
-    larger than `largest`."""
+    """A mask (S, S) bool, or corners (..., 4) of boxes, on an image of S = `side` pixels, scaled with the image if it
+    is shrunk to `largest`."""
     if region.dtype == bool:
         return shrunk(region.astype(np.uint8) * 255, largest) > 127
     return region * min(1.0, largest / side)
@@ -147,12 +148,12 @@ def encoded_png(picture: np.ndarray) -> bytes:
 
 
 def save_jpeg(path: Path, picture: np.ndarray) -> None:
-    """Write an RGB picture (H, W, 3) uint8 into a folder that exists; an OSError where that cannot be."""
+    """Write an RGB picture (H, W, 3) uint8 into an existing folder. Raises OSError if it cannot be written."""
     path.write_bytes(encoded(picture))
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
-    """A copy, enlarged by a whole factor: box edges stay on pixel edges."""
+    """A copy, enlarged by an integer factor, so that box edges stay on pixel edges."""
     scale = -(-MIN_SIDE // min(image.shape[:2])) if min(image.shape[:2]) < MIN_SIDE else 1
     if scale == 1:
         return np.ascontiguousarray(image).copy()
@@ -160,8 +161,8 @@ def _enlarge(image: np.ndarray) -> np.ndarray:
 
 
 def _blend(photo: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Inferno grows brighter with the score, also for colour-blind eyes; the photo is grey so that every colour is the
-    map's."""
+    """Blend the map over the photo. The colour map inferno grows brighter with the score, also for colour-blind
+    readers; the photo is grey, so that all colour belongs to the map."""
     colors = cv2.applyColorMap((scores * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)[:, :, None] * PHOTO_DIMMING
     share = MAP_SHARE * scores[:, :, None]
@@ -177,7 +178,7 @@ def _draw_truth(picture: np.ndarray, truth: np.ndarray, scale: int) -> None:
 
 
 def _draw_outline(picture: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
-    """The border of a mask, which is enlarged like its picture, with a dark one around it."""
+    """Draw the border of a mask, which is enlarged like its picture, with a dark border around it."""
     large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     outlines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, HALO_COLOR, 4)
@@ -192,8 +193,8 @@ def _corners(box: np.ndarray, scale: int) -> tuple[int, int, int, int]:
 
 
 def _draw_box(picture: np.ndarray, corners: tuple[int, int, int, int], color: tuple[int, int, int], dash: int) -> None:
-    """A line two pixels wide inside a dark one of four, pulled inside so that a box around the whole image is seen
-    whole."""
+    """Draw a box: a line two pixels wide inside a dark one of four pixels, moved inwards so that a box around the whole
+    image is fully visible."""
     height, width = picture.shape[:2]
     x0, x1 = np.clip((corners[0], corners[2]), 2, width - 3)
     y0, y1 = np.clip((corners[1], corners[3]), 2, height - 3)
@@ -203,7 +204,7 @@ def _draw_box(picture: np.ndarray, corners: tuple[int, int, int, int], color: tu
 
 
 def _strokes(x0: int, y0: int, x1: int, y1: int, dash: int) -> Iterator[tuple[Point, Point]]:
-    """The four sides, cut into dashes of `dash` pixels and equal gaps; whole when `dash` is 0."""
+    """The four sides of a box, cut into dashes of `dash` pixels and equal gaps; solid if `dash` is 0."""
     for x, stop in _pieces(x0, x1, dash):
         yield (x, y0), (stop, y0)
         yield (x, y1), (stop, y1)

@@ -1,7 +1,8 @@
-"""The pictures of the report: images of train_fullsup through the winner, other trials and other post-hoc settings.
+"""Makes the pictures of the report: images of train_fullsup as the winner, other trials and other post-hoc settings see
+them.
 
-A few images of each class are looked at, and of these some hits, some misses, the smallest objects and the largest
-disagreements are drawn. A list names the pictures, a table all images that were looked at.
+A few images of each class are scored; some hits, some misses, the smallest objects and the largest disagreements of
+these are drawn. A list names the pictures, a table all images that were scored.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 LOOKED_AT = 400
-"""Images that are looked at, if the data set has so many; at least one of each class."""
+"""Number of images that are scored for the pictures, if the data set has so many; at least one of each class."""
 
 
 VIEWS = 4
@@ -45,8 +46,8 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
     """Write pictures and lists, in place of former ones.
 
     Args:
-        listing: a file that lists the pictures, which go into a folder of its name.
-        table: a file with a row per image that was looked at.
+        listing: the file that gets the list of the pictures, which go into a folder of its name.
+        table: a file that gets a row for each image that was scored.
         views: the winner first; those without a threshold, and more than four, are left out.
         dataset: the run's data set.
     """
@@ -84,8 +85,8 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
 def _draw(
     folder: Path, home: str, place: int, images: ImageStore, views: Sequence[View], looks: Sequence[Look]
 ) -> tuple[str, list[SeenMap]]:
-    """Write the pictures of one image into a folder that will be called `home`: the file of the photo, and what each
-    view has."""
+    """Write the pictures of one image into a folder that will be renamed to `home`; returns the file of the photo, and
+    an entry for each view."""
     image = np.asarray(images.read([place])[0])
     small, truth = shrunk(image, MAX_SIDE), shrunk_region(looks[0].truth, len(image), MAX_SIDE)
     photo, seen = f"{place:04d}-photo.jpg", []
@@ -99,7 +100,7 @@ def _draw(
 
 
 def _look_further(view: View, split: Split, places: list[int]) -> Iterator[dict[str, np.ndarray]]:
-    """What else the method of a view shows of the images at some places."""
+    """Further maps that the method of a view shows of some images."""
     from wsol.data.images import ImageStore
     from wsol.evaluation import further_maps
 
@@ -122,7 +123,7 @@ def _draw_further(
 
 @contextmanager
 def _replaced(folder: Path) -> Iterator[Path]:
-    """A new folder to fill, of this block alone; at the end it takes the place of what stands at `folder`."""
+    """Yield a new private folder to fill; at the end of the block it replaces `folder`."""
     new = folder.with_name(f"{folder.name}.{token_hex(4)}{TEMPORARY}")
     new.mkdir()
     try:

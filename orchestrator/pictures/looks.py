@@ -1,4 +1,4 @@
-"""Images as a view sees them: the score map, what is predicted, and how far that is right."""
+"""Images as a view sees them: the score map, the predicted region, and its IoU with the truth."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 THRESHOLDS = ("max_box_acc_v2/threshold_50", "max_box_acc/threshold_50", "gt_known/loc_threshold", "piou/threshold")
-"""The metrics that choose a score threshold for one region, the first that is there counts."""
+"""The metrics that choose a score threshold for one region; the first one that a run has counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One way to see an image: a column of the grid.
+    """A method with its evaluation settings: one column of the grid of pictures.
 
     Attributes:
-        label: what the column is called.
+        label: the title of the column.
         method: the trained method, on the device.
         config: the run's configuration, for its evaluation settings.
         metrics: its metrics on train_fullsup, which choose the score threshold of the regions.
@@ -44,12 +44,12 @@ class View:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """One image through one view.
+    """One image in one view.
 
     Attributes:
         score_map: (S, S) uint8, the scores times 255.
-        region: what is predicted: a box (4,), or a mask (S, S) bool where the data set has no boxes.
-        truth: what is right: boxes (n, 4), or a mask (S, S) bool.
+        region: the predicted region: a box (4,), or a mask (S, S) bool if the data set has no boxes.
+        truth: the ground truth: boxes (n, 4), or a mask (S, S) bool.
         iou: IoU of the predicted and the true region, in [0, 1].
         size: area of the largest true box, or of the mask, in percent of the image.
     """
@@ -62,12 +62,12 @@ class Look:
 
 
 def threshold_of(metrics: Mapping[str, float]) -> float | None:
-    """The score threshold that some metrics chose on train_fullsup; None where they choose none."""
+    """The score threshold that some metrics chose on train_fullsup; None if they choose none."""
     return next((metrics[name] for name in THRESHOLDS if name in metrics), None)
 
 
 def look_at(view: View, images: ImageStore) -> list[Look]:
-    """Every image of a split through a view."""
+    """Look at every image of a split in a view."""
     from wsol.evaluation import localize
 
     threshold = view.threshold or 0.0

@@ -1,4 +1,4 @@
-"""Score maps of a few fixed images of train_fullsup after every epoch, for TensorBoard."""
+"""Draws the score maps of a few fixed images of train_fullsup after every epoch, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SIDE = 192
 
 
 class Overlays:
-    """The same images in every epoch, of as many classes as there are images. They are read when they are first asked
-    for.
+    """The same images in every epoch, each of a different class as far as there are classes. They are read when they
+    are first used.
 
     Args:
         settings: the settings that every epoch is scored under, the trial's own configuration first.
@@ -37,8 +37,8 @@ class Overlays:
         self._images: ImageStore | None = None
 
     def __call__(self, method: Method, record: Record) -> list[tuple[str, bytes, int]]:
-        """Image name, JPEG and its side in pixels of each, with true and predicted region where the metrics choose a
-        threshold; after it, under `<image name>/<map>`, what else the method shows of the image.
+        """Yield name, JPEG and side in pixels of each image, with the true and the predicted region if the metrics
+        choose a threshold; and then, under `<image name>/<map>`, the further maps that the method shows of the image.
 
         Args:
             method: the method after the epoch of the record.

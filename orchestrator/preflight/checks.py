@@ -1,4 +1,4 @@
-"""Everything that is asked before anything is written or started."""
+"""All checks that come before anything is written or started."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NVIDIA, DISPLAY = "0x10de", "0x03"
 
 
 def require(experiment: Experiment, folder: Path, address: str | None = None, *, alone: bool = False) -> None:
-    """Every check of a run that is about to begin, once, the cheap ones first. Nothing is written or started.
+    """Make every check of a run that is about to begin, once, cheap ones first. Nothing is written or started.
 
         the folder can be made, and holds no run and nothing else
-        the packages of sampler and loggers are there
-        a trial fits this machine, unless it goes to a cluster, which is asked when it is connected
-        Ray can start on this machine, where it is to
+        the packages of sampler and loggers are installed
+        a trial fits this machine, unless it goes to a cluster, which is checked after connecting
+        Ray can start on this machine, if it is to
         the store, if there is one, can be written, and has no run of that name
-        the data can be read, what will be cached can be decoded, the metrics can be counted
+        the data can be read, images to be cached can be decoded, the metrics can be computed
         the method can be built, and has the blocks that are evaluated
         the disk has room
 
@@ -43,10 +43,10 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
         experiment: the run's experiment.
         folder: the run folder.
         address: the address of a Ray cluster; None: this machine.
-        alone: one training without Ray, where this process, or each of torchrun, is a worker.
+        alone: the run is one training without Ray, whose workers are this process or those of torchrun.
 
     Raises:
-        InputError: something the user can mend: what, where, and what to do.
+        InputError: a check failed; the message says what, where, and what to do.
     """
     require_new_run_folder(folder)
     require_packages(experiment, alone=alone)
@@ -60,7 +60,8 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
 
 
 def local_plan(experiment: Experiment, *, alone: bool = False) -> Plan:
-    """What a trial takes of this machine. Raises InputError where not even one fits; arguments as of `require`."""
+    """The resources that a trial takes of this machine. Raises InputError if not even one trial fits. Arguments: see
+    `require`."""
     resources = experiment.resources.model_copy(update={"workers": 1}) if alone else experiment.resources
     here = local_resources()
     if not here["GPU"] and has_nvidia_gpu():
@@ -72,7 +73,7 @@ def local_plan(experiment: Experiment, *, alone: bool = False) -> Plan:
 
 
 def has_nvidia_gpu(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
-    """Whether a GPU of NVIDIA is plugged in, with a driver or without; on Linux only."""
+    """Whether this machine has an NVIDIA GPU, with or without a driver; on Linux only."""
     for device in devices.glob("*"):
         with contextlib.suppress(OSError):
             kind = (device / "class").read_text(encoding="ascii")
@@ -82,19 +83,19 @@ def has_nvidia_gpu(devices: Path = Path("/sys/bus/pci/devices")) -> bool:
 
 
 def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
-    """Raises InputError where sampler or loggers need a package that is not installed; a training alone has no
-    loggers."""
+    """Raise InputError if sampler or loggers need a package that is not installed; a training alone has no loggers."""
     require_sampler_packages(experiment.study.sampler)
     if not alone:
         require_logger_packages(experiment.study.loggers)
 
 
 def require_data(experiment: Experiment) -> None:
-    """What runs with the same data set and metrics share: read the data, decode what will be cached, try the metrics.
-    Images of two splits are noted, and which list of training images is used or missing.
+    """The checks that runs with the same data set and metrics share: read the data, decode images to be cached, try the
+    metrics. Prints notes about images that are in two splits, and about the list of training images that is used or
+    missing.
 
     Raises:
-        InputError: something is missing or damaged, or a metric cannot be counted.
+        InputError: a file is missing or damaged, or a metric cannot be computed.
     """
     from wsol import build
     from wsol.data.dataset import SPLIT_FOLDERS
@@ -112,7 +113,7 @@ def require_data(experiment: Experiment) -> None:
 
 
 def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:
-    """What is to be said about images that are in two splits."""
+    """Notes about images that are in two splits."""
     known = {name: set(split.image_ids) for name, split in splits.items()}
     for one, other in combinations(known, 2):
         if both := known[one] & known[other]:
@@ -123,7 +124,7 @@ def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:
 
 
 def require_model(experiment: Experiment) -> Method:
-    """Build the method once, and look for the blocks that are evaluated; returns it.
+    """Build the method once, and check that it has the blocks that are evaluated; returns the method.
 
     Raises:
         InputError: the method cannot be built, or has no such block.

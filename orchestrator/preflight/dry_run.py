@@ -1,4 +1,4 @@
-"""What a search would do, without doing it."""
+"""Shows what a search would do, without doing it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from orchestrator.study.samplers import require_sampler_packages
 
 
 def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
-    """Print what a search would do: the resolved configuration, the space, the first points, what it takes. Nothing is
-    written or started.
+    """Print what a search would do: the resolved configuration, the space, the first points, and a forecast of time and
+    disk. Nothing is written or started.
 
     Args:
         path: a search-space file.
@@ -23,7 +23,7 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
         run: where the run folder would be.
 
     Raises:
-        InputError: something the user can mend, such as a disk that is too full.
+        InputError: the user can correct what is wrong, such as a full disk.
     """
     loaded = load_and_print_notes(path, overrides)
     require_sampler_packages(loaded.experiment.study.sampler)

@@ -1,7 +1,7 @@
-"""What a search will take, before it starts: one training step and a few evaluated images are measured on random
-images, the rest is arithmetic.
+"""Forecasts the time and disk space of a search: one training step and the evaluation of a few images are measured on
+random images, and the rest is arithmetic.
 
-The data set itself is not needed, only its sizes. What is searched may change the cost; the published point is what is
+Only the sizes of the data set are needed, not the data. Searched values may change the cost; the published point is
 measured.
 """
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 LOG_BYTES = 100_000
-"""TensorBoard's maps and numbers of one epoch."""
+"""Bytes of TensorBoard's maps and numbers for one epoch."""
 
 
 RUN_BYTES = 5_000_000
-"""Report, pictures and scores of a run."""
+"""Bytes of report, pictures and scores of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What was measured, and what follows from it.
+    """The measured costs, and the totals computed from them.
 
     Attributes:
         device: the device on which it was measured.
@@ -56,7 +56,7 @@ class Forecast:
         workers: workers of a trial.
         cpus: CPU cores of a worker.
         gpus: GPUs of a worker.
-        concurrent: trials at the same time on this machine; 1 where not even one fits.
+        concurrent: number of trials at the same time on this machine; 1 if not even one fits.
     """
 
     device: str
@@ -78,23 +78,24 @@ class Forecast:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Global batches of train_weaksup."""
+        """Number of global batches in an epoch of train_weaksup."""
         return math.ceil(self.sizes.train_weaksup / self.batch_size)
 
     @property
     def seconds_per_trial(self) -> float:
-        """All epochs with their evaluations; no start-up, no waiting for a disk, no exchange of gradients."""
+        """Time of all epochs with their evaluations, in seconds, without start-up, waiting for the disk, and the
+        exchange of gradients."""
         return self.epochs * (self.steps_per_epoch * self.seconds_per_step + self.seconds_of_scoring)
 
     @property
     def seconds_of_scoring(self) -> float:
-        """One epoch's evaluation of train_fullsup, under all settings."""
+        """Time of one epoch's evaluation on train_fullsup, under all settings, in seconds."""
         return math.ceil(self.sizes.train_fullsup / self.workers) * self.seconds_under_all
 
     @property
     def seconds_at_the_end(self) -> float:
-        """The winner and its rivals once more on train_fullsup, and the winner on test, by one worker; where trials
-        choose post-hoc settings, the winner under all of them."""
+        """Time in which one worker evaluates the winner and its rivals again on train_fullsup, and the winner on test,
+        in seconds; if trials choose post-hoc settings, the winner under all of them."""
         plain = ((1 + RIVALS) * self.sizes.train_fullsup + self.sizes.test) * self.seconds_per_image
         return plain + (self.sizes.train_fullsup * self.seconds_under_all if self.settings > 1 else 0.0)
 
@@ -109,7 +110,7 @@ class Forecast:
 
     @property
     def disk_bytes(self) -> int:
-        """What the run folder grows to."""
+        """Largest size of the run folder in bytes."""
         return disk_bytes(self.checkpoint_bytes, self.trials, self.epochs, self.concurrent) + self.weights_bytes
 
 
@@ -148,8 +149,8 @@ def forecast_search(experiment: Experiment) -> Forecast:
 
 
 def trials_at_once(experiment: Experiment) -> tuple[int, str | None]:
-    """How many trials this machine runs at the same time; where not even one fits, how many are wanted elsewhere, and
-    why not here."""
+    """How many trials this machine runs at the same time; if not even one fits, how many would run elsewhere, and why
+    none fits here."""
     try:
         return plan_trials(experiment.resources, experiment.study.trials, local_resources()).concurrent, None
     except InputError as error:
@@ -157,13 +158,13 @@ def trials_at_once(experiment: Experiment) -> tuple[int, str | None]:
 
 
 def disk_bytes(checkpoint: int, trials: int, epochs: int, concurrent: int) -> int:
-    """The most that a run folder holds: a checkpoint of each trial, of a running one the latest and a half-written one
-    as well, and all curves."""
+    """Largest size of a run folder in bytes: a checkpoint of each trial, for running ones also the latest and a
+    half-written one, and all curves."""
     return (trials + 2 * min(concurrent, trials)) * checkpoint + trials * epochs * LOG_BYTES + RUN_BYTES
 
 
 def require_disk(needed: int, folder: Path) -> None:
-    """Raises InputError where a run folder would not fit the free disk."""
+    """Raise InputError if a run folder would not fit the free disk space."""
     if needed > (free := free_bytes(folder)):
         raise InputError(
             f"{folder}: the run needs up to {needed / 1e9:.2f} GB (checkpoints of all trials, TensorBoard), "
@@ -172,7 +173,7 @@ def require_disk(needed: int, folder: Path) -> None:
 
 
 def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> None:
-    """`require_disk` of a search that is about to start.
+    """Call `require_disk` for a search that is about to start.
 
     Args:
         experiment: the run's experiment.
@@ -180,7 +181,7 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
         folder: the run folder, which need not exist.
 
     Raises:
-        InputError: it would not fit the free disk.
+        InputError: the run folder would not fit the free disk space.
     """
     from wsol import cost
 
@@ -190,7 +191,7 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
 
 
 def free_bytes(folder: Path) -> int:
-    """Free disk where a folder is or would be."""
+    """Free bytes on the disk where a folder is or would be."""
     return int(shutil.disk_usage(existing(folder)).free)
 
 

@@ -1,4 +1,4 @@
-"""Optional packages that a study names."""
+"""Checks for the optional packages that a study needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsol.errors import InputError
 
 
 def require_logger_packages(loggers: Sequence[str]) -> None:
-    """Raises InputError where the package of a logger is not installed."""
+    """Raise InputError if the package of a logger is not installed."""
     missing = [name for name in loggers if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The image files that a user names, and those in the folders that he names."""
+"""Finds the image files that a user names, and those in the folders that the user names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from wsol.files import is_dir, is_file
 
 @dataclass(frozen=True, slots=True)
 class Photos:
-    """Image files, none twice.
+    """A set of image files.
 
     Attributes:
-        folder: the nearest one that all of them are in.
+        folder: the nearest folder that contains all of them.
         names: paths relative to it, sorted: files of the same name in several folders stay apart.
-        left_out: ending -> how many files of the folders have it and are named like no image.
+        left_out: ending -> how many files in the folders have this ending, which is not that of an image.
     """
 
     folder: Path
@@ -28,12 +28,12 @@ class Photos:
 
 
 def find_photos(places: Sequence[Path], out: Path) -> Photos:
-    """Every named file, and in every named folder and those below it the files that are named like images; hidden ones
-    do not count.
+    """Every named file, and all files with the ending of an image in the named folders and below; hidden files are
+    ignored.
 
     Args:
         places: files and folders.
-        out: the folder of results, which must not lie in one of them.
+        out: the folder of the results, which must not lie in one of the folders.
 
     Raises:
         InputError: a place is not there or cannot be read, there is no image, or `out` is in one of the folders.

@@ -1,4 +1,4 @@
-"""The folders that a user names: asked once, before anything is written there."""
+"""Checks the folders that a user names, before anything is written there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsol.errors import InputError, listed
 from wsol.files import TEMPORARY
 
 LONGEST = 255
-"""Bytes of a name on every common file system."""
+"""Longest name of a file, in bytes, that every common file system allows."""
 
 OF_A_RUN = frozenset(
     {
@@ -32,11 +32,11 @@ OF_A_RUN = frozenset(
         names.SEEDS,
     }
 )
-"""What a run that was cut off before its header may have left in its folder."""
+"""The files that a run which was cut off before its header may have left in its folder."""
 
 
 def named_place(name: str | Path) -> Path:
-    """A file or folder that a user named.
+    """Parse the path of a file or folder that a user named.
 
     Raises:
         InputError: no file can have that name: it is empty or too long.
@@ -52,12 +52,12 @@ def named_place(name: str | Path) -> Path:
 
 
 def default_folder(name: str) -> Path:
-    """Where a run of that name goes unless the user says otherwise."""
+    """The default folder of a run of that name."""
     return Path("runs") / name
 
 
 def require_writable(folder: Path) -> None:
-    """Raises InputError where a folder cannot be made or written; nothing is left there."""
+    """Raise InputError if a folder cannot be made or written; nothing is left there."""
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(place))
     if not there.is_dir():
         raise InputError(f"{folder}: {there} is no folder; choose another place")
@@ -69,12 +69,11 @@ def require_writable(folder: Path) -> None:
 
 
 def require_no_foreign_files(folder: Path, is_own: Callable[[str], bool]) -> None:
-    """Raises InputError where a folder that is there already holds what does not belong in it; hidden files do not
-    count.
+    """Raise InputError if an existing folder holds files that do not belong in it; hidden files are ignored.
 
     Args:
         folder: need not exist.
-        is_own: whether a name in it is one that we write there.
+        is_own: tells whether a name in it is one that we write there.
     """
     foreign = sorted(name for name in _names_in(folder) if not name.startswith(".") and not is_own(name))
     if foreign:
@@ -82,7 +81,7 @@ def require_no_foreign_files(folder: Path, is_own: Callable[[str], bool]) -> Non
 
 
 def require_new_run_folder(folder: Path) -> None:
-    """Raises InputError where no run can begin: the folder cannot be written, holds a run or foreign files."""
+    """Raise InputError if no run can begin in a folder: it cannot be written, or holds a run or other files."""
     from orchestrator.runs.folder import require_no_run  # the command line imports this file, and that one is heavy
 
     require_writable(folder)
@@ -91,7 +90,7 @@ def require_new_run_folder(folder: Path) -> None:
 
 
 def require_maps_folder(folder: Path) -> None:
-    """Raises InputError where no maps can be saved: the folder cannot be written, or holds other files than maps, such
+    """Raise InputError if no maps can be saved in a folder: it cannot be written, or holds files other than maps, such
     as images."""
     require_writable(folder)
     foreign = next(
@@ -107,7 +106,7 @@ def require_maps_folder(folder: Path) -> None:
 
 
 def _is_of_a_run(name: str) -> bool:
-    """Whether a run may have left it: a file of its own, a lock of one, or one that was not finished."""
+    """Whether a run may have left a file: one of its own, a lock, or an unfinished one."""
     return name in OF_A_RUN or name.endswith((TEMPORARY, ".lock"))
 
 

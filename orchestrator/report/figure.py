@@ -1,4 +1,4 @@
-"""What all figures of the report share: the figure, its colours, labels and groups of trials."""
+"""Shared by all figures of the report: the type of a figure, its colours, labels and groups of trials."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Figure:
     """One figure of the page.
 
     Attributes:
-        key: its id in the page.
-        title: what it shows.
+        key: the figure's id in the page.
+        title: what the figure shows.
         caption: says which trials it uses.
         spec: Plotly `data` and `layout`.
         min_width: pixels below which the figure scrolls sideways; 0: it always fits.
@@ -52,17 +52,17 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def shown_text(text: str) -> str:
-    """Text that Plotly shows as it is: it reads `<` and `&` as markup."""
+    """Text that Plotly shows as it is: it would read `<` and `&` as markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def titled(text: str) -> Spec:
-    """What names an axis."""
+    """The title of an axis."""
     return {"title": {"text": shown_text(text)}}
 
 
 def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    """Those that ended well, with a value."""
+    """The trials that ended well, with a value."""
     return [trial for trial in trials if trial.state == "complete" and trial.value is not None]
 
 
@@ -75,7 +75,7 @@ def states(trials: Sequence[TrialRow]) -> str:
 
 
 def label(trial: TrialRow) -> str:
-    """Text of a hover box."""
+    """The text of a trial's hover box."""
     value = "no value" if trial.value is None else f"{trial.value:.2f}"
     lines = [
         f"trial {trial.number}, {trial.state}: {value}",

@@ -1,4 +1,4 @@
-"""The figures of what was searched: each parameter alone, all together, the two that matter most, and objectives
+"""The figures of the search space: each parameter alone, all together, the two most important ones, and objectives
 against each other."""
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ MIN_COLUMN = 110
 
 
 CONTOUR_TRIALS = 150
-"""Optuna's contour has as many rows and columns as trials: more would make a large page."""
+"""Largest number of trials in the contour: Optuna's contour has as many rows and columns as trials, which would make
+the page large."""
 
 
 RAMP = [[0, "var(--low)"], [1, "var(--best)"]]
@@ -33,10 +34,10 @@ def slices_figure(
     """The objective over each parameter alone.
 
     Args:
-        trials: all of the study; complete ones are shown.
+        trials: all trials of the study; the complete ones are shown.
         order: the search paths, in the order of the figures.
         log: search paths that are drawn on a logarithmic axis.
-        winner: number of the trial to stand out.
+        winner: number of the trial that is highlighted.
         objective: name of the value axis.
     """
     complete = complete_trials(trials)
@@ -107,12 +108,13 @@ def contour_figure(study: optuna.Study | None, order: Sequence[str], objective: 
 
 
 def fronts_figure(trials: Sequence[TrialRow], objectives: Sequence[str], names: Sequence[str]) -> list[Figure]:
-    """The first objective over each other one; trials that no other is better than in all objectives stand out.
+    """The first objective over each other one; trials on the Pareto front, which no other trial beats in all
+    objectives, are highlighted.
 
     Args:
-        trials: all of the study; complete ones are shown.
-        objectives: keys, the first one first.
-        names: the same, readable.
+        trials: all trials of the study; the complete ones are shown.
+        objectives: the keys of the objectives, the first one first.
+        names: their names for readers.
     """
     complete = [trial for trial in complete_trials(trials) if len(trial.values) == len(objectives)]
     best = [trial for trial in complete if not any(_dominates(other, trial) for other in complete)]
@@ -235,7 +237,7 @@ def _coordinate(value: Any) -> Any:
 
 
 def _axis(label: str, values: Sequence[Any], log: bool) -> Spec:
-    """One axis of the parallel coordinates, which knows numbers only: the ticks say what they stand for."""
+    """One axis of the parallel coordinates. Such axes only take numbers; the ticks say what the numbers stand for."""
     if not all(_is_number(value) for value in values):
         names = sorted({str(value) for value in values})[:MAX_CATEGORIES]
         places = [names.index(str(value)) if str(value) in names else len(names) for value in values]

@@ -1,5 +1,5 @@
-"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` what was
-searched, in `figures_winner.py` what came out.
+"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` the search
+space, in `figures_winner.py` the winner.
 
 Colours are written `var(--name)`: the page replaces them by its own variables, so that figures follow its light and
 dark theme. Every figure says in its caption which trials it shows.
@@ -60,7 +60,7 @@ class Search:
 
     Attributes:
         name: the run's name.
-        way: how it chose, such as `tpe + asha`; searches of one way share a colour.
+        way: sampler and scheduler, such as `tpe + asha`; searches with the same ones share a colour.
         trials: all trials, ordered by number.
     """
 
@@ -70,9 +70,9 @@ class Search:
 
 
 def effort_figure(searches: Sequence[Search], objective: str, maximize: bool) -> Figure | None:
-    """The best complete trial over the epochs that all trials until then took, a line for each search.
+    """The best complete trial so far over the total number of epochs of all trials, a line for each search.
 
-    One search alone whose trials all ran to their end is not drawn: `history` shows the same.
+    A single search whose trials all ran to their end is not drawn, because `history` shows the same.
     """
     stopped = [trial for search in searches for trial in search.trials if trial.state == "pruned"]
     lines = [line for search in searches if (line := _effort_line(search, max if maximize else min))["x"]]
@@ -94,8 +94,8 @@ def effort_figure(searches: Sequence[Search], objective: str, maximize: bool) ->
 
 
 def curves_figure(trials: Sequence[TrialRow], winner: int | None, objective: str, scheduler: str = "") -> Figure | None:
-    """The objective after each epoch, one line a trial, the winner in front; a cross where the scheduler stopped a
-    trial."""
+    """The objective after each epoch, one line for each trial, the winner in front; a cross where the scheduler stopped
+    a trial."""
     shown = [trial for trial in trials if trial.curve]
     if not shown:
         return None
@@ -123,8 +123,8 @@ def curves_figure(trials: Sequence[TrialRow], winner: int | None, objective: str
 
 
 def timeline_figure(trials: Sequence[TrialRow], now: datetime) -> Figure | None:
-    """When each trial ran and where: a row for every trial that a host ran at the same time. One without an end is
-    drawn up to `now`."""
+    """When and where each trial ran, with a row for each trial that a host ran at the same time. A trial without an end
+    is drawn up to `now`."""
     shown = sorted(
         (trial for trial in trials if trial.started is not None), key=lambda trial: (trial.started, trial.number)
     )
@@ -154,7 +154,7 @@ def busy_share(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
 
     Args:
         trials: the trials that have a start time, ordered by it.
-        now: where trials without an end end.
+        now: the end of trials that have none yet.
     """
     hosts = sorted({_host(trial) for trial in trials} - {""})
     free: dict[str, list[datetime]] = {}
@@ -169,13 +169,13 @@ def busy_share(trials: Sequence[TrialRow], now: datetime) -> dict[int, str]:
 
 
 def _host(trial: TrialRow) -> str:
-    """Where it ran, without the process; empty where nobody said."""
+    """The host that ran a trial, without the process; empty if unknown."""
     host = trial.worker.rpartition(":")[0]
     return host if host != "unknown" else ""
 
 
 def _whole(title: str, largest: int) -> Spec:
-    """An axis of counted things: a short one would get ticks at halves."""
+    """An axis of whole numbers; without this, a short one would get ticks at halves."""
     return {"title": {"text": title}, "tickformat": "d"} | ({"dtick": 1} if largest < 8 else {})
 
 

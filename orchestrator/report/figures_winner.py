@@ -1,5 +1,4 @@
-"""The figures of what came out: the winner over score thresholds, by object size, and for masks its precision over
-recall."""
+"""The figures of the winner: over score thresholds, by object size, and, for masks, precision over recall."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.report.figure import Figure
 
 Curve = tuple[list[float], list[float]]
-"""x and y."""
+"""x and y values of a curve."""
 
 
 SPLIT_COLORS = {"train_fullsup": "var(--complete)", "test": "var(--best)"}
@@ -21,10 +20,10 @@ class SizeBar:
     """One bar: objects of one size on one split.
 
     Attributes:
-        size: what the axis says.
-        value: percent right.
-        interval: 95 %; None where unknown.
-        images: how many there are.
+        size: the label on the axis.
+        value: percent of these objects that are right.
+        interval: its 95 % interval in percent; None where unknown.
+        images: number of images with such objects.
     """
 
     size: str
@@ -34,12 +33,11 @@ class SizeBar:
 
 
 def thresholds_figure(curves: Mapping[str, Mapping[str, Curve]], name: Callable[[str], str]) -> Figure | None:
-    """Percent of images right over the score threshold, a line for each IoU; what the protocol reports is the top of
-    each.
+    """Percent of right images over the score threshold, a line for each IoU; the protocol reports the top of each line.
 
     Args:
         curves: split -> curve -> score thresholds and percent.
-        name: makes a curve readable.
+        name: returns the name of a curve for readers.
     """
     colors, dashes = ("var(--complete)", "var(--best)", "var(--running)"), {"train_fullsup": "dot", "test": "solid"}
     data = [
@@ -68,7 +66,7 @@ def thresholds_figure(curves: Mapping[str, Mapping[str, Curve]], name: Callable[
 
 
 def sizes_figure(bars: Mapping[str, Sequence[SizeBar]], caption: str) -> Figure | None:
-    """Percent right by object size, a bar for each split.
+    """Percent of right images by object size, a bar for each split.
 
     Args:
         bars: split -> one bar for each size.

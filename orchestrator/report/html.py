@@ -1,4 +1,4 @@
-"""What the pages share: how a template becomes HTML, and pictures inside of it."""
+"""Shared by all HTML pages: filling a template, and embedding pictures in it."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def template(name: str) -> jinja2.Template:
 
 
 def embedded(file: Path) -> str:
-    """A JPEG as an address that holds it."""
+    """A JPEG as a data URL."""
     return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"

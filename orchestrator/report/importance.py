@@ -1,7 +1,7 @@
-"""How much each searched parameter matters: PED-ANOVA.
+"""The importance of each searched parameter, by PED-ANOVA.
 
-A parameter matters if the best tenth of the trials has other values of it than all trials have: the measure is the
-Pearson divergence between the two densities, each estimated on a grid.
+A parameter is important if its values in the best tenth of the trials are distributed differently from those in all
+trials. The measure is the Pearson divergence between the two densities, each estimated on a grid.
 
 Papers: Watanabe et al., PED-ANOVA, IJCAI 2023, https://arxiv.org/abs/2304.10255; for parameters that only some trials
 have, https://arxiv.org/abs/2601.20800. The numbers are those of Optuna's `PedAnovaImportanceEvaluator`, which cannot be
@@ -29,21 +29,21 @@ BEST_SHARE = 0.1
 
 
 GRID = 50
-"""Steps of a grid, unless a parameter has fewer values."""
+"""Number of steps of a grid, unless a parameter has fewer values."""
 
 
 PRIOR_WEIGHT = 1.0
-"""Trials that the prior counts for: one as wide as the grid, or one that has every choice alike."""
+"""Weight of the prior, in trials: a kernel as wide as the grid, or one with the same weight for every choice."""
 
 
 def importance(study: optuna.Study | None) -> dict[str, float]:
-    """Search path -> share in what makes a trial one of the best, the largest first; they sum to 1.
+    """Search path -> importance, the largest first; the importances sum to 1.
 
     Args:
-        study: the first of its objectives counts; None where it could not be read.
+        study: its first objective counts; None if it could not be read.
 
     Returns:
-        Empty with fewer than four complete trials, and without parameters.
+        The importances; empty with fewer than four complete trials or without parameters.
     """
     trials = [
         trial
@@ -61,15 +61,15 @@ def importance(study: optuna.Study | None) -> dict[str, float]:
 
 
 def _best_trials(trials: Sequence[FrozenTrial], maximize: bool) -> set[int]:
-    """Numbers of the best tenth; of equal ones, all."""
+    """Numbers of the best tenth of the trials; all trials that tie with its last one are included."""
     losses = np.array([-trial.values[0] if maximize else trial.values[0] for trial in trials])
     cutoff = np.sort(losses)[math.ceil(BEST_SHARE * len(losses)) - 1]
     return {trial.number for trial, loss in zip(trials, losses, strict=True) if loss <= cutoff}
 
 
 def _separation(path: str, trials: Sequence[FrozenTrial], best: set[int]) -> float:
-    """How far the best trials lie apart in one parameter, summed over the ranges that it was drawn from: a range counts
-    the more, the more of the best trials drew from it, and the fewer of all did."""
+    """How differently the best trials are distributed in one parameter, summed over the ranges that it was drawn from.
+    A range has more weight if more of the best trials, and fewer of all trials, drew from it."""
     ranges: dict[BaseDistribution, list[FrozenTrial]] = {}
     for trial in trials:
         if path in trial.distributions:

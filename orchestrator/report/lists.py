@@ -1,5 +1,5 @@
-"""Lists that a run folder has beside the winner's result, each entry with its type. A damaged one is noted and left
-out."""
+"""Reads the lists that a run folder has beside the winner's result, with typed entries. Damaged lists are noted and
+left out."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def read_examples(summary: Summary, notes: list[str]) -> list[Example]:
 
 
 def read_settings(summary: Summary, notes: list[str]) -> list[ShownSetting]:
-    """The post-hoc settings that were asked for with all metrics; else those that the winner's was chosen from. All
-    have the objective's metric."""
+    """The post-hoc settings that were scored by request, with all metrics; else those among which the winner's was
+    chosen. All have the objective's metric."""
     metric = summary.metric
     recorded = json_or_empty(summary.folder / names.POST_HOC, list, notes)
     settings = [one for one in _checked(recorded, ShownSetting, names.POST_HOC, notes) if metric in one.metrics]
@@ -45,7 +45,7 @@ def read_settings(summary: Summary, notes: list[str]) -> list[ShownSetting]:
 
 
 def read_overlaps(summary: Summary, notes: list[str]) -> list[tuple[float, float]]:
-    """Size of the object in percent and IoU of each image that was looked at for the pictures."""
+    """Object size (percent of the image) and IoU of each image that the choice of pictures considered."""
     path = summary.folder / names.IMAGES_TABLE
     if not path.is_file():
         return []
@@ -58,7 +58,7 @@ def read_overlaps(summary: Summary, notes: list[str]) -> list[tuple[float, float
 
 
 def read_stored(summary: Summary, notes: list[str]) -> dict[str, Stored]:
-    """Split -> replicates and curves, for the splits that were scored."""
+    """Split -> bootstrap replicates and curves, for the splits that were scored."""
     best, found = summary.folder / names.WINNER, {}
     for split in ("train_fullsup", "test") if summary.test else ("train_fullsup",):  # of this winner, on record
         if scores_path(best, split).is_file():

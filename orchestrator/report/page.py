@@ -1,5 +1,5 @@
-"""`report`: one HTML file about one search, for every state a search can be in. It opens from disk and asks the network
-for nothing."""
+"""`report`: writes one HTML file about a search, whatever state it is in. The file opens from disk and loads nothing
+from the network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TABS = {
 
 
 def write_report(folder: Path, beside: Sequence[Path] = ()) -> Path:
-    """Write `report.html` into a run folder, in one step: whoever reads meanwhile sees the old page or the new one.
+    """Write `report.html` into a run folder, in one step: a reader sees either the old page or the new one.
 
     Args:
         folder: the folder of a running, interrupted or finished search, or a copy of one.
@@ -132,7 +132,7 @@ def _figures(summary: Summary, others: Sequence[Summary], order: Sequence[str], 
 
 
 def _finite(spec: Any) -> Any:
-    """Plain values with a gap where a number is not finite: JSON knows none of those."""
+    """Plain values, with None for numbers that are not finite, which JSON cannot hold."""
     if isinstance(spec, dict):
         return {key: _finite(value) for key, value in spec.items()}
     if isinstance(spec, list | tuple):
@@ -147,7 +147,7 @@ def _search(summary: Summary) -> Search:
 
 
 def _pictures(summary: Summary, examples: Sequence[Example]) -> list[Example]:
-    """The examples with their pictures in place of file names, as many as fit; one whose files are missing is left
+    """The examples with their pictures in place of file names, as many as fit; examples with missing files are left
     out."""
     home, left, shown = (summary.folder / names.WINNER).resolve(), PICTURE_BYTES, []
     for example in examples:
@@ -162,15 +162,15 @@ def _pictures(summary: Summary, examples: Sequence[Example]) -> list[Example]:
 
 
 def _seeds(summary: Summary) -> list[int]:
-    """The seeds that trials trained with: of the experiment, unless it was searched."""
+    """The seeds that trials trained with: the experiment's seed, unless it was searched."""
     tried = sorted({int(trial.params["seed"]) for trial in summary.trials if "seed" in trial.params})
     own = (summary.result.get("config") or {}).get("seed")
     return tried or ([] if own is None else [int(own)])
 
 
 def _used(summary: Summary) -> float | None:
-    """Which share of the time of all places trials ran: the rest is starting, waiting, and measuring the winner. None
-    where it is not known."""
+    """The share of time in which places ran trials; the rest went into starting, waiting, and measuring the winner.
+    None if unknown."""
     trained = sum(trial.seconds or 0.0 for trial in summary.trials)
     offered = (summary.seconds or 0.0) * (summary.header.concurrent_trials or 1)
     return trained / offered if 0 < trained <= offered else None
@@ -178,7 +178,7 @@ def _used(summary: Summary) -> float | None:
 
 @functools.cache
 def _plotly() -> str:
-    """Plotly's script, compressed: a third of its size in the page, which unpacks it itself."""
+    """Plotly's script, compressed to a third of its size; the page unpacks it."""
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)).decode()

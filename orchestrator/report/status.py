@@ -1,4 +1,4 @@
-"""`status`: how far a search is, when it will end, what waits and why. It only reads the run folder, from any
+"""`status`: the progress of a search, when it will end, what waits and why. It only reads the run folder, from any
 terminal."""
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ENDED = ("complete", "pruned", "failed")
 
 
 RECENT = 5
-"""Ended trials in the table; the report has all."""
+"""Number of ended trials in the table; the report shows all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What `experiment.yaml` asks of each trial, with what counts where it says nothing.
+    """The settings of each trial in `experiment.yaml`, with defaults.
 
     Attributes:
         epochs: how many epochs it trains; None where that is not known.
@@ -48,16 +48,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        summary: what the run folder says.
+        summary: the content of the run folder.
         epochs: how many epochs a trial trains; None where that is not known.
-        epoch_seconds: median over the epochs that were measured; None before the first.
-        left: seconds to the end at this pace; None where it is not running or nothing was measured. Stopped trials make
-            it shorter.
+        epoch_seconds: median duration of the measured epochs; None before the first.
+        left: seconds to the end at this pace; None if it is not running or nothing was measured. It gets shorter when
+            trials are stopped early.
         waiting: why trials that are left do not run yet, one sentence each.
-        failures: reason -> trials that failed for it and were not put back.
+        failures: reason -> trials that failed for it and are not tried again.
         notes: what could not be read, one sentence each.
     """
 
@@ -76,12 +76,12 @@ class Status:
 
 
 def state_word(summary: Summary, notes: Sequence[str]) -> str:
-    """The state of a run; of one that ended, of which not all can be read, `damaged`."""
+    """The state of a run; `damaged` if it has ended and not all of it can be read."""
     return "damaged" if notes and summary.state == "finished" else summary.state
 
 
 def read_status(folder: Path) -> Status:
-    """Gather how far a run is.
+    """Read the progress of a run.
 
     Raises:
         InputError: the folder holds no search.
@@ -108,7 +108,7 @@ def _failures(summary: Summary) -> dict[str, list[int]]:
 
 
 def status_lines(status: Status) -> Iterator[Table | str]:
-    """What a terminal shows of it."""
+    """The lines that a terminal shows."""
     summary = status.summary
     yield f"{summary.folder}: {status.state}; {_counts(summary)}, of {summary.header.trials or '?'}"
     yield from (f"note: {note}" for note in status.notes)
@@ -141,7 +141,7 @@ def _counts(summary: Summary) -> str:
 
 
 def _shown_trials(summary: Summary) -> list[TrialRow]:
-    """All that have not ended, and the newest of the others."""
+    """All trials that have not ended, and the newest of the others."""
     ended = [trial for trial in summary.trials if trial.state in ENDED]
     return [*(trial for trial in summary.trials if trial.state not in ENDED), *ended[-RECENT:]]
 
@@ -166,7 +166,7 @@ def _table(trials: list[TrialRow], epochs: int | None) -> Table:
 
 
 def _read_asked(summary: Summary, notes: list[str]) -> Asked:
-    """What `experiment.yaml` asks; a damaged one is noted."""
+    """Read the settings in `experiment.yaml`; a damaged file is noted."""
     if not summary.experiment:
         return Asked()
     try:
@@ -191,8 +191,8 @@ def _number(values: Any, *path: str) -> float | None:
 
 
 def _epoch_seconds(folder: Path, trial: TrialRow, notes: list[str]) -> list[float]:
-    """Seconds of each epoch that a trial's folder has a record of; else their mean over the trial. A damaged manifest
-    is noted."""
+    """The duration of each epoch recorded in a trial's folder, in seconds; without records, the mean over the trial. A
+    damaged manifest is noted."""
     manifest, measured = trial_folder(folder, trial.number) / MANIFEST, list[float]()
     if manifest.is_file():
         try:
@@ -203,13 +203,13 @@ def _epoch_seconds(folder: Path, trial: TrialRow, notes: list[str]) -> list[floa
 
 
 def _epochs_left(summary: Summary, epochs: int) -> int:
-    """Epochs that running trials and those to come still train if none is stopped."""
+    """Number of epochs left for running and coming trials if none is stopped."""
     running = [max(epochs - max(trial.curve, default=0), 0) for trial in summary.trials if trial.state == "running"]
     return sum(running) + epochs * _to_come(summary)
 
 
 def _to_come(summary: Summary) -> int:
-    """Trials that were not started yet. Failed ones that were put back wait as other trials."""
+    """Number of trials not yet started. Failed ones that are tried again count as new trials."""
     started = sum(trial.state != "waiting" for trial in summary.trials)
     return max((summary.header.trials or 0) - started, sum(trial.state == "waiting" for trial in summary.trials))
 

@@ -1,4 +1,5 @@
-"""What the report says about the winner: its metrics, how surely it is first, objects by size, post-hoc settings."""
+"""The part of the report about the winner: its metrics, how certain its first place is, objects by size, post-hoc
+settings."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ SIZE_METRICS = ("max_box_acc_by_size", "pxap_by_size")
 
 
 SIZE_EDGES = (4, 36)
-"""Percent of the image where medium and large objects begin, unless the metric says otherwise: as in
-`wsol/metrics/_sizes.py`."""
+"""Areas, in percent of the image, from which objects count as medium and as large, unless the metric says otherwise;
+the same as in `wsol/metrics/_sizes.py`."""
 
 
 CURVE_POINTS = 100
@@ -35,8 +36,8 @@ CURVE_POINTS = 100
 
 @dataclass(frozen=True, slots=True)
 class MetricLine:
-    """One metric of one split; `difference` is in points, None where there is nothing to subtract; `interval`: 95 %,
-    over images."""
+    """One metric on one split. `difference` is in points, None if there is nothing to subtract; `interval` is the 95 %
+    interval over images."""
 
     key: str
     value: float
@@ -46,13 +47,13 @@ class MetricLine:
 
     @property
     def is_detail(self) -> bool:
-        """Whether it says where maps were cut, or is one bin of many."""
+        """Whether the metric is a score threshold, or one bin of many."""
         return any(word in self.key for word in DETAILS)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitLines:
-    """What is known about the winner on one split; `main` is the objective's line."""
+    """All metrics of the winner on one split; `main` is the objective's line."""
 
     name: str
     lines: list[MetricLine]
@@ -61,15 +62,15 @@ class SplitLines:
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """How surely the winner is first.
+    """How certain it is that the winner is first.
 
     Attributes:
-        shares: trial -> in which share of the bootstrap draws of the images it is first; empty where that was not
+        shares: trial -> the share of bootstrap draws of the images in which it is first; empty if that was not
             measured.
         leads: in how many of the last `epochs` epochs the winner was ahead of all complete trials.
-        epochs: the last third of the winner's epochs, at least three; 0 where there is nobody to compare with.
-        level: complete trials whose value lies inside the winner's 95 % interval; None where that is not of the winner
-            as it was trained.
+        epochs: a third of the winner's epochs, the last ones, at least three; 0 if there is no other trial.
+        level: number of complete trials whose value lies inside the winner's 95 % interval; None if that interval does
+            not belong to the winner as trained.
     """
 
     shares: dict[str, float]
@@ -104,7 +105,7 @@ def _line(key: str, value: float, baseline: float | None, interval: tuple[float,
 
 
 def stability(summary: Summary) -> Stability | None:
-    """How surely the winner is first, from what the run recorded; None without another complete trial."""
+    """How certain it is that the winner is first, from the run's records; None without another complete trial."""
     winner = summary.best
     others = [
         trial
@@ -137,7 +138,7 @@ def _leads(winner: TrialRow, others: Sequence[TrialRow], epoch: int, maximize: b
 
 
 class SettingRow(NamedTuple):
-    """A post-hoc setting in words, whether it is the one that is used, and its number in each column."""
+    """A post-hoc setting in words, whether it is the one in use, and its number in each column."""
 
     words: str
     is_used: bool
@@ -186,8 +187,8 @@ def _thin(values: np.ndarray, digits: int) -> list[float]:
 
 
 def size_bars(summary: Summary, overlaps: Sequence[tuple[float, float]]) -> tuple[dict[str, list[SizeBar]], str]:
-    """Split -> small, medium and large objects, with what is counted: the metric by size where the run has it, else
-    `overlaps`: size and IoU of the images that were looked at."""
+    """Split -> bars of small, medium and large objects, with a caption. They show the metric by size if the run has it;
+    else they count `overlaps`, the size and IoU of the images considered for the pictures."""
     for name in SIZE_METRICS:
         splits = {split: _metric_bars(summary, split, name) for split in ("train_fullsup", "test")}
         if any(splits.values()):
@@ -219,7 +220,7 @@ def _size_name(group: str, edges: tuple[float, float]) -> str:
 
 
 def _counted_bars(overlaps: Sequence[tuple[float, float]]) -> list[SizeBar]:
-    """How many images of each size are right."""
+    """Count how many images of each size are right."""
     bounds = {"small": (-1.0, SIZE_EDGES[0]), "medium": SIZE_EDGES, "large": (SIZE_EDGES[1], math.inf)}
     bars = []
     for group, (low, high) in bounds.items():

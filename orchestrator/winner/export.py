@@ -1,8 +1,8 @@
-"""The winner for elsewhere: weights and what they mean for this package, or the network as one function for others.
+"""Exports the winner: as weights with their configuration, for this package, or as one network, for other programs.
 
 hub          config.json, model.safetensors, README.md: the layout of a model on the Hugging Face hub
-safetensors  model.safetensors alone, with the same in its metadata
-onnx         model.onnx, and model.json: what goes in and what comes out
+safetensors  model.safetensors alone, with the content of config.json in its metadata
+onnx         model.onnx, and model.json, which describes input and output
 torchscript  model.pt, and model.json
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, CARD, FACTS = "model.safetensors", "config.json", "README.md", "model.json"
 NEEDS = {"hub": ("safetensors",), "safetensors": ("safetensors",), "onnx": ("onnx",), "torchscript": ()}
-"""Format -> packages that it needs besides ours."""
+"""Format -> the packages that it needs in addition."""
 
 IMAGES_TRACED = 2
 
@@ -62,15 +62,15 @@ Checkpoint: SHA-256 `{digest}`. Images: RGB, resized to {side} pixels, normalise
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What must be known to use a model.
+    """The facts that are needed to use a model.
 
     Attributes:
         config: the training configuration, with the post-hoc settings that were chosen.
         class_names: K names, in the order of the logits.
         checkpoint_sha256: SHA-256 of the run's weights.
         image_side: side in pixels to which an RGB image is resized, whatever its aspect ratio.
-        train_fullsup: metric -> percent, where it was chosen.
-        test: metric -> percent of the recorded test; empty where it was not tested.
+        train_fullsup: metric -> percent on the split that chose it.
+        test: metric -> percent of the recorded test; empty if it was not tested.
     """
 
     config: dict[str, Any]
@@ -82,7 +82,7 @@ class Facts:
 
 
 def require_packages(form: str) -> None:
-    """Raises InputError where a format needs a package that is not installed."""
+    """Raise InputError if a format needs a package that is not installed."""
     missing = [name for name in NEEDS[form] if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"--format {form}: {missing[0]} is not installed: pip install 'wsol-search[export]'")
@@ -94,13 +94,13 @@ def export(folder: Path, form: str, out: Path) -> list[Path]:
     Args:
         folder: the run folder.
         form: a key of `NEEDS`.
-        out: folder of the files, made if absent.
+        out: folder of the files, which is made if absent.
 
     Returns:
         the files.
 
     Raises:
-        InputError: the run has no winner, a package is missing, or the format cannot hold how its maps are made.
+        InputError: the run has no winner, a package is missing, or the format cannot express how its maps are made.
     """
     require_packages(form)
     result = read_result(folder)
@@ -124,13 +124,13 @@ def export(folder: Path, form: str, out: Path) -> list[Path]:
 
 
 def open_export(path: Path) -> Model:
-    """A model that was exported as `hub` or `safetensors`, on this process's device.
+    """Open a model that was exported as `hub` or `safetensors`, on this process's device.
 
     Args:
         path: the folder, or its `model.safetensors`.
 
     Raises:
-        InputError: the file is not there, or is none of ours.
+        InputError: the file is missing, or was not written by `export`.
     """
     from safetensors import safe_open
 
@@ -149,7 +149,7 @@ def open_export(path: Path) -> Model:
 
 
 def _files(form: str, model: Model, facts: Facts) -> dict[str, Callable[[Path], None]]:
-    """Name of a file -> what writes it."""
+    """Name of a file -> the function that writes it."""
     text = json.dumps(dataclasses.asdict(facts), indent=1)
     if form in ("hub", "safetensors"):
         weights = {WEIGHTS: lambda path: _write_safetensors(path, model, json.dumps(dataclasses.asdict(facts)))}
@@ -209,7 +209,7 @@ def _write_torchscript(path: Path, network: Any, side: int) -> None:
 
 
 def model_card(name: str, result: WinnerResult, facts: Facts, look: Look | None) -> str:
-    """The README of a model on the hub: what it is, how it was chosen and tested, how it is used."""
+    """The README of a model on the hub: its method, how it was chosen and tested, and how to use it."""
     method = method_label(facts.config["method"])
     data, backbone = facts.config["data"]["name"], facts.config["backbone"]["name"]
     side = facts.image_side
@@ -225,7 +225,7 @@ def model_card(name: str, result: WinnerResult, facts: Facts, look: Look | None)
 
 
 def _record(result: WinnerResult, facts: Facts, look: Look | None) -> str:
-    """The table of its metrics, and which look at test it is from."""
+    """The table of its metrics, and when it was tested."""
     splits = {"train_fullsup": facts.train_fullsup, **({"test": facts.test} if look else {})}
     rows = [
         [metric_label(key), *(f"{values[key]:.2f}" if key in values else "" for values in splits.values())]

@@ -1,4 +1,4 @@
-"""The exported winner of a run folder, built again to be scored."""
+"""Opens the exported winner of a run folder, to score it or to predict with it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported, and the images that it is scored on.
+    """An exported winner, and the images that it is scored on.
 
     Attributes:
-        config: what was trained, with the post-hoc settings that it has now.
-        weights: state of its method.
+        config: the training configuration, with the present post-hoc settings.
+        weights: the state dict of its method.
         dataset: the data set that it was trained for.
         images: number of images of the split that it is scored on.
     """
@@ -41,13 +41,14 @@ class Exported:
     images: ImageStore
 
     def method(self, config: TrainConfig) -> Method:
-        """Its method with the post-hoc settings of a configuration, on this process's device."""
+        """The method with the post-hoc settings of a configuration, on this process's device."""
         from wsol import build
 
         return build.trained_method(config, self.weights, self.dataset.num_classes)
 
     def score_settings(self, post_hoc: Mapping[str, list[Any]]) -> list[ScoredSetting]:
-        """Score it as it is, then under every other combination of post-hoc values, in one pass over the images.
+        """Score the winner as it is, then under every other combination of post-hoc values, in one pass over the
+        images.
 
         Args:
             post_hoc: dotted path -> values.
@@ -61,7 +62,7 @@ class Exported:
         ]
 
     def sweep(self, post_hoc: Mapping[str, list[Any]]) -> list[tuple[Values, Scores]]:
-        """`score_settings` with intervals: what is set, as it is first, and the scores with it."""
+        """`score_settings` with intervals: each setting with its scores, the winner as it is first."""
         from wsol.scoring import score_together
 
         settings = post_hoc_settings(self.config, post_hoc)
@@ -75,7 +76,8 @@ class Exported:
         return pipelines(self.method(self.config), [config for _, config in settings])
 
     def center_gaussian(self, config: TrainConfig) -> dict[str, float]:
-        """Metric -> percent of the centre Gaussian on the same images, under a configuration's evaluation."""
+        """Metric -> percent of the centre Gaussian on the same images, with the evaluation settings of a
+        configuration."""
         from wsol import build
         from wsol.baseline import center_gaussian, score_constant_map
 
@@ -87,10 +89,10 @@ class Exported:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What was exported, ready for any images.
+    """An exported winner that is ready for any images.
 
     Attributes:
-        config: what was trained, with the post-hoc settings that were chosen.
+        config: the training configuration, with the chosen post-hoc settings.
         method: the method, on this process's device.
         class_names: K names, in the order of the labels.
     """
@@ -101,12 +103,12 @@ class Model:
 
 
 def open_exported(folder: Path, split: str, checkpoint_sha256: str | None = None) -> Exported:
-    """The exported winner of a run folder.
+    """Open the exported winner of a run folder.
 
     Args:
         folder: the run folder.
         split: the split whose images it is scored on.
-        checkpoint_sha256: what the weights must have; None: what the result in the folder says.
+        checkpoint_sha256: the SHA-256 that the weights must have; None: the one in the folder's result.
 
     Raises:
         InputError: the folder has none, the weights are not the recorded ones, or images of the split are missing.
@@ -134,7 +136,7 @@ def open_model(folder: Path, result: WinnerResult) -> Model:
 
 
 def _read(folder: Path, checkpoint_sha256: str | None = None) -> tuple[TrainConfig, Mapping[str, Any]]:
-    """Configuration and weights; see `open_exported`."""
+    """Read configuration and weights; see `open_exported`."""
     if not (folder / names.WINNER_CONFIG).exists():
         raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
     config = TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values)

@@ -1,4 +1,4 @@
-"""After the search: export the winner, measure it again on train_fullsup, and evaluate the test split once."""
+"""After a search: exports the winner, measures it again on train_fullsup, and evaluates the test split once."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 def finish_search(
     study: Study, folder: Path, measure_at: Measure, *, test: bool, choose: bool = True
 ) -> WinnerResult | None:
-    """Export and measure the winner, and test it. Then drop the checkpoints that nobody asks for any more.
+    """Export, measure and test the winner, then delete the checkpoints that are no longer needed.
 
     Args:
         study: the run's study.
         folder: the run folder.
         measure_at: where to measure.
-        test: evaluate the test split, unless it was looked at before, for whichever winner.
-        choose: among the experiment's post-hoc settings; else those of the winner's configuration are kept. What a
-            trial chose for itself stays.
+        test: evaluate the test split, unless it was evaluated before for any winner.
+        choose: choose among the experiment's post-hoc settings; otherwise those of the winner's configuration are kept.
+            A setting that the trial chose itself always stays.
 
     Returns:
-        what was written; None where no trial succeeded.
+        the result that was written; None if no trial succeeded.
 
     Raises:
-        InputError: the winner's checkpoint is missing, or scores otherwise than its trial reported.
+        InputError: the winner's checkpoint is missing, or scores differently than its trial reported.
     """
     trial = study.best()
     if trial is None:
@@ -50,7 +50,9 @@ def finish_search(
         study, trial, folder, measure_at, choose=choose
     )
     if cut_off := complete_cut_off(folder):
-        console.print(f"the evaluation on test of {cut_off.time} was cut off after its numbers: they are recorded now")
+        console.print(
+            f"the evaluation on test of {cut_off.time} was cut off before its numbers were recorded; they are now"
+        )
     if test and not looks_at_test(folder):
         evaluate_test(folder, measure_at, result, None)
     if look := final_test_of(folder, result.checkpoint_sha256):
@@ -65,8 +67,8 @@ def finish_search(
 
 
 def _kept(folder: Path, number: int, *, choose: bool) -> WinnerResult | None:
-    """The result of a trial that won before, if its post-hoc settings were chosen by the user since, or, where nothing
-    is chosen now, by an older version: they stay."""
+    """The earlier result of the winning trial, whose post-hoc settings are kept: if the user has chosen them since, or,
+    when nothing is chosen now, if an older version chose them."""
     if not (folder / names.WINNER_RESULT).exists():
         return None
     result = read_result(folder)
@@ -106,7 +108,7 @@ def measured_result(
         measure_at: where to measure.
         checkpoint_sha256: SHA-256 of the exported weights.
         rivals: the trials that it is compared with.
-        setting: the one that its trial chose, which stays; None: chosen now.
+        setting: the post-hoc setting that its trial chose, which stays; None: it is chosen now.
 
     Raises:
         InputError: the exported weights are not the recorded ones, or images are missing.
@@ -144,7 +146,7 @@ def evaluate_test(
         folder: the run folder.
         measure_at: where to evaluate.
         result: the winner's result; the score thresholds of its metrics give the numbers under `fixed`.
-        reason: why again, if it was evaluated before.
+        reason: why it is evaluated again, if it was before.
         save_maps: a folder for the raw maps.
 
     Raises:
@@ -159,7 +161,7 @@ def evaluate_test(
 
 
 def _require_same(result: WinnerResult) -> None:
-    """The exported checkpoint must be the one that won."""
+    """Require that the exported checkpoint scores as the one that won."""
     assert result.value is not None and result.value_measured_again is not None
     if abs(result.value_measured_again - result.value) > 1.0:
         raise InputError(

@@ -1,4 +1,5 @@
-"""The winner where the run's results lie in a store: fetched for the measurement, brought back afterwards."""
+"""Measures the winner of a run whose results are in a store: its files are fetched first, and the results are copied
+back."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from wsol.errors import RunFailed
 
 @contextlib.contextmanager
 def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
-    """What the trials left in the run's store is here for the time of the block; what came of it is there afterwards.
+    """Fetch the files of the trials from the run's store for the time of the block, and copy the results to the store
+    at its end.
 
     Raises:
         RunFailed: the store does not answer.
@@ -45,7 +47,7 @@ def kept_in_store(study: Study, folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def store_errors_explained(mirror: Mirror) -> Iterator[None]:
-    """An error of a store inside of the block, in words.
+    """Turn an error of the store inside the block into a message with a remedy.
 
     Raises:
         RunFailed: the store does not answer.
@@ -58,8 +60,8 @@ def store_errors_explained(mirror: Mirror) -> Iterator[None]:
 
 
 def push_evaluation(folder: Path) -> None:
-    """A later evaluation goes to the store of the run as well, unless the folder is from elsewhere: what it names is no
-    address that this user gave. Raises RunFailed where the store does not answer."""
+    """Copy a later evaluation to the store of the run as well, unless the folder is from another machine: then this
+    user did not choose the address. Raises RunFailed if the store does not answer."""
     mirror = store_of_run(folder, open_experiment(folder))
     if mirror and not was_worked_on_here(folder):
         console.print(
@@ -72,11 +74,11 @@ def push_evaluation(folder: Path) -> None:
 
 
 def measure_on_nodes(study: Study, plan: Plan) -> Measure:
-    """`measure` on a node that has what a worker needs; where the run has a store, the winner travels through it.
+    """Call `measure` on a node with the resources of a worker; if the run has a store, the winner is sent through it.
 
     Args:
         study: the run's study.
-        plan: what a worker needs.
+        plan: the resources of a worker.
     """
     mirror = store_of_run(study.folder, study.experiment)
     if mirror is None:
@@ -93,8 +95,8 @@ def measure_on_nodes(study: Study, plan: Plan) -> Measure:
 
 
 def measure_in_scratch(address: str, request: MeasureRequest) -> Measured:
-    """`measure` on a node that does not see the run folder: the winner, its rivals and what is measured travel through
-    the store.
+    """Call `measure` on a node that does not see the run folder: the winner, its rivals and the results are sent
+    through the store.
 
     Args:
         address: the address of the run in the store.

@@ -1,5 +1,5 @@
-"""Measure the exported winner on a split: metrics with intervals, the centre Gaussian beside them, pictures, the choice
-of post-hoc settings, and how surely it is the winner."""
+"""Measures the exported winner on a split: metrics with intervals, the centre Gaussian, example pictures, the choice of
+post-hoc settings, and how often the winner comes first in the bootstrap."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MeasureRequest:
-    """What is asked of a measurement; it may travel to another node.
+    """A request for a measurement, which may be sent to another node.
 
     Attributes:
         folder: the run folder.
         split: `train_fullsup` or `test`.
-        checkpoint_sha256: what the exported weights must have; None: what the result in the folder says.
-        objective: the metric that chooses among post-hoc settings and between rivals; empty where nothing is chosen.
-        post_hoc: dotted path -> values, of which the combination with the highest objective is taken; the winner as it
-            is takes part, and wins a draw.
-        setting: the combination that its trial chose, which stays; None: the best one is taken.
-        chosen: metrics on train_fullsup, whose score thresholds give the numbers under `fixed`; None: there are none.
-        rivals: trials that it is compared with.
-        pictures: write examples.
+        checkpoint_sha256: the SHA-256 that the exported weights must have; None: the one in the folder's result.
+        objective: the metric that chooses among post-hoc settings and between rivals; empty if nothing is chosen.
+        post_hoc: dotted path -> values; the combination with the highest objective is chosen. The winner as it is takes
+            part, and wins a tie.
+        setting: the combination that its trial chose, which stays; None: the best one is chosen.
+        chosen: the metrics on train_fullsup, whose score thresholds give the numbers under `fixed`; None: no such
+            numbers.
+        rivals: the trials that the winner is compared with.
+        pictures: write example pictures.
         save_maps: a folder for the raw maps; None: they are not kept.
-        look: key of the look at test that this is; empty for other splits.
+        look: key of the look at test that this measurement is; empty for other splits.
     """
 
     folder: Path
@@ -60,18 +61,19 @@ class MeasureRequest:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a measurement found. Bootstrap replicates and curves are left in `best/scores-<split>.npz`.
+    """The result of a measurement. Bootstrap replicates and curves are written to `best/scores-<split>.npz`.
 
     Attributes:
         metrics: metric -> percent.
         intervals: metric -> its 95 % interval.
         baseline: metric -> percent of the centre Gaussian on the same images.
-        config: what was scored, with the post-hoc settings that were chosen.
+        config: the configuration that was scored, with the chosen post-hoc settings.
         training_images: what it was trained on, in words.
         class_names: the classes of the data set, in the order of the labels.
-        own: metrics that its trial's value is of: of the winner as it was, or with the setting that the trial chose.
-        settings: what was chosen from, the winner as it was first; empty where nothing was.
-        first: in which share of the bootstrap draws the winner as its trial scored it, and each rival, come first;
+        own: the metrics that the trial's value belongs to: those of the winner as trained, or with the setting that the
+            trial chose.
+        settings: the settings that were tried, the winner as trained first; empty if there were none.
+        first: the share of bootstrap draws in which the winner, as its trial scored it, and each rival come first;
             empty without rivals.
     """
 
@@ -86,7 +88,7 @@ class Measured:
     first: dict[str, float]
 
     def record(self) -> Values:
-        """What a record of looks at the test split keeps of it."""
+        """The entries that the record of looks at the test split keeps."""
         return {
             "metrics": self.metrics,
             "intervals": self.intervals,
@@ -101,7 +103,7 @@ Measure = Callable[[MeasureRequest], Measured]
 
 
 OTHER_SETTINGS = 2
-"""Post-hoc settings that are shown among the pictures beside the chosen one."""
+"""Number of other post-hoc settings that the pictures show beside the chosen one."""
 
 
 def measure(request: MeasureRequest) -> Measured:
@@ -145,14 +147,14 @@ def measure(request: MeasureRequest) -> Measured:
 
 
 def best_setting(settings: Sequence[ScoredSetting], objective: str) -> ScoredSetting:
-    """The one with the highest objective; of several, the first, which changes least."""
+    """The setting with the highest objective; if several have it, the first one, which changes least."""
     from wsol.post_hoc import best_place
 
     return settings[best_place([setting.metrics for setting in settings], objective)]
 
 
 def _settings(winner: Exported, request: MeasureRequest) -> list[ScoredSetting]:
-    """What is chosen from; empty where there is nothing but the winner as it is."""
+    """The settings that were tried; empty if there is only the winner as it is."""
     if not request.post_hoc:
         return []
     settings = winner.score_settings(request.post_hoc)
@@ -167,7 +169,7 @@ def _first_places(
     rivals: Sequence[ScoredRival],
     objective: str,
 ) -> dict[str, float]:
-    """How often the winner with its own setting, and each rival, come first; the scores are with the setting of
+    """How often the winner with its own setting, and each rival, come first; the given scores are with the setting of
     `config`."""
     from wsol.scoring import score
 

@@ -1,4 +1,4 @@
-"""Post-hoc settings of a finished run: score many of them with its checkpoint, and use the best one."""
+"""Post-hoc settings of a finished run: scores many of them with its checkpoint, and adopts the best one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def score_settings(folder: Path, path: Path | None, overrides: list[str]) -> lis
     `best/post_hoc.json`. Arguments and errors: see `post_hoc_of`.
 
     Returns:
-        every combination, the winner as it is first.
+        every combination with its scores, the winner as it is first.
     """
     settings = open_exported(folder, "train_fullsup").score_settings(post_hoc_of(folder, path, overrides))
     write_text(folder / names.POST_HOC, json.dumps([setting.plain() for setting in settings], indent=1))
@@ -34,7 +34,7 @@ def score_settings(folder: Path, path: Path | None, overrides: list[str]) -> lis
 
 
 def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[str, list[Any]]:
-    """The post-hoc values that a finished run is to be scored under: dotted path -> values, checked against the run.
+    """The post-hoc values to score a finished run with, dotted path -> values, checked against the run.
 
     Args:
         folder: the run folder.
@@ -59,15 +59,15 @@ def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[s
 
 
 def choice_in_words(result: WinnerResult) -> str | None:
-    """Which post-hoc setting was chosen, such as `max_crop_area=0.3 (of 48)`; None where nothing was chosen from."""
+    """The chosen post-hoc setting in words, such as `max_crop_area=0.3 (of 48)`; None if none were tried."""
     if result.choice is None:
         return None
     return f"{settings_in_words(result.choice.values)} (of {len(result.post_hoc)})"
 
 
 def adopt_best(folder: Path, settings: Sequence[ScoredSetting]) -> str:
-    """Use the best of scored settings from now on, and say in words which: it is measured on train_fullsup and written
-    beside the weights.
+    """Use the best of the scored settings from now on: measure it on train_fullsup and write it beside the weights.
+    Returns the setting in words.
 
     Args:
         folder: the folder of a run whose test split was not evaluated: test numbers would belong to the former setting.

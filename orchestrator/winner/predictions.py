@@ -1,13 +1,13 @@
-"""What the winner of a run predicts on new images, in a folder of its own.
+"""Writes the predictions of a run's winner on new images into a folder of their own.
 
     predictions.csv         a row for every box; for an image without one, or that failed, a row without a box
     predictions.json        the boxes in COCO's result format
     overlays/<name>.png     the score map over the photo, with the boxes
     maps/<name>.npy         raw maps, if asked for; as `evaluate --save-maps` writes them
 
-An image's id is its place among all images, the first is 1; a category's is the class in [0, K). The score of a box is
-the probability of the class. The two tables get their names at the end, or when the run is interrupted, and are whole
-then.
+An image's id is its place among all images, from 1; a category's id is the class in [0, K). The score of a box is the
+probability of the class. The two tables appear under their names at the end, or when the run is interrupted, and are
+complete then.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Predictions:
 
     Args:
         class_names: the classes of the data set, in the order of its labels.
-        table: where the rows go.
-        results: where COCO's list goes.
+        table: the open file that gets the rows.
+        results: the open file that gets COCO's list.
 
     Attributes:
-        images: how many were added, failed ones too.
-        boxes: how many they have together.
+        images: how many were added, including failed ones.
+        boxes: the total number of their boxes.
         failed: how many images have an error.
     """
 
@@ -95,7 +95,7 @@ class Predictions:
             self.boxes += 1
 
     def close(self) -> None:
-        """End COCO's list and close both."""
+        """Complete COCO's list and close both files."""
         self._results.write("\n]\n" if self.boxes else "[]\n")
         self._results.close()
         self._table.close()
@@ -103,7 +103,7 @@ class Predictions:
 
 @contextmanager
 def new_predictions(folder: Path, class_names: Sequence[str]) -> Iterator[Predictions]:
-    """The tables of a new or empty folder. Whatever ends the block, what was added until then is kept.
+    """Open the tables in a new or empty folder. However the block ends, everything added until then is kept.
 
     Args:
         folder: made if it is not there.
@@ -127,7 +127,7 @@ def new_predictions(folder: Path, class_names: Sequence[str]) -> Iterator[Predic
 
 
 def draw(evidence: Evidence, folder: Path, *, maps: bool) -> Prediction | Failed:
-    """Write the pictures of a prediction; where the file system refuses their names, it has failed.
+    """Write the pictures of a prediction; the prediction counts as failed if the file system refuses their names.
 
     Args:
         evidence: what the prediction was made from.
@@ -153,7 +153,8 @@ def draw(evidence: Evidence, folder: Path, *, maps: bool) -> Prediction | Failed
 
 
 def _write(path: Path, content: bytes) -> None:
-    """A file that is whole or not there. Thousands are written: that each is on the disk at once is not waited for."""
+    """Write a file that is either complete or absent. Because thousands are written, it does not wait until each is on
+    the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_beside(path) as temporary:
         temporary.write_bytes(content)

@@ -1,5 +1,4 @@
-"""From a released checkpoint of the field to a run folder, as if it had been trained here: it is scored by the same
-verbs."""
+"""Makes a run folder of a released checkpoint, as if it had been trained here, so that the same verbs score it."""
 
 from __future__ import annotations
 
@@ -64,7 +63,7 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
 
 
 def _weights(layout: str, file: Path | None, config: TrainConfig) -> dict[str, Any]:
-    """The state of the configured method with the weights of the file; the data set is checked as well."""
+    """The state dict of the configured method with the weights of the file; also checks the data set."""
     from wsol import build, layouts, weights_file
     from wsol.evaluation import require_countable
     from wsol.stock import stock_method
@@ -82,7 +81,7 @@ def _weights(layout: str, file: Path | None, config: TrainConfig) -> dict[str, A
 
 
 def _export(weights: dict[str, Any], config: TrainConfig, folder: Path) -> str:
-    """What `measure` reads of a run; returns the SHA-256 of the weights."""
+    """Write the files of a run that `measure` reads; returns the SHA-256 of the weights."""
     from wsol.checkpoint import write_state
 
     (folder / names.WINNER).mkdir()

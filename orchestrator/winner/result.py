@@ -1,4 +1,4 @@
-"""The exported winner: weights and configuration in `best/`, and `best.yaml`, with which it is trained again."""
+"""Exports the winner: weights and configuration into `best/`, and `best.yaml`, a file that trains it again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Which checkpoint was exported.
+    """The checkpoint that was exported.
 
     Attributes:
         epoch: the epoch after which it was written.
@@ -35,7 +35,7 @@ class Export:
 
 
 def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
-    """Copy the best checkpoint of the best trial to `best/`, unless it is there.
+    """Copy the best checkpoint of the best trial to `best/`, unless it is there already.
 
     Raises:
         InputError: the checkpoint is missing.
@@ -56,7 +56,8 @@ def export_winner(study: Study, trial: FrozenTrial, folder: Path) -> Export:
 
 
 def write_config(experiment: Experiment, folder: Path, what: str, config: Values) -> None:
-    """`best/config.yaml`, and `best.yaml`: the same as an experiment that trains it again; `what` names it there."""
+    """Write `best/config.yaml`, and `best.yaml`, an experiment that trains the same configuration again; `what`
+    describes it in the file's head."""
     write_text(folder / names.WINNER_CONFIG, to_yaml(config))
     plain = experiment.model_dump(mode="json")
     study = {**plain["study"], "post_hoc": "winner"}

@@ -1,4 +1,4 @@
-"""Other trials beside the winner: how surely it comes first, and their maps beside its maps."""
+"""Compares the winner with other trials: how often it comes first in the bootstrap, and their maps beside its maps."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def score_rivals(rivals: Sequence[Rival], images: ImageStore, num_classes: int) 
 
 
 def first_places(winner: Scores, rivals: Sequence[ScoredRival], objective: str) -> dict[str, float]:
-    """In which share of the bootstrap draws the `winner` and each rival, by its number, come first."""
+    """The share of bootstrap draws in which the `winner` and each rival, by its number, come first."""
     shares = shares_of_first([one.replicates[objective] for one in (winner, *(rival.scores for rival in rivals))])
     return dict(zip(["winner", *(str(rival.number) for rival in rivals)], shares, strict=True))
 
 
 def shares_of_first(replicates: Sequence[Floats]) -> list[float]:
-    """In which share of bootstrap draws each of several trials has the highest value; trials that are level share a
-    draw.
+    """The share of bootstrap draws in which each of several trials has the highest value; trials with equal values
+    share a draw.
 
     Args:
-        replicates: of each trial (R,), of the same draws; draws that are not defined (NaN) for one of them count for
-            none.
+        replicates: for each trial its values (R,) in the same R draws; a draw that is not defined (NaN) for one of
+            them is not counted.
     """
     values = np.stack(replicates)
     values = values[:, np.isfinite(values).all(0)]

@@ -1,6 +1,6 @@
-"""Many post-hoc settings of finished runs side by side, with intervals: a table, not a choice.
+"""Scores many post-hoc settings of finished runs side by side, with intervals; nothing is chosen.
 
-The runs are seeds of one configuration; each setting becomes one row, and the first row is the runs as they are.
+The runs are seeds of one configuration. Each setting becomes one row; the first row shows the runs as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def sweep(folders: Sequence[Path], post_hoc: Mapping[str, list[Any]], metrics: S
         split: `train_fullsup` or `test`.
 
     Raises:
-        InputError: the runs differ in more, one is not finished, or has no such metric.
+        InputError: the runs differ in more than their seed, one is not finished, or has no such metric.
     """
     runs = [read_summary(folder) for folder in folders]
     require_seeds_of_one_configuration(runs)
@@ -63,7 +63,7 @@ def sweep(folders: Sequence[Path], post_hoc: Mapping[str, list[Any]], metrics: S
 def _swept(
     folder: Path, winner: Exported, post_hoc: Mapping[str, list[Any]], split: str
 ) -> list[tuple[Values, Scores]]:
-    """One run under all settings; how long it took is said."""
+    """Score one run under all settings, and print how long it took."""
     if split == "test":
         record_look(folder, read_result(folder).checkpoint_sha256, "a sweep of post-hoc settings", SWEEP)
     begun = time.monotonic()

@@ -134,7 +134,7 @@ def test_a_cell_without_a_winner_ends_alone(campaign_file: Path, launch: Launch,
     assert code == 1
     assert (
         "has-narrow: no trial succeeded" in err
-        and "crop-narrow: starts from the winner of has-narrow, which has none" in err
+        and "crop-narrow: starts from the winner of has-narrow, and there is none" in err
     )
     assert (
         states(Path("runs/all/has-narrow")) == ["FAIL"] * 4 and states(Path("runs/all/cam-narrow")) == ["COMPLETE"] * 4
