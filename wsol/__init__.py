@@ -1,1 +1,1 @@
-"""Weakly supervised object localization: one trainer for every published method. Knows torch, never Ray."""
+"""Weakly supervised object localization: one trainer for every published method. Uses torch, never Ray."""

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 SECRETS = re.compile("secret|key|token|passw|credential", re.IGNORECASE)
-"""Options of an address whose value nobody else may know."""
+"""Options of an address whose values are secret."""
 
 
 def open_address(address: str) -> tuple[FileSystem, str]:
-    """The file system of an address and the path in it.
+    """Open the file system of an address; returns it with the path in it.
 
     Raises:
         InputError: there is no such kind of address, it holds a key, or nothing answers.
@@ -40,7 +40,8 @@ def open_address(address: str) -> tuple[FileSystem, str]:
 
 
 def require_no_key(address: str) -> None:
-    """Raises InputError if an address holds a user's key: it is written into run folders, which are given away."""
+    """Raise InputError if an address holds a user's key, because addresses are written into run folders, which are
+    shared."""
     parts = urlsplit(address)
     told = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if SECRETS.search(name)]
     if "://" in address and ("@" in parts.netloc or told):
@@ -52,7 +53,7 @@ def require_no_key(address: str) -> None:
 
 
 def below(address: str, *names: str) -> str:
-    """The address of something in the folder of an address."""
+    """The address of an entry in the folder of an address."""
     base, mark, options = address.partition("?")
     return "/".join([base.rstrip("/"), *names]) + mark + options
 
@@ -63,7 +64,7 @@ def last_name(address: str) -> str:
 
 
 def unreachable(address: str, error: Exception) -> InputError:
-    """Which node cannot reach what, and where to look."""
+    """The error that this node cannot reach an address, with what to check."""
     reason = first_line(error).partition("; Detail")[0]
     return InputError(
         f"{socket.gethostname()}: {address}: {reason}; does it exist, and may this node read and write it (keys, role,"

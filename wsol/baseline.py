@@ -1,4 +1,4 @@
-"""What can be had without looking at the image: the same map for every image.
+"""The baseline that does not look at the image: the same map for every image.
 
 The centre Gaussian is the field's no-learning baseline (Choe et al., CVPR 2020), and the strictest end-to-end test of
 annotations and metrics that needs no image.
@@ -20,7 +20,7 @@ def center_gaussian(size: tuple[int, int], sigma: float) -> Floats:
 
     Args:
         size: (H, W) in pixels, more than one pixel.
-        sigma: deviation in pixels. On a square grid box metrics do not depend on it: all boxes are centred squares.
+        sigma: standard deviation in pixels. On a square grid, box metrics do not depend on it.
 
     Returns:
         (H, W) float64 in [0, 1].
@@ -41,7 +41,7 @@ def score_constant_map(
     Args:
         score_map: (H, W) float64 in [0, 1].
         annotations: the annotations of the images.
-        metrics: fresh ones that need no logits, with the same threshold step.
+        metrics: new metrics that need no logits, with the same threshold step.
         threshold_step: distance of the score thresholds, in (0, 1).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Bootstrap over images: how far a number would move if other images of the same kind had been drawn.
+"""Bootstrap over images: how much a number would vary if other images of the same kind had been drawn.
 
 In each replicate every image counts as often as a Poisson draw of mean 1 says, instead of drawing as many images as
 there are: the two agree for all but the smallest sets, and a replicate of a sum stays a sum ("Estimating Uncertainty
@@ -49,7 +49,7 @@ class Bootstrap:
     Sums are float32: counts of images are exact, counts of pixels to seven digits.
 
     Args:
-        metrics: instances that compute; what they have counted is not used.
+        metrics: instances whose `compute` is used; what they have counted is ignored.
     """
 
     def __init__(self, metrics: list[Metric]) -> None:

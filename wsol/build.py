@@ -1,5 +1,5 @@
-"""The composition root: configurations become objects here. A plugin that holds another one, as CropCAM its normalizer,
-builds that itself.
+"""The composition root: turns configurations into objects. A plugin that holds another one, as CropCAM holds its
+normalizer, builds that one itself.
 
 What a plugin's `build` takes: a method `(config, inner)`, inner being the network or, for a wrapper, its base method; a
 metric `(config, threshold_step)`; every other kind `(config)`. A data set may also export `sizes(config)`, for
@@ -35,7 +35,7 @@ Normalizer = Callable[[Tensor], Tensor]
 
 
 def network(config: BackboneConfig, num_classes: int) -> Classifier:
-    """Backbone and CAM head; the head starts from the pretrained classifier where the classes are ImageNet's 1000."""
+    """Backbone and CAM head; the head starts from the pretrained classifier if the classes are ImageNet's 1000."""
     backbone: Backbone = plugins.build("backbone", config)
     head = CamHead(backbone.channels, num_classes)
     if backbone.imagenet_classifier is not None and num_classes == len(backbone.imagenet_classifier[1]):
@@ -56,7 +56,7 @@ def method(config: TrainConfig, num_classes: int) -> Method:
 
 
 def bare_method(config: TrainConfig, num_classes: int) -> Method:
-    """The method with random weights, for those that replace them: nothing is downloaded or read."""
+    """The method with random weights, for callers that replace them: nothing is downloaded or read."""
     return around(config.method, network(config.backbone.model_copy(update={"weights": "none"}), num_classes))
 
 
@@ -68,8 +68,7 @@ def trained_method(config: TrainConfig, state: Mapping[str, Tensor], num_classes
 
 
 def under(built: Method, config: TrainConfig) -> Method:
-    """A method under other settings that change no weight, with the weights that it has now: they are shared, not
-    copied.
+    """A method with other settings that change no weight. It shares the present weights of the given method.
 
     Raises:
         InputError: with these settings the method has other weights.
@@ -86,14 +85,14 @@ def under(built: Method, config: TrainConfig) -> Method:
 
 
 def around(config: PluginConfig, inner: Classifier) -> Method:
-    """A method, with those inside of it, on a network."""
+    """Build a method, with the methods inside of it, on a network."""
     base = getattr(config, "base", None)
     built: Method = plugins.build("method", config, inner if base is None else around(base, inner))
     return built
 
 
 def dataset(config: DatasetConfig) -> Dataset:
-    """The data set; its files are read strictly, on this node's disk where they come as an archive."""
+    """The data set. Its files are checked when they are read, from this node's disk if they come as an archive."""
     built: Dataset = plugins.build("dataset", staged(config))
     return built
 
@@ -102,7 +101,8 @@ def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
     """One split, cut to the configured list, or to the configured number of images of each class.
 
     Raises:
-        InputError: as of `Dataset.split` and `Split.listed`, or the list is not there and nothing stands in for it.
+        InputError: see `Dataset.split` and `Split.listed`; or the list is missing and no number of images is set
+            instead.
     """
     listed = subset_list(data, config) if name == "train_weaksup" else None
     if listed is not None and listed.is_file():
@@ -117,14 +117,14 @@ def split(data: Dataset, name: str, config: DatasetConfig) -> Split:
 
 
 def subset_list(data: Dataset, config: DatasetConfig) -> Path | None:
-    """Where the configured list of training images is, if it exists."""
+    """The path of the configured list of training images, if it exists."""
     return (
         None if config.subset_list is None else data.metadata_root / SPLIT_FOLDERS["train_weaksup"] / config.subset_list
     )
 
 
 def training_images(data: Dataset, config: DatasetConfig) -> str:
-    """What a method is trained on, for the record: `all`, or which part of train_weaksup."""
+    """The images that a method is trained on, in words, for the record: `all`, or which part of train_weaksup."""
     listed = subset_list(data, config)
     if listed is not None and listed.is_file():
         return f"the images of {listed.name}"
@@ -135,7 +135,7 @@ def training_images(data: Dataset, config: DatasetConfig) -> str:
 
 
 def sizes(config: DatasetConfig) -> Sizes:
-    """How many images the splits have, cut as configured: as the plugin says, where it says so, without reading a file.
+    """How many images the splits have, cut as configured. If the plugin knows the sizes, no file is read.
 
     Raises:
         InputError: the plugin has to count, and files are missing.
@@ -164,25 +164,24 @@ def images(data: Dataset, name: str, config: DatasetConfig) -> ImageStore:
 
 
 def extractor(config: PluginConfig) -> Extractor:
-    """Makes raw maps from a method and images."""
+    """The extractor, which makes raw maps from a method and images."""
     built: Extractor = plugins.build("extractor", config)
     return built
 
 
 def normalizer(config: EvaluationConfig) -> Normalizer:
-    """Brings resized maps to [0, 1]."""
+    """The normalizer, which brings resized maps to [0, 1]."""
     built: Normalizer = plugins.build("normalizer", config.normalizer)
     return built
 
 
 def metrics(config: EvaluationConfig) -> list[Metric]:
-    """Fresh metrics, nothing counted."""
+    """New metrics that have counted nothing."""
     return [plugins.build("metric", metric, config.threshold_step) for metric in config.metrics]
 
 
 def _start_from(method: Method, best: Path) -> None:
-    """Put the weights that another run exported into `best`, whatever method it was trained with, into this one's
-    network."""
+    """Load the weights that another run exported to `best/`, with whatever method it was trained, into this network."""
     path = best / "weights.pt"
     if not exists(path):
         raise InputError(f"initial_run: {path} is missing; give the folder of a finished run")
@@ -205,7 +204,7 @@ def _start_from(method: Method, best: Path) -> None:
 
 
 def _recorded_digest(best: Path) -> str | None:
-    """The SHA-256 of the weights that the run exported; None, which is said, where it recorded none."""
+    """The SHA-256 of the weights that the run exported; None, with a note to the user, if it recorded none."""
     path = best / "result.json"
     try:
         digest = json.loads(path.read_text())["checkpoint_sha256"]

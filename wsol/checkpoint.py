@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from wsol.config import TrainConfig
 
 MANIFEST = "manifest.json"
-"""In the folder of a training: what is known of it, see `Checkpoints`."""
+"""The file in the folder of a training that describes its checkpoints; see `Checkpoints`."""
 
 
 PREFIX = "epoch-"
-"""Begins the names of the files with weights."""
+"""Prefix of the names of the files with weights."""
 
 
 Record = dict[str, float]
-"""What is known after an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last),
-`objective_now`, `train/...`, `train_fullsup/...`; and where it was scored under several settings that change no weight,
+"""The record of an epoch: `epoch`, `objective` (of the epoch that counts so far, the best one or the last),
+`objective_now`, `train/...`, `train_fullsup/...`; and, if it was scored under several settings that change no weight,
 `SETTING` and `OWN`."""
 
 
 SETTING = "post_hoc/setting"
-"""The place, among all of them, of the best setting of an epoch, which its metrics are of."""
+"""The index of the best setting of an epoch among all settings; the record has its metrics."""
 
 
 OWN = "post_hoc/own"
-"""The objective of an epoch under the first setting, the one that was trained."""
+"""The objective of an epoch under the first setting, the one that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Checkpoints:
     trained.
 
     Args:
-        folder: made on the first save.
-        config: what is trained here; None: whatever was.
+        folder: the folder, which is made on the first save.
+        config: the configuration that is trained here; None: whichever was trained.
 
     Raises:
         InputError: the manifest is damaged, or the checkpoints are of another configuration.
@@ -82,7 +82,8 @@ class Checkpoints:
             self.config = self.config or trained
 
     def _read(self) -> dict[str, Any] | None:
-        """Take over what the manifest says; returns what was trained, which the first manifests do not say."""
+        """Take over the content of the manifest; returns the trained configuration, which the first manifests do not
+        have."""
         path = self.folder / MANIFEST
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -98,7 +99,7 @@ class Checkpoints:
         return trained
 
     def _require_same(self, config: TrainConfig, trained: dict[str, Any]) -> None:
-        """Never go on with weights that were trained otherwise."""
+        """Refuse to continue from weights of another configuration."""
         try:
             other = differing(config, type(config).model_validate(trained))
         except ValidationError as error:
@@ -139,7 +140,8 @@ class Checkpoints:
         return None
 
     def epochs_kept(self) -> int:
-        """Epochs after which a training goes on from `newest_intact`; 0 where there is none."""
+        """Number of epochs after which a training continues from `newest_intact`; 0 if there is no intact
+        checkpoint."""
         kept = (entry for entry in (self.latest, self.best) if entry is not None and self._is_intact(entry))
         return next((entry.epoch for entry in kept), 0)
 
@@ -179,8 +181,8 @@ class Checkpoints:
 def write_state(path: Path, state: dict[str, Any]) -> str:
     """Save with `torch.save` under a temporary name, sync, rename; returns the SHA-256 of the file.
 
-    It goes through an open file, as `torch.save` writes the name of a path into the content: the same state has the
-    same SHA-256 each time, by which a winner that is exported again is known to be the one that was tested.
+    It saves through an open file, because `torch.save` writes the name of a path into the content. The same state
+    therefore has the same SHA-256 each time, which shows that a winner exported again is the one that was tested.
     """
     with temporary_beside(path) as temporary:
         with full_disk_named(path.parent), temporary.open("wb") as file:
@@ -191,8 +193,8 @@ def write_state(path: Path, state: dict[str, Any]) -> str:
 
 
 def holds_state(path: Path, state: Mapping[str, Any]) -> bool:
-    """Whether a file holds a state with the same values and types, however it was packed. One that cannot be read does
-    not."""
+    """Whether a file holds a state with the same values and types, however it was packed; False if it cannot be
+    read."""
     try:
         return _same(read_state(path), state)
     except (InputError, OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):

@@ -13,7 +13,7 @@ from wsol.errors import InputError
 from wsol.schema import BackboneConfig, DatasetConfig, FilePath, PluginConfig, Strict
 
 LARGEST_SEED = 2**34
-"""What torch draws from is a 64-bit number made of seed, epoch and worker."""
+"""The largest seed: torch's random state is a 64-bit number made from seed, epoch and worker."""
 
 
 def any_plugin(kind: str) -> PlainValidator:
@@ -38,17 +38,17 @@ def any_plugin(kind: str) -> PlainValidator:
 
 
 class OptimConfig(Strict):
-    """The optimizer; the published step decay of its rates.
+    """The optimizer, and the published step decay of its learning rates.
 
     Attributes:
         optimizer: `sgd` (with Nesterov momentum), or `adamw` (transformers).
         lr: learning rate of the backbone for one global batch.
-        head_lr_scale: the other group (head, and the blocks a backbone names) learns at lr times this.
+        head_lr_scale: the head, and the blocks that a backbone names as fast, learn at lr times this.
         momentum: Nesterov momentum of `sgd`.
         betas: decay rates of the running means of the gradient and of its square, for `adamw`.
         epsilon: what is added to the root of the second mean, for `adamw`.
-        weight_decay: `sgd` adds it to the gradient of every parameter, biases and batch norm included. `adamw` takes it
-            off the weights, times lr, and spares biases, norms, class token and positions.
+        weight_decay: `sgd` adds it to the gradient of every parameter, biases and batch norm included. `adamw`
+            subtracts it, times lr, from the weights, but not from biases, norms, class token and positions.
         lr_decay_every: f: at the start of epochs f, 2f, ... (1-based) all rates are multiplied by `lr_decay_factor`.
         lr_decay_epochs: the rates are multiplied at the start of these epochs (1-based) instead; null: see above.
         lr_decay_factor: see above.
@@ -67,14 +67,14 @@ class OptimConfig(Strict):
 
 
 class TrainingConfig(Strict):
-    """The loop.
+    """The training loop.
 
     Attributes:
         epochs: passes over train_weaksup.
         batch_size: images of one step over all workers together (the global batch).
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on a GPU, fp32 on a CPU.
-        checkpoint: the weights that count, and with them the value of a trial: of the `best` epoch on train_fullsup, or
-            of the `last` one, as in the published tables of the protocol.
+        checkpoint: the epoch whose weights count, and which gives the value of a trial: the `best` one on
+            train_fullsup, or the `last` one, as in the published tables of the protocol.
     """
 
     epochs: int = Field(default=10, ge=1)
@@ -84,16 +84,16 @@ class TrainingConfig(Strict):
 
 
 class EvaluationConfig(Strict):
-    """From a network to numbers.
+    """How a network is evaluated.
 
     Attributes:
-        extractor: makes the raw map of the asked class.
+        extractor: makes the raw map of the requested class.
         normalizer: brings the resized map to [0, 1].
-        metrics: what is counted.
-        test_metrics: what is counted beside that on test alone: metrics of annotations that only test has.
-        threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1. Finer ones than 1e-4 would only fill
-            the memory: box metrics see 256 levels.
-        batch_size: images of one forward pass of one worker.
+        metrics: the metrics that are computed.
+        test_metrics: further metrics on test, for annotations that only test has.
+        threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1. Steps below 1e-4 would only fill the
+            memory, because box metrics see 256 levels.
+        batch_size: number of images in one forward pass of one worker.
     """
 
     extractor: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(
@@ -112,7 +112,7 @@ class EvaluationConfig(Strict):
     batch_size: int = Field(default=64, ge=1)
 
     def on(self, split: str) -> EvaluationConfig:
-        """What is counted on a split: on `test` its own metrics too."""
+        """The metrics for a split; on `test`, those of `test_metrics` too."""
         metrics = [*self.metrics, *(self.test_metrics if split == "test" else [])]
         return self.model_copy(update={"metrics": metrics, "test_metrics": []})
 
@@ -121,7 +121,7 @@ class TrainConfig(Strict):
     """One complete training run: the `trial:` part of a search space.
 
     Attributes:
-        seed: fixes initial weights, order, augmentation and the draws of the method.
+        seed: determines initial weights, order of images, augmentation and the draws of the method.
         initial_run: folder of a finished run on the same data set and backbone, with whose best weights the network
             starts; null: with those of the backbone.
     """

@@ -1,4 +1,4 @@
-"""Lines that tell a user what was decided for him, on standard error."""
+"""Prints lines to standard error that tell the user what the program decided."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from functools import cache
 
 ERASE = "\r\x1b[K"
-"""Takes away what stands in the line of a terminal, such as a bar."""
+"""The control code that clears the current line of a terminal, such as a bar."""
 
 
 def say(line: str) -> None:
-    """Print a line, on a terminal in place of a bar."""
+    """Print a line; on a terminal, it replaces a bar."""
     print(f"{ERASE if sys.stderr.isatty() else ''}{line}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What a configuration costs: bytes of its weights and checkpoints, and seconds, measured on images of noise. The data
+"""Measures the cost of a configuration: bytes of its weights and checkpoints, and seconds, on images of noise. The data
 set is not needed."""
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from wsol.post_hoc import pipelines
 from wsol.training import build_loader, train_epoch
 
 QUICK = 5.0
-"""A first measurement of fewer seconds is mostly start-up: the fastest of the next ones counts."""
+"""If the first measurement takes fewer seconds than this, it is mostly start-up, and the fastest of the next ones
+counts."""
 EVALUATED_ON_CPU = 8
 
 
@@ -39,7 +40,7 @@ def weights_bytes(method: Method) -> int:
 
 
 def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
-    """Bytes of weights and buffers, and of what the optimizer keeps for every trained parameter."""
+    """Bytes of weights and buffers, and of the optimizer's state for every trained parameter."""
     trained = [
         parameter for group in method.parameter_groups() for parameter in group["params"]
     ]  # an optimizer would load torch's compiler: seconds
@@ -48,13 +49,13 @@ def checkpoint_bytes(method: Method, optim: OptimConfig) -> int:
 
 
 def device_name(threads: int) -> str:
-    """What the device is called that this process trains on."""
+    """The name of the device that this process trains on."""
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else f"a CPU, {threads} thread(s)"
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """What one worker takes.
+    """The time that one worker takes, in seconds.
 
     Attributes:
         step: a training step, with its share of a global batch.
@@ -79,7 +80,7 @@ def seconds(
 
     Args:
         method: the method, which is moved to the device of this process and trained a little.
-        config: shapes, batch size, epochs, evaluation.
+        config: shapes, batch size, epochs and evaluation settings of the training.
         sizes: the sizes of the data set.
         workers: number of workers that share a global batch.
         threads: threads of each worker.
@@ -107,7 +108,8 @@ def seconds(
 
 
 def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
-    """Seconds of a step in the last epoch, when every part of the loss has set in, at a rate that changes little."""
+    """Seconds of a step in the last epoch, when every part of the loss is active, at a learning rate that changes
+    little."""
     whole = config.training.model_copy(update={"batch_size": len(images)})
     slow = config.optim.model_copy(update={"lr": 1e-6})
     config = config.model_copy(update={"training": whole, "optim": slow})
@@ -132,7 +134,7 @@ def _seconds_of_evaluation(method: Method, settings: Sequence[TrainConfig], imag
 
 
 def _settled(measure: Callable[[], float]) -> float:
-    """Seconds without what happens only the first time."""
+    """Seconds of a call, without what happens only the first time."""
     first = measure()
     return first if first > QUICK else min(measure() for _ in range(3))
 
@@ -140,8 +142,8 @@ def _settled(measure: Callable[[], float]) -> float:
 def _random_images(
     folder: Path, config: TrainConfig, classes: int, weaksup: int, fullsup: int
 ) -> tuple[ImageStore, ImageStore]:
-    """Images of noise as train_weaksup and train_fullsup of a data set on the disk, annotated with what the metrics
-    count."""
+    """A data set on the disk whose train_weaksup and train_fullsup are images of noise, with the annotations that the
+    metrics need."""
     generator = torch.Generator().manual_seed(0)
     for name, count, side in (
         ("train", weaksup, config.data.resize_size),
@@ -194,7 +196,7 @@ def _write_noise(folder: Path, split: str, count: int, side: int, classes: int, 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """As many threads as a worker has, as far as this machine has cores."""
+    """Use as many threads as a worker has, but no more than this machine has cores."""
     former = torch.get_num_threads()
     torch.set_num_threads(min(count, len(os.sched_getaffinity(0))))
     try:

@@ -16,8 +16,8 @@ class Deployed(nn.Module):
     """RGB images -> logits, and the raw map of the class with the highest one.
 
     Args:
-        method: trained; in evaluation mode from now on.
-        extractor: with which its maps are made: the method's own, `cam`, which needs no gradient.
+        method: a trained method, which is put into evaluation mode.
+        extractor: the extractor that makes its maps; only `cam`, which needs no gradient, is possible.
 
     Raises:
         InputError: the maps are made by another extractor, or leave out negative class weights where there are none.
@@ -39,7 +39,7 @@ class Deployed(nn.Module):
         self.std = nn.Buffer(torch.tensor(backbone.pixel_std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """One pass.
+        """Run the network once.
 
         Args:
             images: (n, 3, S, S) float32 in [0, 1], RGB, resized to the side S that the network was evaluated with.

@@ -1,4 +1,4 @@
-"""Full disks: how they show in an error, and in words."""
+"""Recognises full disks by an error, and says which disk is full."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCARCE_BYTES = 2**20
-"""With less than this a disk counts as full: neither a checkpoint nor a journal can be written."""
+"""With fewer free bytes than this, a disk counts as full: neither a checkpoint nor a journal can be written."""
 
 
 def full_disk(*folders: Path) -> str | None:
-    """The first of some folders whose disk is full, in words; None where all have room."""
+    """The first of some folders whose disk is full, in words; None if all have room."""
     for folder in folders:
         found = existing(folder)
         free = os.statvfs(found)
@@ -24,11 +24,12 @@ def full_disk(*folders: Path) -> str | None:
 
 
 def full_disk_of(error: BaseException, *folders: Path) -> str | None:
-    """What an error says of a full disk, in words; None where it is another error.
+    """The full disk that an error is due to, in words; None if the error has another reason.
 
     Args:
-        error: with those that it was raised from, or while.
-        folders: where the program writes. Libraries that say no reason are believed when one of their disks is full.
+        error: the error, with those that it was raised from or during.
+        folders: the folders that the program writes to. Errors of libraries that give no reason count if one of these
+            disks is full.
     """
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -39,11 +40,11 @@ def full_disk_of(error: BaseException, *folders: Path) -> str | None:
 
 @contextlib.contextmanager
 def full_disk_named(folder: Path) -> Iterator[None]:
-    """A library writes into a folder in the block and does not say why it cannot, as torch does. For as long as what it
-    wrote is there, the disk tells.
+    """For a block in which a library, such as torch, writes into a folder and does not say why it cannot. While its
+    partial files exist, the disk itself shows that it is full.
 
     Raises:
-        OSError: the disk is full; with its number, ENOSPC.
+        OSError: the disk is full; its errno is ENOSPC.
     """
     try:
         yield
@@ -54,7 +55,7 @@ def full_disk_named(folder: Path) -> Iterator[None]:
 
 
 def in_words(folder: Path) -> str:
-    """One line: on which machine which disk is full."""
+    """One line that says which disk is full, and on which machine."""
     return f"{socket.gethostname()}: the disk of {folder} is full; free some space"
 
 
@@ -64,7 +65,7 @@ def existing(path: Path) -> Path:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error, and those that it was raised from or while."""
+    """An error, and those that it was raised from or during."""
     found: list[BaseException] = []
     left: BaseException | None = error
     while left is not None and left not in found:

@@ -24,7 +24,7 @@ def rank() -> int:
 
 
 def world() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _initialised() else 1
 
 
@@ -85,10 +85,10 @@ def barrier() -> None:
 
 @contextmanager
 def agreed() -> Iterator[None]:
-    """What one worker cannot do for want of input, none does: the others would wait for it.
+    """If one worker raises InputError in the block, all do, because the others would wait for it.
 
     Raises:
-        InputError: of the first worker that has one, on all workers; with several workers it names the node.
+        InputError: the error of the first worker that has one, on all workers; with several workers, it names the node.
     """
     failure: InputError | None = None
     try:

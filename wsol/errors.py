@@ -1,11 +1,11 @@
-"""The ways a run ends badly that are not bugs, and what their messages are made of."""
+"""The errors that end a run and are not bugs, and helpers for their messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 SHOWN = 8
-"""Items that a message lists."""
+"""Number of items that a message lists."""
 
 
 class InputError(Exception):
@@ -17,11 +17,11 @@ class Diverged(Exception):
 
 
 class RunFailed(Exception):
-    """A run ended without what was asked for: the message says why. Exit code 1."""
+    """A run ended without the requested result: the message says why. Exit code 1."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says; its type where it says nothing."""
+    """The first line of an error's message; its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -31,11 +31,11 @@ IMAGES_PER_TASK = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pipeline:
-    """A way from images to numbers.
+    """The settings that lead from images to numbers.
 
     Attributes:
         config: extractor, normalizer, metrics, thresholds.
-        method: makes the maps; None where they are of one method, or from files.
+        method: the method that makes the maps; None if all maps are from one method, or from files.
     """
 
     config: EvaluationConfig
@@ -62,8 +62,8 @@ def evaluate(
             keys with `fixed`.
 
     Returns:
-        metric name -> value; `degenerate_maps`: how many maps were constant or not finite and scored as all zero; and
-        where there is a classifier `loss/classification`: its mean cross-entropy.
+        metric name -> value; `degenerate_maps`: how many maps were constant or not finite and were scored as all zero;
+        and, if there is a classifier, `loss/classification`: its mean cross-entropy.
     """
     return evaluate_together([Pipeline(config, method)], images, chosen)[0]
 
@@ -83,8 +83,8 @@ def evaluate_together(
 
 
 class Counts:
-    """What is counted under one setting: the metrics, how many maps were all zero, and the cross-entropy of the
-    classifier's images."""
+    """The counts under one setting: the metrics, how many maps were all zero, and the cross-entropy of the
+    classifier."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.config, self.metrics, self.degenerate = config, build.metrics(config), torch.zeros((), dtype=torch.int64)
@@ -99,7 +99,7 @@ class Counts:
             metric.update(sample)
 
     def merge(self, other: Counts) -> None:
-        """Add what another one counted. Raises ValueError if it counted under another setting."""
+        """Add the counts of another instance. Raises ValueError if it counted under another setting."""
         if other.config != self.config:
             raise ValueError("only counts under the same setting can be added")
         self.degenerate += other.degenerate
@@ -132,11 +132,10 @@ class Counts:
 
 
 def require_countable(split: Split, size: int, config: EvaluationConfig) -> None:
-    """Try the metrics on the first image of a split, with an empty map on an evaluation grid `size` pixels wide and
-    high.
+    """Try the metrics on the first image of a split, with an empty map on an evaluation grid of `size` x `size` pixels.
 
     Raises:
-        InputError: a metric cannot count what the split is annotated with, such as boxes where there are masks.
+        InputError: a metric cannot use the annotations of the split, such as masks where it needs boxes.
     """
     here = config.on(split.name)
     sample = Sample(np.zeros((size, size)), split.annotation(0, size), 0, None, config.threshold_step)
@@ -150,7 +149,7 @@ def require_countable(split: Split, size: int, config: EvaluationConfig) -> None
 
 
 def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:
-    """Raises InputError where an extractor asks for a block that the method's backbone does not have."""
+    """Raise InputError if an extractor names a block that the method's backbone does not have."""
     find_blocks(method.network.backbone, [build.extractor(config.extractor) for config in settings])
 
 
@@ -161,8 +160,8 @@ def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> It
 
 
 def further_maps(method: Method, images: ImageStore, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-    """What else a method shows of each image of a split, in its order: name -> map (S, S) on the evaluation grid, from
-    0, its lowest value, to 1, its highest. See `Method.further_maps`."""
+    """The further maps that a method shows of each image of a split, in its order: name -> map (S, S) on the evaluation
+    grid, from 0, its lowest value, to 1, its highest. See `Method.further_maps`."""
     device, backbone = distributed.device(), method.network.backbone
     rescale = build.normalizer(EvaluationConfig())
     with evaluation_mode(method):
@@ -202,7 +201,7 @@ Asked = tuple[Method, PluginConfig]
 
 
 def _each_once(asked: list[Asked]) -> list[Asked]:
-    """Extractors compared by value: not every setting can be hashed."""
+    """Each extractor once, compared by value because not every setting can be hashed."""
     return [one for index, one in enumerate(asked) if one not in asked[:index]]
 
 
@@ -218,7 +217,7 @@ def _cross_entropy(logits: np.ndarray, label: int) -> float:
 
 @contextmanager
 def evaluation_mode(method: Method) -> Iterator[None]:
-    """Evaluation mode inside, the former mode of every module afterwards."""
+    """Evaluation mode for the time of the block; afterwards every module has its former mode again."""
     modes = [(module, module.training) for module in method.modules()]
     method.eval()
     try:
@@ -231,15 +230,15 @@ def evaluation_mode(method: Method) -> Iterator[None]:
 def count(
     raw: Iterable[RawScores], split: Split, size: int, pipelines: Sequence[Pipeline], *, singly: bool = False
 ) -> Iterator[list[Counts]]:
-    """What a few images add in every pipeline, in threads (finding boxes releases the GIL) while the network works on
-    the next batch.
+    """Count a few images in every pipeline, in threads (finding boxes releases the GIL), while the network works on the
+    next batch.
 
     Args:
         raw: maps by the extractor of each pipeline.
         split: the images with their annotations.
         size: side in pixels of the evaluation grid.
-        pipelines: what to count.
-        singly: one image at a time, in the order of `raw`.
+        pipelines: the pipelines to count in.
+        singly: count one image at a time, in the order of `raw`.
     """
     threads = max(1, torch.get_num_threads())
     few = (part for batch in raw for part in _parts(batch, 1 if singly else IMAGES_PER_TASK))
@@ -275,7 +274,7 @@ def _samples(resized: RawScores, split: Split, size: int, pipeline: Pipeline) ->
 
 
 def normalised(resized: Extracted, config: EvaluationConfig) -> Floats:
-    """Score maps (n, S, S) float64 in [0, 1] of what was resized (the published order: the other one leaves values
+    """Score maps (n, S, S) float64 in [0, 1] of resized maps (the published order; normalising first would leave values
     outside)."""
     scaled: Floats = build.normalizer(config)(resized.maps).numpy()
     return scaled

@@ -1,9 +1,9 @@
-"""Maps from gradients: every extractor that is a formula over a block's output and the gradient at it, from one pass of
-a batch.
+"""Maps from gradients: computes, from one pass of a batch, every extractor that is a formula over a block's output and
+the gradient at it.
 
     extract_together(extractors, method, images, labels) -> one ScoreMaps each
-        forward      once, recorded from the first block that is asked for on
-        backward     once plainly and once guided, if asked for; each gives the gradients at all blocks
+        forward      once, recorded from the first requested block on
+        backward     once plain and once guided, as needed; each gives the gradients at all blocks
         formulas     (output, gradient, score) -> maps
 
 The score is the logit of each image's label, in evaluation mode, where no image changes another one's. Gradients are
@@ -39,12 +39,12 @@ Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class BlockConfig(PluginConfig):
-    """What every extractor from gradients takes.
+    """The settings of every extractor from gradients.
 
     Attributes:
-        block: of the backbone, whose output the map is made of: its name, or what several names begin with before a
-            `_`, of which the last counts (`layer3` is `layer3_5` of ResNet-50, `mixed` is `mixed_6e` of Inception-v3);
-            null: the last block.
+        block: the block of the backbone whose output the map is made from. A prefix before a `_` stands for the last
+            block with that prefix (`layer3` is `layer3_5` of ResNet-50, `mixed` is `mixed_6e` of Inception-v3). null:
+            the last block.
     """
 
     block: str | None = Field(default=None, min_length=1)
@@ -57,8 +57,8 @@ class BlockExtractor:
     Attributes:
         block: see `BlockConfig`.
         formula: see `Formula`.
-        guided: the gradient is that of the score's absolute value, and every ReLU on its way lets the positive part
-            through only.
+        guided: the gradient is that of the score's absolute value, and every ReLU on its way passes only the positive
+            part.
     """
 
     block: str | None
@@ -89,7 +89,7 @@ class PassExtractor:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What the formulas read of a batch: block -> output, and guided or not -> block -> gradient."""
+    """The inputs of the formulas for a batch: block -> output, and guided or not -> block -> gradient."""
 
     logits: Tensor
     score: Tensor
@@ -106,7 +106,8 @@ class _Pass:
 def extract_together(
     extractors: Sequence[Extractor], method: Method, images: Tensor, labels: Tensor | None
 ) -> list[ScoreMaps]:
-    """What each extractor makes alone, from one pass of the backbone and at most two backward passes for all of them.
+    """The maps of several extractors, as each makes them alone, from one pass of the backbone and at most two backward
+    passes for all of them.
 
     Args:
         extractors: extractors of any kind; those that are no `BlockExtractor` are called inside the shared pass.
@@ -121,7 +122,7 @@ def extract_together(
 
 
 def extract_with(asked: Sequence[tuple[Method, Extractor]], images: Tensor, labels: Tensor | None) -> list[ScoreMaps]:
-    """`extract_together` of several methods, in their order: those that share a backbone share its pass over the
+    """`extract_together` for several methods, in their order; methods that share a backbone share its pass over the
     images."""
     made: dict[int, ScoreMaps] = {}
     for backbone in dict.fromkeys(method.network.backbone for method, _ in asked):
@@ -162,7 +163,8 @@ def predicted_classes(method: Method, images: Tensor) -> Tensor:
 
 
 def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str | None, str]:
-    """The `block` of every extractor that has one -> the block it means. Raises InputError where it means none."""
+    """The `block` of every extractor that has one -> the name of that block. Raises InputError if there is no such
+    block."""
     return {
         extractor.block: find_block(backbone, extractor.block)
         for extractor in extractors
@@ -171,7 +173,7 @@ def find_blocks(backbone: Backbone, extractors: Sequence[Extractor]) -> dict[str
 
 
 def gradient_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass of its own over some images.
+    """The gradient at a block, from a separate pass over some images.
 
     Args:
         method: a method in evaluation mode.
@@ -191,7 +193,7 @@ def gradient_at(method: Method, block: str, images: Tensor, labels: Tensor) -> t
 
 
 def output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Output of a block (B, C, h, w) and logits (B, K), without gradient; arguments and errors as of `gradient_at`."""
+    """Output of a block (B, C, h, w) and logits (B, K), without gradient; arguments and errors: see `gradient_at`."""
     with torch.no_grad():
         activations = method.activate(images, labels, (block,))
     _require_all({block}, activations.taps)
@@ -199,7 +201,7 @@ def output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> tup
 
 
 def beside_output_at(method: Method, block: str, images: Tensor, labels: Tensor) -> Tensor | None:
-    """What travels beside a block's output, (B, n, C), where the backbone is one of tokens; arguments as of
+    """The prefix tokens beside a block's output, (B, n, C), if the backbone is a transformer. Arguments: see
     `gradient_at`."""
     tap = prefix_tap(method.network.backbone, block)
     if tap is None:
@@ -209,13 +211,13 @@ def beside_output_at(method: Method, block: str, images: Tensor, labels: Tensor)
 
 
 def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tensor]], count: int, chunk: int) -> Tensor:
-    """Logits of the labels of many images, so many at a time; how many changes nothing but speed and memory.
+    """Logits of the labels of many images, in chunks; the size of a chunk changes only speed and memory.
 
     Args:
         method: a method in evaluation mode, where no image changes another one's logits.
-        rows: part of the images -> the images (n, 3, H, W) and their labels (n,).
-        count: images in all.
-        chunk: images at a time.
+        rows: returns, for a slice of the images, the images (n, 3, H, W) and their labels (n,).
+        count: number of all images.
+        chunk: number of images at a time.
 
     Returns:
         (count, K).
@@ -229,7 +231,7 @@ def logits_in_chunks(method: Method, rows: Callable[[slice], tuple[Tensor, Tenso
 
 
 def find_block(backbone: Backbone, name: str | None) -> str:
-    """The block that a `BlockConfig.block` means. Raises InputError, with the names there are, where it means none."""
+    """The block that a `BlockConfig.block` names. Raises InputError, with the existing names, if there is none."""
     names = backbone.block_names
     if name is None or name in backbone.map_names:
         return name or names[-1]
@@ -271,7 +273,8 @@ def _differentiate(
 
 
 def _gradients(score: Tensor, seeds: Tensor, outputs: dict[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
-    """Block -> gradient, for those that the score (B, 1) depends on; with `keep` a further backward pass can follow."""
+    """Block -> gradient, for the blocks that the score (B, 1) depends on; with `keep`, a further backward pass can
+    follow."""
     if not score.requires_grad:
         return {}
     found = torch.autograd.grad(score, list(outputs.values()), seeds, retain_graph=keep, allow_unused=True)

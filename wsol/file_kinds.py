@@ -1,4 +1,4 @@
-"""What a file is that was given as a checkpoint and is none: told by its first bytes."""
+"""Recognises files that were given as a checkpoint but are something else, by their first bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from wsol.errors import listed
 
 HEAD = 512
-"""Bytes that are looked at."""
+"""Number of bytes that are read."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar"}
 OTHERS = {b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras writes them", b"\x93NUMPY": "a NumPy array"}
@@ -17,12 +17,12 @@ PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 OLDEST = {"sys_info", "pickle", "storages"}
-"""What the first format of torch.save packs with tar."""
+"""The names in the tar archives of the first format of torch.save."""
 
 
 def stranger(path: Path) -> str | None:
-    """What a file is that holds no weights as `torch.save` or safetensors write them, and what to do; None for one that
-    may.
+    """What a file is that holds no weights of `torch.save` or safetensors, and what to do with it; None if it may hold
+    some.
 
     Raises:
         OSError: it cannot be read.

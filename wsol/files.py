@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their fingerprints."""
+"""Writes files that are either complete or absent, and computes fingerprints of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 TEMPORARY = ".part"
-"""Ends the names of files that are not whole yet."""
+"""Ending of the names of files that are not complete yet."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,8 +22,8 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A new empty file in the folder of `path`, of this block alone: no other process writes to it, and it is no link
-    to somewhere else. Removed at the end, unless it was renamed."""
+    """A new empty file in the folder of `path`, for this block only: no other process writes to it, and it is not a
+    link. It is removed at the end of the block, unless it was renamed."""
     temporary = path.with_name(f"{path.name[:100]}.{token_hex(4)}{TEMPORARY}")
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
@@ -45,7 +45,8 @@ def sync_and_rename(temporary: Path, path: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is at a path. What cannot be a path, such as a word longer than a file name, is nowhere."""
+    """Whether there is something at a path; False for text that cannot be a path, such as a word longer than a file
+    name."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -69,6 +70,6 @@ def sha256(path: Path) -> str:
 
 
 def md5(path: Path) -> str:
-    """MD5 of a file, hexadecimal: what publishers of archives give, against damage only."""
+    """MD5 of a file, hexadecimal. Publishers of archives give it; it only detects damage."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,4 +1,4 @@
-"""The names of the field's published networks: which module of theirs is which of ours.
+"""The names of the field's published networks: maps modules of ours to published ones.
 
 All repositories descend from one code base and share its names; they differ in where they cut their networks, which is
 called a variant here.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 Names = dict[str, str]
-"""Module of our network -> published module; both stand for everything below them."""
+"""Module of our network -> published module; each includes everything below it."""
 
 
 def _numbered(module: str, *indices: int) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ HEADS: dict[str, Names] = {
 
 
 ENCODER, CLASSIFIER = "encoder.", "classification_head"
-"""In a network with a decoder: before the names of the backbone, and before those of the classifier."""
+"""Prefixes of the backbone's and of the classifier's names in a network with a decoder."""
 
 
 CONVOLUTIONS = {"0": (1, 0), "1": (1, 1), "3": (2, 0), "4": (2, 1)}
@@ -128,7 +128,8 @@ def _network(blocks: Names, variant: str, classifier: str) -> Names:
 
 
 def places(ours: Iterable[str], table: Names) -> Names:
-    """Published key -> our key, of every weight of ours; where the layout has no name for one, ours stands for it."""
+    """Published key -> our key, for every weight of ours; if the layout has no name for a weight, our own name is
+    used."""
     found = {}
     for key in ours:
         module = next((module for module in table if key.startswith(f"{module}.")), None)

@@ -1,14 +1,13 @@
-"""Checkpoints of the field's repositories: the names of their weights, and the way from such a file into a `Method`.
+"""Checkpoints of the field's repositories: the names of their weights, and how they are loaded into a `Method`.
 
 All of them descend from one code base and share its names; they differ in which networks they hold and where they cut
 them. A file may wrap its state dict in containers (`{"epoch": ..., "state_dict": ...}`) and prefix its names (`module.`
-of DataParallel). Every weight must find its place and every place its weight; only three things may differ: batch
-norm's counts of batches (old files have none, nothing reads them), Inception's auxiliary classifier (training only),
-and a classifier that is a 1x1 convolution (K, C, 1, 1), which is the linear layer (K, C).
+of DataParallel). Every weight must have a place and every place a weight. Only three things may differ: batch norm's
+counts of batches (old files have none, and nothing reads them), Inception's auxiliary classifier (training only), and a
+classifier that is a 1x1 convolution (K, C, 1, 1), which is the linear layer (K, C).
 
 A network with a decoder, F-CAM's, has three parts: `encoder`, `classification_head` and the decoder with its
-`segmentation_head`. What its classifier is called inside of its part is not known here: its only weight and bias are
-taken.
+`segmentation_head`. The name of the classifier inside of its part varies, so its only weight and bias are taken.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from wsol.method import Method
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the checkpoints of a repository hold.
+    """The content of a repository's checkpoints.
 
     Attributes:
-        backbones: the networks it has.
-        variants: the ways it cuts them, as in `_resnet50`, `_vgg16` and `_inception_v3`.
-        decoder: it has files with a decoder too.
+        backbones: the networks that the repository has.
+        variants: the ways in which it cuts them into modules, as in `_resnet50`, `_vgg16` and `_inception_v3`.
+        decoder: whether it also has files with a decoder.
     """
 
     backbones: tuple[str, ...]
@@ -57,19 +56,19 @@ LAYOUTS = {
 not compared with a published file."""
 
 SIGNS = {"vgg16": "features.", "resnet50": "layer1.0.", "inception_v3": "Mixed_5b."}
-"""How the names of a network are recognised."""
+"""The names by which a network is recognised."""
 
 IGNORED = ("AuxLogits.",)
 
 
 def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) -> None:
-    """Put published weights into a method, in place; all of them or, where something does not fit, none.
+    """Load published weights into a method, in place: all of them or, if something does not fit, none.
 
     Args:
         method: the method as configured, with any weights.
         layout: a key of `LAYOUTS`.
         state: the state dict as `wsol.weights_file.read` returns it.
-        source: what the messages call the file.
+        source: the name of the file in messages.
 
     Raises:
         InputError: the layout is unknown or has no such network, or the weights are those of another network, method or
@@ -100,13 +99,13 @@ def fill(method: Method, layout: str, state: Mapping[str, Tensor], source: str) 
 
 
 def _decoder(method: Method) -> dict[str, Tensor]:
-    """The weights of a decoder beside the network; empty where the method has none."""
+    """The weights of a decoder beside the network; empty if the method has none."""
     return {key: value for key, value in method.state_dict().items() if key.startswith("decoder.")}
 
 
 def _with_short_classifier(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`classification_head.weight` for `classification_head.<anything>.weight`, likewise the bias; where there are
-    several, they keep their names."""
+    """Rename `classification_head.<anything>.weight` to `classification_head.weight`, and likewise the bias; if there
+    are several, they keep their names."""
     inside = {key: f"{CLASSIFIER}.{key.rpartition('.')[2]}" for key in state if key.startswith(f"{CLASSIFIER}.")}
     short = inside if len(set(inside.values())) == len(inside) else {}
     return {short.get(key, key): value for key, value in state.items()}
@@ -132,7 +131,9 @@ def _require_architecture(state: Mapping[str, Tensor], backbone: str, source: st
         raise InputError(f"{source} holds none of the networks {', '.join(SIGNS)}; its names are {listed(state)}")
     if found != backbone:
         names = listed(key for key, bare in keys.items() if bare.startswith(SIGNS[found]))
-        raise InputError(f"{source} holds a {found} ({names}), configured is {backbone}: set trial.backbone to {found}")
+        raise InputError(
+            f"{source} holds a {found} ({names}), but {backbone} is configured: set trial.backbone to {found}"
+        )
 
 
 def _missing(method: Method, ours: Mapping[str, Tensor], named: Names, state: Mapping[str, Tensor]) -> list[str]:

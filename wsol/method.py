@@ -24,10 +24,10 @@ from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 
 class ParameterGroup(TypedDict):
-    """Parameters that learn at the same rate: `head` False at lr, True at lr times `head_lr_scale`, each times `rate`.
+    """Parameters that learn at the same rate: lr, or lr times `head_lr_scale` if `head` is True; each times `rate`.
 
-    With `scaled_decay` the weight decay is times `head_lr_scale`: published for a body whose gradient was scaled down,
-    but not its decay.
+    With `scaled_decay`, the weight decay is multiplied by `head_lr_scale`, as published for a body whose gradient was
+    scaled down but its decay was not.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Method(nn.Module):
     """
 
     slow_head = False
-    """The head learns at the backbone's rate. Published for heads that the released optimizer did not find by their
-    names."""
+    """Whether the head learns at the backbone's rate, as published for heads that the released optimizer did not find
+    by their names."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
@@ -65,7 +65,8 @@ class Method(nn.Module):
         return self.losses(self.augment(batch), progress)
 
     def augment(self, batch: Batch) -> Batch:
-        """Change the images or labels of a training batch: a new batch of as many images of the same size."""
+        """Change the images or labels of a training batch; returns a new batch with the same number and size of
+        images."""
         return batch
 
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -78,7 +79,7 @@ class Method(nn.Module):
         Args:
             images: (B, 3, H, W) float32, normalised.
             labels: (B,) int64, the classes the maps are for (some methods erase by class).
-            taps: blocks whose outputs are wanted.
+            taps: names of the blocks whose outputs are returned too.
 
         Returns:
             features (B, C, h, w), logits (B, K), and an entry (B, c, h', w') for every tap, with gradient; a method may
@@ -117,7 +118,7 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def score_maps(self, images: Tensor, labels: Tensor) -> ScoreMaps:
-        """What is evaluated, without gradient.
+        """The raw maps that are evaluated, without gradient.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
@@ -131,7 +132,7 @@ class Method(nn.Module):
 
     @torch.no_grad()
     def further_maps(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What else of an image is worth looking at, beside the map that is scored; nothing, for most methods.
+        """Further maps of an image that are worth showing beside the scored one; most methods have none.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
@@ -143,12 +144,12 @@ class Method(nn.Module):
         return {}
 
     def varied(self, config: PluginConfig) -> Method | None:
-        """This method on the same network under other settings of its own that change no weight, so that several are
-        evaluated in one pass; None where it cannot be had without building it anew."""
+        """This method on the same network with other settings that change no weight, so that several are evaluated in
+        one pass; None if the method must be built anew for that."""
         return None
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Two groups: the backbone, and everything else with the blocks the backbone names as fast."""
+        """Two groups: the backbone; and everything else, with the blocks that the backbone names as fast."""
         slow = {id(p) for p in self._slow_parameters()}
         trainable = [p for p in self.parameters() if p.requires_grad]
         return [
@@ -166,7 +167,7 @@ class Method(nn.Module):
 
 
 class Wrapper(Method):
-    """A method around another one: every member goes to `base`, and a wrapper overrides what it adds.
+    """A method around another one: every member is delegated to `base`, and a wrapper overrides what it changes.
 
     `forward` and `losses` are not delegated but composed anew from the wrapper's own members, so a wrapper that only
     adds to `loss_terms` is complete.

@@ -1,4 +1,4 @@
-"""The seam of metrics. A metric sees images one by one and keeps nothing but sums.
+"""The seam of metrics. A metric sees images one by one and keeps only sums.
 
 Sums of shards add up to the sums of one pass, exactly, so any number of threads and workers gives the same number:
 
@@ -35,7 +35,7 @@ from wsol.types import Annotation
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image, ready to be counted. What several metrics need is found once, at the first request.
+    """One image, ready to be counted. Values that several metrics need are computed once, when first used.
 
     Attributes:
         score_map: (H, W) float64 in [0, 1], on the evaluation grid.
@@ -43,7 +43,7 @@ class Sample:
         label: the class in [0, K) whose map this is.
         logits: (K,) float32; None where there is no classifier.
         threshold_step: distance of the score thresholds, in (0, 1).
-        shared_boxes: `boxes_by_level(score_map)` where it is known already, as when all images have the same map.
+        shared_boxes: `boxes_by_level(score_map)` if it is known already, as when all images have the same map.
 
     Raises:
         ValueError: the score map has another rank or type, NaN, or values outside [0, 1].
@@ -64,12 +64,12 @@ class Sample:
 
     @lazy
     def level_boxes(self) -> LevelBoxes:
-        """The boxes predicted at every level."""
+        """The boxes predicted at every level of the score map."""
         return self.shared_boxes or boxes_by_level(self.score_map)
 
     @lazy
     def grid_boxes(self) -> Ints:
-        """The true boxes (n, 4) on the evaluation grid. Raises ValueError where the annotation has none."""
+        """The true boxes (n, 4) on the evaluation grid. Raises ValueError if the annotation has none."""
         if len(self.annotation.boxes) == 0:
             raise ValueError("this image has no boxes: box metrics need a data set with boxes")
         height, width = self.score_map.shape
@@ -77,10 +77,10 @@ class Sample:
 
     @lazy
     def class_rank(self) -> int | None:
-        """How many classes come before the label, 0 being the arg-max; None without logits.
+        """The rank of the label among the classes, 0 for the highest logit; None without logits.
 
-        Of equal logits the lower class comes first, as in arg-max: a network with constant logits is no perfect
-        classifier. NaN comes before everything: nor is a diverged one.
+        Among equal logits, the lower class comes first, as in arg-max, so that a network with constant logits is not a
+        perfect classifier. NaN comes before everything, so that a diverged network is not one either.
         """
         if self.logits is None:
             return None
@@ -89,13 +89,13 @@ class Sample:
         return int(np.count_nonzero(before))
 
     def best_iou(self, contours: Contours) -> Floats:
-        """Best overlap of a predicted with a true box at every threshold: (T,) float64, T = ceil(1 /
+        """Best IoU of a predicted box with a true one at every threshold: (T,) float64, T = ceil(1 /
         threshold_step)."""
         return self.best_iou_at(threshold_values(self.threshold_step), contours)
 
     def best_iou_at(self, thresholds: Floats, contours: Contours) -> Floats:
-        """Best overlap of a predicted with a true box at given thresholds in [0, 1), fractions of the map's maximum: as
-        many float64."""
+        """Best IoU of a predicted box with a true one at T given thresholds in [0, 1), fractions of the map's maximum:
+        (T,) float64."""
         per_level = self._best_iou_all if contours == "all" else self._best_iou_largest
         return per_level[levels_at(thresholds, self.level_boxes.peak)]
 
@@ -109,7 +109,7 @@ class Sample:
 
 
 def classified(sample: Sample) -> np.ndarray:
-    """Whether the label is the first guess, among the first five, and anything at all: bool (3,)."""
+    """Whether the label is the top-1 class, among the top 5, and always true: bool (3,)."""
     rank = sample.class_rank
     return np.array([rank is not None and rank < 1, rank is not None and rank < 5, True])
 
@@ -160,11 +160,10 @@ class Metric(ABC):
         return self._compute()
 
     def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:
-        """The metric at score thresholds that were chosen on other images, under keys with `fixed`; empty where it has
-        no thresholds.
+        """The metric at score thresholds that were chosen on other images, under keys with `fixed`; empty if it has no
+        thresholds.
 
-        The field takes the best threshold of the evaluated images themselves, which flatters. This is the number
-        without that.
+        The field takes the best threshold on the evaluated images themselves, which is optimistic. This number is not.
 
         Args:
             chosen: what `compute` returned for the images that chose.
@@ -172,25 +171,25 @@ class Metric(ABC):
         return {}
 
     def over_thresholds(self) -> dict[str, Floats]:
-        """Curve name -> percent (of images right, or of pixels) at every score threshold (T,) float64; empty where the
+        """Curve name -> percent (of right images, or of pixels) at every score threshold (T,) float64; empty if the
         metric has no curve."""
         return {}
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """The score thresholds at which images without annotation are to be boxed, the usual one first; empty where the
+        """The score thresholds at which boxes are taken in images without annotation, the usual one first; empty if the
         metric has none.
 
         Args:
             chosen: what `compute` returned for the images that chose.
 
         Returns:
-            keys of `compute` -> the threshold at which that number was reached; None where `chosen` does not say.
+            key of `compute` -> the threshold at which that number was reached; None if `chosen` does not say.
         """
         return {}
 
     @abstractmethod
     def _add(self, sample: Sample) -> None:
-        """Add one image to the sums, the number of images excepted."""
+        """Add one image to the sums, except for the number of images."""
 
     @abstractmethod
     def _compute(self) -> dict[str, float]:
@@ -235,13 +234,13 @@ class ThresholdCurves(Metric):
         return found
 
     def best_thresholds(self) -> dict[str, float]:
-        """Curve -> its best threshold, of equals the smallest."""
+        """Curve -> its best threshold; among equals, the smallest."""
         indices = self.sums["counts"].cpu().numpy().argmax(1)
         return dict(zip(self.curves, self.thresholds[indices].tolist(), strict=True))
 
 
 class BoxAccuracy(ThresholdCurves):
-    """Base of metrics that ask only whether a predicted box overlaps a true box enough, at IoU 30, 50 and 70 percent.
+    """Base of metrics that only ask whether a predicted box overlaps a true one enough, at IoU 30, 50 and 70 percent.
 
     Args:
         name: the metric's headline.
@@ -265,7 +264,7 @@ class BoxAccuracy(ThresholdCurves):
         return {f"{self.name}/iou_{iou}": curve for iou, curve in super().over_thresholds().items()}
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """Of each IoU; usual is that of IoU 50, the one in the middle."""
+        """The threshold for each IoU; the usual one is that for IoU 50."""
         return {f"{self.name}/iou_{iou}": chosen.get(f"{self.name}/threshold_{iou}") for iou in ("50", "30", "70")}
 
     @abstractmethod

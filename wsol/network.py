@@ -17,7 +17,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Reentry = tuple[str, Tensor] | tuple[str, Tensor, Tensor | None]
-"""A block, an output (B, c, h', w') to go on with behind it, and what travels beside that; see `replaced_output`."""
+"""A block, an output (B, c, h', w') with which the pass continues after it, and the prefix tokens beside it; see
+`replaced_output`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Backbone(nn.Module):
     Args:
         blocks: name -> module, in the order of execution; a name holds no dot.
         info: name -> channels and stride of the block's output.
-        name: under which methods list their published places in this network; without it they place their layers by
-            stride.
+        name: the name under which methods list their published layer positions in this network; without it, they place
+            their layers by stride.
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
         pixel_mean: subtracted from RGB in [0, 1].
         pixel_std: divides the difference.
@@ -72,7 +73,7 @@ class Backbone(nn.Module):
 
     @property
     def map_names(self) -> list[str]:
-        """Names of everything that can be tapped and is a map (B, c, h', w')."""
+        """Names of all taps that are maps (B, c, h', w')."""
         return self.block_names
 
     @property
@@ -95,7 +96,7 @@ class Backbone(nn.Module):
         changes.
 
         Raises:
-            ValueError: there is no such block, or a module behind it already.
+            ValueError: there is no such block, or a module was inserted after it already.
         """
         self._require([block])
         if block in self.inserted:
@@ -111,7 +112,7 @@ class Backbone(nn.Module):
             self.info[block] = BlockInfo(channels, self.info[block].stride)
 
     def remove(self, *blocks: str) -> None:
-        """Leave blocks out, with their weights: an unused weight would stop distributed training."""
+        """Remove blocks with their weights, because an unused weight would stop distributed training."""
         self._require(blocks)
         for block in blocks:
             del self.blocks[block], self.info[block]
@@ -127,8 +128,8 @@ class Backbone(nn.Module):
 
         Args:
             images: (B, 3, H, W) float32, normalised.
-            taps: blocks whose outputs (behind an inserted module) are returned too.
-            after: skip everything up to and including the block and go on with this activation instead.
+            taps: names of the blocks whose outputs (after an inserted module) are returned too.
+            after: skip everything up to and including this block, and continue with this activation instead.
 
         Returns:
             features (B, C, h, w), and block name -> (B, c, h', w') for every tap that was passed.
@@ -150,15 +151,15 @@ class Backbone(nn.Module):
 
     @contextmanager
     def shared_pass(self, images: Tensor, watched: Iterable[str] = (), taps: Iterable[str] = ()) -> Iterator[None]:
-        """Inside, the blocks run over `images` once, however often they are asked: several maps can be made of one
-        batch.
+        """Within the block, the network's blocks run over `images` only once, however often `forward` is called, so
+        that several maps can be made from one batch.
 
         Args:
             images: (B, 3, H, W); a pass over other images is not shared.
-            watched: blocks by whose outputs something is to be differentiated. The pass is recorded for autograd from
+            watched: blocks with respect to whose outputs gradients are taken. The pass is recorded for autograd from
                 the first of them on, and what comes before is constant: no parameter there gets a gradient. Without
                 any, passes with gradient are not shared.
-            taps: further blocks whose outputs will be asked for; for others the pass is made again.
+            taps: further blocks whose outputs will be used; for any others, the pass is made again.
         """
         watched, taps = frozenset(watched), frozenset(taps)
         self._require_taps(watched | taps)
@@ -169,20 +170,20 @@ class Backbone(nn.Module):
             self._shared = former
 
     def shared_memory(self, images: Tensor) -> dict[Hashable, Any]:
-        """Whatever else methods make of a batch once, while a pass over it is shared; outside of one, nothing is
-        remembered."""
+        """Other values that methods compute once for a batch while a pass over it is shared; outside of a shared pass,
+        nothing is kept."""
         shared = self._shared
         return {} if shared is None or shared.images is not images else shared.memory
 
     @contextmanager
     def replaced_output(self, block: str, output: Tensor, prefix: Tensor | None = None) -> Iterator[None]:
-        """Inside, the blocks go on behind `block` with this output of it, whatever the images are.
+        """Within the context, the blocks continue after `block` with this output of it, whatever the images are.
 
         Args:
             block: name of a block.
             output: (B, c, h', w'), with an inserted module's effect already in it. Blocks before it do not run, unless
                 one of them is tapped.
-            prefix: (B, n, c), what travels beside the map where the backbone is one of tokens; see `wsol/tokens.py`.
+            prefix: (B, n, c), the prefix tokens beside the map if the backbone is a transformer; see `wsol/tokens.py`.
         """
         self._require([block])
         former, self._replaced = self._replaced, (block, output, prefix)
@@ -217,7 +218,7 @@ class Backbone(nn.Module):
         return features, {**tapped, **({block: output} if block in taps else {}), **behind}
 
     def _enter(self, output: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """What the next block takes, of an output from outside."""
+        """The input of the next block, from an output given from outside."""
         return output
 
     def _run(self, names: Iterable[str], x: Tensor, taps: frozenset[str]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -231,7 +232,7 @@ class Backbone(nn.Module):
         return x, tapped
 
     def _require_taps(self, names: Iterable[str]) -> None:
-        """Raises ValueError where there is nothing to tap of such a name."""
+        """Raise ValueError if there is no tap of such a name."""
         self._require(names)
 
     def _require(self, names: Iterable[str]) -> None:
@@ -244,9 +245,9 @@ class CamHead(nn.Module):
     """Global average pooling and one linear layer, whose weights make the class map (Zhou et al., CVPR 2016).
 
     Attributes:
-        clip_negative_weights: the class map ignores what speaks against the class (negative weight clamping of
-            "Rethinking Class Activation Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A
-            choice of evaluation, off in training.
+        clip_negative_weights: the class map ignores evidence against the class (negative weight clamping of "Rethinking
+            Class Activation Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A setting of
+            evaluation, off in training.
     """
 
     clip_negative_weights = False

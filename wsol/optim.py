@@ -37,7 +37,7 @@ def _settings(group: ParameterGroup, config: OptimConfig) -> dict[str, Any]:
 
 
 def _by_decay(group: dict[str, Any], spared: set[int]) -> Iterator[dict[str, Any]]:
-    """A group as two: what decays, and vectors and what else is spared."""
+    """Split a group in two: parameters with weight decay, and those without, such as vectors."""
     decayed = [parameter for parameter in group["params"] if parameter.ndim > 1 and id(parameter) not in spared]
     kept = {id(parameter) for parameter in decayed}
     others = [parameter for parameter in group["params"] if id(parameter) not in kept]

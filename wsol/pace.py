@@ -1,4 +1,5 @@
-"""How far long work is: on a terminal a bar that goes away at its end, elsewhere a line every few seconds."""
+"""Shows the progress of long work: on a terminal, a bar that disappears at the end; elsewhere, a line every few
+seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Pace:
         self._shown = time.monotonic()
 
     def is_due(self, seconds: float | None = None) -> bool:
-        """Whether to say something now; the next line is then due a while later."""
+        """Whether a line is due now; if so, the next one is due a while later."""
         due = time.monotonic() - self._shown > (SECONDS_BETWEEN_LINES if seconds is None else seconds)
         if due:
             self._shown = time.monotonic()
@@ -35,10 +36,10 @@ class Progress:
     """Shows how much of some work is done.
 
     Args:
-        label: what is done, such as `decoding cub-224`.
-        total: how much there is; None where that is not known.
-        unit: what is counted.
-        log: takes a line every few seconds where standard error is no terminal; None: nothing is shown there.
+        label: the name of the work, such as `decoding cub-224`.
+        total: the amount of work; None if unknown.
+        unit: the unit that is counted, such as `images`.
+        log: takes a line every few seconds if standard error is not a terminal; None: nothing is shown there.
     """
 
     def __init__(self, label: str, total: int | None, unit: str, log: Callable[[str], None] | None = say) -> None:
@@ -52,12 +53,12 @@ class Progress:
         self.clear()
 
     def clear(self) -> None:
-        """Take the bar away, for a line in its place."""
+        """Remove the bar, so that a line can be printed in its place."""
         if self._drawn:
             print(ERASE, end="", file=sys.stderr, flush=True)
 
     def show(self, done: int) -> None:
-        """So much is done; drawn if a while has passed."""
+        """Note how much is done; it is drawn if a while has passed."""
         if sys.stderr.isatty():
             if self._pace.is_due(SECONDS_BETWEEN_BARS):
                 self._draw(done)
@@ -85,7 +86,7 @@ def paced(
     *,
     log: Callable[[str], None] | None = say,
 ) -> Iterator[Item]:
-    """Pass items on and show how many were; arguments as of `Progress`."""
+    """Pass items on and show how many have passed. Arguments: see `Progress`."""
     with Progress(label, total, unit, log) as progress:
         for done, item in enumerate(items):
             progress.show(done)

@@ -1,7 +1,7 @@
 """A name in YAML is a file name: `method: {name: has}` is `wsol/methods/has.py`. No registry, import on demand.
 
-Every plugin file exports `Config`, a `PluginConfig`, and `build`. What `build` takes is said in `wsol/build.py`; `load`
-tells a file that does not.
+Every plugin file exports `Config`, a `PluginConfig`, and `build`. `wsol/build.py` says what `build` takes; `load`
+refuses a file that does not export both.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ FOLDERS = {
 ROOT = Path(__file__).parent
 
 CONFIGS = {"backbone": "BackboneConfig", "dataset": "DatasetConfig"}
-"""What the `Config` of a kind extends, of `wsol/schema.py`; that of the others extends `PluginConfig`."""
+"""Kind -> the class of `wsol/schema.py` that its `Config` extends; those of the other kinds extend `PluginConfig`."""
 
 FUNCTIONS = {
     "method": {"build": 2},
     "metric": {"build": 2},
     "dataset": {"build": 1, "prepare": 3},
 }
-"""What a file of a kind exports, and how many arguments it is called with; of the others `build` takes one."""
+"""Kind -> the functions that its files export, with their numbers of arguments; for the other kinds, `build` takes
+one."""
 
 
 @cache
@@ -71,7 +72,7 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def build(kind: str, config: schema.PluginConfig, *arguments: Any) -> Any:
-    """The object of a plugin's configuration, for `wsol/build.py` and for plugins that hold another one."""
+    """Build the object of a plugin's configuration, for `wsol/build.py` and for plugins that hold another one."""
     return load(kind, config.name).build(config, *arguments)
 
 
@@ -81,7 +82,7 @@ def _shown(path: Path) -> str:
 
 
 def _place(path: Path, error: Exception) -> str:
-    """The file, and the line in it that an import did not get over."""
+    """The file, and the line at which its import failed."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
         lines = [error.lineno]
@@ -89,7 +90,7 @@ def _place(path: Path, error: Exception) -> str:
 
 
 def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
-    """What a plugin does not export as it should."""
+    """The exports that a plugin lacks, or that are wrong, in words."""
     found: Any = getattr(plugin, "Config", None)
     base = CONFIGS.get(kind, "PluginConfig")
     is_config = isinstance(found, type) and issubclass(found, getattr(schema, base))

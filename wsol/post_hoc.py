@@ -1,4 +1,4 @@
-"""Settings that change no weight: a network is scored under many of them in one pass, and the best one counts.
+"""Settings that change no weight: a network is scored under many of them in one pass, and the best one is chosen.
 
 pipelines(method, settings)    -> the same weights under every setting
 best_place(scored, metric)     -> the first with the highest value
@@ -27,7 +27,7 @@ def pipelines(method: Method, settings: Sequence[TrainConfig]) -> list[Pipeline]
         settings: settings that change no weight.
 
     Raises:
-        InputError: with one of them the method has other weights.
+        InputError: one of the settings changes the weights that the method has.
     """
     built: list[tuple[PluginConfig, Method]] = [(settings[0].method, method)]
     for setting in settings:
@@ -40,7 +40,7 @@ def pipelines(method: Method, settings: Sequence[TrainConfig]) -> list[Pipeline]
 
 
 def best_place(scored: Sequence[Mapping[str, float]], metric: str) -> int:
-    """The first of those with the highest value; one that is not defined comes last."""
+    """The index of the highest value, the first one among equals; undefined values come last."""
     values = [one.get(metric, math.nan) for one in scored]
     return max(range(len(values)), key=lambda place: -math.inf if math.isnan(values[place]) else values[place])
 

@@ -4,8 +4,8 @@
     read_photos(names, folder, side, ...)             -> photos        as evaluation reads images, always as displayed
     predict_photos(method, photos, config, rule, ...) -> predictions   in the order of the photos, in a stream
 
-No class is known, so the map is that of the predicted one. What follows is evaluation's: extractor, resize, normalizer,
-and the boxes that its metrics count at that threshold, which are then brought to the pixels of the photo.
+The class is unknown, so the map is that of the predicted class. The rest is as in evaluation: extractor, resize,
+normalizer, and the boxes that its metrics count at that threshold. They are then scaled to the pixels of the photo.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class BoxRule:
-    """Where the boxes of a score map are.
+    """How boxes are found in a score map.
 
     Attributes:
         threshold: score in [0, 1] above which a pixel is foreground, relative to the map's highest one.
         contours: `all` contours predict a box, or only the `largest`.
-        source: the result that is reached there; empty where the user chose it.
+        source: the metric that chose the threshold; empty if the user did.
     """
 
     threshold: float
@@ -77,7 +77,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is in a photo, and where.
+    """The predicted class of a photo and its boxes.
 
     Attributes:
         name: the name of its file, relative to the folder of all photos.
@@ -85,7 +85,7 @@ class Prediction:
         label: the class in [0, K) with the highest probability.
         probability: the probability of that class, in [0, 1].
         boxes: inclusive corners x0 y0 x1 y1 in pixels of the photo as displayed, the box with the largest area first;
-            none where the map is all zero.
+            none if the map is all zero.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Evidence:
 
 
 Finish = Callable[[Evidence], Prediction | Failed]
-"""What is done with each prediction where it was made, in a thread, such as drawing it; returns it, or why it
+"""A function that is called for each prediction in a thread, for example to draw it; returns the prediction, or why it
 failed."""
 
 
@@ -131,17 +131,17 @@ class _Seen:
 def box_rule(
     metrics: Sequence[Metric], objective: str, chosen: Mapping[str, float], threshold: float | None = None
 ) -> BoxRule | None:
-    """Threshold and contours of the number that the objective is; else of the usual one of the objective's metric; else
-    of the first metric that has one.
+    """The threshold and contours of the objective's own number; else of the usual number of its metric; else of the
+    first metric that has a threshold.
 
     Args:
         metrics: the metrics of the evaluation.
-        objective: a key of their results.
-        chosen: their results on train_fullsup.
+        objective: a key of the metrics' results.
+        chosen: the metrics' results on train_fullsup.
         threshold: the score threshold that the user chose instead; the contours are still the metric's.
 
     Returns:
-        None where no metric has a threshold.
+        The rule; None if no metric has a threshold.
     """
     known = {key: (value, metric) for metric in metrics for key, value in metric.box_thresholds(chosen).items()}
     akin = [key for key in known if key.partition("/")[0] == objective.partition("/")[0]]
@@ -156,14 +156,14 @@ def box_rule(
 
 
 def read_photos(names: Iterable[str], folder: Path, side: int, *, threads: int, ahead: int) -> Iterator[Photo | Failed]:
-    """Files as evaluation reads the images of a data set of one's own, in their order.
+    """Read files as evaluation reads the images of a user's own data set, in their order.
 
     Args:
         names: relative to the folder.
         folder: the folder of all photos.
         side: side in pixels of the square that the network sees.
         threads: how many threads read images.
-        ahead: how many photos wait.
+        ahead: how many photos are read in advance.
     """
     return map_ahead(partial(_read, folder=folder, side=side), names, threads=threads, ahead=ahead)
 
@@ -171,15 +171,15 @@ def read_photos(names: Iterable[str], folder: Path, side: int, *, threads: int, 
 def predict_photos(
     method: Method, files: Iterable[Photo | Failed], config: EvaluationConfig, rule: BoxRule, finish: Finish
 ) -> Iterator[Prediction | Failed]:
-    """What the method sees in photos, in their order: the network runs here, boxes are found in threads meanwhile. What
-    is kept in memory does not grow with their number.
+    """Yield the predictions of photos, in their order. The network runs in this thread while boxes are found in others.
+    Memory does not grow with the number of photos.
 
     Args:
         method: the method, on this process's device.
         files: photos as large as the evaluation grid; files that could not be read are passed on.
         config: extractor, normalizer, batch size.
-        rule: where the boxes are.
-        finish: is given every prediction with what it was made from.
+        rule: how boxes are found in a map.
+        finish: is called for every prediction, with the evidence that it was made from.
     """
     threads = max(1, torch.get_num_threads())
     few = _chunks(_forward(method, files, config), IMAGES_PER_TASK)
@@ -199,7 +199,7 @@ def _read(name: str, folder: Path, side: int) -> Photo | Failed:
 
 
 def _forward(method: Method, files: Iterable[Photo | Failed], config: EvaluationConfig) -> Iterator[_Seen | Failed]:
-    """Every photo through the network, in batches of as many files as evaluation takes images."""
+    """Run the network on every photo, in batches of the size that evaluation uses."""
     extract, device, backbone = build.extractor(config.extractor), distributed.device(), method.network.backbone
     with evaluation_mode(method):
         for some, raw in map_ahead(_batched, _chunks(files, config.batch_size), threads=1, ahead=1):

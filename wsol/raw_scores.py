@@ -1,4 +1,4 @@
-"""What a network makes of images before anything is counted: raw maps and logits."""
+"""The output of a network for images before anything is counted: raw maps and logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wsol.schema import PluginConfig
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extracted:
-    """What one extractor makes of n images before their maps are resized, on the CPU.
+    """The output of one extractor for n images before their maps are resized, on the CPU.
 
     Attributes:
         extractor: the setting that made it.
@@ -28,32 +28,32 @@ class Extracted:
     method: Method | None = None
 
     def part(self, some: slice) -> Extracted:
-        """That of some of the images."""
+        """The scores of some of the images."""
         logits = None if self.logits is None else self.logits[some]
         return Extracted(self.extractor, self.maps[some], logits, self.method)
 
     def resized(self, size: int) -> Extracted:
-        """The same with maps (n, size, size) float64."""
+        """The same scores with maps (n, size, size) float64."""
         return Extracted(self.extractor, resize_maps(self.maps, (size, size)), self.logits, self.method)
 
 
 @dataclass(frozen=True, slots=True)
 class RawScores:
-    """What is known of some images: their n places in the split, and what each extractor made of them."""
+    """The raw scores of some images: their n positions in the split, and the output of each extractor."""
 
     positions: list[int]
     extracted: list[Extracted]
 
     def by(self, extractor: PluginConfig, method: Method | None = None) -> Extracted:
-        """What this extractor made; of this method, where there are several. Raises ValueError where it was not
-        asked."""
+        """The output of this extractor, and of this method if there are several. Raises ValueError if the extractor was
+        not run."""
         for one in self.extracted:
             if one.extractor == extractor and (method is None or one.method is method):
                 return one
         raise ValueError(f"these maps were not made by {extractor!r}")
 
     def part(self, some: slice) -> RawScores:
-        """That of some of the images."""
+        """The scores of some of the images."""
         return RawScores(self.positions[some], [one.part(some) for one in self.extracted])
 
     def resized(self, size: int) -> RawScores:

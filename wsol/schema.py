@@ -1,5 +1,5 @@
-"""What every `Config` extends: strict models, and what all backbones and all data sets take. It knows no plugin, so
-that plugins and `config.py` can both import it."""
+"""The base classes of every `Config`: strict models, and the settings of all backbones and all data sets. It imports no
+plugin, so that plugins and `config.py` can both import it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
-"""A file or folder as a user writes it: `~` at the start is the home of who runs this."""
+"""A file or folder as a user writes it: `~` at the start is the user's home folder."""
 
 
 LARGEST, SMALLEST = 3.4028234663852886e38, 1.401298464324817e-45
@@ -40,8 +40,8 @@ class PluginConfig(Strict):
     """Settings of one plugin; `name` is the plugin's file name.
 
     Attributes:
-        needs_initial_run: a method that learns nothing about classes itself, and so trains on what another run learned.
-        needs_tokens: a method or an extractor that reads the attention of a transformer.
+        needs_initial_run: the method learns nothing about classes itself, so it must start from another run.
+        needs_tokens: the method or extractor reads the attention of a transformer.
     """
 
     needs_initial_run: ClassVar[bool] = False
@@ -55,10 +55,10 @@ class PluginConfig(Strict):
 
 
 class BackboneConfig(PluginConfig):
-    """What every backbone takes.
+    """The settings of every backbone.
 
     Attributes:
-        has_tokens: a transformer, see `wsol/tokens.py`.
+        has_tokens: the backbone is a transformer, see `wsol/tokens.py`.
         image_side_multiple: sides of images in pixels are multiples of this.
         weights: `imagenet` (the published ImageNet weights), `none` (random), or a file with a state dict.
         stride: pixels of the image per cell of the feature map.
@@ -74,16 +74,16 @@ class BackboneConfig(PluginConfig):
     @classmethod
     def _has_a_word_for_none(cls, weights: Any) -> Any:
         if weights is None:
-            raise ValueError("null says nothing here: write `none` for random weights")
+            raise ValueError("null has no meaning here: write `none` for random weights")
         return weights
 
 
 class DatasetConfig(PluginConfig):
-    """What every data set takes.
+    """The settings of every data set.
 
     Attributes:
-        root: folder of data sets; relative paths start at the working directory. Or an archive with what such a folder
-            holds, a path or an address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB
+        root: folder that holds the data sets; relative paths start at the working directory. Or an archive of such a
+            folder, a path or an address that ends in .tar (`s3://bucket/cub.tar`; made by `tar -cf cub.tar -C data CUB
             metadata/CUB`), unpacked below `stage`.
         image_size: side in pixels of the square that the network sees and of the evaluation grid.
         resize_size: side in pixels to which training images are resized before the random crop of `image_size`.
@@ -94,8 +94,8 @@ class DatasetConfig(PluginConfig):
         fullsup_per_class: use this many images of each class of train_fullsup, fewer where a class has fewer; null:
             all.
         subset_seed: draws both subsets.
-        cache: decode the images once into a memory-mapped file: `auto` (when it fits on the disk), `on` or `off`.
-        workers: threads that read images.
+        cache: decode the images once into a memory-mapped file: `auto` (if it fits on the disk), `on` or `off`.
+        workers: number of threads that read images.
         stage: folder on each node's own disk, to which the packed images are copied once per node; needed where `root`
             is an archive, which is unpacked there once per node; null: they are read where they are.
     """
@@ -142,11 +142,11 @@ def is_archive(root: str) -> bool:
 
 
 CHANGES_NO_NUMBER = ("data.root", "data.cache", "data.workers", "data.stage")
-"""Where the images lie and how they are read: what was trained is the same wherever that was."""
+"""Settings that say where images are and how they are read; they do not change what is trained."""
 
 
 def differing(one: BaseModel, other: BaseModel) -> list[str]:
-    """The dotted paths in which two configurations differ, with both values; those that change no number are left
+    """The dotted paths in which two configurations differ, with both values; settings that change no number are left
     out."""
     return [
         f"{path}: {ours!r} and {theirs!r}"
@@ -164,10 +164,10 @@ def _differing(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any]
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where the first problem of a content is, and what."""
+    """The first problem of some content, with its place."""
     return problem_text(error.errors(include_url=False)[0])
 
 
 def problem_text(problem: Mapping[str, Any]) -> str:
-    """One of pydantic's problems: where it is, and what."""
+    """One of pydantic's problems in words, with its place."""
     return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

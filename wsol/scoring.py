@@ -3,10 +3,10 @@ from a folder of maps.
 
     score(method, images, config)           -> Scores
     score_together(pipelines, images)       -> Scores of each, from one pass over the images
-    score_files(folder, split, config)      -> Scores      anybody's maps, `<image_id>.npy`, (h, w) of any size
-    saved(raw, split, folder, config)       writes such a folder on the way
+    score_files(folder, split, config)      -> Scores      maps from elsewhere, `<image_id>.npy`, (h, w) of any size
+    saved(raw, split, folder, config)       writes such a folder while scoring
 
-During training `wsol/evaluation.py` counts the same without intervals.
+During training, `wsol/evaluation.py` computes the same metrics without intervals.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ MAX_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What is known about some images.
+    """The scores of some images.
 
     Attributes:
         metrics: name -> value; see `evaluate`.
-        replicates: the same names -> bootstrap replicates (R,), NaN where one is not defined.
+        replicates: the same names -> R bootstrap replicates (R,), NaN where one is not defined.
         curves: name -> percent over score thresholds (T,), of metrics that have such a curve.
         threshold_step: distance of those thresholds, which start at 0.
     """
@@ -67,7 +67,7 @@ def score(
 
     Args:
         method: the method, on this process's device.
-        images: of an annotated split, as large as the evaluation grid.
+        images: the images of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
         chosen: results on the split that selects; see `evaluate`.
         save_to: a folder for the raw maps, as `score_files` reads them.
@@ -86,27 +86,27 @@ def score_together(pipelines: Sequence[Pipeline], images: ImageStore) -> list[Sc
 def score_files(
     folder: Path, split: Split, size: int, config: EvaluationConfig, chosen: Mapping[str, float] | None = None
 ) -> Scores:
-    """Score maps from files; there is no classifier, so of `top1` only the GT-known number.
+    """Score maps from files. There is no classifier, so `top1` gives only its GT-known number.
 
     Args:
         folder: holds `<image_id>.npy` for every image of the split: (h, w), real numbers of any scale.
-        split: an annotated one.
+        split: an annotated split.
         size: side in pixels of the evaluation grid, to which maps of another size are resized.
         config: normalizer, metrics, thresholds.
         chosen: results on the split that selects; see `evaluate`.
 
     Raises:
-        InputError: maps are missing, or are no maps.
+        InputError: maps are missing, or files hold no maps.
     """
     map_sizes(folder, split)  # every problem is named before the first map is scored
     return _scored(_read(folder, split, config), split, size, [Pipeline(config)], chosen or {})[0]
 
 
 def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
-    """How many maps of a folder have which size (h, w), from the headers of the files.
+    """The sizes (h, w) of the maps in a folder, with the number of maps of each, from the headers of the files.
 
     Raises:
-        InputError: up to ten of the problems.
+        InputError: maps are missing or unusable; the message lists up to ten problems.
     """
     problems, sizes = [], Counter[tuple[int, int]]()
     for image_id in split.image_ids:
@@ -125,13 +125,13 @@ def map_sizes(folder: Path, split: Split) -> Counter[tuple[int, int]]:
 
 
 def map_path(folder: Path, image_id: str) -> Path:
-    """Where the map of an image is: ids may hold slashes, and keep their ending."""
+    """The path of an image's map; ids may contain slashes, and keep their ending."""
     return folder / f"{image_id}.npy"
 
 
 def saved(raw: Iterable[RawScores], split: Split, folder: Path, config: EvaluationConfig) -> Iterator[RawScores]:
-    """Pass scores on and write the maps of the configured extractor, raw and at the network's own size: scoring the
-    files gives the same counts."""
+    """Pass scores on and write the maps of the configured extractor, raw and in the network's own size, so that scoring
+    the files gives the same counts."""
     for batch in raw:
         maps = batch.by(config.extractor).maps.numpy()
         for position, score_map in zip(batch.positions, maps, strict=True):
@@ -157,7 +157,7 @@ def _scored(
 
 
 class _Total:
-    """What is counted of all images under one setting, and in every replicate."""
+    """The counts of all images under one setting, in total and in every replicate."""
 
     def __init__(self, config: EvaluationConfig) -> None:
         self.counts, self.bootstrap = Counts(config), Bootstrap(build_metrics(config))
@@ -174,14 +174,15 @@ class _Total:
 
 
 def _read(folder: Path, split: Split, config: EvaluationConfig) -> Iterator[RawScores]:
-    """The maps as if the configured extractor had made them; in float64, so that every scale counts alike."""
+    """Read the maps as if the configured extractor had made them, in float64, so that the scale of a map does not
+    matter."""
     for position, image_id in enumerate(split.image_ids):
         score_map = np.array(_opened(map_path(folder, image_id)), np.float64)
         yield RawScores([position], [Extracted(config.extractor, torch.from_numpy(score_map)[None], None)])
 
 
 def _opened(path: Path) -> np.ndarray:
-    """A map (h, w), not read yet. Raises InputError where it is none."""
+    """Open a map (h, w) without reading its values. Raises InputError if the file holds no map."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:

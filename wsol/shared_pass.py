@@ -1,4 +1,4 @@
-"""What is made of one batch once, however often it is asked for: see `Backbone.shared_pass`."""
+"""Values that are computed only once for a batch, however often they are used; see `Backbone.shared_pass`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class SharedPass:
-    """Features and taps of one batch, once they were asked for; a pass with more taps takes the place of one with
-    fewer."""
+    """Features and taps of one batch, after they were first used; a pass with more taps replaces one with fewer."""
 
     images: Tensor
     watched: frozenset[str]

@@ -22,7 +22,7 @@ CLASSES = 1000
 
 
 def stock_method(config: TrainConfig, class_names: Sequence[str]) -> Method:
-    """The configured method on the published network, with its classifier as head, on the CPU.
+    """The configured method on the published network, with the published classifier as its head, on the CPU.
 
     Args:
         config: its backbone takes the published weights unless `backbone.weights` names a file, which must hold the
@@ -30,8 +30,8 @@ def stock_method(config: TrainConfig, class_names: Sequence[str]) -> Method:
         class_names: the classes of the data set, in the order of its labels.
 
     Raises:
-        InputError: the network has no published classifier behind average pooling, the method another head, or a class
-            is not one of ImageNet's.
+        InputError: the network has no published classifier after average pooling, the method has another head, or a
+            class is not one of ImageNet's.
     """
     given = config.backbone.weights
     published = config.backbone.model_copy(update={"weights": "imagenet" if given == "none" else given})
@@ -58,13 +58,13 @@ def _missing_classifier(backbone: str, weights: str) -> str:
 
 
 def imagenet_labels(class_names: Sequence[str]) -> list[int]:
-    """The place of each class among ImageNet's 1000.
+    """The index of each class among ImageNet's 1000.
 
-    A data set of 1000 classes has ImageNet's own order. Of others the names decide: WordNet ids (`n01440764`), or the
-    usual English names (`tench`), where capitals and underscores do not matter.
+    A data set of 1000 classes has ImageNet's own order. In other data sets, classes are found by name: WordNet ids
+    (`n01440764`), or the usual English names (`tench`), where capitals and underscores do not matter.
 
     Raises:
-        InputError: a class is not one of the 1000; says which.
+        InputError: a class is not one of the 1000; the message says which.
     """
     if len(class_names) == CLASSES:
         return list(range(CLASSES))

@@ -3,16 +3,16 @@
     image -> tokens (B, n + h w, D) -> block -> ... -> tokens -> features (B, D, h, w), those of the grid
 
 The prefix (n tokens, the class token first) has no place in the image and travels beside the grid through every block.
-Taps are maps, as those of every backbone, and lie on the way of the pass, so that gradients reach them. Further taps
-are called by the block's name, a dot, and:
+Taps are maps, as in every backbone, and are part of the forward pass, so that gradients reach them. Further taps are
+called by the block's name, a dot, and:
 
-    <block>.prefix       (B, n, D)     the block's output beside the grid; who enters the pass again needs it
-    <block>.norm1        (B, D, h, w)  what the block's attention reads, where gradient methods look
+    <block>.prefix       (B, n, D)     the prefix of the block's output; needed to enter the pass again
+    <block>.norm1        (B, D, h, w)  the input of the block's attention, which gradient methods use
     <block>.class_row    (B, H, N)     attention of the class token to all N = n + h w tokens, for each of H heads
-    <block>.attention    (B, H, N, N)  the whole attention, behind its softmax; costs memory
+    <block>.attention    (B, H, N, N)  the whole attention, after its softmax; needs much memory
 
-The attention is computed a second time where it is tapped, because the fused kernel does not show it; the row alone is
-an N-th of that.
+The attention is computed a second time if it is tapped, because the fused kernel does not return it; the row alone
+costs an N-th of that.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from wsol.network import Backbone, BlockInfo
 
 PREFIX = "prefix"
 INNER = (PREFIX, "norm1", "class_row", "attention")
-"""What can be tapped of a block with attention, behind its name and a dot."""
+"""The taps inside of a block with attention; they are named by the block, a dot, and one of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What blocks exchange.
+    """The tokens that blocks exchange.
 
     Attributes:
         values: (B, n + h w, D), the prefix first, the grid row by row.
@@ -67,12 +67,12 @@ def join(prefix: Tensor, grid: Tensor) -> Tokens:
 
 @dataclass(frozen=True, slots=True)
 class InnerTaps:
-    """What is wanted of the inside of one block in one pass; the block offers it, and what is wanted is kept.
+    """Collects the taps inside of one block in one pass: the block offers all of them, and the requested ones are kept.
 
     Attributes:
-        wanted: names of `INNER`.
+        wanted: the requested taps, names of `INNER`.
         size: (h, w) of the grid.
-        found: name -> what was kept.
+        found: name -> the tensor that was kept.
     """
 
     wanted: frozenset[str] = frozenset()
@@ -80,12 +80,13 @@ class InnerTaps:
     found: dict[str, Tensor] = field(default_factory=dict)
 
     def keep(self, name: str, make: Callable[[], Tensor]) -> None:
-        """Keep what `make` gives, which is called only where it is wanted."""
+        """Keep the result of `make`, which is only called if the tap is requested."""
         if name in self.wanted:
             self.found[name] = make()
 
     def keep_grid(self, name: str, values: Tensor) -> Tensor:
-        """Keep the grid of tokens (B, N, D); the tokens to go on with, on whose way it lies."""
+        """Keep the grid of tokens (B, N, D); returns the tokens that the pass continues with, which depend on the kept
+        grid."""
         if name not in self.wanted:
             return values
         tokens = Tokens(values, self.size)
@@ -94,7 +95,8 @@ class InnerTaps:
 
 
 class TokenBackbone(Backbone):
-    """A transformer as a sequence of named blocks: an embedding of the image, blocks with attention, and what follows.
+    """A transformer as a sequence of named blocks: an embedding of the image, blocks with attention, and further
+    blocks.
 
     A block with attention is called `(tokens (B, N, D), InnerTaps) -> tokens`, the embedding with images (B, 3, H, W),
     and every other block with tokens.
@@ -103,7 +105,7 @@ class TokenBackbone(Backbone):
         blocks: see `Backbone`.
         attention_blocks: names of those with attention, in the order of execution.
         channels: D.
-        patch: side in pixels of the square that a token is made of; sides of images are multiples of it.
+        patch: side in pixels of the square that becomes a token; sides of images are multiples of it.
         name: see `Backbone`.
         undecayed: names of parameters of several dimensions that no weight decay is published for.
     """
@@ -129,7 +131,7 @@ class TokenBackbone(Backbone):
 
     @property
     def map_names(self) -> list[str]:
-        """The blocks, and what the attention of each reads."""
+        """The blocks, and the input of each block's attention."""
         return [*self.block_names, *(f"{block}.norm1" for block in self.attention_blocks)]
 
     def class_rows(self) -> list[str]:
@@ -141,12 +143,12 @@ class TokenBackbone(Backbone):
         return [self.get_parameter(name) for name in self._undecayed]
 
     def insert_after(self, block: str, module: nn.Module, reads: str = "") -> None:
-        """As of `Backbone`; the module gets the grid (B, D, h, w).
+        """See `Backbone`; the module gets the grid (B, D, h, w).
 
         Args:
             block: name of a block.
             module: what is run.
-            reads: `class_row` or `attention`: the module gets that of the block as its second argument.
+            reads: `class_row` or `attention`; the module gets this tap of the block as its second argument.
         """
         super().insert_after(block, module)
         if reads:
@@ -156,7 +158,7 @@ class TokenBackbone(Backbone):
     def _record(
         self, images: Tensor, taps: frozenset[str], watched: frozenset[str]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As of `Backbone`. What is watched inside of a block is recorded from the output of the block before it."""
+        """See `Backbone`. What is watched inside of a block is recorded from the output of the block before it."""
         names, starts = self.block_names, {tap.partition(".")[0]: "." in tap for tap in sorted(watched, reverse=True)}
         start = next((place + (not starts[name]) for place, name in enumerate(names) if name in starts), len(names))
         with torch.no_grad():
@@ -180,7 +182,7 @@ class TokenBackbone(Backbone):
         return tokens.grid, tapped
 
     def _steps(self, names: Iterable[str], x: Any, taps: frozenset[str]) -> tuple[Tokens, dict[str, Tensor]]:
-        """Run blocks from the images (B, 3, H, W), where the first one is among them, or from tokens."""
+        """Run blocks from the images (B, 3, H, W), if the first block is among them, or from tokens."""
         tapped: dict[str, Tensor] = {}
         for name in names:
             size = x.size if isinstance(x, Tokens) else (int(x.shape[2]) // self.patch, int(x.shape[3]) // self.patch)
@@ -216,6 +218,6 @@ class TokenBackbone(Backbone):
 
 
 def prefix_tap(backbone: Backbone, block: str) -> str | None:
-    """Name of the tap that a later pass needs beside the output of a block to go on behind it; None where the output is
-    all."""
+    """Name of the tap that a later pass needs, beside the output of a block, to continue after it; None if the output
+    is enough."""
     return f"{block}.{PREFIX}" if isinstance(backbone, TokenBackbone) else None

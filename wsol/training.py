@@ -4,7 +4,7 @@ for every epoch                        on all workers:
     for every batch                    a share of the global batch
         method(batch, progress)        -> named loss terms -> sum -> step
     evaluate on train_fullsup          a share of the images, exact sums
-    look(method, record)               rank 0: a curve has no gap, whenever the process dies
+    look(method, record)               rank 0: before the checkpoint, so that no curve has a gap if the process dies
     checkpoint                         rank 0: the latest and the best
     report(record)                     equal records on all workers
 """
@@ -46,21 +46,21 @@ def train(
     look: Callable[[Method, Record], None] = lambda method, record: None,
     settings: Sequence[TrainConfig] = (),
 ) -> list[Record]:
-    """Train one configuration, or go on where an interrupted run in the same folder stopped.
+    """Train one configuration, or continue where an interrupted run in the same folder stopped.
 
     The random state of an epoch is a function of (seed, epoch, rank), so an interrupted and resumed run ends with the
     numbers of an uninterrupted one.
 
     Args:
-        config: what to train.
-        folder: keeps the checkpoints; the same one on all workers.
-        objective: `train_fullsup/<metric>`; the epoch where it is highest is the best checkpoint, unless
-            `training.checkpoint` wants the last.
-        report: called on every worker after every epoch, when its checkpoint is safe.
-        look: called before the checkpoint on the first worker, with what was trained; must change nothing. An epoch
-            that a killed process did not save is trained again and looked at again.
+        config: the configuration to train.
+        folder: the folder of the checkpoints, the same on all workers.
+        objective: `train_fullsup/<metric>`; the epoch with the highest value gives the best checkpoint, unless
+            `training.checkpoint` chooses the last one.
+        report: called on every worker after every epoch, when its checkpoint is on the disk.
+        look: called before the checkpoint on the first worker, with the trained method; must change nothing. An epoch
+            that a killed process did not save is trained and passed to `look` again.
         settings: the configuration itself and after it others that change no weight: every epoch is scored under all of
-            them, and its record has the metrics of the best one, see `wsol/post_hoc.py`. None: scored as configured.
+            them, and its record has the metrics of the best one, see `wsol/post_hoc.py`. None: only as configured.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -150,7 +150,7 @@ def train_epoch(
 
 
 def _evaluated(method: Method, images: ImageStore, settings: Sequence[TrainConfig], objective: str) -> Record:
-    """The metrics of an epoch, and where there are several settings, which one they are of."""
+    """The metrics of an epoch, and, if there are several settings, the setting that they belong to."""
     if len(settings) == 1:
         metrics, choice = evaluate(method, images, settings[0].evaluation), dict[str, float]()
     else:
@@ -195,8 +195,8 @@ class _Losses:
 
 
 def _rank(record: Record, history: list[Record], objective: str, checkpoint: str) -> tuple[Record, bool]:
-    """Add the objective of this epoch and of the one whose weights count so far; whether it is this one. The first of
-    equal epochs wins."""
+    """Add to the record the objective of this epoch and of the one whose weights count so far; returns whether it is
+    this one. The first of equal epochs wins."""
     if objective not in record:
         measured = ", ".join(name for name in record if name.startswith(SELECTION_SPLIT))
         raise InputError(f"study.objective: {objective!r} is not measured by evaluation.metrics; there are {measured}")
@@ -221,11 +221,11 @@ def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Op
 
 
 def build_loader(images: ImageStore, method: Method, config: TrainConfig) -> TrainLoader:
-    """This worker's share of train_weaksup. A last batch from which batch norm could not learn is left out, and that is
-    said.
+    """The loader of this worker's share of train_weaksup. A last batch from which batch norm could not learn is left
+    out, with a note to the user.
 
     Raises:
-        InputError: it could not learn from any batch, or the sizes do not fit.
+        InputError: batch norm could not learn from any batch, or the sizes do not fit.
     """
     count, batch_size, world = len(images.split), config.training.batch_size, distributed.world()
     single = smallest_share(count, batch_size, world) == 1
@@ -262,7 +262,7 @@ def _learns_from_one_image(method: Method, side: int) -> bool:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """bf16 autocast where asked for; `auto` asks for it on a GPU."""
+    """bf16 autocast if the configuration asks for it; `auto` does on a GPU."""
     wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16) if wanted else nullcontext()
 

@@ -19,11 +19,11 @@ class Batch:
     """Images with class labels, ready for a network.
 
     Attributes:
-        images: (B, 3, H, W) float32, normalised with the backbone's pixel mean and deviation.
+        images: (B, 3, H, W) float32, normalised with the backbone's pixel mean and standard deviation.
         labels: (B,) int64 in [0, K).
         image_ids: B names, as in the metadata.
         mixed_labels: (B,) int64, the second label of images that were mixed from two; None for plain images.
-        mixed_weight: share of `mixed_labels` in [0, 1].
+        mixed_weight: weight of `mixed_labels`, in [0, 1].
     """
 
     images: Tensor
@@ -33,7 +33,7 @@ class Batch:
     mixed_weight: float = 0.0
 
     def label_sets(self) -> tuple[LabelSet, ...]:
-        """The labels with their weights (summing to 1): every loss that sums over them composes with label mixing."""
+        """The labels with their weights, which sum to 1; every loss that sums over them works with label mixing."""
         if self.mixed_labels is None:
             return ((self.labels, 1.0),)
         return ((self.labels, 1.0 - self.mixed_weight), (self.mixed_labels, self.mixed_weight))
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Activations:
-    """What one pass through a network leaves behind.
+    """The activations of one pass through a network.
 
     Attributes:
         features: (B, C, h, w), the input of the classification head.
@@ -84,7 +84,7 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far training is. Every schedule is a pure function of it.
+    """The progress of training. Every schedule is a pure function of it.
 
     Attributes:
         epoch: the running epoch, 1-based.

@@ -1,9 +1,9 @@
-"""Weights in a file, whoever wrote it: the one reader of released checkpoints and of `backbone.weights`.
+"""Reads weights from a file of any origin: the only reader of released checkpoints and of `backbone.weights`.
 
 It opens torch's format, the older pickled one and safetensors. No code of a file is run. A file may wrap its state dict
 in containers (`{"epoch": ..., "state_dict": ...}`); names may have the marks of DataParallel (`module.`) and of
-torch.compile (`_orig_mod.`), around the network or around one of its children, and all of them may stand below
-`model.`: these are taken off, which is said in one line.
+torch.compile (`_orig_mod.`), around the network or around one of its children, and all names may begin with `model.`.
+These marks are removed, and one line says so.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from wsol.file_kinds import is_safetensors, stranger
 
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 MARKS = ("module", "_orig_mod")
-"""Parts of a name that a wrapper puts in."""
+"""Parts that a wrapper adds to a name."""
 
 ATTRIBUTE = "model."
-"""Where a class that trains a network keeps it."""
+"""The attribute in which a class that trains a network keeps it."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, name -> tensor of any shape on the CPU, out of its containers and without the marks of
+    """Read the state dict in a file, name -> tensor of any shape on the CPU, without its containers and the marks of
     wrappers.
 
     Raises:
-        InputError: there is no such file, it is damaged or something else, it needs more than reading tensors and plain
-            values, or there are weights that are not finite in float32.
+        InputError: there is no such file, it is damaged or no checkpoint, reading it would need more than tensors and
+            plain values, or weights are not finite in float32.
     """
     state = _unwrapped(_state_dict(_open(path), path), path)
     _require_numbers(state, path)
@@ -71,7 +71,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """What torch says, without its advice to load the file unsafely."""
+    """The message of torch, without its advice to load the file unsafely."""
     return first_line(error).partition(" In PyTorch 2.6")[0]
 
 
@@ -146,8 +146,8 @@ def _unwrapped(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _marks_and_name(key: str) -> tuple[list[str], str]:
-    """What wrappers put into a name, in front or behind the name of a child, and the name without it. Further inside, a
-    module may really be called so."""
+    """The marks that wrappers put into a name, before it or after the name of a child, and the name without them.
+    Deeper inside, a module may really have such a name."""
     parts = key.split(".")
     front = list(takewhile(MARKS.__contains__, parts))
     child, *rest = parts[len(front) :] or [""]
@@ -156,7 +156,7 @@ def _marks_and_name(key: str) -> tuple[list[str], str]:
 
 
 def _require_numbers(state: Mapping[str, Tensor], path: Path) -> None:
-    """Raises InputError where a tensor has no values, or other ones than a network's."""
+    """Raise InputError if a tensor has no values, or values that no network has."""
     odd = [key for key, value in state.items() if _is_odd(key, value)]
     if odd:
         raise InputError(

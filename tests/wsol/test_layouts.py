@@ -138,7 +138,7 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_is_filled(change: Change
         (
             "wsolevaluation",
             "resnet50_cam_large_False",
-            r"holds a resnet50 \(layer1\.0\.conv1\.weight.*configured is vgg16: set trial\.backbone to resnet50",
+            r"holds a resnet50 \(layer1\.0\.conv1\.weight.*but vgg16 is configured: set trial\.backbone to resnet50",
         ),
         ("wsolevaluation", "inception_v3_cam_large_False", "holds a inception_v3"),
         (

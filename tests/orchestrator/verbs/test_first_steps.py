@@ -47,7 +47,7 @@ def test_weights_null_is_told_the_word_for_it(backbone: str, space_file: Path, l
     model = ", model: resnet18" if backbone == "timm" else ""
     code, _, err = launch("train", str(space_file), f"backbone={{name: {backbone}, weights: null{model}}}")
     assert code == 2 and len(err.splitlines()) == 1
-    assert "trial.backbone.weights: null says nothing here: write `none` for random weights" in err
+    assert "trial.backbone.weights: null has no meaning here: write `none` for random weights" in err
 
 
 @pytest.mark.parametrize("verb", ["search", "train"])
