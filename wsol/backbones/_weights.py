@@ -1,4 +1,4 @@
-"""Where the weights of a backbone come from: a random start, the published ImageNet file, or a file of the user.
+"""Loads the weights of a backbone: random ones, the published ImageNet file, or a file of the user.
 
 Every file is read by `wsol/weights_file.py` and must hold exactly the weights that are expected: nothing is skipped
 silently.
@@ -24,7 +24,7 @@ class Published:
     """How the published weights of a network map to our blocks.
 
     Attributes:
-        find: the local path of the published file, downloaded if need be; raises InputError.
+        find: returns the local path of the published file, downloaded if necessary; raises InputError.
         prefixes: published name of a module or a single weight -> ours, `<block>` or `<block>.<module>`.
         classifier: published module name of the classifier of 1000 classes, kept as `Backbone.imagenet_classifier`; a
             file may lack it.
@@ -43,12 +43,12 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
     """Fill a backbone in place.
 
     Args:
-        backbone: freshly built, random.
+        backbone: a new backbone with random weights.
         weights: `none`, `imagenet`, or the path of a file that holds a state dict with the published key names.
         published: the key names.
 
     Raises:
-        InputError: the file is not there or cannot be read, or its keys or shapes are not the expected ones.
+        InputError: the file is missing or cannot be read, or its keys or shapes are not the expected ones.
     """
     if weights == "none":
         return
@@ -59,7 +59,7 @@ def load(backbone: Backbone, weights: str, published: Published) -> None:
 
 
 def fill(backbone: Backbone, state: Mapping[str, Tensor], published: Published, path: Path) -> None:
-    """Fill a backbone in place from a state dict with the published key names; `path` is what messages call it.
+    """Fill a backbone in place from a state dict with the published key names; `path` is its name in messages.
 
     Raises:
         InputError: keys or shapes are not the expected ones.

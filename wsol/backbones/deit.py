@@ -2,8 +2,8 @@
 
 Paper: Training data-efficient image transformers & distillation through attention (Touvron, Cord, Douze, Massa,
 Sablayrolles, Jégou), ICML 2021. The network is that of An Image is Worth 16x16 Words (Dosovitskiy et al., ICLR 2021),
-with norms before attention and MLP, and it is equal to timm's of the same name, with its names of weights; the models
-that were distilled (two tokens before the grid) are not among them.
+with norms before attention and MLP, and it equals timm's network of the same name, with the same names of weights. The
+distilled models (two tokens before the grid) are not included.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Config(BackboneConfig):
     Attributes:
         size: `micro` (48 channels, 3 blocks, for demos and tests) has no published weights; `base_384` learned its
             positions on images of 384 pixels, the others on 224.
-        drop_path: stochastic depth: a branch of the last block is left out with this probability, for each image of its
-            own, those before it with less, linearly from 0.
+        drop_path: stochastic depth: the probability, for each image, that a branch of the last block is left out; it
+            rises linearly from 0 in the first block.
         position_resize: how positions are brought to the grid of images of another size, bicubically: with antialiasing
             (`timm`), or without (`deit`, the published fine-tuning).
     """
@@ -100,7 +100,7 @@ def build(config: Config) -> TokenBackbone:
 
 
 def deit(size: Size, drop_path: float = 0.0, position_resize: Resize = "timm") -> TokenBackbone:
-    """The network with random weights; arguments as of `Config`."""
+    """The network with random weights. Arguments: see `Config`."""
     rates = [drop_path * index / max(size.depth - 1, 1) for index in range(size.depth)]
     middle = {f"blocks_{index}": Block(size.width, size.heads, rate) for index, rate in enumerate(rates)}
     blocks = {
@@ -124,7 +124,7 @@ def deit(size: Size, drop_path: float = 0.0, position_resize: Resize = "timm") -
 
 
 class PatchEmbedding(nn.Module):
-    """The image cut into patches, each one token, behind the class token; all have a position added."""
+    """Cuts the image into patches, one token each, after the class token; a position is added to all tokens."""
 
     def __init__(self, width: int, grid: int, position_resize: Resize) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a norm and beside a shortcut."""
+    """Attention and MLP, each after a norm and with a residual connection."""
 
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def resized_positions(positions: Tensor, size: tuple[int, int], how: Resize) -> 
 
     Args:
         positions: (1, 1 + n n, D), that of the class token first, which stays as it is; the grid row by row.
-        size: (h, w) of the grid that is wanted.
+        size: (h, w) of the new grid.
         how: see `Config.position_resize`.
 
     Returns:

@@ -38,9 +38,9 @@ class Config(BackboneConfig):
     channels too. The published dropout before the classifier and the dropped residual branches are not applied.
 
     Attributes:
-        dilate: where a stage keeps its size, spread the filters of what follows, so that each sees the part of the
-            image it was trained on. Without it the pretrained network predicts almost uniformly at strides 16 and 8
-            until it is trained again.
+        dilate: if a stage keeps its size, dilate the following filters, so that each sees the same part of the image as
+            in its training. Without it the pretrained network predicts almost uniformly at strides 16 and 8 until it is
+            trained again.
     """
 
     name: Literal["efficientnet_lite0"] = "efficientnet_lite0"

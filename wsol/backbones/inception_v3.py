@@ -26,13 +26,14 @@ class Config(BackboneConfig):
     """Inception-v3 without its last stage, auxiliary classifier and classifier, with `extra_1` and `extra_2`: 1024
     channels.
 
-    Stride 16 is the published small map, 8 (no pool behind `mixed_5d`) the large one. The extra blocks start from
-    random numbers with every `weights` and learn at the head's rate.
+    Stride 16 is the published small map, 8 (no pool after `mixed_5d`) the large one. The extra blocks always start from
+    random weights and learn at the head's rate.
 
     Attributes:
-        dropout: before each extra block and behind the last one; the method `adl` switches it off, as published.
-        pixels: `imagenet` scales by the ImageNet mean and deviation as the published code does, `unit` to [-1, 1] as
-            these weights were trained.
+        dropout: probability of the dropout before each extra block and after the last one; the method `adl` switches it
+            off, as published.
+        pixels: `imagenet` normalises by the ImageNet mean and standard deviation as the published code does, `unit` to
+            [-1, 1] as these weights were trained.
     """
 
     name: Literal["inception_v3"] = "inception_v3"

@@ -1,10 +1,10 @@
 """Any network of the library timm that is a sequence of blocks: ConvNeXt, EfficientNet, RegNet, MobileNet, Swin and
 many more.
 
-timm (Wightman, PyTorch Image Models) names the networks and their weights. How a network is cut: its children run one
-after another as long as that gives what its `forward_features` gives, and stages are cut into their blocks by the same
-test. A network that fails it (position embeddings or class tokens between the children, branches that meet again) is
-refused, never run differently than timm does.
+timm (Wightman, PyTorch Image Models) names the networks and their weights. How a network is cut into blocks: its
+children run one after another as long as this gives the same result as its `forward_features`; stages are cut into
+their blocks by the same test. A network that fails it (position embeddings or class tokens between the children,
+branches that meet again) is refused, so that no network runs differently than in timm.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Config(BackboneConfig):
     """A network of timm without its classifier; the library comes with `pip install 'wsol-search[timm]'`.
 
     A network that timm can build for this stride (`output_stride`: ResNet, RegNet, ConvNeXt, EfficientNet, ...) keeps
-    the size of its late stages and spreads their filters instead. Every other one (VGG, DenseNet, MobileNet-v3, Swin,
-    ...) loses what comes behind this stride, so it has fewer blocks and channels. Weights `imagenet` are those of the
-    tag in `model`, or timm's default ones, from the Hugging Face hub; a file is a state dict with timm's names. Some
-    networks take only images of the size they were made for.
+    the size of its late stages and dilates their filters instead. Every other one (VGG, DenseNet, MobileNet-v3, Swin,
+    ...) is cut off after this stride, so it has fewer blocks and channels. Weights `imagenet` are those of the tag in
+    `model`, or timm's default ones, from the Hugging Face hub; a file is a state dict with timm's names. Some networks
+    take only images of the size they were made for.
 
     Attributes:
         model: timm's name of the network, with or without the tag of its weights: `convnext_tiny`, `resnet50.a1_in1k`.
@@ -139,8 +139,8 @@ def _side(settings: dict[str, Any]) -> int:
 
 @contextmanager
 def _nothing_vanishes(module: nn.Module) -> Iterator[None]:
-    """Fresh residual branches end in zeros, which would hide that a block was left out: give such parameters a value
-    for a while."""
+    """Give parameters that are zero another value for the time of the block: new residual branches end in zeros, which
+    would hide that a block was left out."""
     found = [(p, p.clone()) for p in module.parameters() if p.abs().max() < 1e-3]
     for parameter, _ in found:
         parameter.fill_(0.1)
@@ -233,7 +233,7 @@ def _prefixes(groups: list[list[Piece]], backbone: Backbone) -> dict[str, str]:
 
 
 def _within_stride(info: dict[str, BlockInfo], config: Config) -> list[str]:
-    """The blocks whose maps are not coarser than asked."""
+    """The blocks whose maps are not coarser than the requested stride."""
     kept = [name for name in info if info[name].stride <= config.stride]
     possible = sorted({block.stride for block in info.values()} & {8, 16, 32})
     if info[kept[-1]].stride != config.stride:

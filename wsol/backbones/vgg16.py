@@ -22,8 +22,8 @@ FEATURES = 1024
 class Config(BackboneConfig):
     """VGG-16 without batch norm, without its last pool and its classifier, with `conv6`: 1024 channels.
 
-    Stride 16 is the published small map, 8 (the fourth pool is dropped) the large one. `conv6` starts from random
-    numbers with every `weights` and learns at the head's rate.
+    Stride 16 is the published small map, 8 (the fourth pool is dropped) the large one. `conv6` always starts from
+    random weights and learns at the head's rate.
     """
 
     name: Literal["vgg16"] = "vgg16"

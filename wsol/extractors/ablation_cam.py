@@ -1,6 +1,6 @@
 """Ablation-CAM.
 
-Idea: a channel counts by how much the label's logit falls when the channel is set to 0. No gradient is taken, so
+Idea: the weight of a channel is the drop of the label's logit when the channel is set to 0. No gradient is taken, so
 nothing saturates.
 
 Paper: Ablation-CAM: Visual Explanations for Deep Convolutional Network via Gradient-free Localization (Desai,
@@ -9,12 +9,12 @@ Ramaswamy), WACV 2020.
 Symbols: A_k -> channel k of the block's output; y^c -> `score`; y_k^c -> `ablated`; w_k^c -> `weight`; target layer ->
 `block`.
 
-Kept from the released code (the package grad-cam): the fall is divided by the logit itself, whose sign turns all
-weights round where it is negative (`relative`). ReLU on the sum over channels.
+Kept from the released code (the package grad-cam): the drop is divided by the logit itself; a negative logit therefore
+inverts the sign of all weights (`relative`). ReLU on the sum over channels.
 
 Not kept: where the block's smallest value was not exactly 0, channels were set to about -1e7 instead of 0, a value that
 grew within a chunk, so that maps depended on the size of the chunks; here it is always 0. The whole network ran again
-for every channel; here only what is behind the block does. A logit of exactly 0 gives an empty map.
+for every channel; here only the part after the block does. A logit of exactly 0 gives an empty map.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Config(BlockConfig):
     """How the weights are made.
 
     Attributes:
-        relative: divide what the logit loses by the logit, as published; else the weights keep the sign of the loss
-            where the logit is negative.
-        chunk: channels that are taken away at a time, of one image after the other; more is faster and takes more
-            memory, and changes nothing.
+        relative: divide the drop of the logit by the logit, as published; otherwise a negative logit does not invert
+            the weights.
+        chunk: number of channels that are ablated at a time, of one image after the other. Larger is faster and needs
+            more memory; the maps are the same.
     """
 
     name: Literal["ablation_cam"] = "ablation_cam"
@@ -66,7 +66,7 @@ def _maps(method: Method, block: str, images: Tensor, labels: Tensor, config: Co
 
 
 def ablated_scores(method: Method, block: str, images: Tensor, labels: Tensor, output: Tensor, chunk: int) -> Tensor:
-    """The label's logit (B, C) without each channel of a block's output (B, C, h, w), so many channels at a time."""
+    """The label's logit (B, C) without each channel of a block's output (B, C, h, w), in chunks of channels."""
     channels, rows = output.shape[1], []
     prefix = beside_output_at(method, block, images, labels)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def ablation_cam(output: Tensor, score: Tensor, ablated: Tensor, *, relative: bo
     Args:
         output: (B, C, h, w) of the block.
         score: (B, 1) logit of the label.
-        ablated: (B, C) the same without each channel.
+        ablated: (B, C), the logit without each channel.
         relative: see `Config`.
     """
     weight = score - ablated

@@ -2,20 +2,21 @@
 
 Idea: in a transformer every token is a mixture of the tokens before it. Multiplied through all blocks, with half of
 every token passed on beside the attention, the attentions say from which cells of the image the class token was mixed.
-It knows no class.
+The map is class-agnostic.
 
 Paper: Quantifying Attention Flow in Transformers (Abnar, Zuidema), ACL 2020.
 
 Symbols: W_att, the mean over heads -> `fused`; A = 0.5 W_att + 0.5 I -> `mixture`; the rollout of all layers ->
 `rolled`; discard_ratio -> `discard`; head_fusion -> `fusion`.
 
-Kept from the released code (vit-explain, the one that is used): before a block's attention is mixed in, the share
-`discard` of its smallest entries is set to 0, 90 % by default (the paper drops none), of the entry of the class token
-for itself never; only that one is protected, not the whole row of the class token. The map is divided by its maximum.
+Kept from the released code (vit-explain, which the field uses): before a block's attention is mixed in, the share
+`discard` of its smallest entries is set to 0, 90 % by default (the paper drops none), but never the class token's
+attention to itself; only this entry is protected, not the whole row of the class token. The map is divided by its
+maximum.
 
-Not kept: it divided each entry by the sum of another row than its own, which does nothing to a mean over heads of which
-nothing is dropped, and is wrong else; `as_released: true` brings it back. Entries were dropped of the first image of a
-batch alone; here each image drops its own.
+Not kept: each entry was divided by the sum of another row than its own, which has no effect if nothing is dropped from
+a mean over heads, and is wrong otherwise; `as_released: true` restores it. Entries were dropped only in the first image
+of a batch; here they are dropped in each image.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Fusion = Literal["mean", "max", "min"]
 
 
 class Config(PluginConfig):
-    """How the attentions are put together.
+    """Settings of the rollout.
 
     Attributes:
         fusion: how the heads of a block become one.
@@ -79,7 +80,7 @@ def _maps(method: Method, images: Tensor, labels: Tensor, config: Config) -> Sco
 
 
 def attention_rollout(attentions: Sequence[Tensor], fusion: Fusion, discard: float, *, as_released: bool) -> Tensor:
-    """What the class token was mixed from, (B, N).
+    """The share of every token in the class token, (B, N).
 
     Args:
         attentions: the attention of every block (B, H, N, N), after the softmax, the first block first.

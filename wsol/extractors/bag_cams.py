@@ -1,14 +1,14 @@
 """BagCAMs.
 
 Idea: a classifier for regions can be derived at every cell of a block, not only one for the whole image. Each of these
-many weak localizers scores every cell, and a cell's place in the map is what the bag of them says about it.
+many weak localizers scores every cell, and the map shows the bagged score of each cell.
 
 Paper: Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization (Zhu, Chen, Jin, You,
 Lu), ECCV 2022.
 
 Symbols: Z, F -> the block's output; g -> the gradient of the log of the label's logit; g F -> `evidence`; the
 localizers f_n^m with their weights Lambda -> `bag`; target_layer -> `block`. The bag over all pairs of cells (m, n) is
-linear before the ReLU, so it is one mean for each channel: no map is made twice, nothing grows with the square of the
+linear before the ReLU, so it is one mean for each channel, and the cost does not grow with the square of the number of
 cells.
 
 Kept from the released code: the log of the logit is differentiated, not the logit, so where that is negative all
@@ -17,8 +17,8 @@ which is N times stronger (`reduce: sum`); ReLU on each channel before the sum o
 own output. The published ResNet-50 runs use `block: layer3`.
 
 Not kept: only ReLUs that are modules were guided, because modules have hooks; here functional ones too, which
-Inception-v3 has before `mixed_6e`, and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged as
-those of every extractor, not bilinearly; no setting, because evaluation enlarges all maps in one place.
+Inception-v3 has before `mixed_6e`, and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged like
+those of every extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Reduce = Literal["mean", "sum"]
 
 
 class Config(BlockConfig):
-    """How the bag is made.
+    """Settings of the bag.
 
     Attributes:
-        reduce: over the regional localizers: `mean` as released, `sum` as derived.
-        guided: every ReLU behind the block lets only positive gradients through.
+        reduce: how the regional localizers are combined: `mean` as released, `sum` as derived.
+        guided: every ReLU after the block passes only positive gradients.
     """
 
     name: Literal["bag_cams"] = "bag_cams"

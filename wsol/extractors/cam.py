@@ -1,10 +1,10 @@
 """The method's own map.
 
 Idea: every method knows how to make the map of a class (`Method.class_map`); this extractor asks for it. It can leave
-out the weights that speak against the class, because a negative weight of a channel that fires on the object pulls the
-map down there. Paper: "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016), for methods
-that change nothing; the clamping from "Rethinking Class Activation Mapping for Weakly Supervised Object Localization"
-(Bae et al., ECCV 2020). Symbols: NWC, truncate -> `clip_negative_weights`.
+out negative class weights, because the negative weight of a channel that is active on the object lowers the map there.
+Paper: "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016), for methods that change
+nothing; the clamping from "Rethinking Class Activation Mapping for Weakly Supervised Object Localization" (Bae et al.,
+ECCV 2020). Symbols: NWC, truncate -> `clip_negative_weights`.
 Kept from the released code: the logits keep all weights.
 """
 
@@ -41,13 +41,12 @@ def build(config: Config) -> Callable[[Method, Tensor, Tensor], ScoreMaps]:
 
 
 def score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
-    """Raw maps of the asked classes, without gradient; see `Method.score_maps`."""
+    """Raw maps of the requested classes, without gradient; see `Method.score_maps`."""
     return method.score_maps(images, labels)
 
 
 def clipped_score_maps(method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
-    """The same without negative class weights. Raises InputError where the method's map is not made of class
-    weights."""
+    """The same without negative class weights. Raises InputError if the method's map is not made from class weights."""
     with _clipping(method):
         return method.score_maps(images, labels)
 

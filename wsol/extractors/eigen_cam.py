@@ -1,20 +1,20 @@
 """Eigen-CAM.
 
 Idea: the map is the first principal component of a block's activations, cells as samples and channels as variables. It
-knows no class and takes no gradient.
+is class-agnostic and needs no gradient.
 
 Paper: Eigen-CAM: Class Activation Map using Principal Components (Muhammad, Yeasin), IJCNN 2020.
 
 Symbols: O_{L=k} -> the block's output; V_1 -> the first eigenvector; target layer -> `block`.
 
-Kept from the released code (the package grad-cam): the mean over cells is taken off each channel first, which the paper
-does not do; behind a ReLU the paper's own component is nearly that mean. The sign of a principal component is
-arbitrary: the map is turned round where its lowest value is farther from 0 than its highest (Seg-Eigen-CAM's rule),
-which that package offers as a choice.
+Kept from the released code (the package grad-cam): the mean over cells is subtracted from each channel first, which the
+paper does not do; after a ReLU, the paper's own component is nearly that mean. The sign of a principal component is
+arbitrary: the map is negated if its lowest value is farther from 0 than its highest (Seg-Eigen-CAM's rule), which that
+package offers as a choice.
 
-Not kept: without that rule its ReLU erased the object where the sign fell wrong. Not the whole singular value
-decomposition is made: the smaller one of the two Gram matrices has the same first component. The map keeps its sign
-pattern, no ReLU; what is not a number counts as 0.
+Not kept: without that rule, its ReLU erased the object if the sign was wrong. Instead of the whole singular value
+decomposition, the smaller of the two Gram matrices is used, which has the same first component. The map keeps both
+signs, without a ReLU; NaN counts as 0.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsol.types import ScoreMaps
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["eigen_cam"] = "eigen_cam"
 

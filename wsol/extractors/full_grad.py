@@ -1,7 +1,7 @@
 """FullGrad.
 
-Idea: a network of ReLUs is linear piece by piece, so a logit is exactly what its gradient says of the input plus what
-it says of every bias on the way. The map adds up all of it, layer by layer, at the size of the image.
+Idea: a network of ReLUs is piecewise linear, so a logit is exactly the sum of the gradient times the input and of the
+gradient times every bias on the way. The map adds up all these terms, layer by layer, at the size of the image.
 
 Paper: Full-Gradient Representation for Neural Network Visualization (Srinivas, Fleuret), NeurIPS 2019.
 
@@ -13,9 +13,10 @@ a layer, enlarged bilinearly with aligned corners, summed over channels and laye
 map. The bias of a batch norm is beta - gamma mean / sqrt(variance + eps). `variant: per_channel` is the form of the
 package grad-cam, another, flatter map: every channel is scaled alone, corners are not aligned.
 
-Not kept: networks with activations that are not linear piece by piece have biases that nobody counts; they are refused.
-(ReLU6 is linear piece by piece; what it cuts off above 6 is not counted, as there.) Layers that run twice in one pass
-paired gradients with the wrong biases; they are refused as well. There is no `block`: the map is of all layers.
+Not kept: networks whose activations are not piecewise linear have biases that are not counted; they are refused. (ReLU6
+is piecewise linear; the part that it clips above 6 is not counted, as in the released code.) Layers that run twice in
+one pass paired gradients with the wrong biases; they are refused as well. There is no `block`: the map is of all
+layers.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ CURVED = (nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, n
 
 
 class Config(PluginConfig):
-    """Which form.
+    """Settings.
 
     Attributes:
         variant: `authors` scales the channels of a layer together, `per_channel` each alone.
@@ -60,10 +61,10 @@ def build(config: Config) -> Extractor:
 
 
 def full_grad(method: Method, images: Tensor, labels: Tensor, variant: Variant) -> ScoreMaps:
-    """Raw maps and logits; arguments and shapes as of every extractor (see `build`).
+    """Raw maps and logits; for arguments and shapes see `build`.
 
     Raises:
-        InputError: the network is not linear piece by piece, or runs a layer twice, or its logits have no gradient.
+        InputError: the network is not piecewise linear, or runs a layer twice, or its logits have no gradient.
     """
     terms, logits = full_gradient_terms(method, images, labels)
     maps = torch.zeros(len(images), *images.shape[2:], device=images.device)
@@ -100,7 +101,7 @@ def full_gradient_terms(method: Method, images: Tensor, labels: Tensor) -> tuple
 
 @contextmanager
 def _recorded_outputs(method: Method) -> Iterator[dict[nn.Module, Tensor]]:
-    """Inside, every layer with a bias leaves its output here when it runs."""
+    """Within the block, the output of every layer with a bias is recorded when it runs."""
     outputs: dict[nn.Module, Tensor] = {}
 
     def keep(layer: nn.Module, _: object, output: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def _has_bias(layer: nn.Module) -> bool:
 
 
 def _bias(layer: nn.Module) -> Tensor:
-    """(C,): what a layer adds whatever comes in."""
+    """The constant (C,) that a layer adds, whatever its input."""
     assert isinstance(layer, (nn.Conv2d, nn.BatchNorm2d)) and layer.bias is not None
     if isinstance(layer, nn.Conv2d) or layer.running_mean is None or layer.running_var is None:
         return layer.bias.detach()

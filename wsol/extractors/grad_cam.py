@@ -1,7 +1,7 @@
 """Grad-CAM.
 
-Idea: the mean of the gradient over the cells says how much each channel of a block speaks for the class. The channels,
-weighted by it, add up to a map, of which the part that speaks for the class is kept.
+Idea: the mean of the gradient over the cells is the importance of each channel of a block for the class. The channels,
+weighted by it, add up to a map, of which the positive part is kept.
 
 Paper: Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization (Selvaraju, Cogswell, Das,
 Vedantam, Parikh, Batra), ICCV 2017.
@@ -12,8 +12,8 @@ Kept from the released code (of BagCAMs, Zhu et al., ECCV 2022): the logit is di
 and sum come before the map is enlarged. At the last block of a network with average pooling this is the class map
 without bias, cut off at zero. The map is empty where all evidence is negative; that is more often so in early blocks.
 
-Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every
-extractor, not bilinearly; no setting, because evaluation enlarges all maps in one place.
+Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every
+extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wsol.extractor import BlockConfig, BlockExtractor
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["grad_cam"] = "grad_cam"
 

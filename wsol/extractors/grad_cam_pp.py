@@ -1,8 +1,8 @@
 """Grad-CAM++.
 
-Idea: the mean of Grad-CAM weighs a channel down that fires on one of several objects or on a small one. Here each cell
-counts by a ratio of derivatives that is the same for every object a channel finds, and only where the gradient is
-positive.
+Idea: the mean of Grad-CAM gives a small weight to a channel that is active on one of several objects or on a small one.
+Here each cell is weighted by a ratio of derivatives that is the same for every object that a channel finds, and only
+where the gradient is positive.
 
 Paper: Grad-CAM++: Generalized Gradient-Based Visual Explanations for Deep Convolutional Networks (Chattopadhyay,
 Sarkar, Howlader, Balasubramanian), WACV 2018.
@@ -12,12 +12,12 @@ divided out; target_layer -> `block`.
 
 Kept from the released code (of BagCAMs, Zhu et al., ECCV 2022): the third power of the gradient is multiplied with the
 output cell by cell before the sum; the denominator is 1 where it is exactly 0, and 1e-7 is added to it. That is not
-small beside squared gradients of late blocks, so it decides the map: the weights become nearly the third power of the
-gradient.
+small compared with the squared gradients of late blocks, so it dominates the map: the weights become nearly the third
+power of the gradient.
 
 Not kept: the exponential of the logit scaled all weights of an image, which no normalizer sees, and could overflow. An
-empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every extractor, not
-bilinearly; no setting, because evaluation enlarges all maps in one place.
+empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every extractor, not
+bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SMALLEST_DIVISOR = 1e-7
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["grad_cam_pp"] = "grad_cam_pp"
 

@@ -25,7 +25,7 @@ from wsol.extractor import BlockConfig, BlockExtractor
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["layer_cam"] = "layer_cam"
 

@@ -1,7 +1,7 @@
 """PCS.
 
-Idea: every cell of every channel is weighted by its own gradient, and the channels add up with their signs. It is what
-BagCAMs refines: the score of a cell under the classifier that is derived at this very cell.
+Idea: every cell of every channel is weighted by its own gradient, and the channels add up with their signs. BagCAMs
+refines it: the score of a cell under the classifier that is derived at this very cell.
 
 Paper: Bagging Regional Classification Activation Maps for Weakly Supervised Object Localization (Zhu, Chen, Jin, You,
 Lu), ECCV 2022, which compares with it. Elsewhere the same sum is called HiResCAM.
@@ -11,8 +11,8 @@ Symbols: F -> the block's output; g -> the gradient of the label's logit; target
 Kept from the released code: ReLU on the sum over channels, before the map is enlarged. The map is empty where all
 evidence is negative. At the last block of a network with average pooling it is Grad-CAM.
 
-Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged as those of every
-extractor, not bilinearly; no setting, because evaluation enlarges all maps in one place.
+Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every
+extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wsol.extractor import BlockConfig, BlockExtractor
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["pcs"] = "pcs"
 

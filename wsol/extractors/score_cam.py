@@ -1,7 +1,7 @@
 """Score-CAM.
 
-Idea: a channel counts by what the network says of the image seen through it: the channel, enlarged and scaled to [0,
-1], is a mask over the image. No gradient is taken.
+Idea: the weight of a channel is the network's score for the image masked by it: the channel, enlarged and scaled to [0,
+1], is the mask. No gradient is needed.
 
 Paper: Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks (Wang, Wang, Du, Yang, Zhang,
 Ding, Mardziel, Hu), CVPR Workshops 2020.
@@ -13,8 +13,8 @@ Kept from the released code: three forms of it go by this name, and all are here
 grad-cam): corners aligned when the mask is enlarged, the logits weighted by a softmax over the channels. `torchcam`:
 the mask scaled before it is enlarged, corners not aligned, then the same softmax, in which the logit of the whole image
 cancels. `authors` (the first author's repository): the label's probability is the weight itself, without a softmax over
-channels, and a constant channel is left out. In all of them the mask multiplies the normalised image: what is hidden is
-of the mean colour, not black. ReLU on the sum over channels.
+channels, and a constant channel is left out. In all of them the mask multiplies the normalised image, so hidden parts
+have the mean colour and are not black. ReLU on the sum over channels.
 
 Not kept: the authors' map was made at the size of the image, which is the same map, enlarged.
 """
@@ -38,13 +38,13 @@ EPSILON = 1e-8
 
 
 class Config(BlockConfig):
-    """Which form, and how many images at a time.
+    """Settings of the form and of the cost.
 
     Attributes:
         variant: `softmax` and `torchcam` weight the channels by a softmax of their logits, `authors` by the label's
             probability.
-        chunk: masked images at a time; more is faster and takes more memory, and changes nothing. There are as many as
-            the block has channels, for every image.
+        chunk: number of masked images in one pass. Larger is faster and needs more memory; the maps are the same. Every
+            image is masked once for each channel of the block.
     """
 
     name: Literal["score_cam"] = "score_cam"

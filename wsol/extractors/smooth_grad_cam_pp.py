@@ -1,7 +1,7 @@
 """Smooth Grad-CAM++.
 
-Idea: the weights of Grad-CAM++ from gradients that are averaged over several noisy copies of the image, so that what
-one accident of the gradient says counts less.
+Idea: the weights of Grad-CAM++ from gradients that are averaged over several noisy copies of the image, so that single
+outliers of the gradient count less.
 
 Paper: Smooth Grad-CAM++: An Enhanced Inference Level Visualization Technique for Deep Convolutional Neural Network
 Models (Omeiza, Speakman, Cintas, Weldermariam), arXiv 1908.01224, 2019.
@@ -37,12 +37,13 @@ EPSILON = 1e-8
 
 
 class Config(BlockConfig):
-    """The noise.
+    """Settings of the noise.
 
     Attributes:
-        samples: noisy copies of every image, each with a pass of its own.
+        samples: number of noisy copies of every image, each with a separate pass.
         deviation: standard deviation of the noise, in units of the normalised image.
-        as_released: gradient and output of the last copy in the places of the mean gradient and the image's output.
+        as_released: use the gradient and output of the last copy instead of the mean gradient and the image's own
+            output.
     """
 
     name: Literal["smooth_grad_cam_pp"] = "smooth_grad_cam_pp"

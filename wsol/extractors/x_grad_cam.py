@@ -1,7 +1,7 @@
 """XGrad-CAM.
 
-Idea: a channel counts by its gradients where it is active: their mean, weighted by the activation. The sum of the map
-then changes with the activations as the score does.
+Idea: the weight of a channel is the mean of its gradients, weighted by its activations. The sum of the map then changes
+with the activations as the score does.
 
 Paper: Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs (Fu, Hu, Dong, Guo, Gao, Li), BMVC
 2020.
@@ -11,8 +11,8 @@ Symbols: F -> the block's output; the derivative of S_c -> `gradient`; alpha_k -
 Kept from the released code (the package grad-cam): 1e-7 is added to the sum of a channel's activations, so a channel
 that is 0 everywhere has no weight. ReLU on the sum over channels.
 
-Not kept: nothing. At the last block of a network with average pooling it is Grad-CAM; it differs at earlier ones. Where
-activations have both signs their sum can cancel, and the weight becomes large, as there.
+Not kept: nothing. At the last block of a network with average pooling it is Grad-CAM; it differs at earlier ones. If
+activations have both signs, their sum can cancel and the weight becomes large, as in the released code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EPSILON = 1e-7
 
 
 class Config(BlockConfig):
-    """No settings but the block."""
+    """No settings except the block."""
 
     name: Literal["x_grad_cam"] = "x_grad_cam"
 

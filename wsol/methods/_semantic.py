@@ -1,5 +1,5 @@
-"""What TS-CAM and SCM share: a map for each class from the patch tokens, and the attention of the class token, which
-knows no class."""
+"""Shared by TS-CAM and SCM: a map for each class from the patch tokens, and the class-agnostic attention of the class
+token."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ class SemanticMethod(Method):
     """A transformer with a `SemanticHead`, which leaves the attention of its class token among the taps."""
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The network, with the class token's attention in every block: a row costs next to nothing."""
+        """Run the network, with the class token's attention in every block among the taps; these rows cost next to
+        nothing."""
         return super().activate(images, labels, {*taps, *self.class_rows()})
 
     def class_rows(self) -> list[str]:
-        """Names of the taps with the attention, block by block."""
+        """Names of the taps of the class token's attention, block by block."""
         return cast(TokenBackbone, self.network.backbone).class_rows()
 
     def semantic_head(self) -> SemanticHead:
@@ -59,7 +60,7 @@ class SemanticMethod(Method):
 
 
 def with_semantic_head(network: Classifier, kernel: int) -> Classifier:
-    """The network with a `SemanticHead`. Its bias starts from that of the pretrained classifier where the classes are
+    """The network with a `SemanticHead`. Its bias starts from that of the pretrained classifier if the classes are
     ImageNet's 1000."""
     backbone = cast(TokenBackbone, network.backbone)
     head = SemanticHead(backbone.channels, network.num_classes, kernel)

@@ -1,7 +1,7 @@
 """A U-Net decoder over the features of a classifier: from the deepest ones to two maps of the size of the image.
 
-Every level doubles the size (nearest), then fits it to that of its skip features (bilinear), and convolves both
-together twice. Which blocks are skips is published for some backbones; in others it is the last block of every size
+Every level doubles the size (nearest), resizes to the size of its skip features (bilinear), and convolves both together
+twice. The blocks that give skips are published for some backbones; in others they are the last block of every size
 between image and features.
 """
 
@@ -20,14 +20,14 @@ SKIPS = {
     "resnet50": ("layer3_5", "layer2_3", "layer1_2", "stem"),
     "inception_v3": ("mixed_6e", "mixed_5d", "conv_3b", "conv_2b"),
 }
-"""Backbone -> the published blocks, deepest first. Some have the size of the features: what is doubled before them
-shrinks again, as published."""
+"""Backbone -> the published blocks, deepest first. Some have the size of the features; the map that is doubled before
+them shrinks again, as published."""
 
 CENTERED = ("vgg16",)
-"""Backbones with two convolutions more before the first level."""
+"""Backbones with two more convolutions before the first level."""
 
 WIDTHS = (256, 128, 64, 32, 16)
-"""Channels behind every level."""
+"""Channels after every level."""
 
 REGIONS = 2
 
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
     """Features of all depths -> scores of background and object at every pixel.
 
     Args:
-        backbone: whose features are decoded; nothing of it becomes part of the decoder.
+        backbone: the backbone whose features are decoded; it does not become part of the decoder.
     """
 
     def __init__(self, backbone: Backbone) -> None:

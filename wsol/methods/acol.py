@@ -1,7 +1,7 @@
 """Adversarial complementary learning.
 
-Idea: two branches classify the same features. The second one sees them without the cells that the map of the first one
-marks, so it has to find other parts of the object, and the larger of the two maps covers both.
+Idea: two branches classify the same features. The second one sees them without the cells that are high in the map of
+the first one, so it has to find other parts of the object, and the larger of the two maps covers both.
 
 Paper: Adversarial Complementary Learning for Weakly Supervised Object Localization (Zhang, Wei, Feng, Yang, Huang),
 CVPR 2018.
@@ -16,9 +16,9 @@ CAM networks are left out. VGG pools 3x3, also after its last convolution, and a
 of the border counted). In ResNet the branches learn at the backbone's rate.
 
 Not kept: a constant map gave 0 / 0 and lost the whole map of the image; here it is rescaled to 0 and the other branch
-decides. Only the map of the asked class is computed: the last 1x1 convolution comes after the average for the logits,
-which is the same number. No setting gives such a map back: it is no choice of the method. The variant `released` of the
-search spaces takes the last epoch, in single precision, and all images of ImageNet.
+decides. Only the map of the requested class is computed; for the logits, the last 1x1 convolution comes after the
+average, which gives the same number. No setting restores the lost maps, because they were not intended. The variant
+`released` of the search spaces takes the last epoch, in single precision, and all images of ImageNet.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress
 
 WIDTH = 1024
-"""Channels inside a branch; in networks with few features twice those."""
+"""Channels inside a branch; in networks with few feature channels, twice that number."""
 
 HIDDEN_A, HIDDEN_B = "head.a", "head.b"
-"""Where `Activations.taps` holds the last hidden layers (B, width, h, w) of the branches; no block has a dot in its
-name."""
+"""Names under which `Activations.taps` holds the last hidden layers (B, width, h, w) of the branches; no block has a
+dot in its name."""
 
 REMOVED = {"vgg16": ("conv6",), "inception_v3": ("extra_1", "extra_2")}
 SLOW_HEADS = ("resnet50",)
 
 
 class Config(PluginConfig):
-    """What is erased.
+    """Settings of the erasing.
 
     Attributes:
         erase_threshold: delta in [0, 1]: cells whose rescaled map of branch A is at least this are hidden from branch
@@ -63,7 +63,7 @@ class Config(PluginConfig):
 
 
 def build(config: Config, inner: Classifier) -> Method:
-    """Two branches in the place of the head."""
+    """The method, with two branches in place of the head."""
     _change_body(inner.backbone)
     inner.head = Branches(inner.backbone.channels, inner.num_classes)
     _initialise(inner.head, _he if inner.backbone.name == "resnet50" else nn.init.xavier_uniform_)
@@ -71,7 +71,7 @@ def build(config: Config, inner: Classifier) -> Method:
 
 
 class ACoL(Method):
-    """Two classifiers, the second on what the first one leaves."""
+    """Two classifiers, the second on the cells that the first one leaves."""
 
     def __init__(self, network: Classifier, config: Config) -> None:
         super().__init__(network)
@@ -79,7 +79,7 @@ class ACoL(Method):
         self.slow_head = network.backbone.name in SLOW_HEADS
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """Both branches; the cells are erased by the map of the labels, the logits are those of the first branch."""
+        """Run both branches. Cells are erased by the map of the labels; the logits are those of the first branch."""
         branches = self._branches()
         features, tapped = self.network.backbone(images, taps)
         a = branches.a.hidden(features)

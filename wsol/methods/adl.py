@@ -1,7 +1,7 @@
 """Attention-based dropout layer.
 
-Idea: the mean over channels shows where a network looks. A layer without weights now and then hides the place where it
-looks most, and else strengthens the places in proportion, so the network learns the less discriminative parts too
+Idea: the mean over channels shows where a network looks. A layer without weights sometimes hides the place where it
+looks most, and otherwise weights all places in proportion, so the network also learns the less discriminative parts,
 without losing accuracy.
 
 Paper: Attention-based Dropout Layer for Weakly Supervised Object Localization (Choe, Shim), CVPR 2019.
@@ -9,13 +9,13 @@ Paper: Attention-based Dropout Layer for Weakly Supervised Object Localization (
 Symbols: F -> `features`; M_att, the mean over channels -> `attention`; M_drop -> `kept`; M_imp -> `importance`; gamma
 (released code: adl_threshold) -> `drop_threshold`; drop_rate -> `drop_rate`.
 
-Kept from the released code (Choe et al., CVPR 2020): three layers at the places below; one draw for each layer and
-pass, shared by the whole batch; `drop_rate` is the probability of hiding; a cell is hidden where the attention is at
-least `drop_threshold` times its maximum; the importance carries gradient, the drop mask does not; the default threshold
-is 0.9, that of the command line, not the 0.8 of the class; Inception has no dropout beside these layers.
+Kept from the released code (Choe et al., CVPR 2020): three layers at the places below; one random draw for each layer
+and pass, shared by the whole batch; `drop_rate` is the probability of hiding; a cell is hidden where the attention is
+at least `drop_threshold` times its maximum; the importance carries gradient, the drop mask does not; the default
+threshold is 0.9, that of the command line, not the 0.8 of the class; Inception has no dropout beside these layers.
 
-Not kept: the choice is made on the device, without waiting for it. Where several workers train, each draws for itself.
-On transformers, which were not published, the mean over channels has both signs and shows nothing; there, behind the
+Not kept: the random choice is made on the device, without waiting for it. Each of several workers draws for itself. On
+transformers, for which nothing was published, the mean over channels has both signs and shows nothing; there, after the
 middle and the last block, the attention is that of the class token, as a multiple of its mean. None of it changes a
 number of a published run, which had one worker. The variant `released` of the search spaces takes the last epoch, in
 single precision, and all images of ImageNet.
@@ -45,13 +45,14 @@ WITHOUT_DROPOUT = ("inception_v3",)
 
 
 class Config(PluginConfig):
-    """How often and how much is hidden.
+    """Settings of the layers.
 
     With the backbone `inception_v3` its `dropout` has no effect, because the published network has none.
 
     Attributes:
-        drop_threshold: gamma, in units of the largest attention of an image: the cells from here on are hidden.
-        drop_rate: probability that a layer hides in a pass; else it strengthens.
+        drop_threshold: gamma, in units of the largest attention of an image; cells with at least this attention are
+            hidden.
+        drop_rate: probability that a layer hides cells in a pass; otherwise it weights them by their importance.
     """
 
     name: Literal["adl"] = "adl"

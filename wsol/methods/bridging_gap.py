@@ -1,8 +1,8 @@
 """Bridging the gap between classification and localization.
 
-Idea: the class map is the product of how long a feature vector is and how well it points in the direction of its class.
-The first covers the object, the second only its most telling part, so the network learns to let directions follow
-lengths and lengths follow directions, and to find the same features where its strongest cells are erased.
+Idea: the class map is the product of a feature vector's norm and its cosine similarity with the class vector. The norm
+covers the object, the similarity only its most discriminative part. So the network learns to align similarity with norm
+and norm with similarity, and to find the same features when its strongest cells are erased.
 
 Paper: Bridging the Gap between Classification and Localization for Weakly Supervised Object Localization (Kim, Kim,
 Lee, Kim, Yoon), CVPR 2022.
@@ -12,19 +12,20 @@ loss_ratio_*) -> `erasure_weight`, `similarity_weight`, `norm_weight`; tau_fg (s
 tau_bg / tau_fg -> `background_ratio`; gamma (drop_threshold), p (drop_prob) -> `erase_threshold`, `erase_probability`;
 warm_epochs / epochs -> `warmup_fraction`.
 
-Kept from the released code: a cell is erased in all channels, each cell of each image drawn for itself, and what is
-left is not scaled up; the erased activation runs through the same layers a second time, where batch norm takes its own
-statistics and counts them too; gradient flows through both passes, and through minimum and maximum of the norm map;
-none through a choice of cells; an empty region counts 0; only the two alignments wait for the end of the warm-up, the
-erasure does not. The classifier and the map are those of CAM. In ResNet only the classifier learns at the head's rate.
-What is foreground to the norms: the label's direction on ImageNet, that of any class on CUB.
+Kept from the released code: a cell is erased in all channels, each cell of each image is drawn independently, and the
+remaining cells are not scaled up; the erased activation runs through the same layers a second time, where batch norm
+uses the statistics of that pass and also adds them to its running ones; gradients flow through both passes, and through
+minimum and maximum of the norm map, but not through the choice of cells; an empty region counts as 0; only the two
+alignments wait for the end of the warm-up, the erasing does not. The classifier and the map are those of CAM. In ResNet
+only the classifier learns at the head's rate. The foreground for the norm loss comes from the similarity with the
+label's class on ImageNet, and with any class on CUB.
 
 Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed
-where the label's are enough; a feature vector of zeros had a derivative of 1e12, which its ReLU took back, and a
-constant norm map one of 1e15. None of it changes a number of a published run. No setting: that VGG-16 had batches of 32
-until the warm-up ended (a run has one size), and that only every fifth epoch, and those from the first decay on, were
-candidates for the best one. The variant `released` of the search spaces has the 200 score thresholds of the released
-code and single precision.
+where the label's are enough; a feature vector of zeros had a derivative of 1e12, which its ReLU removed, and a constant
+norm map had one of 1e15. None of it changes a number of a published run. Not available as settings: batches of 32 for
+VGG-16 until the end of the warm-up (a run has one batch size), and taking only every fifth epoch, and those from the
+first decay on, as candidates for the best one. The variant `released` of the search spaces has the 200 score thresholds
+of the released code and single precision.
 """
 
 from __future__ import annotations
@@ -47,29 +48,31 @@ PLACES = {"vgg16": "conv4_3", "resnet50": "layer4_0"}
 """Backbone -> the block whose output is erased."""
 
 FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
-"""Backbone -> the blocks that learn at the head's rate, where they are others than the backbone names."""
+"""Backbone -> the blocks that learn at the head's rate, if they differ from those that the backbone names."""
 
 ERASED = "erased.features"
-"""Where `Activations.taps` holds the features (B, C, h, w) of the erased pass, in training only; no block has a dot in
-its name."""
+"""Name under which `Activations.taps` holds the features (B, C, h, w) of the erased pass, only in training; no block
+has a dot in its name."""
 
 SMALLEST_DIVISOR = 1e-12
 
 
 class Config(PluginConfig):
-    """What is erased and aligned; the defaults are those published for CUB with ResNet-50.
+    """Settings of erasing and alignment; the defaults are those published for CUB with ResNet-50.
 
     Attributes:
-        erasure_weight: lambda_drop, of the distance between features and erased features; without it nothing is erased.
-        similarity_weight: lambda_sim, of the directions that follow lengths.
-        norm_weight: lambda_norm, of the lengths that follow directions.
-        foreground_threshold: tau_fg in [0, 1]: cells whose rescaled norm is above it are foreground to the directions.
+        erasure_weight: lambda_drop, weight of the distance between features and erased features; at 0, nothing is
+            erased.
+        similarity_weight: lambda_sim, weight of the loss that aligns similarity with norm.
+        norm_weight: lambda_norm, weight of the loss that aligns norm with similarity.
+        foreground_threshold: tau_fg in [0, 1]: cells whose rescaled norm is above it are foreground for the similarity
+            loss.
         background_ratio: cells whose rescaled norm is below this share (in [0, 1]) of `foreground_threshold` are
             background.
-        norm_region: which direction makes a cell foreground to the norms, the one of the label (`target`, published for
-            ImageNet) or of the best class (`max`, published for CUB).
+        norm_region: the similarity that makes a cell foreground for the norm loss: that with the label's class
+            (`target`, published for ImageNet) or with the best class (`max`, published for CUB).
         erase_threshold: gamma in [0, 1], in units of an image's largest attention: cells above it may be erased.
-        erase_probability: that such a cell is erased.
+        erase_probability: probability that such a cell is erased.
         warmup_fraction: share of the epochs, rounded to whole ones, before the two alignments begin.
     """
 
@@ -96,7 +99,7 @@ def build(config: Config, inner: Classifier) -> Method:
 
 
 class BridgingGap(Method):
-    """CAM whose feature vectors agree in length and direction."""
+    """CAM whose feature vectors agree in norm and direction."""
 
     def __init__(self, network: Classifier, config: Config) -> None:
         super().__init__(network)
@@ -104,7 +107,8 @@ class BridgingGap(Method):
         self.place = place(network.backbone)
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The network; in training also the features of the erased pass, drawn with torch's global generator."""
+        """Run the network; in training also the erased pass, drawn with torch's global generator, whose features are a
+        tap."""
         if not self.training or self.config.erasure_weight == 0:
             return super().activate(images, labels, taps)
         activations = super().activate(images, labels, {*taps, self.place})
@@ -114,7 +118,7 @@ class BridgingGap(Method):
         return replace(activations, taps={**activations.taps, ERASED: erased})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """`classification`, the distance of the erased pass as `erasure`, and behind the warm-up both alignments,
+        """`classification`, the distance of the erased pass as `erasure`, and, after the warm-up, both alignments,
         `similarity` and `norm`."""
         terms, features = super().loss_terms(activations, batch, progress), activations.features.float()
         if ERASED in activations.taps:
@@ -126,8 +130,8 @@ class BridgingGap(Method):
 
     @torch.no_grad()
     def further_maps(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The factors of the class map, as the paper's first figure shows them: `norm`, how long the feature vectors
-        are, and `similarity`, their cosines with the label's vector, in [-1, 1]; both (B, h, w)."""
+        """The factors of the class map, as the paper's first figure shows them: `norm`, the norms of the feature
+        vectors, and `similarity`, their cosines with the label's vector, in [-1, 1]; both (B, h, w)."""
         features = self.activate(images, labels).features.float()
         classes = unit(cast(CamHead, self.network.head).linear.weight.float())
         similarity = cosine(unit(features), classes[labels])
@@ -150,7 +154,7 @@ class BridgingGap(Method):
 
 
 def place(backbone: Backbone) -> str:
-    """The published block; in other networks the middle one of the blocks of the final size, with a block behind it."""
+    """The published block; in other networks, the middle one of the blocks of the final size, with a block after it."""
     if backbone.name in PLACES:
         return PLACES[backbone.name]
     return backbone.block_names[-1 - max(len(backbone.final_blocks) // 2, 1)]
@@ -171,7 +175,7 @@ def rescale(norms: Tensor) -> Tensor:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (N, C, ...) of length 1 along C; a vector of zeros stays one."""
+    """Vectors (N, C, ...) of length 1 along C; a vector of zeros stays zero."""
     return vectors / _divisor(torch.linalg.vector_norm(vectors, dim=1, keepdim=True))
 
 
@@ -192,8 +196,8 @@ def contrast(values: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
 
     Args:
         values: (B, h, w) floats.
-        inside: (B, h, w) bool; the mean over an empty region counts 0.
-        outside: likewise.
+        inside: (B, h, w) bool; the mean over an empty region counts as 0.
+        outside: (B, h, w) bool, likewise.
     """
     return (_region_mean(values, outside) - _region_mean(values, inside)).mean()
 

@@ -9,7 +9,7 @@ Paper: Learning Deep Features for Discriminative Localization (Zhou, Khosla, Lap
 Symbols: f_k(x, y) -> `Activations.features`; w_k^c -> the rows of `CamHead.linear.weight`; S_c -> `Activations.logits`;
 M_c -> `class_map`.
 
-Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the asked class, without bias and
+Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the requested class, without bias and
 without ReLU, divided by the number of channels.
 
 Not kept: nothing was left out. The loss and the map are the defaults of `Method`, so there is nothing to override here.
@@ -26,7 +26,7 @@ from wsol.schema import PluginConfig
 
 
 class Config(PluginConfig):
-    """Nothing to set."""
+    """No settings."""
 
     name: Literal["cam"] = "cam"
 

@@ -1,8 +1,8 @@
 """CropCAM.
 
 Idea: a class map is coarse where the object is small, so the box of its high cells is cut out, enlarged and classified
-again, and the map of this second look is pasted into the first. In training the first map is drawn to the pasted one
-and away from its complement.
+again, and the map of this second look is pasted into the first. In training, the first map is pulled towards the pasted
+one and pushed away from its complement.
 
 Paper: Small Object Matters in Weakly Supervised Object Localization (Hwang, Oh, Choe), Neurocomputing 648, 2025.
 
@@ -12,22 +12,22 @@ M_zoom -> `pasted`, M_bg -> 1 - pasted; L_pos, L_neg -> `consistency`; crop_star
 1; attention_cam (CAAM) -> `map_source`.
 
 Kept from the released code: the loss is 2 lambda_3 times the mean cross entropy of both looks plus 2 (1 - lambda_3)
-times (lambda_1 L_pos - lambda_2 L_neg + 1); one cosine over all maps of a batch; the consistency reaches the first look
-only. No margin, no least size, no chance. A box at the right or lower border is not square. Maps are resized before
-they are normalised, and in evaluation the first map is normalised again after its resize. Evaluation shows the pasted
-map where the box is small, also before `start_epoch`.
+times (lambda_1 L_pos - lambda_2 L_neg + 1); one cosine over all maps of a batch; the gradient of the consistency
+reaches only the first look. The box has no margin and no minimum size, and nothing is random. A box at the right or
+lower border is not square. Maps are resized before they are normalised, and in evaluation the first map is normalised
+again after its resize. Evaluation shows the pasted map where the box is small, also before `start_epoch`.
 
 Not kept: the pasted map of training had two sizes and failed; here it has the size of the class map (`paste_at: image`:
 of the image). The box of several components ended too early, see `box_union`. A zero map gave NaN and skipped the step;
-here its distances are 1, without gradient. Normalizers changed maps in place; PaS and
-IVR had other formulas inside of the method, in training and in evaluation: `normalizer: {name: ivr, form: crop_cam}` is
-the released IVR, with which other maps are shown. With a base method, the released joint loss ran with none; here the
-base's other terms of both looks are added with their own weights, as the code meant it. Images that were mixed have the
-map of both classes, weighted. A box of one cell, whose map has no scale, is left as it is. Of ResNet-50 some parameters
-were left behind at a tenth of the rate, see `slow`. The variant `released` of the search spaces has all of this that is
-a setting. No setting, because no released script uses it or its training failed there: PaS inside of the method, two
-sizes in one map, a constant map as ones. No setting either: the network before its first epoch was a candidate for the
-best one, and nothing here measures that.
+here its distances are 1, without gradient. Normalizers changed maps in place; PaS and IVR had other formulas inside of
+the method, in training and in evaluation: `normalizer: {name: ivr, form: crop_cam}` is the released IVR, which gives
+other maps. The released joint loss did not run with any base method; here the base's other terms of both looks are
+added with their own weights, as the code intended. Mixed images have the weighted map of both classes. A box of one
+cell, whose map cannot be normalised, is left as it is. Some parameters of ResNet-50 learned at a tenth of the rate, see
+`slow`. The variant `released` of the search spaces sets everything of this that is a setting. Not available as
+settings, because no released script uses them or their training failed there: PaS inside of the method, two sizes in
+one map, a constant map as ones. Nor is the network before its first epoch a candidate for the best one, because nothing
+measures it here.
 
 How much it changes: the released union gives another box in 0, 1, 28, 131 and 198 of 300 random maps at tau 0.15, 0.35,
 0.5, 0.65 and 0.75 (358 of 1,500). The maps that evaluation shows with the released IVR of 0.3 and with the paper's
@@ -54,33 +54,34 @@ from wsol.types import Activations, Batch, LabelSet, Progress, ScoreMaps
 Scope = Literal["batch", "worker", "sample"]
 SLOW_RATE = 0.1
 SLOW: dict[str, tuple[str, ...]] = {"none": (), "stem_norm": ("stem.norm.",), "last_stage": ("stem.norm.", "layer4_")}
-"""Setting -> what the names of ResNet-50's slow parameters begin with; no first convolution of a block is slow."""
+"""Setting -> prefixes of the names of ResNet-50's slow parameters; the first convolution of a block is never slow."""
 
 UNIONS = {"exact": enclosing_boxes, "legacy": legacy_boxes}
 
 
 class Config(PluginConfig):
-    """What is cropped, and how both looks are compared.
+    """Settings of the cropping and of the comparison of both looks.
 
     Attributes:
-        base: the method inside; any with a class map.
-        positive_weight: lambda_1, of the distance between the first map and the pasted one.
-        negative_weight: lambda_2, of the distance between the first map and the pasted one's complement, which grows.
-        classification_share: lambda_3 in [0, 1], weighs cross entropy against these two.
-        crop_threshold: tau, a fraction of each map's maximum; the box holds all cells above.
+        base: the method inside; any method with a class map.
+        positive_weight: lambda_1, weight of the distance between the first map and the pasted one.
+        negative_weight: lambda_2, weight of the distance between the first map and the complement of the pasted one,
+            which is maximised.
+        classification_share: lambda_3 in [0, 1], balances cross entropy against these two.
+        crop_threshold: tau, a fraction of each map's maximum; the box contains all cells above it.
         max_crop_area: nu, a fraction of the map's area; only boxes smaller than this are pasted in evaluation. Changes
             no weight.
-        start_epoch: the first epoch (1-based) that looks twice; before, the base is trained alone.
-        map_source: the map of the class, the mean over the feature channels (CAAM), or the mean over the maps of all
-            classes (what the released CAAM is for Inception).
-        normalizer: of the maps inside the method, in training and evaluation.
-        cosine: the distances are those of all maps of a step (`batch`, over all workers), of a worker's, or means over
-            images (`sample`).
+        start_epoch: the first epoch (1-based) with the second look; before it, the base is trained alone.
+        map_source: the map that gives the box: that of the class, the mean over the feature channels (CAAM), or the
+            mean over the maps of all classes (which the released CAAM is for Inception).
+        normalizer: the normalizer of the maps inside the method, in training and evaluation.
+        cosine: one cosine is taken over all maps of a step (`batch`, over all workers), over those of a worker, or over
+            each image, with their mean (`sample`).
         paste_at: the size of the maps that are compared in training: the class map's (`cam`) or the image's.
         box_union: `exact`, or the released code's, which loses parts of maps with several components.
-        slow: what of ResNet-50 learns at a tenth of the rate of its group, as the released code left it behind where
-            all the rest had ten times `lr`: the batch norm of the stem (`stem_norm`), and on top of Bridging the gap
-            also the last stage but for each block's first convolution (`last_stage`). Other networks have none.
+        slow: the parameters of ResNet-50 that learn at a tenth of the rate of their group, because the released code
+            gave all others ten times `lr`: the batch norm of the stem (`stem_norm`), and on top of Bridging the gap
+            also the last stage except for each block's first convolution (`last_stage`). Other networks have none.
     """
 
     name: Literal["crop_cam"] = "crop_cam"
@@ -104,7 +105,7 @@ class Config(PluginConfig):
 
 
 def build(config: Config, inner: Method) -> Method:
-    """The base, looking twice."""
+    """The base with a second look."""
     return CropCAM(inner, config, plugins.build("normalizer", config.normalizer))
 
 
@@ -154,8 +155,8 @@ class CropCAM(Wrapper):
         return CropCAM(self.base, config, plugins.build("normalizer", config.normalizer))
 
     def _pasted(self, images: Tensor, labels: Tensor, maps: Tensor, boxes: Tensor, chosen: list[int]) -> Tensor:
-        """Pasted maps (n, H, W) of n chosen images. Where several `max_crop_area` are evaluated in one pass, no image
-        is looked at again twice."""
+        """Pasted maps (n, H, W) of n chosen images. If several `max_crop_area` are evaluated in one pass, each image
+        gets at most one second look."""
         alike = self.config.model_copy(update={"max_crop_area": 0.0}).model_dump_json(), tuple(labels.tolist())
         known: dict[int, Tensor] = self.network.backbone.shared_memory(images).setdefault(alike, {})
         if new := [place for place in chosen if place not in known]:
@@ -165,7 +166,7 @@ class CropCAM(Wrapper):
         return torch.stack([known[place] for place in chosen])
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The base's, without those parameters that learn slowly, and these."""
+        """The base's groups without the slow parameters, and groups of these."""
         slow, groups = self._slow_ids(), super().parameter_groups()
         found = [parameter for group in groups for parameter in group["params"] if id(parameter) in slow]
         for group in groups:
@@ -235,7 +236,8 @@ def consistency(maps: Tensor, pasted: Tensor, scope: Scope) -> tuple[Tensor, Ten
 
 
 def _distance(product: Tensor, energies: Tensor) -> Tensor:
-    """1 - cosine. The cosine of nothing is 0, decided before the root, whose gradient at 0 is infinite."""
+    """1 - cosine. The cosine of a zero map is 0; this is decided before the square root, whose gradient at 0 is
+    infinite."""
     defined = energies > 0
     return 1 - torch.where(defined, product, 0.0) / torch.where(defined, energies, 1.0).sqrt()
 

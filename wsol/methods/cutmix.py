@@ -10,11 +10,11 @@ Symbols: alpha of Beta(alpha, alpha) (released code: beta) -> `alpha`; probabili
 - lambda, the area of the box -> `Batch.mixed_weight`.
 
 Kept from the released code (Choe et al., CVPR 2020): one box and one permutation for the whole batch; its half sides
-are integers, so a side is 2 * (cut div 2); it is clipped at the border and lambda is computed again from the area that
-is left; only training batches change.
+are integers, so a side is 2 * (cut div 2); it is clipped at the border, and lambda is computed again from the remaining
+area; only training batches change.
 
 Not kept: Beta(alpha, alpha) is drawn through logarithms, because drawing two gamma variables gives 0 / 0 for a small
-alpha. Where several workers train, each draws its own box and mixes its own part of the batch. None of it changes the
+alpha. Each of several workers draws its own box and mixes its own part of the batch. None of it changes the
 distribution with one worker, as published. The variant `released` of the search spaces takes the last epoch, in single
 precision, and all images of ImageNet.
 """
@@ -38,7 +38,7 @@ Box = tuple[int, int, int, int]
 
 
 class Config(PluginConfig):
-    """How much is mixed.
+    """Settings of the mixing.
 
     Attributes:
         alpha: shape of the symmetric Beta distribution of lambda: 1 is uniform, smaller values give boxes near 0 or the

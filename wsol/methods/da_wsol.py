@@ -1,33 +1,34 @@
 """DA-WSOL.
 
-Idea: the classifier learns on pooled features and makes its map on single cells, two domains that differ. The cells of
-each image are split by clustering into those that look like the pooled feature, those of the object that do not, and
-those of no class, the universum. The second are drawn to the first, and the universum is drawn to zero.
+Idea: the classifier learns on pooled features, but its map is computed on single cells; these are two different
+domains. Clustering splits the cells of each image into those similar to the pooled feature, those of the object that
+are not, and those of no class, the universum. The second are pulled towards the first, and the universum is pulled
+towards zero.
 
 Paper: Weakly Supervised Object Localization as Domain Adaption (Zhu, She, Chen, You, Wang, Lu), CVPR 2022.
 
 Symbols: lambda_1 (released code: beta) -> `domain_weight`; lambda_2 (univer) -> `universum_weight`; S and T^f, pooled
-feature and fake targets
--> `source`; T^t, real targets -> `target`; T^u -> the cells of cluster `UNIVERSUM`; M_0, M_k with r_0, r_k ->
-`anchor_sums` / `anchor_counts`; n_s = n_t (sample_num_source, sample_num_target) -> `samples`; uda_method ->
+feature and fake targets -> `source`; T^t, real targets -> `target`; T^u -> the cells of cluster `UNIVERSUM`; M_0, M_k
+with r_0, r_k -> `anchor_sums` / `anchor_counts`; n_s = n_t (sample_num_source, sample_num_target) -> `samples`; uda_method ->
 `discrepancy`; start_epoch s, from 0 and exclusive -> `start_epoch` s + 2, from 1.
 
 Kept from the released code: clusters start from universum's anchor, pooled feature and class's anchor, in this order;
 the anchor of a class follows the fake targets (`class_anchor: real` is what the paper's figure shows); an image without
 `samples` cells on both sides adds nothing to the discrepancy, but to everything else; discrepancies are means over the
-images that qualify, the universum's over the cells of the batch; both weights act in full from `start_epoch` on;
-clusters and anchors carry no gradient, both sides of the discrepancy do; the two label sets of mixed images move the
+images that qualify, the universum's over the cells of the batch; both weights apply in full from `start_epoch` on;
+clusters and anchors have no gradient, both sides of the discrepancy do; the two label sets of mixed images move the
 anchors of both, and share their losses. Each worker averages over its own images.
 
 Not kept: without an image that qualifies the discrepancy was 0 / 0, here it is 0. The anchors were lost at a restart,
 here they are saved, and those of all workers are one. Each image saw the anchors as the image before had left them, so
 the clusters waited for one another (`anchor_update: image`); here those of a batch see the anchors as the batch before
 left them, and new classes start from the mean of their images. ResNet's last stage learned at the backbone's rate
-(`slow: last_stage`). The variant `released` of the search spaces has both. No setting, because no published run has it:
-both label sets draw the same cells, and the discriminator of `dann` learns at the head's rate, which decays.
+(`slow: last_stage`). The variant `released` of the search spaces has both. Not settings, because no published run
+depends on them: both label sets draw the same cells, and the discriminator of `dann` learns at the head's rate, which
+decays.
 
-How much it changes: with anchors that move batch by batch, in three recorded steps 22, 13 and 9 % of the cells are of
-another cluster.
+How much it changes: with anchors that move batch by batch, 22, 13 and 9 % of the cells are in another cluster in three
+recorded steps.
 """
 
 from __future__ import annotations
@@ -62,24 +63,24 @@ MMD = {"mmd": linear_mmd, "full_mmd": full_mmd}
 
 
 class Config(PluginConfig):
-    """What is drawn together; the defaults are those published for CUB with ResNet-50.
+    """Settings of the adaptation; the defaults are those published for CUB with ResNet-50.
 
     Attributes:
         base: the method inside.
-        domain_weight: lambda_1, of the discrepancy between source and target.
-        universum_weight: lambda_2, of the mean feature in the cells of the universum.
-        start_epoch: the first epoch (1-based) with these two; before, the base is trained alone. The anchors begin with
-            it too.
+        domain_weight: lambda_1, weight of the discrepancy between source and target.
+        universum_weight: lambda_2, weight of the mean feature in the cells of the universum.
+        start_epoch: the first epoch (1-based) with these two losses; before it, the base is trained alone. The anchors
+            begin in this epoch too.
         samples: n, rows of source and target of an image; it qualifies with n - 1 fake and n real targets. Maps of few
             cells need a smaller n: of 8x8 cells (EfficientNet-Lite0, 128 pixels) nearly all images qualify with 6 and
-                none with 32.
+            none with 32.
         discrepancy: maximum mean discrepancy of neighbouring rows (`mmd`) or all pairs of rows (`full_mmd`, of a larger
             scale), or how well a discriminator tells the two apart (`dann`).
         class_anchor: the centre that the anchor of a class follows.
         anchor_update: the clusters of an image start from the anchors as the last batch left them, or the last image
             (as published; slow).
-        slow: `last_stage`: that of ResNet-50 learns at the backbone's rate, as published, and not at the head's, as
-            with most methods. Other networks have no such stage.
+        slow: with `last_stage`, the last stage of ResNet-50 learns at the backbone's rate, as published, and not at the
+            head's, as with most methods. It has no effect on other networks.
     """
 
     name: Literal["da_wsol"] = "da_wsol"
@@ -103,7 +104,7 @@ def build(config: Config, inner: Method) -> Method:
     """The base with two more losses.
 
     Raises:
-        InputError: the base has a loss around its terms, which the two would not be part of.
+        InputError: the base wraps a loss around its terms, which would not include these two.
     """
     if type(inner).losses is not Method.losses:
         outer = config.base.name
@@ -136,7 +137,7 @@ class DomainAdaptation(Wrapper):
         self.discriminator = Discriminator(channels) if config.discrepancy == "dann" else None
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The base's, and the discriminator among those that learn at the head's rate."""
+        """The base's groups; the discriminator is among the parameters that learn at the head's rate."""
         return [*super().parameter_groups(), {"name": "discriminator", "params": self._own_parameters(), "head": True}]
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
@@ -240,5 +241,6 @@ class Discriminator(nn.Module):
 
 
 def mean_inside(cells: Tensor, region: Tensor) -> Tensor:
-    """Mean, a scalar, of all numbers of the cells (B, N, C) in a bool region (B, N) of the batch; 0 of an empty one."""
+    """Mean, a scalar, of all numbers of the cells (B, N, C) in a bool region (B, N) of the batch; 0 for an empty
+    region."""
     return (cells.mean(2) * region).sum() / region.sum().clamp(min=1)

@@ -1,8 +1,8 @@
 """F-CAM.
 
 Idea: a class map is as coarse as the features, so a U-Net decoder on a frozen classifier learns a map as fine as the
-image. It is taught by a few pixels that the classifier's own map is sure of, drawn anew in every step, by the colours
-of neighbouring pixels, and by the wish that object and background both be large.
+image. It learns from a few pixels of which the classifier's own map is certain, drawn anew in every step; from the
+colours of neighbouring pixels; and from a barrier that keeps object and background both large.
 
 Paper: F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling (Belharbi, Sarraf, Pedersoli, Ben
 Ayed, McCaffrey, Granger), WACV 2022.
@@ -13,21 +13,21 @@ sl_ksz -> `seed_size`; sl_fg_erode_k -> `erosion_size`; lambda (crf_lambda), sig
 `crf_sigma_color`, `crf_sigma_space`; max_sizepos_lambda -> `size_weight`; ELB's t, mu, max_t -> `barrier_start`,
 `barrier_growth`, `barrier_max`; S -> `regions`.
 
-Kept from the released code: frozen, the classifier has no loss, no dropout and no statistics to learn; seeds are of the
-true class, the cross entropy is a mean over all seeds of the batch; the map that seeds come from is brought to [0, 1]
-before it is enlarged; the dense CRF is summed over pixels and divided by images, so `crf_weight` goes with the fourth
-power of the image's side; its filter has about 0.6 of the Gaussian's mass and a gradient written by hand; sizes are in
-pixels; the decoder of ResNet doubles and shrinks its first two levels; VGG's reads no features of the size of the
-image. The map is the probability of the object, the same for every class, and is evaluated without min-max
-normalisation: `evaluation.normalizer: {name: none}`.
+Kept from the released code: the frozen classifier has no loss, no dropout, and does not update its batch statistics;
+seeds are of the true class, the cross entropy is a mean over all seeds of the batch; the map that seeds come from is
+brought to [0, 1] before it is enlarged; the dense CRF is summed over pixels and divided by images, so `crf_weight`
+scales with the fourth power of the image's side; its filter has about 0.6 of the Gaussian's mass, and its gradient is
+written by hand; sizes are in pixels; the decoder of ResNet doubles and shrinks its first two levels; VGG's reads no
+features of the size of the image. The map is the probability of the object, the same for every class, and is evaluated
+without min-max normalisation: `evaluation.normalizer: {name: none}`.
 
 Not kept: a batch without a seed gave NaN, here 0. The barrier's t was lost when a run was resumed, here it follows from
-the epoch. The classifier ran a second time on each image for the seeds. crf_scale, which changed the strength of the
-CRF with the size it ran at. Stage one's augmentation does not reach the decoder. Images that were mixed have the map of
-both classes, weighted. None of it changes a number of a published run. No setting: Inception-v3 had maps of 57 and 29
-cells, because all its convolutions of 3x3 were padded; validation had 250 score thresholds; the network before its
-first epoch was a candidate for the best one, and nothing here measures that. The variant `released` of the search
-spaces takes the best epoch by MaxBoxAcc, and single precision.
+the epoch. The classifier ran a second time on each image for the seeds; here it runs once. crf_scale, which changed the
+strength of the CRF with its resolution, is left out. Stage one's augmentation does not reach the decoder. Mixed images
+have the weighted map of both classes. None of it changes a number of a published run. Not available as settings:
+Inception-v3 had maps of 57 and 29 cells, because all its convolutions of 3x3 were padded; validation had 250 score
+thresholds; the network before its first epoch was a candidate for the best one, and nothing here measures that. The
+variant `released` of the search spaces takes the best epoch by MaxBoxAcc, and single precision.
 """
 
 from __future__ import annotations
@@ -53,28 +53,28 @@ from wsol.schema import PluginConfig
 from wsol.types import Activations, Batch, Progress, ScoreMaps
 
 SCORES = "decoder.scores"
-"""Where `Activations.taps` holds the decoder's output (B, 2, H, W); no block has a dot in its name."""
+"""Name under which `Activations.taps` holds the decoder's output (B, 2, H, W); no block has a dot in its name."""
 
 Guide = Callable[[Method, Tensor, Tensor], ScoreMaps]
 
 
 class Config(PluginConfig):
-    """What teaches the decoder; the defaults are published for CUB with ResNet-50 and images of 224 pixels.
+    """Settings of the decoder's losses; the defaults are published for CUB with ResNet-50 and images of 224 pixels.
 
     Attributes:
         base: the method that stage one was trained with.
-        guide: the extractor that makes the maps for the seeds, of stage one.
-        num_foreground_seeds: draws of object pixels in each image and step.
-        num_background_seeds: likewise of the background.
+        guide: the extractor that makes the maps for the seeds from stage one.
+        num_foreground_seeds: number of object pixels drawn in each image and step.
+        num_background_seeds: number of background pixels drawn in each image and step.
         background_pool: background is drawn from this share of the pixels, those with the lowest values.
-        erosion_size: odd side in pixels; so much of a border is taken off the object before seeds are drawn. 1:
-            nothing.
+        erosion_size: odd side in pixels of the square by which the object is eroded before seeds are drawn; 1: no
+            erosion.
         seed_size: odd side in pixels of the square that a seed covers.
-        crf_weight: of the sum over all pairs of pixels; 0: no CRF, which is the costly part.
-        crf_sigma_color: deviation in 8-bit steps: how far apart colours still are alike.
-        crf_sigma_space: deviation in pixels: how far apart pixels still are near.
-        size_weight: of the barrier that keeps object and background large.
-        barrier_start: t in the first epoch; a larger one pulls less.
+        crf_weight: weight of the CRF's sum over all pairs of pixels; 0: no CRF, which is the slow part.
+        crf_sigma_color: standard deviation in 8-bit steps, within which colours count as similar.
+        crf_sigma_space: standard deviation in pixels, within which pixels count as near.
+        size_weight: weight of the barrier that keeps object and background large.
+        barrier_start: t in the first epoch; a larger t makes the barrier weaker.
         barrier_growth: factor of t from one epoch to the next.
         barrier_max: largest t.
     """
@@ -120,7 +120,7 @@ class Config(PluginConfig):
 
 
 def build(config: Config, inner: Method) -> Method:
-    """Stage one, frozen, with a fresh decoder."""
+    """Stage one, frozen, with a new decoder."""
     return FCAM(inner, config, plugins.build("extractor", config.guide))
 
 
@@ -145,11 +145,11 @@ class FCAM(Wrapper):
         return self
 
     def augment(self, batch: Batch) -> Batch:
-        """Whole images: what the base hides or mixes was for its classifier."""
+        """Keep whole images: the base hides or mixes only for its classifier."""
         return batch
 
     def losses(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """As `loss_terms`; the frozen network runs once for the decoder and the guide."""
+        """See `loss_terms`; the frozen network runs once for both the decoder and the guide."""
         with self.network.backbone.shared_pass(batch.images):
             return super().losses(batch, progress)
 
@@ -187,8 +187,8 @@ class FCAM(Wrapper):
 
     @torch.no_grad()
     def guided(self, batch: Batch) -> Tensor:
-        """The guide's maps (B, H, W) of the true classes in [0, 1], at the size of the image; zeros where a map is
-        constant."""
+        """The guide's maps (B, H, W) of the true classes in [0, 1], at the size of the image; zeros for constant
+        maps."""
         maps = [share * self.guide(self.base, batch.images, labels).maps for labels, share in batch.label_sets()]
         scaled = min_max(torch.stack(maps).sum(0))
         return F.interpolate(scaled[:, None], size=batch.images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
@@ -205,7 +205,7 @@ class FCAM(Wrapper):
         )
 
     def _crf(self, regions: Tensor, images: Tensor) -> Tensor:
-        """Energy at the 8-bit values that were normalised, which come back exactly."""
+        """The CRF's energy at the image's 8-bit values, which are recovered exactly from the normalised ones."""
         backbone, config = self.network.backbone, self.config
         mean, std = (
             torch.tensor(values, device=images.device).view(1, 3, 1, 1)

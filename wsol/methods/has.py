@@ -10,8 +10,8 @@ Symbols: S -> `cell_size` (released code: grid_size); p_hide -> `drop_rate`; mu,
 image.
 
 Kept from the released code (Choe et al., CVPR 2020): `cell_size` is the side of a cell in pixels, not the number of
-cells; the cells start at the top left and the last row and column are cut off; each cell of each image is drawn for
-itself; hidden pixels are 0 after normalisation; only training images are changed.
+cells; the cells start at the top left and the last row and column are cut off; each cell of each image is drawn
+independently; hidden pixels are 0 after normalisation; only training images are changed.
 
 Not kept: both axes were clipped with the height, which left the right of wide images untouched; here each axis has its
 own length. The loop over cells became one tensor operation. The random patch sizes of the paper are not offered, as in
@@ -35,7 +35,7 @@ from wsol.types import Batch
 
 
 class Config(PluginConfig):
-    """What is hidden.
+    """Settings of the hiding.
 
     Attributes:
         cell_size: side of a cell in pixels of the network's input; beyond the image's side the whole image is one cell.

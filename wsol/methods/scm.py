@@ -13,15 +13,15 @@ Symbols: S^0, F^0, semantic maps and attention -> `SemanticHead.maps`, `agnostic
 -> `diffused`.
 
 Kept from the released code: four layers, one learned rate (from 1) and threshold (from 0.5) each, without bounds; the
-similarity is the cosine of the class scores of two cells, not of their tokens; the inverse is what 16 steps of its
-iteration give in the first layer and 4 in the others, far from converged, without gradient through its first guess; the
-layers raise all classes alike, by 0 to 100 %; in training the classifier sees the raised scores, in evaluation the
-plain ones, whose logits are others; the map is TS-CAM's with the attention brought to minimum 0 and maximum 1; the loss
-trains the attention too. Init, and what decays, are TS-CAM's.
+similarity is the cosine of the class scores of two cells, not of their tokens; the inverse is the result of 16 steps of
+its iteration in the first layer and 4 in the others, far from convergence, without gradient through its first guess;
+the layers raise all classes alike, by 0 to 100 %; in training the classifier sees the raised scores, in evaluation the
+plain ones, with other logits; the map is TS-CAM's with the attention brought to minimum 0 and maximum 1; the loss
+trains the attention too. Initialisation and weight decay are those of TS-CAM.
 
 Not kept: a cell without scores or a constant attention gave NaN; here its similarity is 0, and the rescaled map 0. The
-similarity was made in every layer, but raising scores does not turn them: it is made once. The grid was 14x14; here it
-is the image's. Scores and attention of the layers are in float32 at every precision.
+similarity was computed in every layer; because raising scores does not change their direction, it is computed once. The
+grid was 14x14; here it is the image's. Scores and attention of the layers are in float32 at every precision.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SMALLEST_DIVISOR = 1e-12
 
 
 class Config(PluginConfig):
-    """Nothing to set: the module has the published form."""
+    """No settings: the module has the published form."""
 
     needs_tokens: ClassVar[bool] = True
 
@@ -70,7 +70,7 @@ class SCM(SemanticMethod):
         self.thresholds = nn.Parameter(torch.full((len(ITERATIONS),), 0.5))
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The network; in training the logits are those of the calibrated scores."""
+        """Run the network; in training the logits are those of the calibrated scores."""
         if not self.training:
             return super().activate(images, labels, taps)
         features, tapped = self.network.backbone(images, {*taps, *self.class_rows()})
@@ -120,7 +120,7 @@ def diffused(
         flowing: (B, P), the attention.
         rate: lambda, a scalar.
         threshold: beta, a scalar, as a share of the largest attention.
-        steps: towards the inverse.
+        steps: number of iterations towards the inverse.
 
     Returns:
         scores and attention of the next layer.
@@ -133,7 +133,7 @@ def diffused(
 
 
 def diffusion(alike: Tensor, rate: Tensor, size: torch.Size | tuple[int, ...], steps: int) -> Tensor:
-    """What (B, P, P) flows between cells of a grid of `size` (h, w); other arguments as of `diffused`."""
+    """What (B, P, P) flows between cells of a grid of `size` (h, w); for the other arguments see `diffused`."""
     grid = laplacian(size[0], size[1]).to(alike.device, alike.dtype)
     return newton_schulz(grid * (rate * alike - 1), FIRST_GUESS, steps).mT
 
@@ -148,12 +148,12 @@ def similarity(scores: Tensor) -> Tensor:
 
 
 def newton_schulz(matrix: Tensor, first_guess: float, steps: int) -> Tensor:
-    """So many steps of Newton and Schulz towards the inverse.
+    """Newton-Schulz iteration towards the inverse of a matrix.
 
     Args:
         matrix: (B, P, P).
         first_guess: the iteration starts from this times the transposed matrix, which carries no gradient.
-        steps: each doubles the digits, once it is near.
+        steps: number of iterations; close to the inverse, each doubles the number of correct digits.
 
     Returns:
         (B, P, P).

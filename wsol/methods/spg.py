@@ -1,7 +1,7 @@
 """Self-produced guidance.
 
-Idea: where the class map is sure, its high and low cells teach a second map from earlier features which pixels are
-object and background; that one teaches a third map from still earlier features, and both together teach a fourth one
+Idea: where the class map is certain, its high and low cells teach a second map, from earlier features, which pixels are
+object and background. That map teaches a third one, from still earlier features, and both together teach a fourth one,
 from the last features. The network learns to tell object from background without a mask.
 
 Paper: Self-produced Guidance for Weakly-supervised Object Localization (Zhang, Wei, Kang, Yang, Huang), ECCV 2018.
@@ -11,11 +11,11 @@ Symbols: A, the attention map -> `attention`; B1, B2 -> `GuidedHead.b1`, `Guided
 -> `attention_high/low` (teaches B2), `b2_high/low` (teaches B1), `fused_high/low` (teaches C).
 
 Kept from the released code (Choe et al., CVPR 2020): all terms weigh 1, and no gradient passes through a guidance;
-pixels above the high threshold are object, where fewer than 30 of 224x224 are (scaled with other sizes) those above 0.7
-times the maximum; then pixels below the low threshold are background, also former object; the mean runs over all
-decided pixels of the batch. The map is the class map alone. B2 of Inception reads `mixed_6d`, not `mixed_6e`. VGG has
-two convolutions of 512 channels in the place of `conv6`, pools 3x3 behind its fourth group, and learns fast from there
-on. In ResNet the new layers learn at the backbone's rate.
+pixels above the high threshold are object; if there are fewer than 30 of 224x224 (scaled for other sizes), those above
+0.7 times the maximum are. Then pixels below the low threshold are background, even if they were object; the mean runs
+over all decided pixels of the batch. The map is the class map alone. B2 of Inception reads `mixed_6d`, not `mixed_6e`.
+VGG has two convolutions of 512 channels in place of `conv6`, pools 3x3 after its fourth group, and learns at the head's
+rate from there on. In ResNet the new layers learn at the backbone's rate.
 
 Not kept: a batch without a decided pixel gave NaN, here 0. The maps of all classes were enlarged to the image, here the
 one of the label; the image's size was taken to be 224; the guidance was computed in evaluation too, where nothing uses
@@ -42,7 +42,7 @@ SOURCES = {"vgg16": ("pool4", "conv5_3"), "resnet50": ("layer3_0", "layer3_5"), 
 """Backbone -> the blocks that B1 and B2 read."""
 
 WIDTHS = {"inception_v3": 512}
-"""Channels inside B1 and B2; in other networks those of the block that B2 reads."""
+"""Channels inside B1 and B2; in other networks, the number of channels of the block that B2 reads."""
 
 FUSED_WIDTH = 512
 SLOW_HEADS = ("resnet50",)
@@ -54,12 +54,12 @@ class Config(PluginConfig):
     """Thresholds in [0, 1]: pixels above a high one are taken as object, below a low one as background; high >= low.
 
     Attributes:
-        attention_high: for the rescaled class map, which teaches B2.
-        attention_low: see above.
-        b2_high: for the map of B2, which teaches B1.
-        b2_low: see above.
-        fused_high: for the mean of both maps, which teaches C.
-        fused_low: see above.
+        attention_high: high threshold of the rescaled class map, which teaches B2.
+        attention_low: low threshold of the same map.
+        b2_high: high threshold of the map of B2, which teaches B1.
+        b2_low: low threshold of the same map.
+        fused_high: high threshold of the mean of both maps, which teaches C.
+        fused_low: low threshold of the same map.
     """
 
     name: Literal["spg"] = "spg"
@@ -92,7 +92,7 @@ def build(config: Config, inner: Classifier) -> Method:
 
 
 class SPG(Method):
-    """A classifier with three maps of the object, taught by each other."""
+    """A classifier with three maps of the object that teach each other."""
 
     def __init__(self, network: Classifier, config: Config) -> None:
         super().__init__(network)
@@ -100,7 +100,7 @@ class SPG(Method):
         self.slow_head = network.backbone.name in SLOW_HEADS
 
     def activate(self, images: Tensor, labels: Tensor, taps: Iterable[str] = ()) -> Activations:
-        """The network, with the outputs that the side maps read among the taps."""
+        """Run the network; the outputs that the side maps read are among the taps."""
         return super().activate(images, labels, {*taps, *self._head().sources})
 
     def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:

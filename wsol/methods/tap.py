@@ -1,8 +1,8 @@
 """Thresholded average pooling.
 
 Idea: global average pooling divides by the size of the image, so a channel that fires on a small part gets a large
-weight. Averaged over its strong cells only, a channel counts the same however large its part is, and the class map is
-no longer led by the smallest parts.
+weight. If only its strong cells are averaged, a channel counts the same however large its part is, and the class map is
+no longer dominated by the smallest parts.
 
 Paper: Rethinking Class Activation Mapping for Weakly Supervised Object Localization (Bae, Noh, Kim), ECCV 2020.
 
@@ -13,14 +13,14 @@ the percentile is the normalizer `pas`.
 Kept from the released code: every image and channel has its own threshold, a share of its maximum; a cell is averaged
 where it is strictly above it, in evaluation too; no gradient passes through the threshold and the count; a channel
 without a positive cell pools to 0; the class map does not use the threshold. The pretrained body learns at a tenth of
-the rate of the extra convolution and the classifier: `optim.lr` is the rate of the body. What was scaled is the body's
-gradient and not its decay, so its weight decay is ten times `optim.weight_decay`. In ResNet, which was not released,
-the whole body is pretrained and learns at the body's rate.
+the rate of the extra convolution and the classifier: `optim.lr` is the rate of the body. The released code scaled the
+body's gradient but not its decay, so its weight decay is ten times `optim.weight_decay`. In ResNet, for which no code
+was released, the whole body is pretrained and learns at the body's rate.
 
 Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell
-is above a share of its maximum. The epoch was chosen by the test images, which no setting offers. No setting, because
-numbers would compare with no others: test images were cut out of the middle, and boxes one pixel larger. The variant
-`released` of the search spaces takes the last epoch, in single precision.
+is above a share of its maximum. The epoch was chosen on the test images, which no setting offers. Not available as
+settings either, because the numbers could not be compared with any others: centre crops of the test images, and boxes
+that are one pixel larger. The variant `released` of the search spaces takes the last epoch, in single precision.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FAST_BLOCKS: dict[str, tuple[str, ...]] = {"resnet50": ()}
 
 
 class Config(PluginConfig):
-    """What is averaged.
+    """Settings of the pooling.
 
     Attributes:
         pool_threshold: theta in [0, 1), in units of a channel's maximum: the cells above it are averaged. 0 averages
@@ -62,7 +62,7 @@ def build(config: Config, inner: Classifier) -> Method:
 
 
 class ThresholdedPooling(Method):
-    """CAM whose body learns slowly and decays at the head's pace."""
+    """CAM whose body learns at a tenth of the head's rate, with the decay of the head."""
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Backbone and head; of the backbone only the gradient is scaled down, not the weight decay."""
@@ -74,7 +74,7 @@ class ThresholdedHead(CamHead):
     """A CAM head that averages the strong cells of each channel.
 
     Args:
-        head: gives its linear layer.
+        head: the head whose linear layer is used.
         pool_threshold: threshold in [0, 1), in units of a channel's maximum.
     """
 

@@ -1,7 +1,8 @@
 """TS-CAM.
 
-Idea: in a transformer the class token looks at the whole object, but not at any class, and a convolution on the patch
-tokens tells classes apart, but only where they are most telling. The map of a class is the product of both.
+Idea: in a transformer, the attention of the class token covers the whole object but is class-agnostic, while a
+convolution on the patch tokens tells classes apart but only responds to the most discriminative parts. The map of a
+class is the product of both.
 
 Paper: TS-CAM: Token Semantic Coupled Attention Map for Weakly Supervised Object Localization (Gao, Wan, Pan, Peng,
 Tian, Han, Zhou, Ye), ICCV 2021.
@@ -10,16 +11,16 @@ Symbols: t^p, the patch tokens behind the last norm -> `Activations.features`; S
 `SemanticHead.class_map`; A_*, attention of the class token, mean over heads and summed over layers ->
 `agnostic_attention`; M_c -> `class_map`; drop path -> `backbone.drop_path`.
 
-Kept from the released code: the logits are means of the semantic maps, and the class token classifies nothing; what it
-gives to itself is cut off without scaling up the rest; no ReLU and no scaling before the product, so a map is negative
-where its class scores negatively; a 3x3 convolution with bias, its start torch's own, because the code's init does not
-reach convolutions; on ImageNet its bias starts from the one of the pretrained classifier, whose shape fits. Weights,
-not biases, norms, class token and positions, decay (`optim.optimizer: adamw`); one rate for all
-(`optim.head_lr_scale: 1`).
+Kept from the released code: the logits are means of the semantic maps, and the class token is not classified; its
+attention to itself is dropped without scaling up the rest; no ReLU and no scaling before the product, so a map is
+negative where its class scores negatively; a 3x3 convolution with bias, initialised by torch's default, because the
+code's initialisation does not reach convolutions; on ImageNet, its bias starts from that of the pretrained classifier,
+whose shape fits. Weight decay applies to weights, but not to biases, norms, class token and positions
+(`optim.optimizer: adamw`); all parameters learn at one rate (`optim.head_lr_scale: 1`).
 
-Not kept: the attention was made whole in every block and of every class, in training too, where nothing uses it; here
-it is the class token's row, and the map of the label alone. Boxes were cut at one fixed threshold from an 8-bit map
-that was NaN where it is constant; here they are those of the evaluation that all methods have.
+Not kept: the whole attention was computed in every block, and the maps of every class, also in training, where nothing
+uses them; here only the class token's row and the map of the label are. Boxes were taken at one fixed threshold from an
+8-bit map, which was NaN if it was constant; here the evaluation is the same for all methods.
 """
 
 from __future__ import annotations
@@ -37,14 +38,13 @@ from wsol.types import Activations
 
 
 class Config(PluginConfig):
-    """The head, and what its maps are coupled with.
+    """Settings of the head and of the coupling.
 
     Attributes:
-        head_kernel: side in cells of the convolution that makes the semantic maps.
+        head_kernel: side in cells of the convolution that computes the semantic maps.
         coupling: the map is the product of semantic map and attention, as published, or one of the two alone. Changes
             no weight.
-        last_blocks: the attention is summed over so many last blocks, where there are more; null: over all. Changes no
-            weight.
+        last_blocks: the attention is summed over this number of last blocks; null: over all. Changes no weight.
     """
 
     needs_tokens: ClassVar[bool] = True
@@ -56,12 +56,12 @@ class Config(PluginConfig):
 
 
 def build(config: Config, inner: Classifier) -> Method:
-    """A transformer with the convolution in the place of its head."""
+    """A transformer with the convolution in place of its head."""
     return TSCAM(with_semantic_head(inner, config.head_kernel), config)
 
 
 class TSCAM(SemanticMethod):
-    """Cross entropy on the means of semantic maps; the map couples them with the attention."""
+    """Trains with cross entropy on the means of semantic maps; its map couples them with the attention."""
 
     def __init__(self, network: Classifier, config: Config) -> None:
         super().__init__(network)

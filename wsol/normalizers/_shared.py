@@ -1,4 +1,4 @@
-"""What several normalisers share: maps without a scale become zeros, and percentiles of a map."""
+"""Shared by several normalizers: maps without a scale become zeros, and percentiles of a map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 def without_broken(maps: Tensor) -> Tensor:
     """Constant maps, and maps with a value that is not finite, replaced by zeros, with zero gradient.
 
-    That has to happen before anything is computed: a NaN behind a later `where` would still poison the gradient.
+    This has to happen before anything is computed, because a NaN would poison the gradient even behind a later `where`.
 
     Args:
         maps: (B, H, W) floats; not changed.
@@ -22,8 +22,7 @@ def without_broken(maps: Tensor) -> Tensor:
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Numerator (B, H, W) over denominator (B, 1, 1); zeros with zero gradient where the denominator is not
-    positive."""
+    """Numerator (B, H, W) over denominator (B, 1, 1); zeros with zero gradient if the denominator is not positive."""
     positive = denominator > 0
     return torch.where(positive, numerator, 0.0) / torch.where(positive, denominator, 1.0)
 

@@ -1,11 +1,11 @@
 """IVR, infimum of value range.
 
-Idea: the minimum of a map is one pixel's luck and far below the background, so a low percentile becomes 0, and what is
-below it too: max(0, s - Per_p(s)) / max(s - Per_p(s)).
+Idea: the minimum of a map depends on a single pixel and lies far below the background, so a low percentile becomes 0,
+and everything below it too: max(0, s - Per_p(s)) / max(s - Per_p(s)).
 Paper: "Normalization Matters in Weakly Supervised Object Localization" (Kim et al., ICCV 2021).
 Symbols: p -> lower_percentile (0 to 1); s -> maps.
 Kept from the released code: Per_p is the value at index floor(p N) of the N sorted ones, without interpolation.
-`form: crop_cam` is what the released code of CropCAM (Hwang et al., Neurocomputing 2025) has under this name, in its
+`form: crop_cam` is the formula of the released code of CropCAM (Hwang et al., Neurocomputing 2025), used in its
 training and in its evaluation: the percentile is the value nearest to p (N - 1), and the divisor the maximum of the
 *unshifted* map, so that no value becomes 1.
 Not kept: a percentile equal to the maximum gave NaN; here the map becomes zeros, as with a maximum that is not positive
@@ -34,7 +34,7 @@ class Config(PluginConfig):
     Attributes:
         lower_percentile: p, the share of the pixels that becomes 0; 0 makes it min-max normalisation. The default is
             that of the paper's released code; published values for other methods and backbones lie between 0.2 and 0.6.
-        form: the formula of the paper, or the other one inside of CropCAM's released code.
+        form: the formula of the paper, or the one in CropCAM's released code.
     """
 
     name: Literal["ivr"] = "ivr"
@@ -48,7 +48,7 @@ def build(config: Config) -> Callable[[Tensor], Tensor]:
 
 
 def ivr(maps: Tensor, lower_percentile: float, form: Form = "paper") -> Tensor:
-    """Scale every map so that the percentile becomes 0 and the maximum 1, and cut off what is below 0.
+    """Scale every map so that the percentile becomes 0 and the maximum 1, and clip values below 0.
 
     Args:
         maps: (B, H, W) floats of any scale; not changed.

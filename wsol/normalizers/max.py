@@ -1,8 +1,8 @@
 """Division by the maximum.
 
-Idea: zero stays zero, the largest value becomes 1, and negative evidence is none: max(0, s) / max s.
+Idea: zero stays zero, the largest value becomes 1, and negative evidence counts as zero: max(0, s) / max s.
 Paper: "Normalization Matters in Weakly Supervised Object Localization" (Kim et al., ICCV 2021), where it is called Max;
-it stands for the older rule "a fraction of the maximum" of "Learning Deep Features for Discriminative Localization"
+it implements the older rule "a fraction of the maximum" of "Learning Deep Features for Discriminative Localization"
 (Zhou et al., CVPR 2016). Symbols: s -> maps.
 Not kept: a map whose maximum is not positive gave NaN; here it becomes zeros.
 """

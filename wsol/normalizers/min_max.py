@@ -2,7 +2,8 @@
 
 Idea: the smallest value of a map becomes 0 and the largest 1.
 Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
-Kept from the released code: the minimum is subtracted first and the *new* maximum divided by, so both ends are exact.
+Kept from the released code: the minimum is subtracted first, and the map is divided by its *new* maximum, so both ends
+are exact.
 Not kept: a map with an infinity ended the run; here it becomes zeros, as a map with NaN does.
 """
 

@@ -2,8 +2,8 @@
 
 Idea: a map that is a probability already keeps its values, so a threshold means the same in every image.
 Paper: "F-CAM: Full Resolution Class Activation Maps via Guided Parametric Upscaling" (Belharbi et al., WACV 2022),
-evaluated so. Not kept: what is outside of [0, 1] is cut, and a constant map, which shows no place, becomes zeros as
-with every normalizer.
+which is evaluated in this way. Not kept: values outside of [0, 1] are clipped, and a constant map, which localises
+nothing, becomes zeros, as with every normalizer.
 """
 
 from __future__ import annotations

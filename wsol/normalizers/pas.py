@@ -1,7 +1,7 @@
 """PaS, percentile as a standard.
 
-Idea: the largest value of a map is one pixel's luck, so a high percentile is the yardstick instead, and what exceeds it
-is cut off: min(1, (s - min s) / Per_i(s - min s)).
+Idea: the largest value of a map depends on a single pixel, so a high percentile is the standard instead, and values
+above it are clipped: min(1, (s - min s) / Per_i(s - min s)).
 Paper: "Rethinking Class Activation Mapping for Weakly Supervised Object Localization" (Bae et al., ECCV 2020).
 Symbols: i -> percentile (0 to 100); s -> maps.
 Kept from the released code: there are two forms, and both are here. By default the one of "Normalization Matters in
@@ -32,9 +32,9 @@ class Config(PluginConfig):
     """Settings.
 
     Attributes:
-        percentile: i, the yardstick; 100 is the maximum, which makes it min-max normalisation.
-        quantised: cut off at the percentile of the 8-bit map and leave the map at its scale. For box metrics: pooled
-            over images, as in the metrics over pixels, scores of maps that end at different values do not compare.
+        percentile: i, the percentile that is the standard; 100 is the maximum, which gives min-max normalisation.
+        quantised: clip at the percentile of the 8-bit map and do not scale the map up again. Only for box metrics:
+            pixel metrics pool scores over images, and scores of maps with different maxima cannot be compared.
     """
 
     name: Literal["pas"] = "pas"
@@ -48,7 +48,7 @@ def build(config: Config) -> Callable[[Tensor], Tensor]:
 
 
 def scale_by_percentile(maps: Tensor, percentile: float) -> Tensor:
-    """Scale every map so that the percentile becomes 1, and cut off what exceeds it.
+    """Scale every map so that the percentile becomes 1, and clip values above it.
 
     Args:
         maps: (B, H, W) floats of any scale; not changed.
