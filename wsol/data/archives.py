@@ -1,8 +1,8 @@
-"""Archives of strangers: the plain files of a zip or tar file, and nothing else.
+"""Untrusted archives: takes the plain files of a zip or tar file, and nothing else.
 
-Data sets need folders and files only. So links, devices, and names that are absolute or hold `..` are refused, with
-every version of Python, and nothing is written but new files below the target. Sizes are compared with the free disk
-before anything is written, and a file that would grow to many times its archive is refused.
+Data sets need folders and files only. Therefore links, devices, and names that are absolute or contain `..` are
+refused, with every version of Python, and only new files below the target are written. Sizes are compared with the free
+disk before anything is written, and a file that would grow to many times its archive is refused.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from wsol.errors import InputError, first_line
 
 Log = Callable[[str], None]
 Check = Callable[[Path], object]
-"""Looks at a whole file before it gets its name; raises where it is not the right one."""
+"""Checks a complete file before it gets its name; raises if it is not the right one."""
 
 MAX_GROWTH, GROWTH_COUNTS_FROM = 200, 10**8
-"""Images are compressed already: what unpacks to more bytes than these and so many times its size is no data set."""
+"""Limits on unpacking: images are compressed already, so an archive that unpacks to more bytes than this and to this
+many times its size is no data set."""
 
 DAMAGED = (
     EOFError,
@@ -44,7 +45,7 @@ DAMAGED = (
     ValueError,
     AssertionError,
 )
-"""What Python's readers raise at archives that are damaged, odd or made to harm."""
+"""The exceptions of Python's readers for archives that are damaged, odd or malicious."""
 
 
 class Bring(Protocol):
@@ -54,15 +55,15 @@ class Bring(Protocol):
 
 
 Member = tuple[str, Bring]
-"""Name inside of an archive or folder, and what brings it to a path."""
+"""Name inside of an archive or folder, and the function that brings it to a path."""
 
 
 class StrictHeader(tarfile.TarInfo):
-    """Python reads a tar file that breaks off between two members as a shorter one; this says so."""
+    """Notices a tar file that breaks off between two members, which Python reads as a shorter one."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> StrictHeader:
-        """The next member; raises tarfile.ReadError where there is neither one nor the mark of the end."""
+        """The next member; raises tarfile.ReadError if there is neither a member nor the end mark."""
         try:
             return super().fromtarfile(tar)  # type: ignore[return-value]
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -73,7 +74,7 @@ class StrictHeader(tarfile.TarInfo):
 
 @contextmanager
 def readable(archive: str | Path) -> Iterator[None]:
-    """What goes wrong with an archive inside of the block is said in words.
+    """Turn errors of an archive inside of the block into messages.
 
     Raises:
         InputError: the archive is damaged, or the disk refused.
@@ -83,7 +84,7 @@ def readable(archive: str | Path) -> Iterator[None]:
     except (*DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(
-                f"{archive}: cannot be unpacked ({error}); what is done stays, the same command goes on"
+                f"{archive}: cannot be unpacked ({error}); what is done stays, and the same command continues"
             ) from None
         raise InputError(
             f"{archive}: cannot be unpacked ({first_line(error)}); the file may be damaged or cut short, get it again"
@@ -95,7 +96,7 @@ def unpack(archive: Path, target: Path, log: Log) -> None:
 
     Args:
         archive: the file.
-        target: made if absent.
+        target: the folder, which is made if absent.
         log: gets a line.
 
     Raises:
@@ -133,7 +134,7 @@ def plain_members(opened: tarfile.TarFile, archive: str | Path, packed: int) -> 
     Args:
         opened: a tar file opened with `StrictHeader`; may be a stream.
         archive: the archive's path, which the messages name.
-        packed: bytes of the archive.
+        packed: size of the archive in bytes.
 
     Raises:
         InputError: it holds more than files and folders, or grows beyond measure.
@@ -162,19 +163,19 @@ def copy(source: Path, path: Path) -> None:
 
 
 def require_archive(path: Path) -> None:
-    """Raises InputError where a file does not begin like a zip or tar file."""
+    """Raise InputError if a file does not begin like a zip or tar file."""
     if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
         raise InputError(f"{path}: is no archive")
 
 
 def put(open_source: Callable[[], IO[bytes]], size: int, path: Path, check: Check | None = None) -> None:
-    """Write a file beside its place; it gets its name when it is whole and checked.
+    """Write a file under a temporary name; it gets its name when it is complete and checked.
 
     Args:
-        open_source: gives its bytes.
-        size: how many there are.
-        path: its place; folders are made.
-        check: see `Check`; what it raises leaves nothing at `path`.
+        open_source: opens the source of its bytes.
+        size: number of bytes.
+        path: the path of the file; its folders are made.
+        check: see `Check`; if it raises, there is nothing at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     require_room(path.parent, size, path.name)
@@ -190,7 +191,7 @@ def put(open_source: Callable[[], IO[bytes]], size: int, path: Path, check: Chec
 
 
 def require_room(folder: Path, size: int, what: str | Path) -> None:
-    """Raises InputError where a folder's disk has less than `size` bytes free."""
+    """Raise InputError if a folder's disk has less than `size` bytes free."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise InputError(
@@ -228,7 +229,8 @@ def _of_zip(opened: zipfile.ZipFile, archive: Path) -> Iterator[tuple[str, zipfi
 
 
 def _declared(archive: Path) -> int:
-    """Bytes that an archive says it unpacks to; of a tar file, which says so on the way, its own bytes."""
+    """The unpacked size that an archive declares, in bytes; for a tar file, which declares it only on the way, its own
+    size."""
     if not zipfile.is_zipfile(archive):
         return archive.stat().st_size
     with readable(archive), zipfile.ZipFile(archive) as opened:
@@ -243,12 +245,12 @@ def _require_growth(unpacked: int, packed: int, archive: str | Path) -> None:
     if unpacked > max(GROWTH_COUNTS_FROM, MAX_GROWTH * packed):
         raise InputError(
             f"{archive}: would grow from {packed:,} to {unpacked:,} bytes or more, which no archive of images does;"
-            " it is damaged or made to harm: get it again from its source"
+            " it is damaged or malicious: get it again from its source"
         )
 
 
 def _plain_name(name: str, archive: str | Path) -> str:
-    """A member's name without `.` parts; raises InputError where it leaves the target."""
+    """A member's name without `.` parts; raises InputError if it leaves the target."""
     if name.startswith("/"):
         raise _refused(archive, name, "an absolute path")
     plain = "/".join(part for part in name.split("/") if part not in ("", "."))

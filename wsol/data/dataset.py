@@ -30,7 +30,7 @@ SPLIT_FOLDERS = {"train_weaksup": "train", "train_fullsup": "val", "test": "test
 """Our split names (those of the papers) -> the published folder names. The original ImageNet *val* is our `test`."""
 
 SplitCounts = dict[str, int]
-"""Numbers of `images`, `classes`, `boxes` and `masks`; of masks, one each instance."""
+"""Numbers of `images`, `classes`, `boxes` and `masks`; each instance has one mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,16 @@ class Sizes:
 
 
 class Split:
-    """One split: N images in the order of its metadata. Positions are 0 to N - 1.
+    """One split: N images in the order of its metadata. Positions of images are 0 to N - 1.
 
     Args:
         name: a key of `SPLIT_FOLDERS`.
         metadata: the metadata of this split.
-        image_root: image ids are relative to it.
-        mask_root: mask paths are relative to it.
+        image_root: the folder that image ids are relative to.
+        mask_root: the folder that mask paths are relative to.
         key: names this selection of images in cache files.
-        displayed: images are read with their EXIF orientation; see `Dataset`.
-        without_masks: what to say where masks are wanted and there are none; see `Dataset`.
+        displayed: whether images are read with their EXIF orientation; see `Dataset`.
+        without_masks: the message if masks are needed and there are none; see `Dataset`.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class Split:
 
         Args:
             position: the index of the image in this split.
-            grid: side in pixels of the evaluation grid, on which the mask is; boxes stay in pixels of the original
-                image.
+            grid: side in pixels of the evaluation grid, to which the mask is brought; boxes stay in pixels of the
+                original image.
 
         Raises:
-            InputError: a mask file cannot be read, or this split has no boxes and masks.
+            InputError: a mask file cannot be read, or this split was read without boxes and masks.
         """
         data = self.metadata
         width, height = (0, 0) if data.sizes is None else data.sizes[position].tolist()
@@ -124,10 +124,10 @@ class Split:
         return self._part(sorted(chosen), f"{per_class}s{seed}")
 
     def listed(self, path: Path) -> Split:
-        """The images whose ids a file lists, one a line, in the order of this split.
+        """The images whose ids a file lists, one per line, in the order of this split.
 
         Raises:
-            InputError: a listed image is not in this split, none is listed, or the file is no text.
+            InputError: a listed image is not in this split, none is listed, or the file is not text.
         """
         known = {image: position for position, image in enumerate(self.image_ids)}
         names = [line.strip() for line in read_lines(path)]
@@ -166,20 +166,20 @@ class Dataset:
     """A data set: its classes and splits. Every plugin in `wsol/datasets` builds one.
 
     Args:
-        config: gives the name and the root folder.
+        config: has the name and the root folder.
         images: the folder that image ids are relative to.
-        metadata: holds the folders train, val and test.
-        masks: the folder that mask paths are relative to; None: that of the images.
+        metadata: the folder that holds the folders train, val and test.
+        masks: the folder that mask paths are relative to; None: the folder of the images.
         class_names: K names, in the order of the labels.
-        key: names the images in cache files; set where the same data set name can mean different images.
+        key: names the images in cache files; set if the same data set name can mean different images.
         remedy: what to do when files are missing.
-        published: split name -> counts that the published metadata has; what is not given may be any number.
+        published: split name -> counts of the published metadata; counts that are not given are not checked.
         test_folder: the folder with the metadata of test, where there are several.
-        own: the images are the user's own: read as displayed, with the EXIF orientation, since that is how he annotated
-            them; read whole by `data check`, which never advises to delete one. Published data sets are read as stored,
-            because the published numbers were made so.
-        without_masks: split name -> what to say of a split with boxes that could have masks too, where they are not
-            there: how to get them.
+        own: whether the images are the user's own. These are read as displayed, with the EXIF orientation, because they
+            were annotated that way; `data check` reads them completely and never advises to delete one. Published data
+            sets are read as stored, as for the published numbers.
+        without_masks: split name -> how to get the masks of a split with boxes that could have masks too, for the
+            message if they are missing.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class Dataset:
         self.folders = {**SPLIT_FOLDERS, "test": test_folder}
 
     def split(self, name: str) -> Split:
-        """Read one split strictly.
+        """Read one split and check it strictly.
 
         Args:
             name: `train_weaksup` (labels only), `train_fullsup` or `test` (with boxes or masks).
@@ -227,8 +227,7 @@ class Dataset:
 
 
 def prepare_command(config: DatasetConfig) -> str:
-    """What the user types to get a data set; settings of this kind of data set that are not the default are part of
-    it."""
+    """The command that prepares a data set, including its settings that are not the defaults."""
     own = config.model_dump(exclude=set(DatasetConfig.model_fields), exclude_defaults=True)
     settings = [f" {shlex.quote(f'{key}={value}')}" for key, value in own.items()]
     return f"python launch.py data prepare {config.name} --root {config.root}{''.join(settings)}"

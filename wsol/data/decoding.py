@@ -1,11 +1,11 @@
-"""One picture: from a file of any kind to 8-bit RGB, or to the values of a mask.
+"""Decodes one picture: from a file of any kind to 8-bit RGB, or to the values of a mask.
 
 *Depth.* What has 8 bits a channel stays as it is. More bits are brought to 8 by the file's own depth: of 16 (or, in
 TIFF, 12) bits the upper 8 count, as Pillow does itself for colour images; of mode `I` (16-bit PGM, integer TIFF) the
 values are 16-bit ones, 0 to 65535; floating-point TIFF is 0 (black) to 1 (white). Values outside are refused: to
-stretch each file by its own range would make the images of a data set incomparable. Alpha does not count.
+stretch each file by its own range would make the images of a data set incomparable. Alpha is ignored.
 
-*Orientation.* As displayed, with the EXIF orientation applied like `ImageOps.exif_transpose`, where asked for; else as
+*Orientation.* As displayed, with the EXIF orientation applied like `ImageOps.exif_transpose`, if requested; else as
 stored. TIFF is always as displayed.
 """
 
@@ -41,16 +41,16 @@ TURNS = {
 
 
 class Undecodable(Exception):
-    """A file is no picture, or a damaged one, or its values have no agreed brightness: the message says which."""
+    """A file is no picture, or is damaged, or the brightness of its values is not defined: the message says which."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture file, its pixels not read yet.
+    """A picture file whose pixels are not read yet.
 
     Raises:
         FileNotFoundError: there is no such file.
-        Undecodable: whatever Pillow raises at it, here or inside of the block.
+        Undecodable: Pillow raises an error, here or inside of the block.
     """
     try:
         # opened here, not by Pillow: it would map uncompressed TIFF into memory with sides that EXIF has turned
@@ -65,7 +65,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 is as stored. Broken EXIF data counts as none, like in viewers."""
+    """EXIF orientation, 1 to 8; 1 is as stored. Broken EXIF data are ignored, as in viewers."""
     if image.format == "TIFF":  # turned by Pillow, its size as well
         return 1
     try:
@@ -82,15 +82,15 @@ def size(image: Image.Image, *, displayed: bool) -> Side:
 
 
 def rgb(image: Image.Image, *, displayed: bool) -> Image.Image:
-    """8-bit RGB of an opened file; raises Undecodable where its values are outside of what their type means."""
+    """8-bit RGB of an opened file; raises Undecodable if values are outside of the range of their type."""
     made = _eight_bits(image).convert("RGB") if image.mode[0] in "IF" else image.convert("RGB")
     turn = TURNS.get(orientation(image)) if displayed else None
     return made if turn is None else made.transpose(turn)
 
 
 def square(image: Image.Image, side: int, *, displayed: bool) -> Pixels:
-    """An opened file as networks see it, (side, side, 3) uint8 RGB: resized with PIL's bilinear filter, the aspect
-    ratio is not kept. Raises Undecodable as `rgb` does."""
+    """An opened file as networks see it, (side, side, 3) uint8 RGB: resized with PIL's bilinear filter without keeping
+    the aspect ratio. Raises Undecodable as `rgb` does."""
     return np.asarray(rgb(image, displayed=displayed).resize((side, side), Image.Resampling.BILINEAR))
 
 
@@ -98,10 +98,10 @@ def mask_values(path: Path) -> NDArray[Any]:
     """The values of a mask at the file's own depth, as displayed.
 
     Returns:
-        (H, W), or (H, W, 3) of colour files; alpha is left out.
+        (H, W), or (H, W, 3) for colour files; alpha is left out.
 
     Raises:
-        FileNotFoundError, Undecodable: as of `opened`.
+        FileNotFoundError, Undecodable: see `opened`.
     """
     with opened(path) as image:
         deep_color = (

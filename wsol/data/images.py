@@ -30,7 +30,7 @@ from wsol.schema import DatasetConfig
 from wsol.threads import map_ahead
 
 CACHE_FORMAT = 2
-"""Raise it whenever a decoded pixel changes: caches made before are then made again."""
+"""Version of the cache; raise it whenever a decoded pixel changes, so that older caches are made again."""
 
 
 class ImageStore:
@@ -64,7 +64,7 @@ class ImageStore:
         return self._cache is not None
 
     def read(self, positions: Sequence[int]) -> list[Pixels]:
-        """Images (size, size, 3) uint8 RGB, in the order asked for; read-only where they come from the cache."""
+        """Images (size, size, 3) uint8 RGB, in the requested order; read-only if they come from the cache."""
         if self._cache is not None:
             return [self._cache[position] for position in positions]
         images = list(self._pool.map(partial(_decode, self.split, self.size), positions))
@@ -90,7 +90,8 @@ def _decode(split: Split, size: int, position: int) -> Pixels:
 
 
 def size_problem(split: Split, position: int, image: Image.Image) -> str | None:
-    """How the size of an opened image differs from what the metadata says; None where it does not, or says nothing."""
+    """How the size of an opened image differs from the metadata, in words; None if it does not, or the metadata have no
+    size."""
     if split.metadata.sizes is None:
         return None
     found, (width, height) = decoding.size(image, displayed=split.displayed), split.metadata.sizes[position].tolist()
@@ -106,7 +107,7 @@ def size_problem(split: Split, position: int, image: Image.Image) -> str | None:
 
 
 def _open_cache(split: Split, size: int, config: DatasetConfig) -> Pixels | None:
-    """(N, size, size, 3) uint8, memory mapped, built if absent; None where `auto` finds no place for it."""
+    """The cache (N, size, size, 3) uint8, memory mapped, built if absent; None if `auto` finds no room for it."""
     folder, stem = Path(config.root) / ".cache", f"{split.key}-{size}"
     path = folder / f"{stem}-{_fingerprint(split, size)}.uint8"
     try:

@@ -2,7 +2,7 @@
 
     TrainLoader(split, store, ...).epoch(e)         a worker's share of the global batches: random crop and flip
     EvalLoader(split, store, ...)                   a worker's share of the images, in order, none twice
-    to_batch(raw, device, mean, std) -> Batch       uint8 travels to the device, normalisation happens there
+    to_batch(raw, device, mean, std) -> Batch       moves uint8 to the device and normalises there
 
 The transforms are those of the reference: random crop and flip for training, nothing for evaluation.
 """
@@ -30,7 +30,7 @@ BATCHES_AHEAD = 3
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Images of one worker, as read.
+    """A batch of one worker, as read.
 
     Attributes:
         images: (b, S, S, 3) uint8 RGB.
@@ -46,24 +46,25 @@ class RawBatch:
 
 
 class TrainLoader:
-    """Shuffled, cropped and flipped images: each global batch is shared out over the workers.
+    """Shuffled, cropped and flipped images; each global batch is divided among the workers.
 
-    Order, crops and flips are drawn for the whole epoch from (seed, epoch), by every worker alike, so neither depends
-    on how many there are.
+    Every worker draws order, crops and flips for the whole epoch from (seed, epoch), so they do not depend on the
+    number of workers.
 
     Args:
         split: the split whose images are loaded.
-        store: their pixels, `resize_size` wide.
-        batch_size: images of a global batch; the last one of an epoch may be smaller.
+        store: the pixels of the images, `resize_size` wide.
+        batch_size: number of images in a global batch; the last one of an epoch may be smaller.
         image_size: side in pixels of the crop.
         resize_size: side in pixels of the images before the crop.
         seed: random seed of order and augmentation.
         rank: this worker's number in [0, world).
         world: number of workers.
-        least: images that each worker needs of a batch; a last batch that has too few for that is left out.
+        least: least number of images in each worker's share of a batch; a last batch with too few images for that is
+            left out.
 
     Attributes:
-        left_out: images of an epoch that are left out, other ones in every epoch.
+        left_out: number of images that an epoch leaves out; they are different ones in every epoch.
 
     Raises:
         InputError: the crop is larger than the image, there are more workers than images in a batch, or no batch has
@@ -106,11 +107,11 @@ class TrainLoader:
         self.left_out = len(split) % batch_size if smallest_share(len(split), batch_size, world) < least else 0
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps in an epoch."""
         return -(-(len(self.split) - self.left_out) // self.batch_size)
 
     def epoch(self, epoch: int) -> Iterator[RawBatch]:
-        """The batches of one epoch (1-based), prepared ahead in threads."""
+        """The batches of one epoch (1-based), prepared in advance in threads."""
         generator, count = seeded_generator("train", self.seed, epoch), len(self.split)
         order = torch.randperm(count, generator=generator).tolist()
         offsets = torch.randint(self.store.size - self.image_size + 1, (count, 2), generator=generator).numpy()
@@ -134,8 +135,8 @@ class TrainLoader:
 
 
 def smallest_share(images: int, batch_size: int, world: int) -> int:
-    """How many images of a batch a worker has at least, in an epoch over so many images; one without any repeats
-    one."""
+    """The smallest number of images that a worker gets of a batch, in an epoch over a number of images; a worker
+    without any repeats one."""
     return max(1, min(images, images % batch_size or batch_size) // world)
 
 
@@ -145,8 +146,8 @@ class EvalLoader:
 
     Args:
         split: the split whose images are loaded.
-        store: their pixels.
-        batch_size: images of one batch of this worker.
+        store: the pixels of the images.
+        batch_size: number of images in one batch of this worker.
         rank: this worker's number in [0, world).
         world: number of workers.
     """
@@ -159,7 +160,7 @@ class EvalLoader:
         return -(-len(self.positions) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[RawBatch, list[int]]]:
-        """Batches with the positions of their images in the split."""
+        """Yield batches with the positions of their images in the split."""
         batches = (
             list(self.positions[start : start + self.batch_size])
             for start in range(0, len(self.positions), self.batch_size)
@@ -171,11 +172,11 @@ class EvalLoader:
 
 
 def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> Batch:
-    """Move a batch to the device as bytes, a quarter of the traffic, and normalise it there.
+    """Move a batch to the device as bytes, which is a quarter of the traffic, and normalise it there.
 
     Args:
         raw: a batch from a loader.
-        device: where the network is.
+        device: the device of the network.
         mean: 3 values, subtracted from RGB in [0, 1].
         std: 3 values, the divisors.
 
@@ -188,7 +189,7 @@ def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Se
 
 
 def raw_batch(pixels: Pixels, labels: NDArray[np.int64], image_ids: tuple[str, ...], weight: float = 1.0) -> RawBatch:
-    """A batch that travels to the device while that computes; see `RawBatch`."""
+    """A batch that is moved to the device while the device computes; see `RawBatch`."""
     images, classes = torch.from_numpy(pixels), torch.from_numpy(labels)
     if torch.cuda.is_available():  # only pinned memory does
         images, classes = images.pin_memory(), classes.pin_memory()

@@ -1,4 +1,4 @@
-"""Masks of one image on the evaluation grid."""
+"""Brings the masks of one image to the evaluation grid."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def united(objects: list[Path], ignored: Path | None, grid: int, image: Path | N
     """The object and the ignored region of an image.
 
     Args:
-        objects: mask files of its instances.
-        ignored: mask file of the region that does not count; None: everything counts.
+        objects: mask files of the image's instances.
+        ignored: mask file of the ignored region; None: there is none.
         grid: side in pixels of the evaluation grid.
-        image: must not be turned against its masks; None: it may.
+        image: the image file, against which masks must not be turned; None: this is not checked.
 
     Returns:
         (grid, grid) uint8: the instances OR-ed are 1, the ignored region outside of them 255.
 
     Raises:
-        InputError: a mask file cannot be read, or is turned.
+        InputError: a mask file cannot be read, or is turned against its image.
     """
     shape = None if image is None else displayed_size(image)
     mask = np.zeros((grid, grid), np.uint8)
@@ -45,7 +45,7 @@ def has_object(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def displayed_size(image: Path) -> Side | None:
-    """Width and height of an image as displayed; None where its file says nothing, which decoding then tells."""
+    """Width and height of an image as displayed; None if its file does not say, which decoding then reports."""
     try:
         with opened(image) as header:
             return size(header, displayed=True)
@@ -54,7 +54,7 @@ def displayed_size(image: Path) -> Side | None:
 
 
 def same_aspect(one: Side, other: Side) -> bool:
-    """Whether one can be the other in another resolution, its sides rounded to whole pixels."""
+    """Whether one size can be the other in another resolution, with sides rounded to whole pixels."""
     return abs(one[0] * other[1] - one[1] * other[0]) <= max(sum(one), sum(other))
 
 
@@ -82,7 +82,7 @@ def nearest(side: int, grid: int) -> NDArray[np.int64]:
 
 
 def _on_grid(path: Path, grid: int, image: Side | None) -> NDArray[np.bool_]:
-    """(grid, grid): nearest neighbour; an object is anything above 0 at the file's own depth."""
+    """A mask on the grid (grid, grid), by nearest neighbour; every value above 0 at the file's own depth is object."""
     try:
         values = mask_values(path)
     except FileNotFoundError:

@@ -15,12 +15,12 @@ A split with boxes may have masks beside them, in a fifth file of the form of `l
 
     masks.txt           <image id>,<mask>,<ignore>
 
-Image ids and mask paths are written with `/` and stay inside of their root: what is written below another folder under
-such a name stays inside of that one.
+Image ids and mask paths are written with `/` and must stay inside of their root, so that a file written under such a
+name below another folder stays inside of that folder.
 
-Published copies of these files are sometimes cut short. So every defect is an error that names file and line; nothing
-is skipped silently. Rows of images that `image_ids.txt` does not list are checked and then ignored: a subset is made by
-shortening that file alone.
+Published copies of these files are sometimes cut short. Therefore every defect is an error that names file and line;
+nothing is skipped silently. Rows of images that `image_ids.txt` does not list are checked and then ignored: a subset is
+made by shortening that file alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from wsol.files import write_text
 
 IDS, LABELS, SIZES, LOCALIZATION = "image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt"
 MASKS = "masks.txt"
-"""Beside the boxes of `localization.txt`; few splits have it."""
+"""The file of masks beside the boxes of `localization.txt`; few splits have it."""
 
 FORMATS = {
     IDS: "<image id>",
@@ -60,7 +60,7 @@ FORMATS = {
 MASK_FORMAT = {MASKS: "<image id>,<mask path>,<ignore path>"}
 MAX_CLASSES = 10**6
 CLASS_NAMES = "class_names.txt"
-"""Beside the folders of the splits; of the user's own data sets only."""
+"""The file of class names beside the folders of the splits; only for the user's own data sets."""
 
 T = TypeVar("T")
 Int64 = NDArray[np.int64]
@@ -72,10 +72,10 @@ class Metadata:
     """One split. N images, in the order of `image_ids.txt`.
 
     Attributes:
-        folder: where the four files are.
+        folder: the folder of the four files.
         image_ids: N unique names.
         labels: (N,) int64, 0-based.
-        sizes: (N, 2) int64, width and height in pixels; None where the data set has none.
+        sizes: (N, 2) int64, width and height in pixels; None if the data set has none.
         boxes: N arrays (n, 4) int64, inclusive corners x0 y0 x1 y1 in pixels, n >= 1; None where there are masks only
             and for training splits.
         masks: N pairs (instance mask paths, ignore path, empty where nothing is ignored); None where there are none and
@@ -96,7 +96,7 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
     Args:
         folder: holds the files.
         annotated: False for training splits, whose sizes may be absent and whose localisation is not read.
-        num_classes: labels must be below; None: any label from 0 is right.
+        num_classes: labels must be below this number; None: any label from 0 is allowed.
 
     Raises:
         InputError: a file is missing, a row is malformed, a listed image has no label, size, box or mask, or masks are
@@ -128,12 +128,12 @@ def _masks_beside_boxes(path: Path, ids: list[str], *, with_masks: bool) -> tupl
 
 
 def write(folder: Path, metadata: Metadata) -> None:
-    """Write the four files, and that of the masks where there are boxes too, each to a temporary name first;
+    """Write the four files, and the file of masks if there are boxes too, each under a temporary name first.
     `image_ids.txt` comes last, so a folder that has it is complete.
 
     Args:
-        folder: made if absent; existing files are replaced. `metadata.folder` is not used.
-        metadata: what `read` returns again.
+        folder: the folder, which is made if absent; existing files are replaced. `metadata.folder` is not used.
+        metadata: the content, as `read` returns it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids = metadata.image_ids
@@ -156,7 +156,7 @@ def write_masks(folder: Path, metadata: Metadata) -> None:
 
 
 def read_class_names(folder: Path) -> list[str]:
-    """The lines of `class_names.txt`, in the order of the labels; raises InputError where it is no text or a line is
+    """The lines of `class_names.txt`, in the order of the labels; raises InputError if it is not text or a line is
     empty."""
     names = read_lines(folder / CLASS_NAMES)
     for number, name in enumerate(names, start=1):
@@ -166,7 +166,7 @@ def read_class_names(folder: Path) -> list[str]:
 
 
 def write_class_names(folder: Path, names: Iterable[str]) -> None:
-    """Write `class_names.txt`, a name a line."""
+    """Write `class_names.txt`, one name per line."""
     _write_lines(folder / CLASS_NAMES, names)
 
 

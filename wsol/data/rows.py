@@ -1,4 +1,4 @@
-"""Comma separated text files: rows with their line numbers, and paths that stay inside of a folder."""
+"""Reads comma separated text files: rows with their line numbers, and paths that stay inside of a folder."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ Rows = list[tuple[int, list[str]]]
 LARGEST = 10**9
 COPY_AGAIN = "the file may be cut short: copy it again from its source"
 OUTSIDE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\\x00-\x1f\x7f]")
-"""From the root, an empty part, `.` or `..` as a part; a backslash, a control character."""
+"""Pattern of paths that are refused: absolute ones, empty parts, `.` or `..` as a part, backslashes, control
+characters."""
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, without the blank ones at its end: UTF-8, or UTF-16 where the file begins with its
-    mark, as some editors save it.
+    """The lines of a text file, without blank ones at its end: UTF-8, or UTF-16 if the file begins with its mark, as
+    some editors save it.
 
     Raises:
-        InputError: the file cannot be read, or is no text; FileNotFoundError where it is not there.
+        InputError: the file cannot be read, or is not text. FileNotFoundError: there is no such file.
     """
     try:
         content = path.read_bytes()
@@ -47,11 +48,11 @@ def read_rows(path: Path, formats: dict[str, str], fields: int | None = None) ->
 
     Args:
         path: one of the files.
-        formats: file name -> what its rows are, for the messages; the first field is the image id.
+        formats: file name -> the format of its rows, for messages; the first field is the image id.
         fields: how many fields every row has; None: any number.
 
     Raises:
-        InputError: the file is missing or no text, or a row has no image id or another number of fields.
+        InputError: the file is missing or not text, or a row has no image id or another number of fields.
     """
     try:
         lines = read_lines(path)
@@ -65,7 +66,7 @@ def read_rows(path: Path, formats: dict[str, str], fields: int | None = None) ->
 
 
 def require_fields(path: Path, line: int, row: list[str], formats: dict[str, str], fields: int | None) -> None:
-    """Raises InputError where a row is empty, has no image id, or has another number of fields."""
+    """Raise InputError if a row is empty, has no image id, or has another number of fields."""
     if row == [""]:
         raise InputError(f"{path}:{line}: empty line between rows; remove it")
     if not row[0].strip():
@@ -76,7 +77,8 @@ def require_fields(path: Path, line: int, row: list[str], formats: dict[str, str
 
 
 def unique(path: Path, rows: Rows, parse: Callable[[list[str]], T]) -> dict[str, T]:
-    """Image id -> what `parse` makes of its row; raises InputError where an id has two rows or `parse` a ValueError."""
+    """Image id -> the result of `parse` for its row. Raises InputError if an id has two rows or `parse` raises
+    ValueError."""
     values: dict[str, T] = {}
     for line, fields in rows:
         if fields[0] in values:
@@ -88,7 +90,7 @@ def unique(path: Path, rows: Rows, parse: Callable[[list[str]], T]) -> dict[str,
 
 @contextmanager
 def located(path: Path, line: int) -> Iterator[None]:
-    """A ValueError inside of the block becomes an InputError with file and line."""
+    """Turn a ValueError inside of the block into an InputError with file and line."""
     try:
         yield
     except ValueError as error:
@@ -96,7 +98,7 @@ def located(path: Path, line: int) -> Iterator[None]:
 
 
 def require_inside(name: str) -> None:
-    """Raises ValueError where a path would leave the folder that it is relative to, or is not written like one."""
+    """Raise ValueError if a path would leave the folder that it is relative to, or is not written like a path."""
     if OUTSIDE.search(name):
         raise ValueError(
             f"{name!r} is no path inside of the image folder; write folder/file, without .., from no root, with /"

@@ -1,5 +1,5 @@
-"""What a node reads often, on its own disk: `data.stage`. Whichever process of the node comes first brings it there,
-the others wait and share it.
+"""Keeps data that a node reads often on the node's own disk: `data.stage`. The first process of the node copies them,
+and the others wait and share them.
 
 A `root` that is a folder which all nodes see stays where it is; only the packed images (see `wsol/data/images.py`),
 read in every epoch, are copied. A `root` that is an archive, on such a folder or in an object store, is unpacked once:
@@ -32,13 +32,13 @@ READ_BYTES = 16 * 2**20  # of one request to an object store
 
 
 def staged(config: DatasetConfig) -> DatasetConfig:
-    """The configuration whose folders are on this node: with an archive as `root`, the folder into which it is unpacked
-    stands in its place.
+    """The configuration whose folders are on this node: with an archive as `root`, its `root` is the folder into which
+    it is unpacked.
 
     Relative `images`, `metadata` and `masks` of a data set then start there.
 
     Raises:
-        InputError: the archive is missing or damaged, or there is no place for it; names the node.
+        InputError: the archive is missing or damaged, or there is no room for it; the message names the node.
     """
     if not is_archive(config.root):
         return config
@@ -49,15 +49,15 @@ def staged(config: DatasetConfig) -> DatasetConfig:
 
 
 def local_copy(source: Path, stage: Path) -> Path:
-    """The copy of a packed file on this node. Its name carries the fingerprint of the images; copies of former ones are
-    deleted.
+    """The copy of a packed file on this node. Its name carries the fingerprint of the images; copies of earlier
+    versions are deleted.
 
     Args:
         source: `<split>-<size>-<fingerprint>.uint8`, which another node may have written.
-        stage: folder of this node.
+        stage: a folder on this node's disk.
 
     Raises:
-        InputError: there is no place for it; names the node.
+        InputError: there is no room for it; the message names the node.
     """
     folder = stage / _digest(str(source.parent.resolve()))
     target, size = folder / source.name, source.stat().st_size
@@ -109,7 +109,7 @@ def _unpacked(archive: str, stage: Path) -> Path:
 
 
 def _once(lock: Path, there: Callable[[], bool], bring: Callable[[], None]) -> None:
-    """Bring something to this node unless it is there, in one process at a time."""
+    """Bring something to this node unless it is there, one process at a time."""
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):

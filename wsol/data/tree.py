@@ -1,4 +1,4 @@
-"""Is a data set on the disk what its metadata says, and is the metadata what was published?"""
+"""Checks that the files of a data set agree with its metadata, and its metadata with the published counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TURNED = "have an EXIF orientation; they are read as displayed"
 BLANK = "are all black or all white"
 ASPECT = "have another aspect than their image; each is stretched to the whole image"
 NOTES = (TURNED, BLANK, ASPECT)
-"""Of these a line is said; the others make the data set unusable."""
+"""Kinds of findings that are only reported; the others make the data set unusable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Finding:
 
     Attributes:
         kind: one of the texts above.
-        text: which file, and what about it.
+        text: the file, and what was found.
     """
 
     kind: str
@@ -41,21 +41,21 @@ class Finding:
 
 
 def check_tree(dataset: Dataset, log: Callable[[str], None] = print) -> dict[str, SplitCounts]:
-    """Verify a data set: counts are the published ones, all files are there, no image is in two splits, and images have
-    the size of the metadata.
+    """Verify a data set: its counts are the published ones, all files exist, no image is in two splits, and images have
+    the sizes in the metadata.
 
-    The user's own images and masks are read whole. Of prepared data sets, whose archives were verified, only the
-    headers of images are read; of files whose size in pixels the metadata does not give, only that they are not empty.
+    The user's own images and masks are read completely. For prepared data sets, whose archives were verified, only the
+    headers of images are read; files whose size in pixels is not in the metadata must only not be empty.
 
     Args:
-        dataset: any.
-        log: gets one line of counts per split, and lines about what is unusual and may be meant.
+        dataset: any data set.
+        log: gets one line of counts per split, and lines about findings that are unusual but may be intended.
 
     Returns:
         split name -> counts of `images`, `classes`, `boxes` and `masks`.
 
     Raises:
-        InputError: with the number and the first few of each kind of problem in each split.
+        InputError: there are problems; the message has the number and the first few of each kind in each split.
     """
     splits: dict[str, Split] = {}
     problems: list[str] = []
@@ -100,7 +100,7 @@ def _headline(dataset: Dataset) -> str:
 
 
 def unlike_published(split: str, found: SplitCounts, published: SplitCounts) -> list[str]:
-    """What of the published counts a split does not have."""
+    """The published counts from which a split differs, in words."""
     return [
         f"{split}: {found[what]} {what} in the metadata instead of the published {number}"
         for what, number in published.items()
@@ -109,7 +109,7 @@ def unlike_published(split: str, found: SplitCounts, published: SplitCounts) -> 
 
 
 def _files(split: Split, *, whole: bool) -> dict[str, list[str]]:
-    """Kind of finding -> what was found."""
+    """Kind of finding -> the findings of this kind."""
     found: dict[str, list[str]] = {}
     examine = partial(_examined, split, whole)
     examined = map_ahead(examine, range(len(split)), threads=8, ahead=256)
@@ -132,7 +132,7 @@ def _first(problems: list[str], title: str) -> list[str]:
 
 
 def _examined(split: Split, whole: bool, position: int) -> list[Finding]:
-    """What there is to say about the files of one image; the first thing that is missing or damaged ends it."""
+    """The findings about the files of one image; the search ends at the first missing or damaged file."""
     path, (objects, ignored) = split.image_path(position), split.mask_paths(position)
     for needed in (path, *objects, *([ignored] if ignored else [])):
         try:

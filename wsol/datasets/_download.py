@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped. No plugin."""
+"""Downloads that continue where they stopped. Not a plugin."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ BYTES_AT_ONCE = 1 << 20
 def download(
     url: str, target: Path, log: Callable[[str], None], *, md5: str | None = None, check: Check | None = None
 ) -> None:
-    """Fetch a file; an interrupted download goes on from its `.part` file.
+    """Fetch a file; an interrupted download continues from its `.part` file.
 
     Args:
         url: http or https.
-        target: appears only when complete and right; an existing one is not fetched again.
+        target: the file, which appears only when it is complete and correct; an existing one is not fetched again.
         log: gets lines of progress.
         md5: hexadecimal digest that the file must have; None: none is known.
-        check: raises InputError where the file is not what was asked for, such as a page about a login.
+        check: raises InputError if the file is not the requested one, such as a login page.
 
     Raises:
-        InputError: no connection, the server refuses, the transfer breaks off, the disk is too small, or the file is
-            another one, which is then deleted.
+        InputError: there is no connection, the server refuses, the transfer breaks off, the disk is too small, or the
+            file is the wrong one, which is then deleted.
     """
     if target.exists():
         return

@@ -1,8 +1,9 @@
-"""What the `prepare` of several data sets needs: find, verify and unpack published archives, and get the metadata. No
+"""Shared by the `prepare` of several data sets: find, verify and unpack published archives, and get the metadata. Not a
 plugin.
 
-Nothing is half done after a kill: a file is written beside its place, checked, and then gets its name, and what is in
-place stays. So the same command goes on where it stopped, and never with files of another data set.
+A killed process leaves nothing half-done: a file is written under a temporary name, checked, and then gets its name,
+and files in place stay. The same command therefore continues where it stopped, and never with files of another data
+set.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class Archive:
 
     Attributes:
         name: the name of the file.
-        what: what it holds and where it is from.
-        folders: names of the unpacked archive; a folder of the user is linked to, not copied.
-        url: where it can be downloaded without a login; None: the user gets it.
+        what: its content and origin, in words.
+        folders: names of the unpacked archive; a folder of the user is linked, not copied.
+        url: the address for a download without a login; None: the user must get it.
         size: size in bytes; None: not known.
-        md5: hexadecimal; None: not known.
+        md5: the MD5 of the file, hexadecimal; None: not known.
     """
 
     name: str
@@ -55,15 +56,15 @@ class Archive:
 class Part:
     """Files that come from one archive.
 
-    A member of the archive belongs to a file if its path ends with the file's name there, so the folders around it do
+    A member of the archive belongs to a file if its path ends with the name in `wanted`, so the folders around it do
     not matter.
 
     Attributes:
-        archive: holds them.
+        archive: the archive that holds them.
         target: the folder that they go to.
         wanted: end of the path in the archive, all with the same number of parts -> path relative to `target`.
-        sizes: path relative to `target` -> width and height in pixels that the image must have; of others, only that
-            they are images.
+        sizes: path relative to `target` -> width and height in pixels that the image must have; other files must only
+            be images.
     """
 
     archive: Archive
@@ -72,20 +73,20 @@ class Part:
     sizes: Mapping[str, Side] = field(default_factory=dict)
 
     def missing(self) -> dict[str, str]:
-        """What of `wanted` is not in place."""
+        """The part of `wanted` that is not in place yet."""
         return {end: name for end, name in self.wanted.items() if not (self.target / name).is_file()}
 
 
 def downloads(config: DatasetConfig) -> Path:
-    """Where archives are looked for, beside `--source`, and downloaded to."""
+    """The folder where archives are looked for, besides `--source`, and to which they are downloaded."""
     return Path(config.root) / "downloads"
 
 
 def require(config: DatasetConfig, source: Path | None, archives: Iterable[Archive]) -> None:
-    """Before anything slow begins: is there everything that only the user can get?
+    """Check, before anything slow begins, that everything is there which only the user can get.
 
     Raises:
-        InputError: names all files that are not, where to put them and what to run then.
+        InputError: files are missing; the message names all of them, where to put them, and what to run then.
     """
     wanted = [archive for archive in archives if archive.url is None and find(config, source, archive) is None]
     if not wanted:
@@ -106,7 +107,7 @@ def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Lo
     are known.
 
     Raises:
-        InputError: it is not there, cannot be downloaded, or is damaged.
+        InputError: it is missing, cannot be downloaded, or is damaged.
     """
     require(config, source, [archive])
     found = find(config, source, archive)
@@ -119,17 +120,16 @@ def obtain(config: DatasetConfig, source: Path | None, archive: Archive, log: Lo
 
 
 def gather(config: DatasetConfig, source: Path | None, parts: Iterable[Part], log: Log) -> None:
-    """Bring the files of all parts; those that are in place stay, and an archive that has nothing more to give is not
-    asked for.
+    """Bring the files of all parts. Files in place stay, and an archive from which nothing is needed is not required.
 
     Args:
         config: the settings, which the messages name.
         source: folder that holds archives.
-        parts: what goes where.
+        parts: the files of each archive, and where they go.
         log: gets lines of progress.
 
     Raises:
-        InputError: an archive is missing or damaged, lacks files, or has other ones, which are not put in place.
+        InputError: an archive is missing or damaged, lacks files, or has wrong ones, which are not put in place.
     """
     needed = [(part, missing) for part in parts if (missing := part.missing())]
     require(config, source, [part.archive for part, _ in needed])
@@ -161,15 +161,15 @@ def fetch_metadata(
     reference: str = REFERENCE,
 ) -> None:
     """Copy the text files of `<source>/metadata/<published name>/<folder>`, or download them, unless they are there
-    already; they get their place when all are there, well-formed, and as many rows as were published.
+    already. They are put in place when all of them are there, well-formed, and have the published numbers of rows.
 
     Args:
         config: the settings, which the message names.
         published: name of the data set in the reference.
-        target: receives the folders.
-        source: what the user gave.
+        target: the folder that gets these folders.
+        source: the folder that the user gave.
         log: gets a line per folder.
-        counts: folder -> counts that were published; which folders there are.
+        counts: folder -> published counts; its keys are the folders.
         reference: the repository on GitHub that has them.
 
     Raises:
@@ -210,7 +210,7 @@ def _gather_text(offered: Path, address: str, waiting: Path, log: Log) -> None:
 
 
 def _require_published(read_from: Path, folder: str, counts: SplitCounts, waiting: Path) -> None:
-    """Raises InputError where metadata is defective or cut short; then it does not wait any longer."""
+    """Raise InputError if metadata are defective or cut short; then the waiting folder is removed."""
     split = {published: name for name, published in SPLIT_FOLDERS.items()}.get(folder, folder)
     try:
         found = count(metadata.read(read_from, annotated=folder != SPLIT_FOLDERS["train_weaksup"]))
@@ -229,13 +229,13 @@ def _place_for(config: DatasetConfig, source: Path | None) -> Path:
 
 
 def how_to_get(config: DatasetConfig, archive: Archive) -> str:
-    """What to do for an archive that a data set can do without."""
+    """How to get an optional archive of a data set, in words."""
     what = f"{archive.size:,} bytes, {archive.what}" if archive.size else archive.what
     return f"for masks, put {archive.name} ({what}) into {downloads(config)} and run `{_command(config, None)}`"
 
 
 def find(config: DatasetConfig, source: Path | None, archive: Archive) -> Path | None:
-    """The archive, or the folder it was unpacked to, where the user put it; None where it is not there."""
+    """The archive, or the folder it was unpacked to, at the place where the user put it; None if it is not there."""
     choices = (
         place / name
         for place in (_place_for(config, source), downloads(config))
@@ -249,7 +249,7 @@ def _command(config: DatasetConfig, source: Path | None) -> str:
 
 
 def listed_sizes(*folders: Path) -> dict[str, Side | None]:
-    """Image id -> width and height, None where the metadata has none, of all images that some splits list."""
+    """Image id -> width and height, or None if the metadata have none, for all images that some splits list."""
     found: dict[str, Side | None] = {}
     for folder in folders:
         data = metadata.read(folder, annotated=False)
@@ -270,8 +270,8 @@ def _verify(archive: Archive, path: Path, log: Log) -> None:
 
 
 def _bring(place: Path, part: Part, missing: Mapping[str, str], log: Log) -> tuple[list[str], list[str]]:
-    """Bring the missing files that are there; returns the ends of the paths of those that are not, and what is wrong
-    with those that were not put in place."""
+    """Bring the missing files that the archive has. Returns the ends of the paths that it lacks, and what is wrong with
+    files that were not put in place."""
     log(f"{place}: bringing {len(missing)} files to {part.target}")
     depth, left = next(iter(missing)).count("/") + 1, dict(missing)
     wrong: list[str] = []
@@ -290,7 +290,7 @@ def _bring(place: Path, part: Part, missing: Mapping[str, str], log: Log) -> tup
 
 
 def _require_image(expected: Side | None, path: Path) -> None:
-    """Raises Undecodable where a file is no image or has another size."""
+    """Raise Undecodable if a file is no image or has another size."""
     with opened(path) as image:
         found = size(image, displayed=False)
     if expected is not None and found != expected:

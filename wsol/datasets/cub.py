@@ -2,13 +2,14 @@
 
 *Splits.* train_weaksup and test are the official ones (Wah et al., 2011; 5,994 and 5,794 images); train_fullsup is
 CUBV2 (1,000 images from Flickr, boxes by Choe et al., CVPR 2020), which has 3 to 6 images per class. The test images
-have no object below 4 % of the image; CUBSmall (Hwang et al., Neurocomputing 2025; 197 images) has such objects only:
-`test_images` takes it in their place or beside them, never to select.
+have no object below 4 % of the image; CUBSmall (Hwang et al., Neurocomputing 2025; 197 images) has only such objects:
+`test_images` adds it to the test images or replaces them; it is never used for selection.
 
-*Masks.* The official test images have segmentations too, for the metrics over pixels (`evaluation.test_metrics:
-[{name: pxap}, {name: piou}]`); `prepare` takes them where `segmentations.tgz` is in `--source` or `<root>/downloads`.
-Their grey levels count the annotators who marked a pixel; the object is what anyone marked, every level above 0, and
-nothing is ignored: so counts the released code of BagCAMs (Zhu et al., ECCV 2022), as far as it says. CUBV2 has none.
+*Masks.* The official test images have segmentations too, for the metrics over pixels (`evaluation.test_metrics: [{name:
+pxap}, {name: piou}]`); `prepare` takes them if `segmentations.tgz` is in `--source` or `<root>/downloads`. Their grey
+levels count the annotators who marked a pixel; every pixel that anyone marked (every level above 0) belongs to the
+object, and nothing is ignored, as far as one can tell like in the released code of BagCAMs (Zhu et al., ECCV 2022).
+CUBV2 has no masks.
 
 *Sources.* `CUB_200_2011.tgz` from https://data.caltech.edu/records/65de6-vp158, which `prepare` downloads, and
 `CUBV2.tar`, linked from `dataset/prepare_cub.sh` of https://github.com/clovaai/wsolevaluation; the metadata from there
@@ -81,8 +82,8 @@ class Config(DatasetConfig):
     """CUB.
 
     Attributes:
-        metadata: holds train, val and test; null: `<root>/metadata/CUB`.
-        test_images: those of CUB (`official`), those of CUBSmall (`small`), or `both` together.
+        metadata: the folder that holds train, val and test; null: `<root>/metadata/CUB`.
+        test_images: the images of test: those of CUB (`official`), those of CUBSmall (`small`), or `both`.
     """
 
     name: Literal["cub"] = "cub"
@@ -91,7 +92,7 @@ class Config(DatasetConfig):
 
 
 def build(config: Config) -> Dataset:
-    """The data set; class names come from the folders of the images. Raises InputError where it is not prepared."""
+    """The data set; class names come from the folders of the images. Raises InputError if it is not prepared."""
     tree, folder = _metadata_root(config), TEST_FOLDERS[config.test_images]
     for needed in {"test", folder}:
         if not is_dir(tree / needed):
@@ -114,7 +115,7 @@ def build(config: Config) -> Dataset:
 
 
 def sizes(config: Config) -> Sizes:
-    """The published ones."""
+    """The published numbers of images."""
     return Sizes(200, *(COUNTS[folder]["images"] for folder in ("train", "val", TEST_FOLDERS[config.test_images])))
 
 
@@ -122,7 +123,7 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     """Get the metadata and the archives, in `source` or downloaded, bring every listed image to its place, verify.
 
     Raises:
-        InputError: something is missing or damaged, and how to get it.
+        InputError: a file is missing or damaged; the message says how to get it.
     """
     tree, images = _metadata_root(config), Path(config.root) / "CUB"
     if config.metadata is None:
@@ -153,7 +154,7 @@ def _with_masks(data: metadata.Metadata) -> metadata.Metadata:
 
 
 def _how_to_get_masks(config: Config) -> dict[str, str]:
-    """Split -> where its masks are from; CUBSmall has none."""
+    """Split -> how to get its masks; CUBSmall has none."""
     to_get = {"test": _prepare.how_to_get(config, SEGMENTATIONS)} if config.test_images == "official" else {}
     return {"train_fullsup": "CUBV2 has no masks: evaluation.test_metrics are of test alone", **to_get}
 

@@ -2,11 +2,11 @@
 
 *Layout.* `images` is any folder; `metadata` holds the folders `train` (class labels only), `val` (= train_fullsup: a
 few images with boxes or masks, for choosing hyperparameters) and `test`, each with the four text files, and may hold
-`class_names.txt`, one name a line. Mask paths are relative to `masks`. Where these are not named, they are folders of
-the root, as `data prepare coco`, `voc` and `yolo` make it of other people's annotations.
+`class_names.txt`, one name a line. Mask paths are relative to `masks`. By default, these are folders of the root, as
+`data prepare coco`, `voc` and `yolo` make them from other annotations.
 
-*Orientation.* Images and masks are read as displayed, with their EXIF orientation: so they were annotated. Sizes and
-boxes in the metadata are those of the displayed image.
+*Orientation.* Images and masks are read as displayed, with their EXIF orientation, because they were annotated that
+way. Sizes and boxes in the metadata are those of the displayed image.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ class Config(DatasetConfig):
     """A folder of images.
 
     Attributes:
-        images: image ids are relative to this folder; null: `images` in the root.
-        metadata: holds train, val and test; null: `metadata` in the root.
-        masks: mask paths are relative to this folder; null: to `images`, or, where that is null too, to `masks` in the
-            root.
-        num_classes: K; null: the number of names, or, without names, the largest label of all splits and one.
+        images: the folder that image ids are relative to; null: `images` in the root.
+        metadata: the folder that holds train, val and test; null: `metadata` in the root.
+        masks: the folder that mask paths are relative to; null: `images`, or, if that is null too, `masks` in the root.
+        num_classes: K; null: the number of names, or, without names, one more than the largest label of all splits.
         class_names: K names in the order of the labels; null: the lines of `class_names.txt` in `metadata`, or, without
             that file, the labels themselves.
     """
@@ -48,7 +47,7 @@ class Config(DatasetConfig):
 
 
 def build(config: Config) -> Dataset:
-    """The data set; raises InputError where names and classes do not fit each other or a file is missing."""
+    """The data set. Raises InputError if names and classes do not agree or a file is missing."""
     remedy = "set data.images and data.metadata to existing folders, or data.root to the folder that holds them"
     root = Path(config.root)
     images, lists = Path(config.images or root / "images"), Path(config.metadata or root / "metadata")
@@ -77,7 +76,7 @@ def build(config: Config) -> Dataset:
 
 
 def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> None:
-    """Nothing is copied or made: verify the folders as they are. Raises InputError with what is wrong."""
+    """Verify the folders as they are; nothing is copied or made. Raises InputError with what is wrong."""
     check_tree(build(config), log)
 
 

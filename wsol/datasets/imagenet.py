@@ -9,14 +9,14 @@ login, for non-commercial research and education; the folders `train` and `val` 
 sorted by class, are linked to. `imagenetv2-threshold0.7.tar.gz` from
 https://huggingface.co/datasets/vaishaal/ImageNetV2 and the metadata from https://github.com/clovaai/wsolevaluation (MIT
 licence) are downloaded. The archive of ImageNetV2 now names its images by a hash; the file `mapping.txt` (rows
-`<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and gives them their published names back. Sorted
-order does not: the boxes would silently belong to other images.
+`<k>/<j>.jpeg, <k>/<hash>.jpeg`) is put beside the metadata of `val` and restores their published names. Their sorted
+order would not, and the boxes would silently belong to other images.
 
 *Orientation.* Images are read as stored, without their EXIF orientation, as by the code of the published numbers.
 
 *Layout.* `<root>/ILSVRC/train/<wnid>/*.JPEG`, `<root>/ILSVRC/val/ILSVRC2012_val_*.JPEG`,
-`<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in `<root>/metadata/ILSVRC/{train,val,test}`. Where the metadata of
-`train` is absent it is made from the images: classes are the wnids in byte order.
+`<root>/ILSVRC/val2/<0..999>/<0..9>.jpeg`; metadata in `<root>/metadata/ILSVRC/{train,val,test}`. If the metadata of
+`train` are absent, they are made from the images: classes are the wnids in byte order.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Config(DatasetConfig):
     """ImageNet.
 
     Attributes:
-        metadata: holds train, val and test; null: `<root>/metadata/ILSVRC`.
+        metadata: the folder that holds train, val and test; null: `<root>/metadata/ILSVRC`.
     """
 
     name: Literal["imagenet"] = "imagenet"
@@ -95,7 +95,7 @@ def build(config: Config) -> Dataset:
 
 
 def sizes(config: Config) -> Sizes:
-    """The published ones."""
+    """The published numbers of images."""
     return Sizes(CLASSES, **{split: counts["images"] for split, counts in COUNTS.items()})
 
 
@@ -104,7 +104,7 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     place stays.
 
     Raises:
-        InputError: something is missing or damaged, and how to get it.
+        InputError: a file is missing or damaged; the message says how to get it.
     """
     tree, images = _metadata_root(config), _images(config)
     if config.metadata is None:
@@ -130,7 +130,7 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
 
 
 def _part(archive: Archive, target: Path, folder: Path) -> Part:
-    """Images whose ids are a path in `target` below its name, such as `val2/0/1.jpeg`."""
+    """The part of an archive whose image ids are paths below the name of `target`, such as `val2/0/1.jpeg`."""
     sizes = {name.removeprefix(f"{target.name}/"): size for name, size in _prepare.listed_sizes(folder).items()}
     known = {name: size for name, size in sizes.items() if size is not None}
     return Part(archive, target, {name: name for name in sizes}, known)
@@ -198,7 +198,7 @@ def _require_classes(folder: Path) -> None:
 def _renamed(
     wanted: Mapping[str, str], place: Path, mapping: Path, source: Path | None, log: Callable[[str], None]
 ) -> dict[str, str]:
-    """What the images are called in this archive -> their published names."""
+    """Names of the images in this archive -> their published names."""
     with archives.readable(place):
         first = next((name for name, _ in archives.members(place) if name.endswith(".jpeg")), "")
     if Path(first).stem.isdigit():

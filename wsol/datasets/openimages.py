@@ -44,7 +44,7 @@ class Config(DatasetConfig):
     """OpenImages30k.
 
     Attributes:
-        metadata: holds train, val and test; null: `<root>/metadata/OpenImages`.
+        metadata: the folder that holds train, val and test; null: `<root>/metadata/OpenImages`.
     """
 
     name: Literal["openimages"] = "openimages"
@@ -70,7 +70,7 @@ def build(config: Config) -> Dataset:
 
 
 def sizes(config: Config) -> Sizes:
-    """The published ones."""
+    """The published numbers of images."""
     return Sizes(CLASSES, **{split: counts["images"] for split, counts in COUNTS.items()})
 
 
@@ -78,7 +78,7 @@ def prepare(config: Config, source: Path | None, log: Callable[[str], None]) -> 
     """Get the metadata, bring every listed image and mask from the archives to its place, verify.
 
     Raises:
-        InputError: something is missing or damaged, and how to get it.
+        InputError: a file is missing or damaged; the message says how to get it.
     """
     tree, target = _metadata_root(config), Path(config.root) / "OpenImages"
     if config.metadata is None:

@@ -1,13 +1,14 @@
 """Rendered images with exact boxes and masks: a whole search runs on a laptop, without a download.
 
 *Images.* One object on a textured background with clutter. The object is a body with a head that sticks out of it in
-any direction. All classes share the body; a class shows in a small patch of two colours and a pattern on the head, and
-faintly in the tint of the body. So a classifier needs the patch only, its map under-covers the object as in real data,
-and looking further is possible, but has to be learned. Boxes cover 10 to 60 % of the image and are mostly off-centre.
+any direction. All classes share the body; the class can be seen in a small patch of two colours and a pattern on the
+head, and faintly in the tint of the body. A classifier therefore only needs the patch, and its map covers too little of
+the object, as in real data; using the rest is possible, but has to be learned. Boxes cover 10 to 60 % of the image and
+are mostly off-centre.
 
 *Layout.* `<root>/synthetic-<hash of the settings>/`: `{train,val,test}/<class>/<n>.png`, masks and ignored borders
-beside the images of val and test, `metadata/` with boxes and `metadata_masks/` with masks. Made when it is first asked
-for, in seconds.
+beside the images of val and test, `metadata/` with boxes and `metadata_masks/` with masks. It is rendered when it is
+first used, in seconds.
 
 *Reproducible.* Pixels, boxes and masks are the same on every machine and NumPy version: only integer arithmetic, and
 draws from `numpy.random.RandomState`, whose streams are frozen. (The draws of training are torch's, as everywhere.)
@@ -37,8 +38,8 @@ from wsol.data.tree import check_tree
 from wsol.schema import DatasetConfig
 
 FORMAT = 1
-"""Raise it whenever a rendered pixel changes: the folder gets another name, and old results are not mixed with new
-ones."""
+"""Version of the renderer; raise it whenever a rendered pixel changes, so that the folder gets another name and old
+results are not mixed with new ones."""
 
 PATCH_COLORS = (
     ("red", (225, 40, 40)),
@@ -66,7 +67,7 @@ class Config(DatasetConfig):
         test_images: images per class of test.
         side: pixels of the rendered squares.
         seed: random seed of the rendering.
-        annotations: what train_fullsup and test are scored against.
+        annotations: the annotations that train_fullsup and test are scored against.
     """
 
     name: Literal["synthetic"] = "synthetic"
@@ -97,7 +98,7 @@ def build(config: Config) -> Dataset:
 
 
 def sizes(config: Config) -> Sizes:
-    """As configured; nothing is rendered."""
+    """The numbers of images as configured; nothing is rendered."""
     return Sizes(
         config.classes,
         *(config.classes * count for count in (config.train_images, config.fullsup_images, config.test_images)),

@@ -9,8 +9,8 @@ Paper: Weakly Supervised Object Localization as Domain Adaption (Zhu, She, Chen,
 
 Symbols: lambda_1 (released code: beta) -> `domain_weight`; lambda_2 (univer) -> `universum_weight`; S and T^f, pooled
 feature and fake targets -> `source`; T^t, real targets -> `target`; T^u -> the cells of cluster `UNIVERSUM`; M_0, M_k
-with r_0, r_k -> `anchor_sums` / `anchor_counts`; n_s = n_t (sample_num_source, sample_num_target) -> `samples`; uda_method ->
-`discrepancy`; start_epoch s, from 0 and exclusive -> `start_epoch` s + 2, from 1.
+with r_0, r_k -> `anchor_sums` / `anchor_counts`; n_s = n_t (sample_num_source, sample_num_target) -> `samples`;
+uda_method -> `discrepancy`; start_epoch s, from 0 and exclusive -> `start_epoch` s + 2, from 1.
 
 Kept from the released code: clusters start from universum's anchor, pooled feature and class's anchor, in this order;
 the anchor of a class follows the fake targets (`class_anchor: real` is what the paper's figure shows); an image without

@@ -1,4 +1,4 @@
-"""Pixels counted by their score: what the metrics over masks share.
+"""Shared by the metrics over masks: pixels counted by their score.
 
 Pixels of all images are pooled, so every curve is one curve of the whole data set. The thresholds are those of the box
 metrics, then 1 and 2. Bin k holds scores in [threshold k, threshold k + 1), so the score 1 has a bin of its own; the
@@ -18,10 +18,10 @@ from wsol.metric import Metric, Sample
 from wsol.ops.boxes import Floats, Ints, threshold_values
 
 OBJECT, BACKGROUND = 1, 0
-"""Values of a mask."""
+"""The values in a mask."""
 
 OBJECT_ROW = 0
-"""Of counts (2, n); the other row counts the background."""
+"""The row of counts (2, n) for the object; the other row counts the background."""
 
 
 def score_thresholds(step: float) -> Floats:
@@ -30,7 +30,7 @@ def score_thresholds(step: float) -> Floats:
 
 
 def object_mask(sample: Sample) -> np.ndarray:
-    """The mask of an image, (H, W) uint8. Raises ValueError where there is none of the score map's size."""
+    """The mask of an image, (H, W) uint8. Raises ValueError if there is none in the size of the score map."""
     mask = sample.annotation.mask
     if mask is None:
         raise ValueError("this image has no mask: pixel metrics need a data set with masks")
@@ -41,7 +41,7 @@ def object_mask(sample: Sample) -> np.ndarray:
 
 def pixel_counts(sample: Sample, thresholds: Floats) -> Ints:
     """How many pixels of the object and of the background, (2, len(thresholds)) int64, have a score in each bin.
-    Ignored pixels have none.
+    Ignored pixels are not counted.
 
     Raises:
         ValueError: the image has no mask of the score map's size.
@@ -72,7 +72,7 @@ def average_precision(counts: Ints) -> float:
 
 
 def require_object(counts: Ints, name: str, images: int) -> None:
-    """Raises InputError where all masks together, counted as (2, n) per bin, have no object; `name` and `images` are
+    """Raise InputError if all masks together, counted as (2, n) per bin, have no object pixel; `name` and `images` are
     for its message."""
     if not counts[OBJECT_ROW].any():
         raise InputError(

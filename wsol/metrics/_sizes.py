@@ -1,8 +1,8 @@
 """Objects by their share of the image: ten bins, ten percent of the side length each, and three groups of them.
 
 The bins are those of "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing
-2025). Which of them its small, medium and large objects are is not published: small is inferred from its data set of
-small birds, the border between medium and large is our choice.
+2025). The paper does not say which bins are small, medium and large: small is inferred from its data set of small
+birds, and the border between medium and large is our choice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from wsol.ops.boxes import Ints
 from wsol.schema import PluginConfig
 
 EDGES = (0, 1, 4, 9, 16, 25, 36, 49, 64, 81, 100)
-"""In percent of the image's area; a bin is [lower, upper)."""
+"""Edges of the bins in percent of the image's area; a bin is [lower, upper)."""
 
 BINS = tuple(f"{low}_{high}" for low, high in pairwise(EDGES))
 
@@ -55,8 +55,8 @@ def size_bins(areas: npt.ArrayLike, image_area: int) -> Ints:
 
 
 def summary(name: str, total: float, bins: dict[str, float], groups: dict[str, float]) -> dict[str, float]:
-    """What a metric by size reports: the mean over bins as headline, the value over all objects, the groups and the
-    bins."""
+    """The values that a metric by size reports: the mean over bins as headline, the value over all objects, the groups
+    and the bins."""
     mean = {name: sum(bins.values()) / len(bins), f"{name}/total": total}
     return {
         **mean,

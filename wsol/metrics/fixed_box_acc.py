@@ -1,16 +1,16 @@
 """Localization at a given score threshold: GT-known, Top-1 and Top-5 Loc as classical papers report them.
 
-Idea: the box around what exceeds a fixed fraction of the map's maximum is right if it overlaps any true box by half.
-Nothing is chosen on the evaluated images.
+Idea: the box around everything above a fixed fraction of the map's maximum is right if its IoU with any true box is at
+least one half. Nothing is chosen on the evaluated images.
 Paper: "Learning Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016): 20 percent of the maximum, the
 largest component; "Rethinking Class Activation Mapping for Weakly Supervised Object Localization" (Bae et al., ECCV
 2020), whose released code calls the fraction `loc_threshold`: 0.2, and 0.35 together with `pas` at its percentile 90.
 Symbols: loc_threshold -> thresholds; iou_threshold -> iou.
-Kept from the released code: the fraction is of the largest 8-bit value, truncated, and the object is what lies strictly
-above it; largest means polygon area.
-Not kept: boxes and overlap are those of the other box metrics, and images are seen whole: the released code crops the
-middle of enlarged ones, so its printed numbers are of other images. The fraction is of the map as the normalizer leaves
-it: of the map's own maximum with `max`, of what exceeds its minimum with `min_max`.
+Kept from the released code: the threshold is a fraction of the largest 8-bit value, truncated, and the object is
+everything strictly above it; largest means polygon area.
+Not kept: boxes and overlap are those of the other box metrics, and whole images are used: the released code takes
+centre crops of enlarged ones, so its published numbers are on other images. The fraction refers to the map as the
+normalizer returns it: to the map's own maximum with `max`, to the range above its minimum with `min_max`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wsol.ops.boxes import Contours, Floats
 from wsol.schema import PluginConfig
 
 GUESSES = ("top1", "top5", "gt_known")
-"""What must be right beside the box, in the order of `classified`."""
+"""What must be right besides the box, in the order of `classified`."""
 
 
 class Config(PluginConfig):
@@ -35,7 +35,7 @@ class Config(PluginConfig):
 
     Attributes:
         thresholds: fractions of the map's maximum; the first one is the headline's.
-        iou: least overlap of a right box with a true one.
+        iou: least IoU of a right box with a true one, in [0, 1].
         contours: only the `largest` contour predicts a box (as in the papers), or `all`.
     """
 
@@ -56,7 +56,7 @@ class FixedBoxAcc(Metric):
     """Percent of images right: GT-known at the first threshold; at every threshold `/gt_known_*`, `/top1_*` and
     `/top5_*`, the threshold in percent.
 
-    If any image came without logits there is GT-known only.
+    If any image has no logits, only GT-known is reported.
     """
 
     def __init__(self, config: Config) -> None:
@@ -72,7 +72,7 @@ class FixedBoxAcc(Metric):
         return classified(sample)[:, None] & (overlaps >= self.config.iou)
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """The fixed ones."""
+        """The fixed thresholds."""
         return {f"{self.config.name}/gt_known_{_percent(fixed)}": fixed for fixed in self.config.thresholds}
 
     def _add(self, sample: Sample) -> None:

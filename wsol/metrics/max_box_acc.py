@@ -1,9 +1,10 @@
 """MaxBoxAcc, the first version of the field's number: GT-known Loc at its best threshold.
 
-Idea: an image is right at a score threshold if the box of the largest contour overlaps any true box by half; take the
-best threshold. Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
+Idea: an image is right at a score threshold if the box of the largest contour has an IoU of at least one half with any
+true box; take the best threshold. Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al.,
+CVPR 2020).
 Symbols: tau -> threshold, delta -> iou (percent).
-Kept from the released code: largest means polygon area; of equal contours the one found last in the raster scan is
+Kept from the released code: largest means polygon area; of equal contours, the one found last in the raster scan is
 taken.
 """
 

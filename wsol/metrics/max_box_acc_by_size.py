@@ -1,14 +1,15 @@
 """MaxBoxAcc by object size: small objects count as much as large ones.
 
-Idea: a data set is full of large objects, and hitting those is easy. So the images are sorted into ten bins by the
-object's share of the image, the accuracy of every bin is taken at the *one* threshold that is best for all images, and
-the bins are averaged. Paper: "Small object matters in weakly supervised object localization" (Hwang et al.,
+Idea: most objects in a data set are large, and large ones are easy to hit. So the images are sorted into ten bins by
+the object's share of the image, the accuracy of every bin is taken at the *one* threshold that is best for all images,
+and the bins are averaged. Paper: "Small object matters in weakly supervised object localization" (Hwang et al.,
 Neurocomputing 2025). Symbols: MaxBoxAcc^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline; delta -> iou
 (percent); k* -> threshold. Kept from the released code: the size of a box is (x1 - x0) (y1 - y0) over the image's area,
-in pixels of the original image. By default an image's size is that of the true box which the best predicted box
-overlaps most (the first one where none does), so an image with several true boxes changes its bin with the threshold.
-Not kept: of equally good predictions that match different true boxes the first in OpenCV's order decided; here the
-lowest in the image does, which is the same but for nested contours of coarse maps. A bin that was empty at any
+in pixels of the original image. By default an image's size is that of the true box with the largest IoU with a
+predicted box (the first box if none overlaps), so an image with several true boxes can change its bin with the
+threshold.
+Not kept: of equally good predictions that match different true boxes, the first in OpenCV's order decided; here the
+lowest in the image does, which is the same except for nested contours of coarse maps. A bin that was empty at any
 threshold was reported as 0; here it is missing from the report and the mean, and only if it is empty at the best
 thresholds. Groups and mean are not in the released code; they are the readings named in `wsol/metrics/_sizes.py`.
 """
@@ -45,8 +46,9 @@ class Config(SizeConfig):
 class MaxBoxAccBySize(Metric):
     """Percent of images right, mean over IoU 30, 50, 70 and then over bins; values of bins without images are missing.
 
-    Under `/total` that of all images, under `/small`, `/medium`, `/large` of the groups, under `/size_*` of the bins,
-    under `/images_*` how many images a bin has (mean over the three thresholds), under `/threshold_*` the thresholds.
+    `/total` is the percentage of all images, `/small`, `/medium` and `/large` those of the groups, `/size_*` those of
+    the bins; `/images_*` says how many images a bin has (mean over the three thresholds), `/threshold_*` the
+    thresholds.
     """
 
     def __init__(self, config: Config, threshold_step: float) -> None:
@@ -59,7 +61,7 @@ class MaxBoxAccBySize(Metric):
         )
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """That of IoU 50, the one in the middle."""
+        """The threshold for IoU 50, the one in the middle."""
         return {self.config.name: chosen.get(f"{self.config.name}/threshold_50")}
 
     def _add(self, sample: Sample) -> None:
@@ -127,8 +129,8 @@ def build(config: Config, threshold_step: float) -> MaxBoxAccBySize:
 
 
 def matches(level_boxes: LevelBoxes, truth: Ints, contours: Contours) -> tuple[Floats, Ints]:
-    """The best overlap of a predicted with a true box (n, 4), and that true box (its row; of equals the first), per
-    level: (255,) each."""
+    """The best IoU of a predicted box with a true one (n, 4), and the row of that true box (the first among equals),
+    per level: (255,) each."""
     boxes = level_boxes.largest if contours == "largest" else level_boxes.all[:, 2:]
     overlaps = iou(boxes, truth)
     best, match = overlaps.max(1), overlaps.argmax(1)
@@ -137,7 +139,7 @@ def matches(level_boxes: LevelBoxes, truth: Ints, contours: Contours) -> tuple[F
 
 
 def _winners(boxes: Ints, overlap: Floats) -> Ints:
-    """The row with the largest overlap, per level (255,); of equals the lowest box, then the rightmost."""
+    """The row with the largest IoU, per level (255,); among equals the lowest box, then the rightmost."""
     order = np.lexsort((boxes[:, 2], boxes[:, 3], overlap))[::-1]
     first, last = boxes[order, 0, None], boxes[order, 1, None]
     covers = (first <= np.arange(LEVELS)) & (np.arange(LEVELS) <= last)

@@ -4,8 +4,8 @@ Idea: an image is right at a score threshold if any predicted box overlaps any t
 70 percent, take the best threshold of each, average the three.
 Paper: "Evaluation for Weakly Supervised Object Localization: Protocol, Metrics, and Datasets" (Choe et al., TPAMI
 2022). Symbols: tau -> threshold, delta -> iou (percent).
-Kept from the released code: every contour predicts a box, those of holes too; false boxes cost nothing; each IoU has
-its own best threshold, found on the evaluated split itself.
+Kept from the released code: every contour predicts a box, including those of holes; false boxes are not penalised; each
+IoU has its own best threshold, found on the evaluated split itself.
 """
 
 from __future__ import annotations

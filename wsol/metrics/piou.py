@@ -4,8 +4,8 @@ Idea: predict the pixels whose score is at least tau, pool them over all images,
 pIoU = max over tau of TP / (TP + FP + FN).
 Paper: "Weakly Supervised Object Localization as Domain Adaption" (Zhu et al., CVPR 2022).
 Symbols: tau -> threshold.
-Kept from the released code: one curve of the whole data set, not a mean over images or classes; the object only, not
-the background; the threshold is the best of the evaluated split itself, 1 among the candidates.
+Kept from the released code: one curve for the whole data set, not a mean over images or classes; only the object
+counts, not the background; the threshold is the best one on the evaluated split itself, and 1 is a candidate.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Config(PluginConfig):
 
 
 class PIoU(PixelMetric):
-    """Percent; its threshold, of equals the smallest, under `/threshold`."""
+    """pIoU in percent; its threshold, the smallest among equals, under `/threshold`."""
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """That of the best mask, of which the largest part is boxed."""
+        """The threshold of the best mask, of which the largest component is boxed."""
         return {self.name: chosen.get(f"{self.name}/threshold")}
 
     def compute_at(self, chosen: Mapping[str, float]) -> dict[str, float]:

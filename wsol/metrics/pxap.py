@@ -5,7 +5,7 @@ images give one curve; the area under it is the metric, so there is no threshold
 (R_k - R_(k-1)), tau_k falling. Paper: "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al.,
 CVPR 2020). Symbols: tau -> threshold; P, R -> precision, recall.
 Kept from the released code: the right-hand rectangle rule without interpolation; scores are not quantised; ignored
-pixels count nowhere, and the object wins where both masks overlap.
+pixels are not counted, and where both masks overlap, the pixel belongs to the object.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Config(PluginConfig):
 
 
 class PxAP(PixelMetric):
-    """Percent."""
+    """PxAP in percent."""
 
     def values(self, counts: Ints) -> dict[str, float]:
         return {self.name: average_precision(counts)}

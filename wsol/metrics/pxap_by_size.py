@@ -1,7 +1,7 @@
 """PxAP by object size: MaxBoxAcc by size for mask data sets.
 
-Idea: the images are sorted into ten bins by the share of their pixels that belong to the object; every bin has a PxAP
-of its own, and the bins are averaged.
+Idea: the images are sorted into ten bins by the share of their pixels that belong to the object; every bin gets its own
+PxAP, and the bins are averaged.
 Paper: "Small object matters in weakly supervised object localization" (Hwang et al., Neurocomputing 2025); PxAP of
 "Evaluating Weakly Supervised Object Localization Methods Right" (Choe et al., CVPR 2020).
 Symbols: ^S, ^M, ^L, ^mean -> `/small`, `/medium`, `/large`, the headline.
@@ -47,8 +47,8 @@ class Config(SizeConfig):
 class PxAPBySize(Metric):
     """Percent, mean over bins; values of bins without object pixels are missing.
 
-    Under `/total` PxAP itself, under `/small`, `/medium`, `/large` that of the groups, under `/size_*` of the bins,
-    under `/images_*` how many images a bin has.
+    `/total` is PxAP itself, `/small`, `/medium` and `/large` that of the groups, `/size_*` that of the bins;
+    `/images_*` says how many images a bin has.
     """
 
     def __init__(self, config: Config, threshold_step: float) -> None:

@@ -1,7 +1,7 @@
 """Classification and localisation together: Top-1 Loc, Top-5 Loc, GT-known Loc, all at IoU 50 percent.
 
-Idea: an image is right if its class is among the first (five) guesses *and* the box of that class is right. The map is
-always that of the true class: no other class could be right.
+Idea: an image is right if its class is among the top (five) classes *and* the box of that class is right. The map is
+always that of the true class, because no other class could be right.
 Paper: "ImageNet Large Scale Visual Recognition Challenge" (Russakovsky et al., IJCV 2015); GT-known Loc from "Learning
 Deep Features for Discriminative Localization" (Zhou et al., CVPR 2016).
 Not kept: the fixed threshold of 20 percent of the maximum, which `fixed_box_acc` has. As in "Evaluating Weakly
@@ -36,10 +36,10 @@ class Config(PluginConfig):
 
 
 class Top1(ThresholdCurves):
-    """Percent of images: `top1` = `top1/loc`, `top5/loc`, `gt_known/loc`, and of the classifier alone `top1/cls`,
+    """Percent of images: `top1` = `top1/loc`, `top5/loc`, `gt_known/loc`, and for the classifier alone `top1/cls`,
     `top5/cls`.
 
-    If any image came without logits there is `gt_known/loc` only.
+    If any image has no logits, only `gt_known/loc` is reported.
     """
 
     def __init__(self, config: Config, threshold_step: float) -> None:
@@ -48,7 +48,7 @@ class Top1(ThresholdCurves):
         self.sums["classified"] = torch.zeros(3, dtype=torch.int64)
 
     def box_thresholds(self, chosen: Mapping[str, float]) -> dict[str, float | None]:
-        """Of each of the three numbers."""
+        """The threshold of each of the three numbers."""
         return {curve: chosen.get(f"{curve}_threshold") for curve in self.curves}
 
     def right(self, sample: Sample) -> np.ndarray:

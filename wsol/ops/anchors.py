@@ -1,10 +1,10 @@
-"""Running means of feature vectors over all images seen so far: one for each class and one for what belongs to none,
-the universum.
+"""Running means of feature vectors over all images seen so far: one for each class, and one for the universum, the
+cells of no class.
 
 They are kept as sums (K + 1, C) and counts (K + 1), float64, the last row being the universum's, so that it does not
-matter in which order and by which worker images are added. What one image adds is a row (2 + 3 C): its class; 1 if it
-speaks for a class that had no anchor yet, else 0; its pooled feature; the centre its class's anchor moves to; the
-centre the universum's anchor moves to.
+matter in which order and by which worker images are added. The contribution of one image is a row (2 + 3 C): its class;
+1 if its class had no anchor yet, else 0; its pooled feature; the centre its class's anchor moves to; the centre the
+universum's anchor moves to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def starts(sums: Tensor, counts: Tensor, labels: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the clusters of each image start.
+    """The centres from which the clusters of each image start.
 
     Args:
         sums: (K + 1, C) float64.
@@ -33,7 +33,7 @@ def starts(sums: Tensor, counts: Tensor, labels: Tensor, pooled: Tensor) -> tupl
 
 
 def rows(labels: Tensor, new: Tensor, pooled: Tensor, of_class: Tensor, of_universum: Tensor) -> Tensor:
-    """What images add.
+    """The rows that images contribute.
 
     Args:
         labels: (B,) int64 in [0, K).
@@ -53,8 +53,8 @@ def rows(labels: Tensor, new: Tensor, pooled: Tensor, of_class: Tensor, of_unive
 def add(sums: Tensor, counts: Tensor, added: Tensor) -> None:
     """Add the rows of images to sums and counts, in place.
 
-    The anchor of a new class starts from a pooled feature, which counts as one image; from their mean where several
-    images speak for it.
+    The anchor of a new class starts from a pooled feature, which counts as one image, or from the mean of those of
+    several images.
 
     Args:
         sums: (K + 1, C) float64.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 CACHED_BYTES = 4 << 20
-"""Cells that are clustered together on a CPU; they are read again in every iteration, and stay in its cache."""
+"""Bytes of the cells that are clustered together on a CPU, so that they stay in its cache over all iterations."""
 
 
 @torch.no_grad()
@@ -20,8 +20,8 @@ def k_means(cells: Tensor, centers: Tensor, iterations: int = 300, tolerance: fl
 
     Args:
         cells: (B, N, C) float32 or float64.
-        centers: (B, k, C) of the same type, where the clusters start.
-        iterations: the most there may be.
+        centers: (B, k, C) of the same type, the initial centres.
+        iterations: the largest number of iterations.
         tolerance: in units of the mean variance of a channel: centres whose squared moves sum up to no more have
             arrived.
 
@@ -99,7 +99,7 @@ def draw(cells: Tensor, inside: Tensor, keys: Tensor, count: int) -> Tensor:
         count: how many, at most N.
 
     Returns:
-        (B, count, C) with gradient, in random order. Where the region has fewer cells, others follow them.
+        (B, count, C) with gradient, in random order. If the region has fewer cells, other cells follow them.
     """
     chosen = keys.masked_fill(~inside, 1.0).topk(count, dim=1, largest=False).indices
     return cells.gather(1, chosen[:, :, None].expand(-1, -1, cells.shape[2]))

@@ -29,7 +29,7 @@ def extended_log_barrier(values: Tensor, sharpness: float) -> Tensor:
 
 
 def size_barrier(regions: Tensor, sharpness: float) -> Tensor:
-    """Mean barrier of the constraint that sizes are not negative, which pulls every region to be large.
+    """Mean barrier of the constraint that sizes are not negative, which makes every region large.
 
     Args:
         regions: (B, k, H, W) in [0, 1]; a region's size is its sum, in pixels.

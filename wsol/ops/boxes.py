@@ -49,8 +49,8 @@ def original_boxes(boxes: npt.ArrayLike, image_size: tuple[int, int], grid: tupl
     """Boxes of a grid on its image: the inverse of `resize_boxes`.
 
     A box becomes the largest one that `resize_boxes` brings back to it: from the first pixel that lies on its first
-    column (row) of the grid to the last one on its last. There is one wherever the image is as wide and as high as the
-    grid or larger; along a smaller side, where columns without a pixel exist, it is the pixels that the box touches.
+    column (row) of the grid to the last one on its last. Such a box exists if the image is at least as wide and as high
+    as the grid; along a smaller side, where some columns have no pixel, it covers all pixels that the box touches.
 
     Args:
         boxes: (n, 4) integers inside the grid.
@@ -94,7 +94,7 @@ def iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class LevelBoxes:
-    """The boxes of one score map at every level. Each of the two kinds is found at the first request.
+    """The boxes of one score map at every level. Each of the two kinds is computed when it is first used.
 
     Attributes:
         pixels: (H, W) uint8, the 8-bit map.
@@ -129,7 +129,7 @@ class LevelBoxes:
         return largest
 
     def predicted(self, threshold: float, contours: Contours) -> Ints:
-        """The boxes (m, 4) that metrics count at a score threshold, the one with the largest area first; none where the
+        """The boxes (m, 4) that metrics count at a score threshold, the one with the largest area first; none if the
         map is all zero.
 
         Args:
@@ -158,7 +158,7 @@ class LevelBoxes:
 def boxes_by_level(score_map: Floats) -> LevelBoxes:
     """The boxes of a score map at all 255 levels.
 
-    The map becomes 8-bit by truncation of 255 s. A level's foreground is what is strictly above it; each of its
+    The map becomes 8-bit by truncation of 255 s. A level's foreground is every pixel strictly above it; each of its
     8-connected components and each 4-connected hole in one has a contour, which runs through foreground pixels, and
     each contour with columns x .. x + w - 1 and rows y .. y + h - 1 a box (x, y, x + w, y + h), clamped to the last
     pixel.
@@ -182,7 +182,7 @@ def quantise(score_map: Floats) -> Pixels:
 
 
 def best_iou(level_boxes: LevelBoxes, truth: npt.ArrayLike, contours: Contours = "all") -> Floats:
-    """The best overlap of any predicted box with any true box, per level.
+    """The best IoU of any predicted box with any true box, per level.
 
     Args:
         level_boxes: the boxes of one score map.

@@ -1,11 +1,11 @@
-"""The energy of a dense CRF: how much pixels that are near to each other and alike in colour belong to the same region.
+"""The energy of a dense CRF: low if pixels that are near to each other and similar in colour belong to the same region.
 
 The kernel of pixels p and q is exp(-|f_p - f_q|^2 / 2), f being place over `sigma_space` and colour over `sigma_color`;
-it is not normalised. The energy of soft regions s is the negative sum over all pairs of s_p kernel_pq s_q. Where the
-regions of a pixel sum to 1 that is the Potts penalty of cut pairs, less a number of the image alone, so it is negative.
+it is not normalised. The energy of soft regions s is the negative sum over all pairs of s_p kernel_pq s_q. If the
+regions of a pixel sum to 1, this is the Potts penalty of cut pairs minus a constant of the image, so it is negative.
 
-Two filters sum over all pixels: the lattice of the published code (`wsol/ops/lattice.py`; published weights are for its
-smaller mass, times 0.6 they are for the exact one) and the exact one.
+Two filters sum over all pixels: the lattice of the published code (`wsol/ops/lattice.py`), and the exact one. Published
+weights are for the lattice with its smaller mass; for the exact filter, multiply them by 0.6.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def dense_crf_energy(
     Args:
         regions: (B, k, H, W) floats in [0, 1], with gradient.
         pixels: (B, 3, H, W) in [0, 255].
-        sigma_color: deviation in units of `pixels`.
-        sigma_space: deviation in pixels.
+        sigma_color: standard deviation in units of `pixels`.
+        sigma_space: standard deviation in pixels.
         filtered_by: lattice or exact sums.
 
     Returns:
-        scalar, not above 0. Its gradient is -2/B times the filtered regions, as published: the exact derivative where
-        the filter is symmetric, which the lattice is up to a few percent.
+        scalar, not above 0. Its gradient is -2/B times the filtered regions, as published: the exact derivative if the
+        filter is symmetric, which the lattice is up to a few percent.
     """
     values = regions.flatten(2).transpose(1, 2)
     sums = filtered_by(pixel_features(pixels, sigma_color, sigma_space), values.detach())
@@ -45,7 +45,7 @@ def dense_crf_energy(
 
 
 def pixel_features(pixels: Tensor, sigma_color: float, sigma_space: float) -> Tensor:
-    """(B, 3, H, W) -> (B, H W, 5) float64: column, row, and three colours, in deviations."""
+    """(B, 3, H, W) -> (B, H W, 5) float64: column, row, and three colours, in standard deviations."""
     count, _, height, width = pixels.shape
     places = [torch.arange(length, device=pixels.device).double() / sigma_space for length in (height, width)]
     row, column = torch.meshgrid(*places, indexing="ij")
@@ -57,7 +57,7 @@ def pixel_features(pixels: Tensor, sigma_color: float, sigma_space: float) -> Te
 def exact_filter(features: Tensor, values: Tensor) -> Tensor:
     """The sums themselves, in quadratic time and, where PyTorch has an attention kernel for float32, linear memory.
 
-    Softmax attention divides by the sum of a pixel's weights. One more key, whose weight is known, gives that sum away.
+    Softmax attention divides by the sum of a pixel's weights. One more key with a known weight reveals that sum.
 
     Args:
         features: (B, n, 5), in units of the deviation.

@@ -19,7 +19,7 @@ from wsol.ops import component_tree as tree
 
 
 def enclosing_boxes(masks: Tensor) -> Tensor:
-    """The smallest box around all cells of each mask; the whole map where there is none.
+    """The smallest box around all cells of each mask; the whole map if the mask is empty.
 
     Args:
         masks: (B, h, w) bool, on any device.
@@ -51,8 +51,8 @@ def legacy_boxes(masks: Tensor) -> Tensor:
 
 
 def squared(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Widen the shorter side of each box to both sides. At the right and lower border the box is cut, not moved, and so
-    no square there.
+    """Widen the shorter side of each box to both sides. At the right and lower border the box is clipped, not moved, so
+    it is not a square there.
 
     Args:
         boxes: (B, 4) int64 x, y, width, height.
@@ -100,12 +100,13 @@ def zoom(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def paste(maps: Tensor, inside: Tensor, boxes: Tensor, normalizer: Callable[[Tensor], Tensor]) -> Tensor:
-    """Maps that show another map inside their box: resized first and normalised then, so each box has its own scale.
+    """Paste another map into the box of each map. It is resized first and then normalised, so each box has its own
+    scale.
 
     Args:
         maps: (B, h, w) in [0, 1]; not changed.
         inside: (B, h', w') of the same type, raw.
-        boxes: (B, 4) int64 in cells of `maps`; one of a single cell, which has no scale, is left as it is.
+        boxes: (B, 4) int64 in cells of `maps`; a box of a single cell, which cannot be normalised, is left as it is.
         normalizer: maps (1, H, W) to [0, 1].
 
     Returns:
@@ -119,7 +120,7 @@ def paste(maps: Tensor, inside: Tensor, boxes: Tensor, normalizer: Callable[[Ten
 
 
 def _extent(used: Tensor) -> tuple[Tensor, Tensor]:
-    """First True of each row (B, n) and the length up to the last one; all of it without any."""
+    """The first True of each row (B, n) and the length up to the last one; the whole row if there is none."""
     flags = (used | ~used.any(1, keepdim=True)).byte()
     first = flags.argmax(1)
     return first, flags.shape[1] - flags.flip(1).argmax(1) - first

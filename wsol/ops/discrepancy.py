@@ -1,5 +1,5 @@
-"""How far two sets of feature vectors are apart: maximum mean discrepancies, one for each pair of sets, and the
-reversal that trains against a discriminator.
+"""Distances between two sets of feature vectors: maximum mean discrepancies, one for each pair of sets, and the
+gradient reversal for training against a discriminator.
 
 The kernel is a sum of five Gaussians over squared distances. Their widths grow by factors of 2 around the mean distance
 of all rows of both sets, which carries no gradient.

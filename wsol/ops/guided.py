@@ -1,4 +1,4 @@
-"""Guided backward passes: behind every ReLU, only what is positive goes on."""
+"""Guided backward passes: every ReLU passes only positive gradients."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ RECTIFIERS = ("ReluBackward0", "HardtanhBackward0")
 
 @contextmanager
 def guided(output: Tensor) -> Iterator[None]:
-    """Inside, a backward pass from `output` (any shape) is guided: behind every ReLU and ReLU6, functions too, what is
-    negative becomes 0.
+    """Within the block, a backward pass from `output` (any shape) is guided: at every ReLU and ReLU6, also if called as
+    functions, negative gradients become 0.
 
     The hooks are on the recorded pass, not on modules, and end with the context.
     """

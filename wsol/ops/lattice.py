@@ -6,10 +6,11 @@ of the lattice, and points read their corners again. Only corners that a point t
 on whole tensors: the simplex of a point is one integer, and equal ones are found by sorting.
 
 As in the published filter of dense CRFs (Kraehenbuehl and Koltun, NIPS 2011), the result is not scaled to the Gaussian
-it stands for. For pixels of photographs it has 0.51 to 0.61 of its mass, in nearly the same direction (cosine 0.99).
+that it approximates. For pixels of photographs it has 0.51 to 0.61 of its mass, in nearly the same direction (cosine
+0.99).
 
-Positions are float64: a point between two simplices would else change corners with the rounding, and with them what it
-can read.
+Positions are float64; otherwise rounding would change the corners of a point between two simplices, and with them its
+result.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CORNERS = DIMENSIONS + 1
 LARGEST_CODE = 2**62
 
 POINTS_AT_ONCE = {"cpu": 2**16, "cuda": 2**21}
-"""Device -> about how many points share one lattice: few stay in a CPU's cache, many keep a GPU busy."""
+"""Device -> about how many points share one lattice: few points stay in a CPU's cache, many keep a GPU busy."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Attributes that are found when they are first asked for."""
+"""Attributes that are computed when they are first used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class lazy(Generic[Value]):
-    """A property whose value is kept in the object's `__dict__` from the first request on.
+    """A property whose value is computed at its first use and kept in the object's `__dict__`.
 
     Unlike `functools.cached_property`, which before Python 3.12 holds one lock for all objects while it computes:
     images that are counted in threads would wait for one another. Two threads that ask one object at once may both

@@ -1,4 +1,4 @@
-"""The pixels of an object that is written as outlines or as run lengths, as in the instances JSON of COCO.
+"""The pixels of an object that is given as outlines or as run lengths, as in the instances JSON of COCO.
 
 Both to the pixel as COCO's own code (`rleFrPoly` and `rleFrString` of maskApi.c): outlines are walked on a grid five
 times as fine, in whole steps, and every crossing of the middle of a column turns what is below it in or out. A
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 Region = NDArray[np.bool_]
 
 CODED, MORE, NEGATIVE, FIRST_CODE = 0x1F, 0x20, 0x10, 48
-"""Of a letter of compressed run lengths: five bits of a number, whether there are more of it, and its sign."""
+"""The bits of a letter of compressed run lengths: five bits of a number, whether more letters follow, and its sign."""
 FINER = 5
 FARTHEST = 1e5
-"""Pixels from the image, of a corner."""
+"""Largest distance of a corner from the image, in pixels."""
 MAX_LETTERS = 7
-"""Of a number: 35 bits."""
+"""Largest number of letters for one number: 35 bits."""
 
 
 def outline_region(outline: Sequence[float], height: int, width: int) -> Region:
@@ -28,7 +28,7 @@ def outline_region(outline: Sequence[float], height: int, width: int) -> Region:
 
     Args:
         outline: x0, y0, x1, y1, ... in pixels, 0 0 being the upper left corner of the first pixel; an even number of
-            finite values. Where it leaves the image it is cut; less than three corners hold no pixel.
+            finite values. It is clipped to the image; fewer than three corners contain no pixel.
         height: height of the image in pixels.
         width: width of the image in pixels.
     """
@@ -66,7 +66,7 @@ def decode_letters(text: str) -> list[int]:
     """Compressed run lengths, as pycocotools writes them.
 
     Raises:
-        ValueError: a letter is none of the code, or the last number is cut off.
+        ValueError: a letter is not part of the code, or the last number is cut off.
     """
     counts: list[int] = []
     value = letters = 0
@@ -88,10 +88,10 @@ def decode_letters(text: str) -> list[int]:
 
 
 def unroll(counts: Sequence[int], height: int, width: int) -> Region:
-    """(H, W) of run lengths.
+    """The region (H, W) from its run lengths.
 
     Raises:
-        ValueError: a run is negative, or all together are not the pixels of the image.
+        ValueError: a run is negative, or their sum is not the number of pixels of the image.
     """
     if any(count < 0 for count in counts) or sum(counts) != height * width:
         raise ValueError(f"run lengths have {sum(counts)} pixels, or negative runs, instead of {height} x {width}")

@@ -1,5 +1,5 @@
-"""Pixels that a score map is sure of, drawn at random: some of the object, some of the background, the others left
-open."""
+"""Draws random pixels of which a score map is certain: some of the object and some of the background; all others are
+left open."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def draw_seeds(
 ) -> Tensor:
     """Labels of a few pixels, drawn anew in every call with torch's global generator.
 
-    Object seeds come from the pixels above the Otsu threshold of an image, without a border that erosion takes;
-    background seeds from the pixels with the lowest scores. Every seed becomes a square; where squares of both kinds
-    meet, nothing is said.
+    Object seeds come from the pixels above the Otsu threshold of an image, after an erosion; background seeds come from
+    the pixels with the lowest scores. Every seed becomes a square; where squares of both kinds overlap, pixels are left
+    open.
 
     Args:
         scores: (B, H, W) float32 in [0, 1].
-        foreground: draws of object pixels, fewer where there are fewer.
-        background: likewise.
+        foreground: number of object pixels that are drawn, or all if there are fewer.
+        background: number of background pixels that are drawn, likewise.
         background_pool: share of the pixels that background is drawn from, in [0, 1].
         erosion_size: odd side in pixels of the square of the erosion; 1: none.
         seed_size: odd side in pixels of a seed.
@@ -41,14 +41,13 @@ def draw_seeds(
 
 
 def otsu(levels: Tensor) -> Tensor:
-    """The level that splits an image best, into those up to it and those above: it has the largest variance between the
-    classes.
+    """Otsu's threshold: the level with the largest between-class variance of the pixels up to it and those above.
 
     Args:
         levels: (B, H, W) int64 in [0, 255].
 
     Returns:
-        (B,) int64, the lowest of equal ones; 0 for a constant image.
+        (B,) int64, the lowest among equals; 0 for a constant image.
     """
     flat = levels.flatten(1)
     counts = torch.zeros(len(flat), LEVELS, dtype=torch.float64, device=flat.device)
@@ -62,22 +61,21 @@ def otsu(levels: Tensor) -> Tensor:
 
 
 def erode(masks: Tensor, size: int) -> Tensor:
-    """Take a border off masks (B, H, W) bool: a pixel stays where the whole square around it is set. Outside of the
-    image nothing is missing, and a mask that would vanish stays as it is."""
+    """Erode masks (B, H, W) bool: a pixel stays if the whole square around it is set. Pixels outside of the image count
+    as set, and a mask that would vanish stays as it is."""
     eroded = ~dilate(~masks, size)
     return torch.where(eroded.any(2).any(1)[:, None, None], eroded, masks)
 
 
 def dilate(masks: Tensor, size: int) -> Tensor:
-    """Grow every pixel of masks (B, H, W) bool to a square of an odd side of `size` pixels, cut at the image's
-    border."""
+    """Dilate masks (B, H, W) bool: every pixel becomes a square with an odd side of `size` pixels, clipped to the
+    image."""
     rows = F.max_pool2d(masks[:, None].float(), (size, 1), 1, (size // 2, 0))
     return F.max_pool2d(rows, (1, size), 1, (0, size // 2))[:, 0] > 0
 
 
 def draw(masks: Tensor, count: int) -> Tensor:
-    """`count` pixels of each mask (B, H, W) bool, all equally likely, none twice; all pixels of a mask that has
-    fewer."""
+    """`count` random pixels of each mask (B, H, W) bool, without repetition; all pixels of a mask that has fewer."""
     flat = masks.flatten(1)
     lots = torch.rand(flat.shape, device=flat.device).masked_fill(~flat, -1)
     drawn = lots.topk(min(count, flat.shape[1]), dim=1)
@@ -85,8 +83,8 @@ def draw(masks: Tensor, count: int) -> Tensor:
 
 
 def lowest(scores: Tensor, share: float) -> Tensor:
-    """The `share` (in [0, 1]) of the pixels of scores (B, H, W) with the lowest values, as a mask (B, H, W) bool; of
-    equal ones the first in reading order."""
+    """The `share` (in [0, 1]) of the pixels of scores (B, H, W) with the lowest values, as a mask (B, H, W) bool; among
+    equals, the first in reading order."""
     flat = scores.flatten(1)
     chosen = flat.argsort(dim=1, stable=True)[:, : int(share * flat.shape[1])]
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, chosen, True).view(scores.shape)

@@ -1,4 +1,4 @@
-"""What a file of other people's annotations says, before anything is decided: images, their objects, their classes.
+"""The content of annotations in another format, before anything is decided: images, their objects, their classes.
 
 A format is a file beside this one, with `Config`, whose fields are its settings, `EXAMPLE`, settings as a user writes
 them, and `read(config) -> Source`.
@@ -22,18 +22,19 @@ pixel is 0 0 1 1."""
 
 SPLITS = ("train", "val", "test")
 POOL = ""
-"""Of images that are for training, where they are not drawn for val or test."""
+"""The split of images that are for training unless they are drawn for val or test."""
 
 
 class Config(Strict):
-    """What every format takes. `val` is train_fullsup, for choosing hyperparameters.
+    """The settings of every format. `val` is train_fullsup, for choosing hyperparameters.
 
     Attributes:
         annotations: the file or folder.
         images: the folder of the images; it stays as it is.
-        val: a share of each class's images, 0 to 1, drawn from what `annotations` says; or what lists them.
+        val: a share of each class's images in `annotations`, between 0 and 1, drawn at random; or a file or folder that
+            lists the images.
         test: like `val`.
-        seed: draws the shares.
+        seed: random seed of the shares.
     """
 
     annotations: FilePath
@@ -44,12 +45,12 @@ class Config(Strict):
 
     @property
     def shares(self) -> dict[str, float]:
-        """`val` and `test`, where they are drawn."""
+        """`val` and `test`, if they are shares."""
         return {split: value for split in ("val", "test") if isinstance(value := getattr(self, split), float)}
 
     @property
     def lists(self) -> dict[str, Path]:
-        """`POOL`, `val` and `test`, where something lists their images."""
+        """`POOL`, `val` and `test`, if a file or folder lists their images."""
         found = {POOL: getattr(self, "train", None), "val": self.val, "test": self.test}
         return {split: Path(value) for split, value in found.items() if isinstance(value, str)}
 
@@ -73,7 +74,7 @@ class Outlines:
 
 @dataclass(frozen=True, slots=True)
 class RunLengths:
-    """A region as run lengths down the columns; `counts` is text where they are compressed."""
+    """A region as run lengths down the columns; `counts` is text if they are compressed."""
 
     size: Side
     counts: str | Sequence[int]
@@ -88,7 +89,7 @@ class Object:
         category: key of `Source.classes`.
         edges: the edges of its box; None: those of its region.
         region: its pixels; None: not known.
-        hidden: its class is seen in the image, but it is no object to find: a crowd, or difficult.
+        hidden: whether it shows its class but is no object to localise: a crowd, or a difficult object.
     """
 
     where: str
@@ -104,12 +105,12 @@ class Listed:
 
     Attributes:
         where: place in the file, for messages.
-        names: possible names of the image file, relative to the images; the first that is found is taken.
+        names: possible names of the image file, relative to the images; the first existing one is taken.
         stem: its name without its ending, tried before them; empty: none.
         objects: its objects, in the order of the file.
         size: size in pixels, as annotated; None: not known.
         split: `val`, `test`, or `POOL`.
-        relative: edges are shares of width and height.
+        relative: whether edges are shares of width and height.
     """
 
     where: str
@@ -123,7 +124,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """All that was read.
+    """Everything that was read.
 
     Attributes:
         classes: key -> name, in the order that the labels get.
@@ -131,9 +132,9 @@ class Source:
         images: the images that are listed.
         root: folder of the image files.
         shares: `val` or `test` -> share of each class to draw from the images in `POOL`; what is left is for training.
-        with_masks: objects have regions, which are written instead of boxes.
-        hidden: what a hidden object is, for the user.
-        notes: what the reader left out or decided, a sentence each.
+        with_masks: whether objects have regions, which are written as masks instead of boxes.
+        hidden: the name of a hidden object, for the user.
+        notes: what the reader left out or decided, one sentence each.
     """
 
     classes: dict[str, str]

@@ -7,7 +7,7 @@
 
 *Classes.* In the order of their ids, which may be any; equal names are one class.
 
-*Left out.* Annotations with `iscrowd: 1` are no objects; in a data set with masks they are the ignored region.
+*Left out.* Annotations with `iscrowd: 1` are not objects; in a data set with masks they are the ignored region.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ LARGEST_FILE = 2 * 2**30
 
 
 class Config(shared.Config):
-    """Settings of this format; `val` and `test` may be JSON files of their own.
+    """Settings of this format; `val` and `test` may be further JSON files.
 
     Attributes:
-        masks: `auto` where every annotation has a segmentation, else boxes; `on`, `off`.
+        masks: `auto` writes masks if every annotation has a segmentation, else boxes; `on` always writes masks, `off`
+            boxes.
     """
 
     masks: Literal["auto", "on", "off"] = "auto"
@@ -96,7 +97,7 @@ def read(config: Config) -> Source:
     """Read the file, and those of val and test if they have their own.
 
     Raises:
-        InputError: a file is missing, damaged or no instances JSON; with the file and the place in it.
+        InputError: a file is missing, damaged or no instances JSON; the message has the file and the place in it.
     """
     names: dict[str, str] = {}
     notes: list[str] = []
@@ -123,7 +124,7 @@ def _same_names(path: Path, categories: list[_Category]) -> Iterator[str]:
 
 
 def _wants_masks(config: Config, images: list[Listed]) -> tuple[bool, list[str]]:
-    """Whether masks are written, and what is to be said about it."""
+    """Whether masks are written, and notes about it for the user."""
     seen = [found.region is not None for listed in images for found in listed.objects if not found.hidden]
     if config.masks == "on" and not any(seen):
         raise InputError(f"{config.annotations}: no annotation has a segmentation; take the boxes with masks=off")
@@ -184,5 +185,5 @@ def _object(where: str, annotation: _Annotation, name: str) -> Object:
 
 
 def _by_number(key: str) -> tuple[int, int, str]:
-    """Numbers in their order, then other ids in that of their letters."""
+    """Sort key: numbers in their order, then other ids alphabetically."""
     return (0, int(key), "") if key.isascii() and key.isdigit() and len(key) < 19 else (1, 0, key)

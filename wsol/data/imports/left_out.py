@@ -1,4 +1,4 @@
-"""What of other people's annotations is not taken, counted, one sentence for each thing."""
+"""Counts the images and annotations that are left out, with one sentence for each reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One thing that happens to images or annotations: `left out: 3 images without an annotation`."""
+    """One reason for images or annotations: `left out: 3 images without an annotation`."""
 
     noun: str
     text: str = ""
@@ -35,13 +35,13 @@ NO_IMAGE_OF_CLASS = Kind("class", "without an image")
 
 
 class LeftOut:
-    """Counts things by their kind."""
+    """Counts by kind."""
 
     def __init__(self) -> None:
         self._found: dict[Kind, list[str]] = {}
 
     def add(self, kind: Kind, name: str) -> None:
-        """Count one; the names of the first few are said."""
+        """Count one; the sentence has the names of the first few."""
         self._found.setdefault(kind, []).append(name)
 
     def lines(self) -> list[str]:

@@ -1,5 +1,5 @@
-"""Where the image files are that annotations name: most files name them without the folders that they are in, or with
-folders of another machine."""
+"""Finds the image files that annotations name; most annotations name them without their folders, or with the folders of
+another machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsol.files import is_dir, is_file
 ENDINGS = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm", ".avif")
 )
-"""Of image files, in small letters."""
+"""Endings of image files, in lower case."""
 
 
 def image_files(root: Path) -> list[str]:
@@ -34,7 +34,7 @@ class ImageFiles:
         root: the folder.
 
     Raises:
-        InputError: it is not there, or holds no image.
+        InputError: there is no such folder, or it holds no image.
     """
 
     def __init__(self, root: Path) -> None:
@@ -51,8 +51,8 @@ class ImageFiles:
             raise InputError(f"{root}: holds no image; name the folder of the images with images=DIR")
 
     def find(self, name: str) -> str | None:
-        """The file of a name: the one that is there, or the only one whose path ends with the name, or else the one
-        that the name ends with; None where there is none, or several."""
+        """The file of a name: the file with this path; else the only one whose path ends with the name; else the one
+        whose path the name ends with. None if there is none, or several."""
         name = _plain(name)
         if not OUTSIDE.search(name) and is_file(self.root / name):
             return name
@@ -67,7 +67,7 @@ class ImageFiles:
 
 
 def _plain(name: str) -> str:
-    """With `/`, as Windows does not write it."""
+    """The name with `/` instead of the backslashes of Windows."""
     return name.replace("\\", "/").removeprefix("./")
 
 

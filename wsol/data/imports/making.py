@@ -1,7 +1,7 @@
-"""From other people's annotations to a data set `folder`: read, select, split, write, check; all or nothing.
+"""Converts annotations in another format into a data set `folder`: read, select, split, write, check; all or nothing.
 
 *Written.* A new folder with `images`, a link to where the images are, `metadata`, `masks` if there are any, and
-`import.txt`, which repeats what was said. The images and the annotations stay as they are.
+`import.txt`, which repeats the messages. The images and the annotations stay as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Log = Callable[[str], None]
 
 
 def reader(name: str) -> ModuleType:
-    """The file of one of `FORMATS`."""
+    """The module of one of `FORMATS`."""
     return import_module(f"wsol.data.imports.{name}")
 
 
@@ -48,10 +48,10 @@ def make(name: str, config: Config, root: Path, log: Log) -> None:
         name: one of `FORMATS`.
         config: its settings.
         root: the folder.
-        log: gets a sentence for each thing that was decided or left out, and lines of progress.
+        log: gets a sentence for everything that was decided or left out, and lines of progress.
 
     Raises:
-        InputError: something is missing, damaged or contradicts itself; then nothing is written.
+        InputError: a file is missing, damaged or contradictory; then nothing is written.
     """
     log(f"reading {config.annotations}")
     source: Source = reader(name).read(config)
@@ -93,7 +93,8 @@ def _in_place(line: str, unfinished: Path, root: Path) -> str:
 
 @contextmanager
 def _all_or_nothing(root: Path) -> Iterator[Path]:
-    """A folder whose content is moved to the root at the end, the metadata last; what fails leaves nothing."""
+    """A folder whose content is moved to the root at the end of the block, the metadata last; after a failure nothing
+    is left."""
     unfinished, new = root / UNFINISHED, not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ def _write(root: Path, source: Source, parts: splitting.Parts, names: dict[str, 
 
 
 def _write_masks(folder: Path, part: list[Chosen], log: Log) -> tuple[MaskPaths, ...]:
-    """One file for all objects of an image, one for its ignored region if there is one; 255 is inside."""
+    """Write a mask file for all objects of an image, and one for its ignored region if there is one; 255 is inside."""
     rows = []
     for found in paced(part, "writing masks", len(part), log=log):
         written = []

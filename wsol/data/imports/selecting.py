@@ -1,8 +1,8 @@
-"""Which of the listed images are taken, and where their objects are in pixels of the metadata.
+"""Selects images from those that are listed, and converts their objects to the pixels of the metadata.
 
-WSOL has one class an image: an image that shows two is left out, whole, hidden objects counted. Edges are rounded to
-the nearest of pixels, boxes cut at the image; a pixel of the metadata lies between two edges, so the box from edge 10
-to edge 20 is 10 to 19.
+WSOL has one class per image: an image that shows two, hidden objects included, is left out. Edges are rounded to the
+nearest edge of a pixel, and boxes are clipped to the image; a pixel of the metadata lies between two edges, so the box
+from edge 10 to edge 20 is 10 to 19.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ NO_BOXES: Boxes = np.empty((0, 4), np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An image that is taken.
+    """A selected image.
 
     Attributes:
-        image: its path below the images.
-        listed: what the file says of it.
+        image: the path of the image below the images.
+        listed: the image as the file lists it.
         size: width and height as displayed.
         category: key of its class.
-        boxes: (n, 4) int64, inclusive corners x0 y0 x1 y1; n is 0 where there are masks.
+        boxes: (n, 4) int64, inclusive corners x0 y0 x1 y1; n is 0 if there are masks.
     """
 
     image: str
@@ -52,11 +52,11 @@ class Chosen:
 
 
 def select(source: Source, left_out: LeftOut, log: Log) -> list[Chosen]:
-    """The images with one class, a file that can be read and an object, sorted by their names.
+    """Select the images with one class, a readable file and an object; returns them sorted by name.
 
     Args:
-        source: what was read.
-        left_out: counts the others.
+        source: the content of the annotations.
+        left_out: counts the images and annotations that are left out.
         log: gets lines of progress.
 
     Raises:
@@ -82,7 +82,7 @@ def object_region(listed: Listed, size: Side, *, hidden: bool) -> Region:
     """(H, W): the pixels of all objects of an image, or of all hidden ones.
 
     Raises:
-        InputError: the run lengths of an object are not of the image.
+        InputError: the run lengths of an object do not fit the image.
     """
     region = np.zeros(size[::-1], np.bool_)
     for found in listed.objects:
@@ -92,7 +92,7 @@ def object_region(listed: Listed, size: Side, *, hidden: bool) -> Region:
 
 
 def _with_files(source: Source, left_out: LeftOut) -> dict[str, Listed]:
-    """Image path -> what is listed, of those with one class and a file."""
+    """Image path -> the listed image, for images with one class and a file."""
     files = ImageFiles(source.root)
     hidden = Kind(source.hidden, done="ignored regions" if source.with_masks else "left out")
     found: dict[str, Listed] = {}
@@ -126,7 +126,7 @@ def _unusable(listed: Listed, path: str | None) -> Kind | None:
 
 
 def _measured(path: Path, listed: Listed) -> Side | Kind:
-    """Width and height as displayed, or why the file cannot be used; it is read whole."""
+    """Width and height as displayed, or why the file cannot be used; reads the whole file."""
     try:
         with decoding.opened(path) as image:
             displayed, stored = (decoding.size(image, displayed=shown) for shown in (True, False))
@@ -139,7 +139,7 @@ def _measured(path: Path, listed: Listed) -> Side | Kind:
 
 
 def _chosen(source: Source, image: str, listed: Listed, size: Side, left_out: LeftOut) -> Iterator[Chosen]:
-    """The image, if an object is left."""
+    """The image, if it has an object left."""
     objects = [found for found in listed.objects if not found.hidden]
     boxes = []
     there = False
@@ -161,14 +161,14 @@ def _chosen(source: Source, image: str, listed: Listed, size: Side, left_out: Le
 
 
 def _masked(found: Object, size: Side) -> Kind | None:
-    """Why an object has no mask; None where it has one."""
+    """Why an object has no mask; None if it has one."""
     if found.region is None:
         return kinds.NO_REGION
     return None if _region(found, size).any() else kinds.NO_PIXEL
 
 
 def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
-    """In pixels; None where an object has neither a box nor a pixel."""
+    """The edges of an object in pixels; None if it has neither a box nor a pixel."""
     if found.edges is not None:
         across, down = size if listed.relative else (1, 1)
         left, top, right, bottom = found.edges
@@ -180,7 +180,7 @@ def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
 
 
 def _box(edges: Edges, size: Side) -> tuple[Kind | None, tuple[int, int, int, int] | None]:
-    """What there is to say of a box, and its corners inside of the image, None where there are none."""
+    """The finding about a box, and its corners inside of the image; None where there is none."""
     left, top, right, bottom = (math.floor(edge + 0.5) for edge in edges)
     if right <= left or bottom <= top:
         return kinds.EMPTY, None

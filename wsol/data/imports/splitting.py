@@ -1,4 +1,5 @@
-"""Which images are for training, for choosing hyperparameters, and for the test: as listed, or drawn per class."""
+"""Splits images into those for training, for choosing hyperparameters, and for the test: as listed, or drawn per
+class."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ Parts = dict[str, list[Chosen]]
 def split(chosen: Sequence[Chosen], shares: Mapping[str, float], names: Mapping[str, str], seed: int) -> Parts:
     """The images of train, val and test, each in the given order.
 
-    The draw of a class depends on the seed, its name and its images only, that of test not on the share of val. A share
-    is rounded to the nearest number of images; every class keeps one for training.
+    The draw of a class depends only on the seed, its name and its images; the draw of test does not depend on the share
+    of val. A share is rounded to the nearest number of images; every class keeps one image for training.
 
     Args:
         chosen: all images.

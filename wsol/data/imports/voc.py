@@ -1,9 +1,10 @@
-"""XML of PASCAL VOC, one file an image, as LabelImg, CVAT and Roboflow write it too.
+"""XML of PASCAL VOC, one file per image, as LabelImg, CVAT and Roboflow write it too.
 
 *Boxes.* The corners are pixels, both inside of the box, and VOC counts them from 1: 1 1 5 5 are the pixels 0 to 4 of
-the metadata. Tools that count from 0: `first_pixel=0`. Fractions of a pixel are rounded.
+the metadata. For tools that count from 0, set `first_pixel=0`. Fractions of a pixel are rounded.
 
-*Images.* That of `a/b.xml` is `a/b` with any ending of an image, below `images`; else what its `filename` says.
+*Images.* The image of `a/b.xml` is `a/b` with any ending of an image, below `images`; else the file that its `filename`
+names.
 
 *Classes.* In the order of their names.
 
@@ -33,12 +34,12 @@ LARGEST_FILE = 16 * 2**20
 
 
 class Config(shared.Config):
-    """Settings of this format. What lists the images of a split is a text file of `ImageSets/Main`, or a folder of XML
+    """Settings of this format. The list of a split's images is a text file of `ImageSets/Main`, or a folder of XML
     files below `annotations`.
 
     Attributes:
         train: lists the training images; null: all that are in no other split.
-        first_pixel: what the coordinates count from, 1 or 0.
+        first_pixel: the coordinate of the first pixel, 1 or 0.
     """
 
     train: FilePath | None = None
@@ -46,7 +47,7 @@ class Config(shared.Config):
 
 
 class _WithoutEntities(TreeBuilder):
-    """Refuses what defines entities, which can grow beyond every memory."""
+    """Refuses files that define entities, which can expand without limit."""
 
     def doctype(self, name: str, public: str | None, system: str | None) -> None:
         """Called at a DOCTYPE, before anything in it is read."""
@@ -57,7 +58,7 @@ def read(config: Config) -> Source:
     """Read all files below `annotations`.
 
     Raises:
-        InputError: a file is damaged or no annotation of VOC; with the file and the place in it.
+        InputError: a file is damaged or no annotation of VOC; the message has the file and the place in it.
     """
     root = Path(config.annotations)
     if not is_dir(root):
@@ -82,7 +83,7 @@ def read(config: Config) -> Source:
 
 
 def _split_of(given: dict[str, Path], files: dict[str, Path]) -> tuple[dict[str, str], list[str]]:
-    """Stem -> split, and what is to be said about names without a file."""
+    """Stem -> split, and notes about names without a file."""
     found: dict[str, str] = {}
     notes: list[str] = []
     for split, path in given.items():

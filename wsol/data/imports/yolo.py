@@ -1,10 +1,12 @@
-"""Text files of YOLO, one an image, a row an object: class, then centre, width and height as shares of the image's.
+"""Text files of YOLO, one file per image and one row per object: class, then centre, width and height as shares of the
+image's.
 
 *Layout.* `annotations` is a `data.yaml` as Ultralytics and Roboflow write it, which says where the images of train, val
 and test are; the rows of `.../images/.../a.jpg` are in `.../labels/.../a.txt`, or beside the image. Or it is a folder
 of text files, where those of `images` have the same names.
 
-*Boxes.* The edges are rounded to the nearest of pixels. Rows of more numbers are outlines; their bounding box is taken.
+*Boxes.* The edges are rounded to the nearest edge of a pixel. Rows with more numbers are outlines; their bounding box
+is taken.
 
 *Classes.* In the order of their numbers. Their names: in the `data.yaml`, in `classes`, or in `classes.txt` among the
 text files.
@@ -35,11 +37,11 @@ NAMES = ("classes.txt", "obj.names", "_darknet.labels")
 
 
 class Config(shared.Config):
-    """Settings of this format. What lists the images of a split is a folder of images, or a text file of their paths.
+    """Settings of this format. The list of a split's images is a folder of images, or a text file of their paths.
 
     Attributes:
         images: the folder of the images; null: the `path` of the `data.yaml`, or its folder.
-        classes: a file of names, one a line; null: see above.
+        classes: a file of names, one per line; null: see above.
         train: lists the training images; null: what the `data.yaml` says, or all that are in no other split.
         val: null: what the `data.yaml` says, or 0.1.
         test: null: what the `data.yaml` says, or 0.2.
@@ -54,7 +56,7 @@ class Config(shared.Config):
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a `data.yaml` says: the folder that its paths start at, names by number, the places of each split."""
+    """The content of a `data.yaml`: the folder that its paths start at, names by number, the places of each split."""
 
     base: Path
     names: dict[int, str]
@@ -65,7 +67,7 @@ def read(config: Config) -> Source:
     """Find the images and read their text files.
 
     Raises:
-        InputError: a file is missing or damaged; with the file and the line.
+        InputError: a file is missing or damaged; the message has the file and the line.
     """
     path = Path(config.annotations)
     if not exists(path):
@@ -119,7 +121,7 @@ def _places_of(base: Path, entry: Any, path: Path) -> list[Path]:
 
 
 def _places(config: Config, said: _Said) -> tuple[dict[str, list[Path]], dict[str, float], list[str]]:
-    """Split or `POOL` -> places of images; split -> share to draw; what was decided."""
+    """Split or `POOL` -> places of images; split -> share to draw; and notes on what was decided."""
     places = {POOL: said.places.get("train", [])} if config.train is None else {POOL: [Path(config.train)]}
     shares: dict[str, float] = {}
     notes = []
@@ -171,7 +173,7 @@ def _in_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
 
 
 def _label_file(image: Path, root: Path, labels: Path | None) -> Path:
-    """Where the rows of an image are; it need not exist."""
+    """The text file with the rows of an image; it need not exist."""
     if labels is not None:
         return labels / image.relative_to(root).with_suffix(".txt")
     beside = image.with_suffix(".txt")
