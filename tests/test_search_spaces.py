@@ -42,6 +42,7 @@ METHODS = [
     "crop_da",
     "crop_bridging",
     "crop_ivr",
+    "few_shot",
 ]
 DATA = ["cub", "imagenet", "openimages"]
 BACKBONES = ["resnet50", "vgg16", "inception_v3"]

@@ -70,7 +70,7 @@ class TrainingConfig(Strict):
     """The training loop.
 
     Attributes:
-        epochs: passes over train_weaksup.
+        epochs: passes over the images that are trained on: train_weaksup, for most methods.
         batch_size: images of one step over all workers together (the global batch).
         precision: `fp32`, `bf16` (autocast), or `auto`: bf16 on a GPU, fp32 on a CPU.
         checkpoint: the epoch whose weights count, and which gives the value of a trial: the `best` one on
@@ -132,7 +132,7 @@ class TrainConfig(Strict):
     backbone: Annotated[SerializeAsAny[BackboneConfig], any_plugin("backbone")]
     data: Annotated[SerializeAsAny[DatasetConfig], any_plugin("dataset")]
     optim: OptimConfig = OptimConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default=TrainingConfig(), validate_default=True)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
 
     @field_validator("method")
@@ -146,6 +146,43 @@ class TrainConfig(Strict):
                 )
             inside = getattr(inside, "base", None)
         return method
+
+    @field_validator("method")
+    @classmethod
+    def _stands_alone_with_boxes(cls, method: PluginConfig) -> PluginConfig:
+        inside: PluginConfig | None = getattr(method, "base", None)
+        while inside is not None:
+            if inside.fullsup_share():
+                raise ValueError(f"{inside.name} trains on boxes, which {method.name} around it would not see")
+            inside = getattr(inside, "base", None)
+        return method
+
+    @field_validator("training")
+    @classmethod
+    def _has_what_to_select_by(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
+        method, data = info.data.get("method"), info.data.get("data")
+        if method and data and training.checkpoint == "best" and trains_on_all(method, data):
+            raise ValueError(
+                f"{method.name} trains on all images of train_fullsup here, and none is left to choose an epoch by: set"
+                " training.checkpoint: last"
+            )
+        return training
+
+    @property
+    def uses_boxes(self) -> bool:
+        """Whether it trains on boxes or masks of train_fullsup, and on no image of train_weaksup."""
+        return self.method.fullsup_share() > 0
+
+    @property
+    def withheld(self) -> tuple[float, int | None, int] | None:
+        """What decides which images of train_fullsup are trained on, and so cannot select; None where none is."""
+        share = self.method.fullsup_share()
+        return (share, self.data.fullsup_per_class, self.data.subset_seed) if share else None
+
+    @property
+    def selects_blindly(self) -> bool:
+        """Whether it trains on all images of train_fullsup, so that none is left to select by."""
+        return trains_on_all(self.method, self.data)
 
     @field_validator("backbone")
     @classmethod
@@ -169,6 +206,12 @@ class TrainConfig(Strict):
         if (backbone := info.data.get("backbone")) and (reason := misfit(evaluation.extractor, backbone)):
             raise ValueError(reason)
         return evaluation
+
+
+def trains_on_all(method: PluginConfig, data: DatasetConfig) -> bool:
+    """Whether a method trains on every image of train_fullsup: it wants all, or there is one of each class."""
+    share = method.fullsup_share()
+    return share == 1 or (share > 0 and data.fullsup_per_class == 1)
 
 
 def misfit(plugin: PluginConfig, backbone: BackboneConfig) -> str:

@@ -81,7 +81,7 @@ def seconds(
     Args:
         method: the method, which is moved to the device of this process and trained a little.
         config: shapes, batch size, epochs and evaluation settings of the training.
-        sizes: the sizes of the data set.
+        sizes: number of images that are trained on and scored on; see `supervision.sizes`.
         workers: number of workers that share a global batch.
         threads: threads of each worker.
         settings: the settings that every epoch is scored under, the configuration first; none: as configured.
@@ -96,8 +96,8 @@ def seconds(
     )
     try:
         with TemporaryDirectory() as folder, _threads(threads):
-            weaksup, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
-            step, image = _seconds_of_step(method, config, weaksup), _seconds_of_evaluation(method, [config], fullsup)
+            trained, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
+            step, image = _seconds_of_step(method, config, trained), _seconds_of_evaluation(method, [config], fullsup)
             many = len(settings) > 1
             return Seconds(step, image, _seconds_of_evaluation(method, settings, fullsup) if many else image)
     except torch.OutOfMemoryError:
@@ -140,15 +140,15 @@ def _settled(measure: Callable[[], float]) -> float:
 
 
 def _random_images(
-    folder: Path, config: TrainConfig, classes: int, weaksup: int, fullsup: int
+    folder: Path, config: TrainConfig, classes: int, trained: int, fullsup: int
 ) -> tuple[ImageStore, ImageStore]:
-    """A data set on the disk whose train_weaksup and train_fullsup are images of noise, with the annotations that the
-    metrics need."""
+    """Images of noise on the disk, for training (before the crop) and for evaluation, both with the annotations that
+    the metrics need: a method may train on them."""
     generator = torch.Generator().manual_seed(0)
     for name, count, side in (
-        ("train", weaksup, config.data.resize_size),
+        ("train", 0, 1),
         ("val", fullsup, config.data.image_size),
-        ("test", 0, 1),
+        ("test", trained, config.data.resize_size),
     ):
         _write_noise(folder, name, count, side, classes, generator)
     shape = {
@@ -173,7 +173,7 @@ def _random_images(
         except InputError:
             continue
         break
-    return build.images(dataset, "train_weaksup", data), found
+    return ImageStore(dataset.split("test"), data.resize_size, data), found
 
 
 def _write_noise(folder: Path, split: str, count: int, side: int, classes: int, generator: torch.Generator) -> None:

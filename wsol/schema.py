@@ -53,6 +53,11 @@ class PluginConfig(Strict):
         """Why a method or an extractor cannot work on a transformer; nothing where it can."""
         return ""
 
+    def fullsup_share(self) -> float:
+        """The share of each class's images of train_fullsup that a method trains on, with their boxes or masks and in
+        place of train_weaksup, from 0 to 1; 0: it trains on class labels alone."""
+        return 0.0
+
 
 class BackboneConfig(PluginConfig):
     """The settings of every backbone.

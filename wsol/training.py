@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wsol import build, distributed
+from wsol import build, distributed, supervision
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import TrainConfig
 from wsol.console import say_once
@@ -73,16 +73,16 @@ def train(
     if len(checkpoints.history) == config.training.epochs:
         return checkpoints.history
 
-    method, weaksup, fullsup = _prepare(config)
+    method, trained, scored = _prepare(config)
     optimizer = build_optimizer(method, config.optim)
     history = _restore(checkpoints, method, optimizer)
     step = distributed.wrap(method)
-    loader = build_loader(weaksup, method, config)
+    loader = build_loader(trained, method, config)
 
     for epoch in range(len(history) + 1, config.training.epochs + 1):
         started = time.perf_counter()
         record = train_epoch(step, method, optimizer, loader, epoch, config)
-        record.update(_evaluated(method, fullsup, settings or [config], objective))
+        record.update(_evaluated(method, scored, settings or [config], objective))
         record["seconds"] = time.perf_counter() - started
         record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
@@ -100,11 +100,11 @@ def _prepare(config: TrainConfig) -> tuple[Method, ImageStore, ImageStore]:
     by."""
     with distributed.agreed():
         dataset = build.dataset(config.data)
-        weaksup = build.images(dataset, "train_weaksup", config.data)
-        fullsup = build.images(dataset, SELECTION_SPLIT, config.data)
+        trained = supervision.training_images(dataset, config)
+        scored = supervision.scored_images(dataset, SELECTION_SPLIT, config)
         _seed(config.seed)
         method = build.method(config, dataset.num_classes)
-    return method.to(distributed.device()).to(memory_format=torch.channels_last), weaksup, fullsup
+    return method.to(distributed.device()).to(memory_format=torch.channels_last), trained, scored
 
 
 def train_epoch(
@@ -115,7 +115,7 @@ def train_epoch(
     epoch: int,
     config: TrainConfig,
 ) -> Record:
-    """One pass over train_weaksup: mean loss terms, learning rate of each parameter group, images per second."""
+    """One pass over the training images: mean loss terms, learning rate of each parameter group, images per second."""
     backbone, device = method.network.backbone, distributed.device()
     set_learning_rates(optimizer, epoch, config.optim)
     _seed(config.seed, epoch, distributed.rank())
@@ -221,8 +221,8 @@ def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Op
 
 
 def build_loader(images: ImageStore, method: Method, config: TrainConfig) -> TrainLoader:
-    """The loader of this worker's share of train_weaksup. A last batch from which batch norm could not learn is left
-    out, with a note to the user.
+    """The loader of this worker's share of the training images. A last batch from which batch norm could not learn is
+    left out, with a note to the user.
 
     Raises:
         InputError: batch norm could not learn from any batch, or the sizes do not fit.
@@ -239,6 +239,7 @@ def build_loader(images: ImageStore, method: Method, config: TrainConfig) -> Tra
         rank=distributed.rank(),
         world=world,
         least=2 if single and not _learns_from_one_image(method, config.data.image_size) else 1,
+        with_targets=config.uses_boxes,
     )
     if loader.left_out and distributed.is_main():
         say_once(

@@ -24,6 +24,8 @@ class Batch:
         image_ids: B names, as in the metadata.
         mixed_labels: (B,) int64, the second label of images that were mixed from two; None for plain images.
         mixed_weight: weight of `mixed_labels`, in [0, 1].
+        targets: (B, H, W) uint8, 1 object, 0 background, 255 ignored, for the pixels of `images`; None unless the
+            method trains on boxes or masks.
     """
 
     images: Tensor
@@ -31,6 +33,7 @@ class Batch:
     image_ids: tuple[str, ...] = ()
     mixed_labels: Tensor | None = None
     mixed_weight: float = 0.0
+    targets: Tensor | None = None
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """The labels with their weights, which sum to 1; every loss that sums over them works with label mixing."""

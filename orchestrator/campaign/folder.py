@@ -9,6 +9,7 @@ from orchestrator.campaign.model import CampaignCell, Planned
 from orchestrator.cluster.environment import ready_for_ray
 from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.experiment.load import Loaded, load_experiment
+from orchestrator.experiment.post_hoc import require_choosable
 from orchestrator.preflight.checks import require_data, require_model
 from orchestrator.preflight.place import require_no_foreign_files, require_writable
 from orchestrator.runs import names
@@ -125,7 +126,8 @@ def _require_runnable(cells: list[CampaignCell]) -> None:
                 f"{cell.name}: resources.storage: a campaign needs a folder that all nodes see; leave it out, or"
                 " `search` cells alone"
             )
-        if (trial.data, trial.evaluation) not in checked:
+        require_choosable(trial, cell.experiment.post_hoc)
+        if (read := (trial.data, trial.evaluation, trial.withheld)) not in checked:
             require_data(cell.experiment)
-            checked.append((trial.data, trial.evaluation))
+            checked.append(read)
         require_model(cell.experiment)

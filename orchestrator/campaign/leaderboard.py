@@ -112,16 +112,12 @@ def _rules(planned: Planned) -> str:
 
 
 def _remarks(standings: Sequence[Standing]) -> Iterator[str]:
-    """Remarks on the numbers: the methods that were trained on a short list of images."""
-    parts: dict[str, list[str]] = {}
+    """Remarks on the numbers: the methods that were trained on a short list of images, or on boxes."""
+    notes: dict[str, list[str]] = {}
     for standing in standings:
-        for part in {read_result(folder).training_images for folder in standing.folders}:
-            parts.setdefault(part, []).append(standing.cell.name)
-    yield from (
-        f"Trained on a part of train_weaksup, {part}: {', '.join(methods)}."
-        for part, methods in parts.items()
-        if part != "all"
-    )
+        for note in {read_result(folder).training_note for folder in standing.folders} - {""}:
+            notes.setdefault(note, []).append(standing.cell.name)
+    yield from (f"{note[0].upper()}{note[1:]} ({', '.join(methods)})." for note, methods in notes.items())
 
 
 def _overview(standings: Sequence[Standing]) -> list[list[str]]:
@@ -160,8 +156,10 @@ def _group(standings: Sequence[Standing], of: CampaignCell) -> list[Standing]:
 
 
 def _rows(group: Sequence[Standing]) -> list[Row] | str:
-    """The rows of `compare`, or the reason if the runs cannot be compared."""
+    """The rows of `compare`, with methods that were trained on boxes next to the centre Gaussian, after all others but
+    the first; or the reason if the runs cannot be compared."""
     try:
-        return comparison_rows([folder for standing in group for folder in standing.folders], [group[0].metric], "test")
+        rows = comparison_rows([folder for standing in group for folder in standing.folders], [group[0].metric], "test")
     except InputError as error:
         return f"not comparable: {error}"
+    return [rows[0], *sorted(rows[1:], key=lambda row: row.uses_boxes)]

@@ -89,11 +89,13 @@ class Figure:
         marks: one for each method.
         ticks: position -> number on the axis.
         baseline: position of the centre Gaussian; None where unknown.
+        yardsticks: positions of the methods that were trained on boxes.
     """
 
     marks: list[Mark]
     ticks: dict[float, str]
     baseline: float | None
+    yardsticks: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ def leaderboard_page(board: Board) -> str:
 def _figure(group: Group) -> Figure:
     assert not isinstance(group.rows, str)
     methods = {folder.name: method for method, folder in group.runs.items()}
-    cells = [(methods.get(row.name, row.name), row.cells[group.metric]) for row in group.rows]
+    named = [(methods.get(row.name, row.name) + (" (boxes)" if row.uses_boxes else ""), row) for row in group.rows]
+    cells = [(name, row.cells[group.metric]) for name, row in named]
     baseline = cells[0][1].baseline
     numbers = [number for _, cell in cells for number in (cell.value, *(cell.interval or ()), *cell.of_seeds)]
     low, high, step = _axis([*numbers, *([] if baseline is None else [baseline])])
@@ -144,7 +147,8 @@ def _figure(group: Group) -> Figure:
     ]
     count = round((high - low) / step)
     ticks = {place(low + number * step): f"{low + number * step:g}" for number in range(count + 1)}
-    return Figure(marks, ticks, None if baseline is None else place(baseline))
+    yardsticks = tuple(place(row.cells[group.metric].value) for row in group.rows if row.uses_boxes)
+    return Figure(marks, ticks, None if baseline is None else place(baseline), yardsticks)
 
 
 def _axis(numbers: Sequence[float]) -> tuple[float, float, float]:
@@ -156,8 +160,10 @@ def _axis(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _seen(group: Group) -> Seen | None:
-    """The images that all methods have pictures of, from the smallest object to the largest; None if there are none."""
-    examples = {method: _examples(folder) for method, folder in group.runs.items()}
+    """The images that all methods have pictures of, from the smallest object to the largest; None if there are none.
+    Methods that were trained on boxes are left out: they have pictures only of the few images that selected them."""
+    shown_runs = {method: folder for method, folder in group.runs.items() if not read_summary(folder).uses_boxes}
+    examples = {method: _examples(folder) for method, folder in shown_runs.items()}
     examples = {method: known for method, known in examples.items() if known}
     if not examples:
         return None

@@ -38,6 +38,7 @@ class PublishedRow:
         values: one number for each backbone of the table, in percent; None where there is none.
         normalizer, extractor, guide: names of plugins; `guide` is F-CAM's.
         size: the size of the backbone; None where it has only one.
+        boxes: number of images of each class of train_fullsup that the method trains on; None if it trains on none.
     """
 
     method: str
@@ -46,6 +47,7 @@ class PublishedRow:
     extractor: str = "cam"
     guide: str | None = None
     size: str | None = None
+    boxes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def _is_of(row: PublishedRow, config: Mapping[str, Any]) -> bool:
         (method.get("guide") or {}).get("name"),
         config["backbone"].get("size"),
     )
-    return own == (row.method, row.normalizer, row.extractor, row.guide, row.size)
+    has_boxes = row.boxes in (None, config["data"].get("fullsup_per_class"))
+    return has_boxes and own == (row.method, row.normalizer, row.extractor, row.guide, row.size)
 
 
 @functools.cache

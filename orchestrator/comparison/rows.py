@@ -37,6 +37,7 @@ class Row:
         cells: metric -> number.
         seeds: the seeds that the runs trained with.
         differs: the settings that distinguish its configuration from those of other rows; see `differences`.
+        uses_boxes: whether it was trained on boxes or masks.
     """
 
     name: str
@@ -46,6 +47,12 @@ class Row:
     cells: dict[str, Cell]
     seeds: tuple[int, ...] = (0,)
     differs: tuple[str, ...] = ()
+    uses_boxes: bool = False
+
+    @property
+    def label(self) -> str:
+        """The method, and that it was trained on boxes."""
+        return f"{self.method} (boxes)" if self.uses_boxes else self.method
 
 
 def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
@@ -86,6 +93,7 @@ def row(runs: Sequence[Summary], name: str, cells: dict[str, Cell]) -> Row:
         dataset=str(_config(runs[0], "data").get("name", "")),
         cells=cells,
         seeds=tuple(map(_seed, runs)),
+        uses_boxes=runs[0].uses_boxes,
     )
 
 

@@ -65,6 +65,8 @@ def legend(rows: Sequence[Row]) -> list[str]:
             "seeds: the mean of runs that differ in their seed only, and its 95 % interval over seeds (Student's t); of"
             " two seeds, both values"
         )
+    if any(row.uses_boxes for row in rows):
+        lines.append("boxes: trained on boxes or masks of train_fullsup, and not on class labels of train_weaksup")
     if any(cell.published for cell in cells):
         lines.append(
             "published: what a paper has; reproduced (yes): it lies inside one of our 95 % intervals, or below them"
@@ -108,7 +110,7 @@ def html_table(rows: Sequence[Row]) -> str:
 COLUMNS = (
     *("run", "method", "backbone", "dataset", "metric", "value", "low", "high", "gain", "gain_low", "gain_high"),
     *("center_gaussian", "seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"),
-    *("of_seeds", "differs"),
+    *("of_seeds", "differs", "boxes"),
 )
 
 
@@ -124,7 +126,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
             cells += [cell.difference, *(cell.difference_interval or nothing), cell.baseline]
             cells += [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
             cells += [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None] * 3
-            cells += [" ".join(map(str, cell.of_seeds)), ", ".join(row.differs)]
+            cells += [" ".join(map(str, cell.of_seeds)), ", ".join(row.differs), "yes" if row.uses_boxes else "no"]
             writer.writerow(csv_cell(one_line(value) if isinstance(value, str) else value) for value in cells)
     return file.getvalue().rstrip("\n")
 
@@ -163,7 +165,7 @@ def _wide(rows: Sequence[Row], written: Callable[[str], str]) -> list[list[str]]
 
 def _names(rows: Sequence[Row], row: Row | None = None) -> list[str]:
     """The columns that say what a row is, or of a row what stands there; in what rows differ only where they do."""
-    own = ["run", "method", "backbone", "data"] if row is None else [row.name, row.method, row.backbone, row.dataset]
+    own = ["run", "method", "backbone", "data"] if row is None else [row.name, row.label, row.backbone, row.dataset]
     differs = "differs in" if row is None else ", ".join(row.differs)
     return [*own, differs] if any(one.differs for one in rows) else own
 
@@ -171,7 +173,7 @@ def _names(rows: Sequence[Row], row: Row | None = None) -> list[str]:
 def _what_it_is(row: Row, rows: Sequence[Row]) -> str:
     """The method of a row, and how it differs from other rows."""
     backbone = [row.backbone] if len({one.backbone for one in rows}) > 1 else []
-    return ", ".join([row.method, *backbone, *row.differs])
+    return ", ".join([row.label, *backbone, *row.differs])
 
 
 def seeds_in_words(cell: Cell, digits: int = 2) -> str:

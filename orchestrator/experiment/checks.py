@@ -11,7 +11,7 @@ from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.messages import at, reason
 from orchestrator.experiment.model import Experiment
 from orchestrator.experiment.paths import has_path
-from orchestrator.experiment.post_hoc import MOST_SETTINGS, post_hoc_settings
+from orchestrator.experiment.post_hoc import MOST_SETTINGS, nothing_left, post_hoc_settings
 from orchestrator.experiment.search_checks import drawing_problems, invalid, search_problems
 from orchestrator.experiment.space import Number, known_value
 from orchestrator.experiment.yaml_nodes import KeyPath
@@ -167,8 +167,15 @@ def _objective_problems(experiment: Experiment) -> Iterator[Problem]:
             yield ("study", "objective"), f"{metric} gives no {objective!r}{hint}; it gives {', '.join(known)}"
 
 
+def _blind_problems(experiment: Experiment) -> Iterator[Problem]:
+    """No trial may be chosen by images that all of them trained on."""
+    if experiment.trial.selects_blindly and experiment.study.trials > 1:
+        yield ("study", "trials"), f"{nothing_left(experiment.trial)}: set it to 1, for the published point"
+
+
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     study, trial = experiment.study, experiment.trial
+    yield from _blind_problems(experiment)
     if study.post_hoc == "every_trial" and not experiment.post_hoc:
         yield (
             ("study", "post_hoc"),

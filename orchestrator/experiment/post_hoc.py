@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.experiment.paths import Values, value_at_path, with_value_at
 from wsol.config import TrainConfig
+from wsol.errors import InputError
 
 MOST_SETTINGS = 10_000
 """Largest number of combinations of post-hoc values in one experiment."""
@@ -40,6 +41,17 @@ def with_setting(config: TrainConfig, values: Values) -> TrainConfig:
     for path, value in values.items():
         plain = with_value_at(plain, path, value)
     return TrainConfig.model_validate(plain)
+
+
+def require_choosable(config: TrainConfig, post_hoc: Mapping[str, list[Any]]) -> None:
+    """Raises InputError if post-hoc settings are to be chosen and no image of train_fullsup is left to choose them."""
+    if post_hoc and config.selects_blindly:
+        raise InputError(f"post_hoc: {nothing_left(config)}: leave it out, as with post_hoc={{}}")
+
+
+def nothing_left(config: TrainConfig) -> str:
+    """The reason why nothing can be chosen where all images of train_fullsup are trained on."""
+    return f"{config.method.name} trains on all images of train_fullsup here, and none is left to choose by"
 
 
 def chosen_twice(search: Iterable[str], post_hoc: Iterable[str]) -> list[str]:

@@ -44,11 +44,15 @@ def drawing_problems(experiment: Experiment) -> Iterator[SearchProblem]:
 def invalid(experiment: Experiment, values: Values) -> list[str]:
     """What is not allowed about `trial` with some values replaced."""
     try:
-        TrainConfig.model_validate(experiment.plain(values))
+        config = TrainConfig.model_validate(experiment.plain(values))
     except ValidationError as error:
         return [describe(e, list) for e in error.errors(include_url=False)]
     except ValueError as error:  # another plugin that does not exist
         return [str(error)]
+    if config.withheld != experiment.trial.withheld:
+        return [
+            "it trains on other images of train_fullsup than the published point, so that other images would select it"
+        ]
     return []
 
 

@@ -51,13 +51,15 @@ def write_gallery(listing: Path, table: Path, views: Sequence[View], dataset: Da
         views: the winner first; those without a threshold, and more than four, are left out.
         dataset: the run's data set.
     """
+    from wsol import supervision
     from wsol.data.images import ImageStore
 
     views = [view for view in views if view.threshold is not None][:VIEWS]
     if not views:
         return
     data = views[0].config.data
-    split = dataset.split("train_fullsup").subset(max(1, LOOKED_AT // dataset.num_classes), data.subset_seed)
+    scored = supervision.scored_split(dataset, "train_fullsup", views[0].config)
+    split = scored.subset(max(1, LOOKED_AT // dataset.num_classes), data.subset_seed)
     images = ImageStore(split, data.image_size, data.model_copy(update={"cache": "off"}))
     looks = [look_at(view, images) for view in views]
     names = [dataset.class_names[label] for label in split.labels]

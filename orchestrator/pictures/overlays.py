@@ -66,10 +66,11 @@ class Overlays:
         return pictures
 
     def _open(self) -> ImageStore:
-        from wsol import build
+        from wsol import build, supervision
         from wsol.data.images import ImageStore
 
         data = self.settings[0].data
-        split = build.dataset(data).split("train_fullsup").subset(1, data.subset_seed)
+        scored = supervision.scored_split(build.dataset(data), "train_fullsup", self.settings[0])
+        split = scored.subset(1, data.subset_seed)
         evenly = np.linspace(0, len(split) - 1, min(IMAGES, len(split))).round().astype(int)
         return ImageStore(split.only(evenly.tolist()), data.image_size, data.model_copy(update={"cache": "off"}))

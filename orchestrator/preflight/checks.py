@@ -12,7 +12,7 @@ from orchestrator.cluster.environment import ready_for_ray
 from orchestrator.cluster.plan import Plan, local_resources, plan_trials
 from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
-from orchestrator.experiment.post_hoc import post_hoc_settings
+from orchestrator.experiment.post_hoc import post_hoc_settings, require_choosable
 from orchestrator.preflight.forecast import require_disk_for
 from orchestrator.preflight.packages import require_logger_packages
 from orchestrator.preflight.place import require_new_run_folder
@@ -33,6 +33,7 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
         the folder can be made, and holds no run and nothing else
         the packages of sampler and loggers are installed
         a trial fits this machine, unless it goes to a cluster, which is checked after connecting
+        post-hoc settings can be chosen, if there are any
         Ray can start on this machine, if it is to
         the store, if there is one, can be written, and has no run of that name
         the data can be read, images to be cached can be decoded, the metrics can be computed
@@ -50,6 +51,8 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
     """
     require_new_run_folder(folder)
     require_packages(experiment, alone=alone)
+    if not alone:
+        require_choosable(experiment.trial, experiment.post_hoc)
     if address is None:
         local_plan(experiment, alone=alone)
     if address is None and not alone:
@@ -91,25 +94,25 @@ def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
 
 def require_data(experiment: Experiment) -> None:
     """The checks that runs with the same data set and metrics share: read the data, decode images to be cached, try the
-    metrics. Prints notes about images that are in two splits, and about the list of training images that is used or
-    missing.
+    metrics. Prints notes about images that are in two splits, and about the training images if they are a list or have
+    boxes.
 
     Raises:
         InputError: a file is missing or damaged, or a metric cannot be computed.
     """
-    from wsol import build
-    from wsol.data.dataset import SPLIT_FOLDERS
+    from wsol import build, supervision
     from wsol.evaluation import require_countable
 
     config = experiment.trial
     dataset = build.dataset(config.data)
-    images = {name: build.images(dataset, name, config.data) for name in SPLIT_FOLDERS}
-    for name in ("train_fullsup", "test"):
-        require_countable(images[name].split, config.data.image_size, config.evaluation)
-    for note in shared_images({name: store.split for name, store in images.items()}):
+    trained = supervision.training_images(dataset, config).split
+    scored = {name: supervision.scored_images(dataset, name, config).split for name in ("train_fullsup", "test")}
+    for split in scored.values():
+        require_countable(split, config.data.image_size, config.evaluation)
+    for note in shared_images({"what is trained on" if config.uses_boxes else "train_weaksup": trained, **scored}):
         console.print(f"note: {note}")
-    if config.data.subset_list is not None:
-        console.print(f"note: trained on {build.training_images(dataset, config.data)}")
+    if config.data.subset_list is not None or config.uses_boxes:
+        console.print(f"note: trained on {supervision.described(dataset, config)}")
 
 
 def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:

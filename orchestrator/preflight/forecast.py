@@ -49,7 +49,7 @@ class Forecast:
         seconds_per_image: time of one worker for one evaluated image: forward pass, map, boxes.
         settings: how many settings every epoch is scored under; 1 where trials choose no post-hoc setting.
         seconds_under_all: time of one worker for one image under all of them.
-        sizes: images of the data set, cut as configured.
+        sizes: number of images that are trained on, scored on and tested on; see `supervision.sizes`.
         batch_size: images of a global batch.
         epochs: epochs of a trial.
         trials: number of trials of the search.
@@ -78,7 +78,7 @@ class Forecast:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of global batches in an epoch of train_weaksup."""
+        """Number of global batches in an epoch."""
         return math.ceil(self.sizes.train_weaksup / self.batch_size)
 
     @property
@@ -121,10 +121,10 @@ def forecast_search(experiment: Experiment) -> Forecast:
     Raises:
         InputError: the sizes of the data set are not known, or a step does not fit the device's memory.
     """
-    from wsol import build, cost
+    from wsol import build, cost, supervision
 
     config, resources = experiment.trial, experiment.resources
-    sizes = build.sizes(config.data)
+    sizes = supervision.sizes(config)
     method = build.bare_method(config, sizes.classes)
     settings = [setting for _, setting in post_hoc_settings(config, experiment.chosen_by_trials)]
     spent = cost.seconds(method, config, sizes, resources.workers, resources.cpus_per_worker, settings)

@@ -24,7 +24,9 @@ from orchestrator.report.html import embedded, template
 from orchestrator.report.importance import importance
 from orchestrator.report.lists import read_examples, read_overlaps, read_settings, read_stored
 from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
+from orchestrator.report.yardsticks import yardsticks
 from orchestrator.runs import names
+from orchestrator.runs.result import training_note
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
 from wsol.files import is_file, write_text
@@ -83,6 +85,8 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
     return template("report.html.j2").render(
         summary=summary,
         notes=notes,
+        training_note=training_note(str(summary.result.get("training_images", "all")), uses_boxes=summary.uses_boxes),
+        yardsticks=yardsticks(summary),
         counts=Counter(trial.state for trial in summary.trials),
         failures=reasons.most_common(3),
         splits=[split for split in (split_lines(summary, name) for name in ("train_fullsup", "test")) if split.lines],

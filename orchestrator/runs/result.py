@@ -63,6 +63,7 @@ class WinnerResult:
         value_measured_again: the objective of the exported weights; None where unknown.
         config: what was trained, with the post-hoc settings that were chosen, as plain values.
         training_images: what it was trained on, in words.
+        uses_boxes: whether that were images of train_fullsup with their boxes or masks.
         class_names: K names, in the order of the labels; empty in results of older versions.
         post_hoc: the settings that were tried, the winner as trained first; empty if there were none.
         chosen: the values that the trial chose for its best epoch; None if the best setting was chosen after the
@@ -84,6 +85,7 @@ class WinnerResult:
     value_measured_again: float | None = None
     config: Values = field(default_factory=dict)
     training_images: str = "all"
+    uses_boxes: bool = False
     class_names: tuple[str, ...] = ()
     post_hoc: tuple[Setting, ...] = ()
     chosen: Values | None = None
@@ -98,6 +100,11 @@ class WinnerResult:
         return self.objective.partition("/")[2]
 
     @property
+    def training_note(self) -> str:
+        """What must be known about its training images; empty where all were those of train_weaksup."""
+        return training_note(self.training_images, uses_boxes=self.uses_boxes)
+
+    @property
     def choice(self) -> Setting | None:
         """The chosen post-hoc setting: the trial's choice, else the best one (the first of several). None if none were
         tried."""
@@ -108,6 +115,13 @@ class WinnerResult:
 
 _OPTIONAL = ("chosen", "first", "imported")
 """Entries that are left out when they are empty."""
+
+
+def training_note(images: str, *, uses_boxes: bool) -> str:
+    """`WinnerResult.training_note` of its entries."""
+    if uses_boxes:
+        return f"trained on boxes: {images}"
+    return "" if images == "all" else f"trained on a part of train_weaksup: {images}"
 
 
 def read_result(folder: Path) -> WinnerResult:
@@ -142,7 +156,7 @@ def write_result(folder: Path, result: WinnerResult) -> None:
     content = dataclasses.asdict(result)
     more = content.pop("more")
     kept = {name: value for name, value in content.items() if not (name in _OPTIONAL and value is None)}
-    for name in ("adopted", "class_names"):
+    for name in ("adopted", "class_names", "uses_boxes"):
         if not content[name]:
             del kept[name]
     write_text(folder / names.WINNER_RESULT, json.dumps({**kept, **more}, indent=1))

@@ -154,12 +154,13 @@ class Summary:
     @property
     def seconds(self) -> float | None:
         """Wall time from the start to the end, or to the last sign of life; None where the start is unknown."""
-        start = parse_time(self.header.started)
-        return (
-            None
-            if start is None
-            else max(((parse_time(self.header.ended) or self.updated) - start).total_seconds(), 0.0)
-        )
+        start, end = parse_time(self.header.started), parse_time(self.header.ended) or self.updated
+        return None if start is None else max((end - start).total_seconds(), 0.0)
+
+    @property
+    def uses_boxes(self) -> bool:
+        """Whether the winner was trained on boxes or masks."""
+        return bool(self.result.get("uses_boxes", False))
 
     def intervals(self, split: str) -> dict[str, tuple[float, float]]:
         """Metric -> 95 % interval over images of the winner on `train_fullsup` or `test`."""

@@ -75,8 +75,8 @@ def _print_winner(folder: Path, result: WinnerResult) -> None:
     console.print(f"\nwinner: trial {result.trial}, epoch {result.epoch}, {result.objective} {result.value:.2f}")
     if choice := choice_in_words(result):
         console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
-    if result.training_images != "all":
-        console.print(f"trained on a part of train_weaksup: {result.training_images}")
+    if result.training_note:
+        console.print(result.training_note)
     tested = final_test_of(folder, result.checkpoint_sha256)
     scores = {"train_fullsup": result.train_fullsup, **({"test": tested.metrics} if tested else {})}
     for split, metrics in scores.items():

@@ -175,7 +175,7 @@ def _published(method: str) -> str:
     for table in published_tables():
         for row in (row for row in table.rows if row.method.partition("(")[0] == method):
             usual = PublishedRow(row.method, row.values)
-            kinds = ("size", "normalizer", "extractor", "guide")
+            kinds = ("size", "boxes", "normalizer", "extractor", "guide")
             named = [(kind, getattr(row, kind), getattr(usual, kind)) for kind in kinds]
             told = (f"{kind} {name}" for kind, name, other in named if name != other)
             numbers = ", ".join(

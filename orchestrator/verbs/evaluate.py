@@ -94,11 +94,11 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
         InputError: the user can correct what is wrong.
     """
     require_scored_split(split)
-    from wsol import build
+    from wsol import build, supervision
     from wsol.scoring import map_sizes, score_files
 
     config = load_and_print_notes(path, overrides, ignores_search=True).experiment.trial
-    part, side = build.split(build.dataset(config.data), split, config.data), config.data.image_size
+    part, side = supervision.scored_split(build.dataset(config.data), split, config), config.data.image_size
     sizes = map_sizes(maps, part)
     console.print(
         f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}"

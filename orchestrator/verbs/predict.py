@@ -101,7 +101,8 @@ def _plan_in_words(folder: Path, model: Model, photos: Photos, rule: BoxRule) ->
     count = counted(len(photos.names), "image")
     left_out = f"; left out, not named like images: {in_words(photos.left_out)}" if photos.left_out else ""
     contours = "of all contours" if rule.contours == "all" else "of the largest contour"
-    source = f"that of {rule.source} on train_fullsup" if rule.source else "as given"
+    trained = ", on whose images it was trained" if model.config.selects_blindly else ""
+    source = f"that of {rule.source} on train_fullsup{trained}" if rule.source else "as given"
     return (
         f"{folder}: {model.config.method.name} on {model.config.backbone.name}, {len(model.class_names)} classes\n"
         f"{count} of {photos.folder}{left_out}\n"

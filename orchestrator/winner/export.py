@@ -44,8 +44,8 @@ tags: [weakly-supervised-localization]
 
 # {name}
 
-{what}: trained with class labels, it localises their objects. Chosen by {objective} on train_fullsup; trained on
-{images} images.
+{what}: trained with {teacher}, it localises their objects. Chosen by {objective} on train_fullsup; trained on
+{images}.
 
 {record}
 
@@ -217,7 +217,8 @@ def model_card(name: str, result: WinnerResult, facts: Facts, look: Look | None)
         name=markdown_text(name),
         what=markdown_text(f"{method} on {data} with {backbone}, {len(facts.class_names)} classes"),
         objective=metric_label(result.objective),
-        images=markdown_text(result.training_images),
+        teacher="boxes or masks" if result.uses_boxes else "class labels",
+        images=markdown_text(result.training_images + ("" if result.uses_boxes else " images")),
         record=_record(result, facts, look),
         digest=facts.checkpoint_sha256,
         side=f"{side} x {side}",

@@ -113,11 +113,11 @@ def open_exported(folder: Path, split: str, checkpoint_sha256: str | None = None
     Raises:
         InputError: the folder has none, the weights are not the recorded ones, or images of the split are missing.
     """
-    from wsol import build
+    from wsol import build, supervision
 
     config, weights = _read(folder, checkpoint_sha256)
     dataset = build.dataset(config.data)
-    return Exported(config, weights, dataset, build.images(dataset, split, config.data))
+    return Exported(config, weights, dataset, supervision.scored_images(dataset, split, config))
 
 
 def open_model(folder: Path, result: WinnerResult) -> Model:

@@ -127,6 +127,7 @@ def measured_result(
         value_measured_again=measured.own[metric],
         config=measured.config.model_dump(mode="json"),
         training_images=measured.training_images,
+        uses_boxes=measured.config.uses_boxes,
         class_names=tuple(measured.class_names),
         post_hoc=tuple(Setting(one.values, one.metrics[metric]) for one in measured.settings),
         chosen=setting,

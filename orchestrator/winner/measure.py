@@ -113,7 +113,7 @@ def measure(request: MeasureRequest) -> Measured:
         InputError: the folder has no exported winner, its weights are not the recorded ones, or images of the split are
             missing.
     """
-    from wsol import build
+    from wsol import supervision
     from wsol.scoring import score
 
     winner = open_exported(request.folder, request.split, request.checkpoint_sha256)
@@ -133,7 +133,7 @@ def measure(request: MeasureRequest) -> Measured:
         intervals={name: list(ends) for name, ends in scores.intervals().items()},
         baseline=winner.center_gaussian(config),
         config=config,
-        training_images=build.training_images(winner.dataset, winner.config.data),
+        training_images=supervision.described(winner.dataset, winner.config),
         class_names=winner.dataset.class_names,
         own=next((setting.metrics for setting in settings if setting.config == own), scores.metrics),
         settings=settings,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.experiment.load import load_and_print_notes, load_experiment
+from orchestrator.experiment.post_hoc import require_choosable
 from orchestrator.formats import settings_in_words
 from orchestrator.runs import names
 from orchestrator.runs.folder import open_experiment
@@ -28,7 +29,9 @@ def score_settings(folder: Path, path: Path | None, overrides: list[str]) -> lis
     Returns:
         every combination with its scores, the winner as it is first.
     """
-    settings = open_exported(folder, "train_fullsup").score_settings(post_hoc_of(folder, path, overrides))
+    post_hoc, winner = post_hoc_of(folder, path, overrides), open_exported(folder, "train_fullsup")
+    require_choosable(winner.config, post_hoc)
+    settings = winner.score_settings(post_hoc)
     write_text(folder / names.POST_HOC, json.dumps([setting.plain() for setting in settings], indent=1))
     return settings
 

@@ -36,12 +36,13 @@ every_long_stack = pytest.mark.parametrize(("name", "backbone"), LONG_STACKS)
 
 
 def make_batch(count: int = 8, side: int = SIDE) -> Batch:
-    """Noise with a bright square whose place is the class."""
+    """Noise with a bright square whose place is the class, and which is the target."""
     images = 0.2 * torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
-    labels = torch.arange(count) % CLASSES
-    for image, label in zip(images, labels.tolist(), strict=True):
+    labels, targets = torch.arange(count) % CLASSES, torch.zeros(count, side, side, dtype=torch.uint8)
+    for image, target, label in zip(images, targets, labels.tolist(), strict=True):
         top, left = (label // 2) * side // 2, (label % 2) * side // 2
+        target[top : top + side // 2, left : left + side // 2] = 1
         image[:, top : top + side // 2, left : left + side // 2] += torch.tensor([1.0, -1.0, 0.5]).roll(label)[
             :, None, None
         ]
-    return Batch(images, labels, tuple(f"image{i}" for i in range(count)))
+    return Batch(images, labels, tuple(f"image{i}" for i in range(count)), targets=targets)

@@ -38,15 +38,26 @@ def make_run(
     images: str = "a",
     step: float = 0.001,
     draws: int = 0,
+    boxes: str = "",
     **changes: Any,
 ) -> Path:
-    """A tested run with replicates around its value; those of runs with equal `draws` move alike."""
+    """A tested run with replicates around its value; those of runs with equal `draws` move alike. With `boxes`, the
+    images that it was trained on with theirs."""
     (folder / "best").mkdir(parents=True, exist_ok=True)
     if not (folder / "study.json").exists():
         (folder / "study.json").write_text(
-            json.dumps({"study_name": folder.name, "kind": "train", "ended": "2026-01-05T10:00:00+00:00"})
+            json.dumps(
+                {
+                    "study_name": folder.name,
+                    "kind": "train",
+                    "ended": "2026-01-05T10:00:00+00:00",
+                    "objective": f"train_fullsup/{METRIC}",
+                }
+            )
         )
     result = {"trial": 0, "objective": f"train_fullsup/{METRIC}", "checkpoint_sha256": SHA, "config": config(**changes)}
+    if boxes:
+        result.update(uses_boxes=True, training_images=boxes)
     (folder / "best" / "result.json").write_text(
         json.dumps({**result, "train_fullsup": {}, "intervals": {}, "baseline": {}})
     )

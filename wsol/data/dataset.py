@@ -117,11 +117,16 @@ class Split:
 
         The draw depends on the seed and the labels only; with the same seed a larger subset contains the smaller one.
         """
-        generator, chosen = seeded_generator("subset", seed), []
+        chosen = [position for members in self.drawn(seed) for position in members[:per_class]]
+        return self._part(sorted(chosen), f"{per_class}s{seed}")
+
+    def drawn(self, seed: int) -> list[list[int]]:
+        """The positions of each class's images in the order in which `subset` takes them."""
+        generator, found = seeded_generator("subset", seed), []
         for label in np.unique(self.labels):
             members = np.flatnonzero(self.labels == label)
-            chosen += members[torch.randperm(len(members), generator=generator)[:per_class].numpy()].tolist()
-        return self._part(sorted(chosen), f"{per_class}s{seed}")
+            found.append(members[torch.randperm(len(members), generator=generator).numpy()].tolist())
+        return found
 
     def listed(self, path: Path) -> Split:
         """The images whose ids a file lists, one per line, in the order of this split.

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsol.data import masks
 from wsol.data.dataset import Split, seeded_generator
 from wsol.data.decoding import Pixels
 from wsol.data.images import ImageStore
@@ -37,12 +39,14 @@ class RawBatch:
         labels: (b,) int64.
         image_ids: b names.
         weight: factor of this worker's mean loss, so that the mean over workers is the mean over the global batch.
+        targets: (b, S, S) uint8, where the object is, cropped and flipped as the images; None unless asked for.
     """
 
     images: Tensor
     labels: Tensor
     image_ids: tuple[str, ...]
     weight: float = 1.0
+    targets: Tensor | None = None
 
 
 class TrainLoader:
@@ -62,6 +66,7 @@ class TrainLoader:
         world: number of workers.
         least: least number of images in each worker's share of a batch; a last batch with too few images for that is
             left out.
+        with_targets: whether the batches have targets made of boxes or masks; the split must be annotated.
 
     Attributes:
         left_out: number of images that an epoch leaves out; they are different ones in every epoch.
@@ -84,6 +89,7 @@ class TrainLoader:
         rank: int,
         world: int,
         least: int = 1,
+        with_targets: bool = False,
     ) -> None:
         if resize_size < image_size:
             raise InputError(
@@ -97,7 +103,7 @@ class TrainLoader:
         if store.size != resize_size:
             raise ValueError(f"the store holds images of {store.size} px, not {resize_size}")
         self.split, self.store, self.batch_size, self.image_size = split, store, batch_size, image_size
-        self.seed, self.rank, self.world = seed, rank, world
+        self.seed, self.rank, self.world, self.with_targets = seed, rank, world, with_targets
         if smallest_share(min(batch_size, len(split)), batch_size, world) < least:
             raise InputError(
                 f"training.batch_size {batch_size}, {len(split)} images and {world} workers: a worker has fewer than"
@@ -126,12 +132,23 @@ class TrainLoader:
         mine = (
             mine or members[:1]
         )  # with weight 0: every worker must take the step, or the others wait for its gradients
-        pixels, side = np.empty((len(mine), self.image_size, self.image_size, 3), np.uint8), self.image_size
-        for place, position, image in zip(range(len(mine)), mine, self.store.read(mine), strict=True):
-            top, left = offsets[position]
-            crop = image[top : top + side, left : left + side]
-            pixels[place] = crop[:, ::-1] if flips[position] else crop
-        return _of_split(self.split, mine, pixels, weight)
+
+        def cropped(whole: Sequence[Pixels]) -> Pixels:
+            return np.stack(
+                [self._crop(image, offsets[one], flips[one]) for one, image in zip(mine, whole, strict=True)]
+            )
+
+        targets = cropped([self._target(position) for position in mine]) if self.with_targets else None
+        return _of_split(self.split, mine, cropped(self.store.read(mine)), weight, targets)
+
+    def _crop(self, image: Pixels, offset: NDArray[np.int64], flip: bool) -> Pixels:
+        top, left = offset
+        crop = image[top : top + self.image_size, left : left + self.image_size]
+        return crop[:, ::-1] if flip else crop
+
+    def _target(self, position: int) -> Pixels:
+        side = self.store.size
+        return masks.target(self.split.annotation(position, side), side)
 
 
 def smallest_share(images: int, batch_size: int, world: int) -> int:
@@ -185,17 +202,31 @@ def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Se
     """
     images = raw.images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
     shift, scale = (torch.tensor(values).view(1, 3, 1, 1).to(device, non_blocking=True) for values in (mean, std))
-    return Batch(images.sub_(shift).div_(scale), raw.labels.to(device, non_blocking=True), raw.image_ids)
+    labels = raw.labels.to(device, non_blocking=True)
+    targets = None if raw.targets is None else raw.targets.to(device, non_blocking=True)
+    return Batch(images.sub_(shift).div_(scale), labels, raw.image_ids, targets=targets)
 
 
-def raw_batch(pixels: Pixels, labels: NDArray[np.int64], image_ids: tuple[str, ...], weight: float = 1.0) -> RawBatch:
+def raw_batch(
+    pixels: Pixels,
+    labels: NDArray[np.int64],
+    image_ids: tuple[str, ...],
+    weight: float = 1.0,
+    targets: Pixels | None = None,
+) -> RawBatch:
     """A batch that is moved to the device while the device computes; see `RawBatch`."""
-    images, classes = torch.from_numpy(pixels), torch.from_numpy(labels)
-    if torch.cuda.is_available():  # only pinned memory does
-        images, classes = images.pin_memory(), classes.pin_memory()
-    return RawBatch(images, classes, image_ids, weight)
+    images, classes = _ready_to_travel(pixels), _ready_to_travel(labels)
+    return RawBatch(images, classes, image_ids, weight, None if targets is None else _ready_to_travel(targets))
 
 
-def _of_split(split: Split, positions: list[int], pixels: Pixels, weight: float = 1.0) -> RawBatch:
+def _ready_to_travel(values: NDArray[Any]) -> Tensor:
+    """A tensor in pinned memory if there is a GPU: only from there it is moved while the GPU computes."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+def _of_split(
+    split: Split, positions: list[int], pixels: Pixels, weight: float = 1.0, targets: Pixels | None = None
+) -> RawBatch:
     names = tuple(split.image_ids[position] for position in positions)
-    return raw_batch(pixels, split.labels[positions], names, weight)
+    return raw_batch(pixels, split.labels[positions], names, weight, targets)

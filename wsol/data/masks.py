@@ -1,4 +1,4 @@
-"""Brings the masks of one image to the evaluation grid."""
+"""Brings the masks of one image to the evaluation grid, and makes the targets of methods that train on boxes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from wsol.data.decoding import Pixels, Side, Undecodable, mask_values, opened, size
 from wsol.errors import InputError
+from wsol.ops.boxes import resize_boxes
+from wsol.types import Annotation
 
 IGNORED = 255
 
@@ -36,6 +38,25 @@ def united(objects: list[Path], ignored: Path | None, grid: int, image: Path | N
     for path in objects:
         mask[_on_grid(path, grid, shape)] = 1
     return mask
+
+
+def target(annotation: Annotation, side: int) -> Pixels:
+    """What a method that trains on boxes is taught of an image: every pixel of a box is object, or, where there are
+    masks only, every pixel of the mask.
+
+    Args:
+        annotation: of the image, its mask on a grid of this side.
+        side: in pixels of the square that the image is resized to.
+
+    Returns:
+        (side, side) uint8, 1 object, 0 background, 255 ignored; the boxes are where evaluation has them on such a grid.
+    """
+    if len(annotation.boxes) == 0:
+        return np.zeros((side, side), np.uint8) if annotation.mask is None else annotation.mask
+    taught = np.zeros((side, side), np.uint8)
+    for x0, y0, x1, y1 in resize_boxes(annotation.boxes, annotation.image_size, (side, side)).tolist():
+        taught[y0 : y1 + 1, x0 : x1 + 1] = 1
+    return taught
 
 
 def has_object(values: NDArray[Any]) -> NDArray[np.bool_]:

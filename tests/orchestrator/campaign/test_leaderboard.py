@@ -75,3 +75,19 @@ def test_of_several_objectives_the_first_is_the_one_that_chose(campaign_file: Pa
     objectives = "study.objective=[train_fullsup/top1/loc, train_fullsup/max_box_acc_v2]"
     planned = load_campaign(campaign_file, [objectives], Path("runs/all"))
     assert Standing(planned.cells[0], [make_run(tmp_path / "cam", 61.5)]).values() == [51.5]
+
+
+def test_a_method_with_boxes_stands_beside_the_centre_gaussian(planned: Planned, tmp_path: Path) -> None:
+    """Behind the others, except where they are compared with it, and it is told what it was trained on."""
+    first, second, *_ = planned.cells
+    few = make_run(tmp_path / "few", 70.0, boxes="50 images of train_fullsup", method={"name": "few_shot"})
+    runs = [make_run(tmp_path / "cam", 61.5), few, make_run(tmp_path / "has", 58.0, method={"name": "has"})]
+    write_leaderboard(tmp_path, planned, [Standing(first, runs[:1]), Standing(second, runs[1:])])
+    board = (tmp_path / "leaderboard.md").read_text()
+    table = [line.split(" | ")[:2] for line in board.partition("### synthetic")[2].splitlines() if " | " in line]
+    assert [words[0].strip("| ") for words in table] == ["run", "---", "cam", "has", "few", "centre Gaussian"]
+    assert table[4][1] == "few_shot (boxes)"
+    assert "Trained on boxes: 50 images of train_fullsup (has-narrow)." in board
+    write_leaderboard(tmp_path, planned, [Standing(first, [few]), Standing(second, runs[2:])])
+    table = (tmp_path / "leaderboard.md").read_text().partition("### synthetic")[2].splitlines()
+    assert [line.split(" | ")[0] for line in table if line.startswith("| ")][2:4] == ["| few", "| has"]

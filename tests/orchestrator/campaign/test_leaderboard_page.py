@@ -84,3 +84,16 @@ def test_it_fits_a_phone_and_asks_for_nothing(group: Group, tmp_path: Path) -> N
     seen = browser.visit(file, "document.documentElement.scrollWidth - innerWidth", width=390)
     assert seen.value <= 0 and seen.errors == []
     assert [address for address in seen.requests if not address.startswith("data:")] == [file.as_uri()]
+
+
+def test_what_boxes_give_is_a_line_through_all_methods_and_takes_no_picture_away(tmp_path: Path) -> None:
+    cam = pictures(make_run(tmp_path / "cam", 60.0), "a.jpg")
+    few = pictures(make_run(tmp_path / "few", 70.0, boxes="50 images", method={"name": "few_shot"}), "z.jpg")
+    rows = comparison_rows([cam, few], [METRIC], "test")
+    text = page(Group("cub", "resnet50", METRIC, rows, {"cam": cam, "few_shot": few}))
+    places = re.findall(r'class="boxes" style="left: ([\d.]+)%', text)
+    dots = re.findall(r'class="dot" style="left: ([\d.]+)%', text)
+    assert places == [dots[0]] * 2 and "few_shot (boxes)" in text and "dotted: trained on boxes" in text
+    assert text.count("<img ") == 2
+    alone = page(Group("cub", "resnet50", METRIC, comparison_rows([cam], [METRIC], "test"), {"cam": cam}))
+    assert 'class="boxes"' not in alone and "dotted: trained" not in alone

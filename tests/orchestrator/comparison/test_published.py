@@ -28,13 +28,14 @@ def test_every_published_number_is_of_something_that_there_is() -> None:
         assert table["metric"].partition("/")[0] in {*plugins.names("metric"), "top5"}  # top1 gives top5 too
         assert set(table["backbones"]) <= set(plugins.names("backbone")) and table["source"]
         for row in table["rows"]:
-            assert set(row) <= {"method", "normalizer", "extractor", "guide", "size", "values"}
+            assert set(row) <= {"method", "normalizer", "extractor", "guide", "size", "boxes", "values"}
             assert len(row["values"]) == len(table["backbones"])
             assert all(20 < value < 100 for value in row["values"])
             for backbone in table["backbones"]:  # a size is there where the backbone has several
                 sizes = plugins.load("backbone", backbone).Config.model_fields.get("size")
                 assert row.get("size") in (get_args(sizes.annotation) if sizes else [None])
-            for key in set(row) - {"values", "size"}:
+            assert ("boxes" in row) == (row["method"] == "few_shot")
+            for key in set(row) - {"values", "size", "boxes"}:
                 assert set(str(row[key]).rstrip(")").split("(")) <= set(plugins.names(kinds[key]))
             for backbone in table["backbones"]:
                 known = (
@@ -73,6 +74,9 @@ F_CAM = {"name": "f_cam", "base": {"name": "cam"}, "guide": {"name": "layer_cam"
         (METRIC, {"method": {"name": "bridging_gap"}}, None),
         (METRIC, {"data": {"name": "tiny_imagenet"}}, None),
         (METRIC, {"backbone": {"name": "timm"}}, None),
+        (METRIC, {"method": {"name": "few_shot"}, "data": {"name": "cub", "fullsup_per_class": 5}}, 82.4),
+        (METRIC, {"method": {"name": "few_shot"}, "data": {"name": "cub", "fullsup_per_class": 1}}, None),
+        (METRIC, {"method": {"name": "few_shot"}}, None),
         ("top1/loc", {}, None),
         ("top1/loc", {"method": {"name": "scm"}, "backbone": {"name": "deit", "size": "small"}}, 76.4),
         ("top1/cls", {"method": {"name": "ts_cam"}, "backbone": {"name": "deit", "size": "tiny"}}, 72.9),

@@ -144,3 +144,16 @@ def test_markup_in_names_is_shown_on_a_terminal() -> None:
     console = PlainConsole(file=file, width=80)
     console.print(comparison_table(one_row("cor[x]", "[red]\x1b[2J[/]"), METRIC, "test"))
     assert "cor[x]" in file.getvalue() and r"[red]\x1b[2J[/]" in file.getvalue()
+
+
+def test_what_was_trained_on_boxes_is_marked_everywhere(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "cam", 61.0)]
+    few = make_run(tmp_path / "few", 70.0, boxes="50 images", method={"name": "few_shot"})
+    rows = comparison_rows([*runs, few], [METRIC], "test")
+    assert [row.uses_boxes for row in rows] == [False, True]
+    for text in (terminal([*runs, few]), *(FORMATS[form](rows) for form in ("markdown", "latex", "html"))):
+        plain = text.replace(r"\_", "_")
+        assert "few_shot (boxes)" in plain and "cam (boxes)" not in plain
+        assert "boxes: trained on boxes or masks of train_fullsup" in plain.replace("\n", " ")
+    assert "boxes" not in terminal(runs)
+    assert [line["boxes"] for line in csv.DictReader(StringIO(FORMATS["csv"](rows)))] == ["no", "yes"]

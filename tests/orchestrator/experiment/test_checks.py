@@ -11,6 +11,7 @@ import yaml
 from orchestrator.experiment.grace import grace_epochs
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import config_hash
+from orchestrator.experiment.post_hoc import require_choosable
 from wsol.errors import InputError
 from wsol.metrics import max_box_acc_v2
 
@@ -172,3 +173,36 @@ def test_words_that_yaml_1_1_reads_as_booleans_are_words(space_file: Path) -> No
     space_file.write_text(text.replace("name: cam", "name: no"))
     with pytest.raises(InputError, match=r"trial\.method: unknown method 'no'"):
         load_experiment(space_file)
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (["training.checkpoint=last"], "study.trials: few_shot trains on all images of train_fullsup here"),
+        (["study.trials=1"], "trial.training: few_shot trains on all images of train_fullsup here"),
+    ],
+)
+def test_nothing_is_chosen_by_images_that_were_all_trained_on(space_file: Path, words: list[str], wrong: str) -> None:
+    for all_of_them in ("data.fullsup_per_class=1", "method={name: few_shot, train_share: 1}"):
+        with pytest.raises(InputError, match=wrong):
+            load_experiment(space_file, ["method=few_shot", all_of_them, *words])
+    alone = ["method=few_shot", "data.fullsup_per_class=1", "training.checkpoint=last", "study.trials=1"]
+    trial = load_experiment(space_file, alone).experiment.trial
+    require_choosable(trial, {})
+    with pytest.raises(InputError, match="post_hoc: few_shot trains on all images of train_fullsup here"):
+        require_choosable(trial, {"evaluation.normalizer": [{"name": "max"}]})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["method=few_shot", "search.method.train_share={low: 0.5, high: 0.9}"],
+        ["method=few_shot", "search.data.fullsup_per_class={choices: [null, 3]}"],
+        ["search.method.name={choices: [cam, few_shot]}"],
+        ["method=few_shot", "post_hoc.method.train_share=[0.5]"],
+    ],
+)
+def test_trials_that_other_images_would_select_are_not_compared(space_file: Path, words: list[str]) -> None:
+    with pytest.raises(InputError, match="so that other images would select it"):
+        load_experiment(space_file, words)
+    assert load_experiment(space_file, ["method=few_shot", "search.method.initial_share={low: 0.1, high: 0.9}"])

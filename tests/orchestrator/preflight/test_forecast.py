@@ -106,6 +106,21 @@ def test_workers_share_a_batch_and_the_images(space_file: Path, monkeypatch: pyt
     assert made.hours_of_devices == pytest.approx(3 * made.seconds_per_trial * 4 / 3600)
 
 
+def test_what_trains_on_boxes_is_counted_by_its_own_images(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two classes with four images of train_fullsup each, three train and one selects."""
+    shares: list[int] = []
+
+    def step(method: Method, config: TrainConfig, images: Any) -> float:
+        shares.append(len(images))
+        return 1.0
+
+    monkeypatch.setattr(cost, "_seconds_of_step", step)
+    monkeypatch.setattr(cost, "_seconds_of_evaluation", lambda method, config, images: 0.5)
+    made = forecast_search(load_experiment(space_file, ["method=few_shot", "training.batch_size=4"]).experiment)
+    assert shares == [4] and made.steps_per_epoch == 2
+    assert made.seconds_per_trial == 2 * (2 * 1.0 + 2 * 0.5)
+
+
 def test_the_last_epoch_is_measured(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a loss that set in late cost as well."""
     seen: list[Progress] = []
@@ -129,7 +144,7 @@ def test_boxes_or_masks_as_the_metrics_ask(metrics: list[dict[str, str]]) -> Non
     assert forecast_search(experiment).seconds_per_image > 0
 
 
-@pytest.mark.parametrize("method", ["crop_cam", "da_wsol", "f_cam"])
+@pytest.mark.parametrize("method", ["crop_cam", "da_wsol", "f_cam", "few_shot"])
 def test_every_kind_of_method_can_be_measured(method: str) -> None:
     made = forecast_search(changed(method={"name": method}, initial_run="runs/not-there"))
     optimizer = build_optimizer(

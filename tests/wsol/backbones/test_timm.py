@@ -229,7 +229,8 @@ def test_the_plugin_is_listed_without_the_library() -> None:
 def test_methods_train_and_localise(name: str, model: str, stride: int) -> None:
     """Layers are placed by stride, every parameter learns, and a state dict restores the maps."""
     method, again = (around(name, make(model, stride=stride)) for _ in range(2))
-    batch = Batch(torch.randn(2, 3, 64, 64), torch.tensor([0, 2]))
+    targets = torch.ones(2, 64, 64, dtype=torch.uint8)  # for methods that train on boxes
+    batch = Batch(torch.randn(2, 3, 64, 64), torch.tensor([0, 2]), targets=targets)
     losses = method.train()(batch, Progress(4, 4, 19, 20))
     torch.stack(list(losses.values())).sum().backward()
     assert all(torch.isfinite(value) for value in losses.values())

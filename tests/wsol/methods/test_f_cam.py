@@ -29,7 +29,7 @@ FIRST = Progress(epoch=1, epochs=4, step=0, steps=20)
 BASES = [
     name
     for name in plugins.names("method")
-    if name not in ("f_cam", "crop_cam") and not plugins.load("method", name).Config.needs_tokens
+    if name not in ("f_cam", "crop_cam", "few_shot") and not plugins.load("method", name).Config.needs_tokens
 ]
 
 

@@ -7,6 +7,7 @@ A new file in `wsol/methods/` or `wsol/backbones/` is tested here without being 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_steps_repeat_with_the_seed(name: str) -> None:
 def test_label_mixing_composes(name: str) -> None:
     """Two label sets with the same labels are one label set."""
     plain = make_batch()
-    same = Batch(plain.images, plain.labels, plain.image_ids, mixed_labels=plain.labels, mixed_weight=0.3)
+    same = replace(plain, mixed_labels=plain.labels, mixed_weight=0.3)
     losses = []
     for batch in (plain, same):
         method = make(name).train()

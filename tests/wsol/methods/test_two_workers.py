@@ -24,7 +24,9 @@ def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
     wrapped = nn.parallel.DistributedDataParallel(method)
     optimizer = torch.optim.SGD(method.parameters(), lr=RATE)
     whole = make_batch()
-    batch = Batch(whole.images[rank::2], whole.labels[rank::2], whole.image_ids[rank::2])
+    assert whole.targets is not None
+    mine = slice(rank, None, 2)
+    batch = Batch(whole.images[mine], whole.labels[mine], whole.image_ids[mine], targets=whole.targets[mine])
     torch.manual_seed(rank)
     for step in range(3):
         optimizer.zero_grad()
