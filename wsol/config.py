@@ -9,7 +9,9 @@ from pydantic import Field, PlainValidator, SerializeAsAny, ValidationInfo, fiel
 from pydantic_core import PydanticCustomError
 
 from wsol import plugins
+from wsol.console import say_once
 from wsol.errors import InputError
+from wsol.packages import OURS
 from wsol.schema import BackboneConfig, DatasetConfig, FilePath, PluginConfig, Strict
 
 LARGEST_SEED = 2**34
@@ -31,6 +33,8 @@ def any_plugin(kind: str) -> PlainValidator:
             plugin = plugins.load(kind, value["name"])
         except (ValueError, InputError) as error:
             raise PydanticCustomError("plugin", "{message}", {"message": str(error)}) from None
+        if origin := plugins.origin(kind, value["name"]):
+            say_once(f"note: {origin} ({origin.module}), a package that is no part of {OURS}")
         config: PluginConfig = plugin.Config.model_validate(value)
         return config
 

@@ -1,4 +1,5 @@
-"""A name in YAML is a file name: `method: {name: has}` is `wsol/methods/has.py`. No registry, import on demand.
+"""A name in YAML is a file name: `method: {name: has}` is `wsol/methods/has.py`; or that of an entry point of another
+package, see `packages.py`. No registry, import on demand.
 
 Every plugin file exports `Config`, a `PluginConfig`, and `build`. `wsol/build.py` says what `build` takes; `load`
 refuses a file that does not export both.
@@ -15,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from wsol import schema
+from wsol import packages, schema
 from wsol.errors import InputError
+from wsol.packages import Origin
 
 FOLDERS = {
     "method": "methods",
@@ -41,10 +43,41 @@ FUNCTIONS = {
 one."""
 
 
+def built_in(kind: str) -> list[str]:
+    """The plugins of a kind (a key of `FOLDERS`) that are part of this program, sorted."""
+    return sorted(path.stem for path in (ROOT / FOLDERS[kind]).glob("*.py") if not path.stem.startswith("_"))
+
+
 @cache
 def names(kind: str) -> list[str]:
-    """The plugins of a kind (a key of `FOLDERS`), sorted."""
-    return sorted(path.stem for path in (ROOT / FOLDERS[kind]).glob("*.py") if not path.stem.startswith("_"))
+    """All plugins of a kind, those of other packages too, sorted."""
+    return sorted({*built_in(kind), *packages.brought(kind, FOLDERS[kind])})
+
+
+def origin(kind: str, name: str) -> Origin | None:
+    """Where a plugin of another package is from; None for a built-in one and for an unknown name.
+
+    Raises:
+        InputError: the name is that of a built-in one as well, or two packages bring it; the message names both.
+    """
+    origins = packages.brought(kind, FOLDERS[kind]).get(name, ())
+    others = [f"{one.package} {one.version}" for one in origins]
+    if origins and name in built_in(kind):
+        raise InputError(
+            f"{kind} {name!r}: {others[0]} brings one of this name, which {packages.OURS} has itself; rename it there,"
+            f" or uninstall {origins[0].package}"
+        )
+    if len(origins) > 1:
+        raise InputError(
+            f"{kind} {name!r}: {' and '.join(sorted(others))} both bring one of this name; uninstall one of them"
+        )
+    return origins[0] if origins else None
+
+
+def bringing() -> list[str]:
+    """The packages installed here that bring plugins, sorted."""
+    origins = (origins for kind, folder in FOLDERS.items() for origins in packages.brought(kind, folder).values())
+    return sorted({one.package for several in origins for one in several})
 
 
 def load(kind: str, name: str) -> ModuleType:
@@ -52,22 +85,28 @@ def load(kind: str, name: str) -> ModuleType:
 
     Raises:
         ValueError: no plugin of this kind has the name; the message lists the names there are.
-        InputError: its file cannot be imported, or does not export what it should; the message says where and what to
-            do.
+        InputError: its name is not clear, see `origin`; its file cannot be imported, or does not export what it should;
+            the message says where and what to do.
     """
     if name not in names(kind):
-        raise ValueError(
-            f"unknown {kind} {name!r}{did_you_mean(name, names(kind))}; there are {', '.join(names(kind))}"
-        )
-    path = ROOT / FOLDERS[kind] / f"{name}.py"
+        hint = did_you_mean(name, names(kind)) or " (one of another package is found where that is installed)"
+        raise ValueError(f"unknown {kind} {name!r}{hint}; there are {', '.join(names(kind))}")
+    if foreign := origin(kind, name):
+        return _loaded(kind, name, foreign.module, f"{foreign}, {foreign.module}", "mend that package")
+    place = "/".join((ROOT / FOLDERS[kind] / f"{name}.py").parts[-3:])
+    return _loaded(kind, name, f"wsol.{FOLDERS[kind]}.{name}", place, "mend the file")
+
+
+def _loaded(kind: str, name: str, module: str, place: str, remedy: str) -> ModuleType:
+    """Import a module that is to be a plugin; `place` and `remedy` are for messages."""
     try:
-        plugin = importlib.import_module(f"wsol.{FOLDERS[kind]}.{name}")
+        plugin = importlib.import_module(module)
     except Exception as error:
         raise InputError(
-            f"{_place(path, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}; mend the file"
+            f"{place}{_line(module, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}; {remedy}"
         ) from error
     if wrong := _wrong(kind, name, plugin):
-        raise InputError(f"{_shown(path)}: {'; '.join(wrong)}; see CONTRIBUTING.md")
+        raise InputError(f"{place}: {'; '.join(wrong)}; see CONTRIBUTING.md")
     return plugin
 
 
@@ -76,17 +115,13 @@ def build(kind: str, config: schema.PluginConfig, *arguments: Any) -> Any:
     return load(kind, config.name).build(config, *arguments)
 
 
-def _shown(path: Path) -> str:
-    """`wsol/methods/has.py`."""
-    return "/".join(path.parts[-3:])
-
-
-def _place(path: Path, error: Exception) -> str:
-    """The file, and the line at which its import failed."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+def _line(module: str, error: Exception) -> str:
+    """`:3`, the line of a module's file at which its import failed; empty if it is not known."""
+    end = f"{module.replace('.', '/')}.py"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(end)]
+    if isinstance(error, SyntaxError) and (error.filename or "").endswith(end):
         lines = [error.lineno]
-    return f"{_shown(path)}:{lines[-1]}" if lines else _shown(path)
+    return f":{lines[-1]}" if lines else ""
 
 
 def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
@@ -101,7 +136,7 @@ def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
         wrong = (
             []
             if named == name
-            else [f'the name of its Config is not the name of the file: write `name: Literal["{name}"] = "{name}"`']
+            else [f'the name of its Config is not {name!r}: write `name: Literal["{name}"] = "{name}"`']
         )
     for function, count in FUNCTIONS.get(kind, {"build": 1}).items():
         if not _takes(getattr(plugin, function, None), count):

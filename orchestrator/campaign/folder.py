@@ -13,7 +13,7 @@ from orchestrator.experiment.post_hoc import require_choosable
 from orchestrator.preflight.checks import require_data, require_model
 from orchestrator.preflight.place import require_no_foreign_files, require_writable
 from orchestrator.runs import names
-from orchestrator.runs.folder import is_campaign_folder, require_no_run, write_experiment
+from orchestrator.runs.folder import is_campaign_folder, require_no_run, require_plugins, write_experiment
 from orchestrator.runs.lock import locked_new
 from wsol.errors import InputError, listed
 from wsol.files import TEMPORARY
@@ -71,6 +71,7 @@ def read_campaign(folder: Path, overrides: list[str]) -> Planned:
     header = read_campaign_header(folder)
     cells = []
     for cell in header.cells:
+        require_plugins(folder / cell.name)
         experiment = load_experiment(folder / cell.name / names.EXPERIMENT, overrides).experiment
         loaded = Loaded(experiment, header.source, cell.name)
         cells.append(CampaignCell(cell.name, cell.method, cell.backbone, cell.dataset, cell.after, loaded))

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.campaign.model import Combination, Planned, Reruns
+from orchestrator.experiment.foreign import packages_of
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
 from orchestrator.runs import names
@@ -62,7 +63,7 @@ def write_campaign_header(folder: Path, planned: Planned) -> None:
         ended=None,
         command=command(),
         git=git(),
-        versions=versions(),
+        versions=versions(packages_of(*(cell.experiment for cell in planned.cells))),
     )
     _write(folder, header)
 

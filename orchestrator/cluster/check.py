@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from orchestrator.cluster.nodes import alive_nodes, failures, last_line, on_ever
 from orchestrator.console import PlainConsole
 from orchestrator.runs.provenance import versions
 from orchestrator.runs.store import probe_store
+from wsol import plugins
 from wsol.files import is_file
 
 FREE_GB = 20  # of disk: a checkpoint of a search and the object store want room
@@ -61,11 +62,12 @@ def check_address(address: str, storage: str | None) -> list[Finding]:
         InputError: nothing answers.
     """
     with connected(address, same_versions=False) as totals:
-        facts = on_every_node(node_facts, storage)
+        further = plugins.bringing()
+        facts = on_every_node(node_facts, storage, further)
         sizes = ", ".join(f"{totals.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
         findings = [Finding("cluster", "ok", f"{len(facts)} node(s); at most {sizes}")]
         for node, answer in facts.items():
-            findings += _node_findings(node, answer)
+            findings += _node_findings(node, answer, further)
         findings += _clock_findings()
         if storage:
             findings.append(_store_finding(storage) if "://" in storage else _storage_finding(storage))
@@ -89,17 +91,18 @@ class NodeFacts:
     free_gb: dict[str, float]
 
 
-def node_facts(storage: str | None) -> NodeFacts:
+def node_facts(storage: str | None, further: Sequence[str]) -> NodeFacts:
     """The facts of the node that this runs on.
 
     Args:
         storage: a folder that every node should see; anything else is ignored.
+        further: packages whose versions are asked for too: those that bring plugins.
     """
     import torch
 
     places = [place for place in (tempfile.gettempdir(), storage) if place and Path(place).is_dir()]
     return NodeFacts(
-        versions(),
+        versions(further),
         os.cpu_count() or 0,
         [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         {place: round(shutil.disk_usage(place).free / 1e9, 1) for place in places},
@@ -111,13 +114,16 @@ def node_clock() -> float:
     return time.time()
 
 
-def _node_findings(node: str, facts: NodeFacts | Exception) -> Iterator[Finding]:
+def _node_findings(node: str, facts: NodeFacts | Exception, further: Sequence[str]) -> Iterator[Finding]:
+    ours = versions(further)
     if isinstance(facts, Exception):
-        yield Finding(node, "wrong", str(version_differences(node, versions(), facts)))
+        yield Finding(node, "wrong", str(version_differences(node, ours, facts)))
         return
-    problem = version_differences(node, versions(), facts.versions)
+    problem = version_differences(node, ours, facts.versions)
     cards = ", ".join(facts.gpus) or "no GPU"
-    packages = " ".join(f"{name} {facts.versions[name]}" for name in ("python", "ray", "torch"))
+    packages = " ".join(
+        f"{name} {facts.versions[name]}" for name in ("python", "ray", "torch", *further) if name in facts.versions
+    )
     yield Finding(node, "wrong" if problem else "ok", problem or f"{facts.cpus} CPUs, {cards}; {packages}")
     for place, free in facts.free_gb.items():
         yield Finding(f"{node}: disk", "ok" if free >= FREE_GB else "note", f"{free:g} GB free in {place}")

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,12 +41,15 @@ TOKEN_PLACES = "RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_tok
 
 
 @contextmanager
-def connected(address: str | None, *, same_versions: bool = True) -> Iterator[dict[str, float]]:
+def connected(
+    address: str | None, packages: Sequence[str] = (), *, same_versions: bool = True
+) -> Iterator[dict[str, float]]:
     """Connect to Ray for the time of the block; yields the resource totals of the cluster, including what its
     autoscaler may add.
 
     Args:
         address: the address of a running cluster, or None for one on this machine that ends with the block.
+        packages: those that plugins of the search are from, see `orchestrator.experiment.foreign.packages_of`.
         same_versions: refuse a running cluster whose nodes hold other versions than this process.
 
     Raises:
@@ -71,7 +74,7 @@ def connected(address: str | None, *, same_versions: bool = True) -> Iterator[di
         if address is not None:
             _require_that_nodes_use_the_token(address)
             if same_versions:
-                _require_same_versions()
+                _require_same_versions(packages)
         totals = ray.cluster_resources()
         yield {
             name: max(totals.get(name, 0.0), limit)
@@ -106,9 +109,9 @@ def _require_that_nodes_use_the_token(address: str) -> None:
         )
 
 
-def _require_same_versions() -> None:
-    here = versions()
-    answers = on_every_node(versions)
+def _require_same_versions(packages: Sequence[str]) -> None:
+    here = versions(packages)
+    answers = on_every_node(versions, packages)
     problems = [problem for node, there in answers.items() if (problem := version_differences(node, here, there))]
     if problems:
         raise InputError("versions differ between this process and the cluster's nodes:\n" + "\n".join(problems))

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.console import console
 from orchestrator.experiment.branches import never_drawn
 from orchestrator.experiment.checks import later_problems, problems
+from orchestrator.experiment.foreign import missing_for
 from orchestrator.experiment.messages import at, describe
 from orchestrator.experiment.model import Experiment, Point
 from orchestrator.experiment.overrides import apply_overrides, plugin_kind
@@ -118,7 +119,10 @@ def _check(document: Document) -> Experiment:
     try:
         experiment = Experiment.model_validate(document.values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(document, e) for e in error.errors(include_url=False))) from None
+        wrong = [_explain(document, e) for e in error.errors(include_url=False)]
+        if any(e["type"] == "plugin" for e in error.errors(include_url=False)):
+            wrong += filter(None, [missing_for(document.file)])
+        raise InputError("\n".join(wrong)) from None
     if found := problems(document, experiment):
         raise InputError("\n".join(found))
     return experiment

@@ -17,6 +17,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.foreign import packages_of, require_installed, requirements, to_install
 from orchestrator.experiment.load import Loaded, parse_experiment
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import csv_cell, settings_in_words, timestamp, to_yaml
@@ -28,6 +29,8 @@ from wsol.files import write_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from wsol.config import TrainConfig
 
 
 def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHeader:
@@ -57,7 +60,8 @@ def create_run(folder: Path, loaded: Loaded, kind: str, **facts: Any) -> RunHead
         started=timestamp(),
         command=command(),
         git=git(),
-        versions=versions(),
+        versions=versions(packages_of(experiment)),
+        plugins=requirements(experiment) or None,
     )
     return dataclasses.replace(header, **facts)
 
@@ -73,7 +77,8 @@ def change_study(folder: Path, experiment: Experiment) -> None:
 def write_experiment(folder: Path, experiment: Experiment, title: str) -> None:
     """Write `experiment.yaml`."""
     write_text(
-        folder / names.EXPERIMENT, f"# {title}\n{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}"
+        folder / names.EXPERIMENT,
+        f"# {title}\n{to_install(experiment)}{to_yaml(experiment.model_dump(mode='json', exclude_defaults=False))}",
     )
 
 
@@ -102,10 +107,32 @@ def open_experiment(folder: Path) -> Experiment:
             f"{made}, its format is {header.format}, this program reads {FORMAT}: go on with the version that made it,"
             " or start a new run"
         )
+    require_plugins(folder, header)
     try:
         return parse_experiment(path.read_text(), str(path))
     except InputError as error:
         raise InputError(f"{error}\n{made}: go on with the version that made it, or mend the file") from None
+
+
+def require_plugins(folder: Path, header: RunHeader | None = None) -> None:
+    """Raises InputError where a plugin that a run uses is of a package that is not installed here.
+
+    Args:
+        folder: of the run; a folder without a header asks for nothing.
+        header: of the run, where it was read already.
+    """
+    if header is None and (folder / names.HEADER).exists():
+        header = read_header(folder)
+    try:
+        require_installed((header and header.plugins) or {})
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
+
+
+def record_plugins(folder: Path, config: TrainConfig) -> None:
+    """Add the plugins of other packages that a run uses from now on to its header."""
+    if used := requirements(config):
+        update_header(folder, plugins={**(read_header(folder).plugins or {}), **used})
 
 
 TRIAL_FACTS = (

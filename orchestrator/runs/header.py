@@ -38,6 +38,8 @@ class RunHeader:
         command: the command that began it.
         git: the commit of the code, and whether files were changed since; None outside a checkout.
         versions: package -> version.
+        plugins: those of other packages -> what to install, such as `method mine` -> `my-package==1.0`; None: there are
+            none.
         machine: host, CPUs, GPUs and memory.
         concurrent_trials: how many trials run at a time at most.
         sampler_arguments, scheduler_arguments: of Optuna's sampler and pruner.
@@ -67,6 +69,7 @@ class RunHeader:
     command: str = ""
     git: dict[str, str | bool] | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    plugins: dict[str, str] | None = None
     machine: dict[str, str | float] | None = None
     concurrent_trials: int | None = None
     sampler_arguments: Values | None = None

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from orchestrator.runs import names
 from orchestrator.shipped import ROOT
 from wsol.files import write_text
+from wsol.packages import version_of
 
 COMMIT = "WSOL_COMMIT"  # what `git()` returned where the job was submitted, and the changes
 
@@ -111,15 +113,14 @@ def packages() -> str:
     return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that numbers depend on, and of Python."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def versions(further: Sequence[str] = ()) -> dict[str, str]:
+    """Versions of the packages that numbers depend on, of further ones, and of Python; those that are not installed are
+    left out."""
+    known = {package: version_of(package) for package in (*PACKAGES, *further)}
+    return {
+        "python": platform.python_version(),
+        **{package: version for package, version in known.items() if version is not None},
+    }
 
 
 def _is_checkout() -> bool:

@@ -9,10 +9,11 @@ import dataclasses
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.foreign import requirements
 from orchestrator.study.task import Task
 from wsol.checkpoint import Record
 
@@ -46,6 +47,7 @@ class Assignment:
         stores: the address of its results, followed by those of the failed trials that it tries again; empty if all
             nodes see its folder.
         post_hoc: the settings that every epoch is scored under, dotted path -> values, as JSON.
+        plugins: of other packages, see `orchestrator.experiment.foreign.requirements`.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Assignment:
     longest_epoch: float | None
     stores: tuple[str, ...]
     post_hoc: str = "{}"
+    plugins: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_task(cls, task: Task, plan: Plan, stores: Sequence[str] = ()) -> Assignment:
@@ -81,6 +84,7 @@ class Assignment:
             longest_epoch=task.longest_epoch,
             stores=tuple(stores),
             post_hoc=json.dumps(task.post_hoc),
+            plugins=requirements(task.config),
         )
 
     def to_plain(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+from orchestrator.experiment.foreign import require_installed
 from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
@@ -141,6 +142,7 @@ def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record
     from wsol import distributed
     from wsol.training import train
 
+    require_installed(assignment.plugins)
     config = TrainConfig.model_validate_json(assignment.config, strict=False)
     settings = post_hoc_settings(config, json.loads(assignment.post_hoc))
 

@@ -52,12 +52,14 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
 
 
 def pages() -> dict[str, str]:
-    """The pages of `docs/methods/`, file name -> text: one for each method, and one for all extractors."""
+    """The pages of `docs/methods/`, file name -> text: one for each method, and one for all extractors; none for plugins
+    of other packages."""
     made = "<!-- Made by `make docs` from {}. -->\n\n"
     found = {
-        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name) for name in plugins.names("method")
+        f"{name}.md": made.format(f"wsol/methods/{name}.py") + page("method", name)
+        for name in plugins.built_in("method")
     }
-    extractors = "\n".join(page("extractor", name, level=2) for name in plugins.names("extractor"))
+    extractors = "\n".join(page("extractor", name, level=2) for name in plugins.built_in("extractor"))
     return {**found, "extractors.md": f"{made.format('wsol/extractors/')}# Extractors\n\n{extractors}"}
 
 

@@ -7,10 +7,12 @@ import textwrap
 from orchestrator.console import console
 from wsol import plugins
 from wsol.errors import InputError
+from wsol.packages import brought
 
 
 def print_list(folder: str) -> None:
-    """Print a line for every plugin of a kind: its name and title.
+    """Print a line for every plugin of a kind: its name and title; of one of another package also which package, or why
+    it cannot be used.
 
     Args:
         folder: the folder of the kind, such as `methods`.
@@ -20,8 +22,20 @@ def print_list(folder: str) -> None:
     """
     kind = _kind_in(folder)
     for name in plugins.names(kind):
-        doc = (plugins.load(kind, name).__doc__ or "").strip().splitlines()
-        console.print(textwrap.fill(f"{name:<20} {doc[0] if doc else ''}", 80, subsequent_indent=" " * 21))
+        told = _told_of_foreign(kind, name) if name in brought(kind, folder) else _first_line(kind, name)
+        console.print(textwrap.fill(f"{name:<20} {told}", 80, subsequent_indent=" " * 21))
+
+
+def _first_line(kind: str, name: str) -> str:
+    return ((plugins.load(kind, name).__doc__ or "").strip().splitlines() or [""])[0]
+
+
+def _told_of_foreign(kind: str, name: str) -> str:
+    try:
+        origin = plugins.origin(kind, name)
+        return f"{_first_line(kind, name)} ({origin.package} {origin.version})" if origin else ""
+    except InputError as error:
+        return str(error)
 
 
 def print_description(folder: str, name: str) -> None:

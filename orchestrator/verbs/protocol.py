@@ -32,6 +32,7 @@ from orchestrator.campaign.running import opened_campaign
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
+from orchestrator.experiment.foreign import packages_of
 from orchestrator.preflight.place import default_folder, require_writable
 from orchestrator.runs import names
 from orchestrator.runs.folder import is_campaign_folder
@@ -111,7 +112,7 @@ def _load(path: Path, overrides: list[str], folder: Path) -> Planned:
 def _run(folder: Path, planned: Planned, address: str | None) -> Path:
     """Run what is left of a campaign."""
     require_writable(folder)
-    with connected(address) as resources:
+    with connected(address, packages_of(*(cell.experiment for cell in planned.cells))) as resources:
         plan = plan_on_cluster(planned.cells[0].experiment.resources, planned.trials(), resources)
         with opened_campaign(folder, planned, plan) as campaign:
             with interruptible(folder):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
+from orchestrator.experiment.foreign import packages_of
 from orchestrator.experiment.load import Loaded
 from orchestrator.preflight import checks
 from orchestrator.runs.folder import open_experiment
@@ -38,7 +39,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     into = run or folder.with_name(f"{folder.name}-replay")
     checks.require(experiment, into, address)
     loaded = Loaded(experiment, str(folder), into.name)
-    with connected(address) as resources:
+    with connected(address, packages_of(experiment)) as resources:
         plan = plan_on_cluster(experiment.resources, len(points), resources)
         facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, "replay_of": str(folder)}
         study = begin_study(into, loaded, "replay", points, **facts)

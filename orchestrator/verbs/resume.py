@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
+from orchestrator.experiment.foreign import packages_of
 from orchestrator.experiment.load import load_experiment
 from orchestrator.experiment.model import RESUMABLE, Experiment
 from orchestrator.preflight.checks import require_packages
@@ -103,7 +104,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
 def _go_on_searching(study: Study, address: str | None) -> Path:
     """Train the trials that a study still needs; if there are none, conclude it again."""
     if study.unfinished():
-        with connected(address) as resources:
+        with connected(address, packages_of(study.experiment)) as resources:
             plan = plan_on_cluster(study.experiment.resources, study.unfinished(), resources)
             train_trials(study, plan, resources)
             return conclude(study, measure_on_nodes(study, plan))

@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.plan import Plan, plan_on_cluster
 from orchestrator.console import console
+from orchestrator.experiment.foreign import packages_of
 from orchestrator.experiment.load import load_and_print_notes
 from orchestrator.preflight import checks
 from orchestrator.preflight.place import default_folder
@@ -48,7 +49,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     loaded = load_and_print_notes(path, overrides)
     folder = run or default_folder(loaded.name)
     checks.require(loaded.experiment, folder, address)
-    with connected(address) as resources:
+    with connected(address, packages_of(loaded.experiment)) as resources:
         plan = plan_on_cluster(loaded.experiment.resources, loaded.experiment.study.trials, resources)
         study = begin_study(folder, loaded, "search", machine=plan.machine, concurrent_trials=plan.concurrent)
         train_trials(study, plan, resources)

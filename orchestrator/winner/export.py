@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.foreign import require_installed, requirements
 from orchestrator.formats import markdown_text, method_label, metric_label, printed_columns
 from orchestrator.runs.looks import Look
 from orchestrator.runs.result import WinnerResult, read_result
@@ -71,6 +72,7 @@ class Facts:
         image_side: side in pixels to which an RGB image is resized, whatever its aspect ratio.
         train_fullsup: metric -> percent on the split that chose it.
         test: metric -> percent of the recorded test; empty if it was not tested.
+        plugins: those of other packages -> what to install, see `orchestrator.experiment.foreign.requirements`.
     """
 
     config: dict[str, Any]
@@ -79,6 +81,7 @@ class Facts:
     image_side: int
     train_fullsup: Mapping[str, float]
     test: Mapping[str, float]
+    plugins: Mapping[str, str]
 
 
 def require_packages(form: str) -> None:
@@ -113,6 +116,7 @@ def export(folder: Path, form: str, out: Path) -> list[Path]:
         model.config.data.image_size,
         result.train_fullsup,
         look.metrics if look else {},
+        requirements(model.config),
     )
     files = _files(form, model, facts)
     if form == "hub":
@@ -143,6 +147,7 @@ def open_export(path: Path) -> Model:
     if told is None:
         raise InputError(f"{file}: was not written by `launch.py export`; it says nothing about its network")
     facts = json.loads(told)
+    require_installed(facts.get("plugins", {}))
     config = TrainConfig.model_validate(facts["config"])
     names = facts["class_names"]
     return Model(config, build.trained_method(config, state, len(names)), names)

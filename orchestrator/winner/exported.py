@@ -11,6 +11,7 @@ from orchestrator.experiment.paths import Values
 from orchestrator.experiment.post_hoc import Setting, post_hoc_settings
 from orchestrator.experiment.yaml_reader import read_yaml
 from orchestrator.runs import names
+from orchestrator.runs.folder import require_plugins
 from orchestrator.runs.result import ScoredSetting, WinnerResult, read_result
 from wsol.checkpoint import read_state
 from wsol.config import TrainConfig
@@ -139,6 +140,7 @@ def _read(folder: Path, checkpoint_sha256: str | None = None) -> tuple[TrainConf
     """Read configuration and weights; see `open_exported`."""
     if not (folder / names.WINNER_CONFIG).exists():
         raise InputError(f"{folder}: has no finished model yet ({names.WINNER}/ is missing)")
+    require_plugins(folder)
     config = TrainConfig.model_validate(read_yaml(folder / names.WINNER_CONFIG).values)
     digest = checkpoint_sha256 or read_result(folder).checkpoint_sha256
     return config, read_state(folder / names.WINNER_WEIGHTS, digest)["method"]

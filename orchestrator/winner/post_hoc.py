@@ -12,7 +12,7 @@ from orchestrator.experiment.load import load_and_print_notes, load_experiment
 from orchestrator.experiment.post_hoc import require_choosable
 from orchestrator.formats import settings_in_words
 from orchestrator.runs import names
-from orchestrator.runs.folder import open_experiment
+from orchestrator.runs.folder import open_experiment, record_plugins, require_plugins
 from orchestrator.runs.result import ScoredSetting, Setting, WinnerResult, read_result, write_result
 from orchestrator.winner.exported import open_exported
 from orchestrator.winner.finish import measured_result
@@ -48,6 +48,7 @@ def post_hoc_of(folder: Path, path: Path | None, overrides: list[str]) -> dict[s
         InputError: the run is not finished, or a value does not fit it.
     """
     read_result(folder)
+    require_plugins(folder)
     foreign = [override for override in overrides if not override.startswith("post_hoc.")]
     if foreign:
         raise InputError(
@@ -80,6 +81,7 @@ def adopt_best(folder: Path, settings: Sequence[ScoredSetting]) -> str:
     best = best_setting(settings, result.metric)
     if best is not settings[0]:
         config = best.config.model_dump(mode="json")
+        record_plugins(folder, best.config)
         write_config(experiment, folder, "The winner, with post-hoc settings chosen anew,", config)
         alone = experiment.model_copy(update={"post_hoc": {}})
         measured = measured_result(alone, folder, measure, result.checkpoint_sha256)

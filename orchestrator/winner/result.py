@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.experiment.foreign import to_install
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import to_yaml
 from orchestrator.runs import names
@@ -64,5 +65,6 @@ def write_config(experiment: Experiment, folder: Path, what: str, config: Values
     whole = {**plain, "trial": config, "search": {}, "post_hoc": {}, "study": study}
     write_text(
         folder / names.WINNER_EXPERIMENT,
-        f"# {what} of {folder.name}: python launch.py train {folder / names.WINNER_EXPERIMENT}\n{to_yaml(whole)}",
+        f"# {what} of {folder.name}: python launch.py train {folder / names.WINNER_EXPERIMENT}\n"
+        f"{to_install(experiment)}{to_yaml(whole)}",
     )
