@@ -22,7 +22,8 @@ from wsol.data import metadata
 from wsol.data.dataset import Sizes
 from wsol.data.images import ImageStore
 from wsol.errors import InputError
-from wsol.evaluation import evaluate_together, require_countable
+from wsol.evaluation import evaluate_together, evaluation_mode, require_countable
+from wsol.extractor import PassExtractor, find_block, output_at
 from wsol.method import Method
 from wsol.optim import build_optimizer, copies
 from wsol.post_hoc import pipelines
@@ -32,6 +33,8 @@ QUICK = 5.0
 """If the first measurement takes fewer seconds than this, it is mostly start-up, and the fastest of the next ones
 counts."""
 EVALUATED_ON_CPU = 8
+FEW_PASSES = 16
+"""Of an image: extractors that need more of their own are not run to be measured; their passes are counted."""
 
 
 def weights_bytes(method: Method) -> int:
@@ -91,20 +94,16 @@ def seconds(
     """
     method.to(distributed.device()).to(memory_format=torch.channels_last)
     share = min(math.ceil(config.training.batch_size / workers), sizes.train_weaksup)
-    evaluated = min(
-        config.evaluation.batch_size if torch.cuda.is_available() else EVALUATED_ON_CPU, sizes.train_fullsup
-    )
-    try:
-        with TemporaryDirectory() as folder, _threads(threads):
-            trained, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
-            step, image = _seconds_of_step(method, config, trained), _seconds_of_evaluation(method, [config], fullsup)
-            many = len(settings) > 1
-            return Seconds(step, image, _seconds_of_evaluation(method, settings, fullsup) if many else image)
-    except torch.OutOfMemoryError:
-        where = device_name(threads)
-        raise InputError(
-            f"trial.training.batch_size: a step of {share} images does not fit the memory of {where}; lower it"
-        ) from None
+    evaluated = _evaluated(config, sizes)
+    with (
+        _within_memory(f"trial.training.batch_size: a step of {share} images", threads),
+        TemporaryDirectory() as folder,
+        _threads(threads),
+    ):
+        trained, fullsup = _random_images(Path(folder), config, sizes.classes, share, evaluated)
+        step, image = _seconds_of_step(method, config, trained), _seconds_of_evaluation(method, [config], fullsup)
+        many = len(settings) > 1
+        return Seconds(step, image, _seconds_of_evaluation(method, settings, fullsup) if many else image)
 
 
 def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) -> float:
@@ -124,13 +123,99 @@ def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) ->
     return _settled(step)
 
 
+def seconds_of_choice(
+    method: Method, config: TrainConfig, sizes: Sizes, threads: int, settings: Sequence[TrainConfig]
+) -> float:
+    """What one worker takes for an image that is evaluated under all settings from which a winner's is chosen;
+    arguments as of `seconds`, whose measurement came first.
+
+    Raises:
+        InputError: a batch under all of them does not fit the memory of the device.
+    """
+    evaluated = _evaluated(config, sizes)
+    what = f"trial.evaluation.batch_size: a batch of {evaluated} under {len(settings)} post-hoc settings"
+    with _within_memory(what, threads), TemporaryDirectory() as folder, _threads(threads):
+        images = _random_images(Path(folder), config, sizes.classes, 1, evaluated)[1]
+        return _seconds_of_evaluation(method, settings, images)
+
+
+def _evaluated(config: TrainConfig, sizes: Sizes) -> int:
+    """How many images are evaluated to be measured."""
+    batch = config.evaluation.batch_size if torch.cuda.is_available() else EVALUATED_ON_CPU
+    return min(batch, sizes.train_fullsup)
+
+
 def _seconds_of_evaluation(method: Method, settings: Sequence[TrainConfig], images: ImageStore) -> float:
+    """Seconds of an image under all settings: those whose extractor needs many passes are measured with the method's
+    own map instead, and the passes are added."""
+    each = {extractor_key(one): one for one in settings}
+    passes = {key: own_passes(method, one, images.size) for key, one in each.items()}
+    many = {key: count for key, count in passes.items() if count > FEW_PASSES}
+    quick = [_with_own_map(one) if extractor_key(one) in many else one for one in settings]
+
     def evaluation() -> float:
         started = time.perf_counter()
-        evaluate_together(pipelines(method, settings), images)
+        evaluate_together(pipelines(method, quick), images)
         return time.perf_counter() - started
 
-    return _settled(evaluation) / len(images)
+    measured = _settled(evaluation) / len(images)
+    return measured + (sum(many.values()) * _seconds_of_pass(method, images) if many else 0.0)
+
+
+def extractor_key(config: TrainConfig) -> str:
+    """Settings with the same one share the maps of a pass."""
+    return f"{config.method.model_dump_json()} {config.evaluation.extractor.model_dump_json()}"
+
+
+def own_passes(method: Method, config: TrainConfig, side: int) -> int:
+    """How many images go through the network for the map of one, beside that image itself.
+
+    Args:
+        method: with the weights that it has now, on any device.
+        config: a setting of it.
+        side: of its images in pixels.
+    """
+    extractor = build.extractor(config.evaluation.extractor)
+    if not isinstance(extractor, PassExtractor):
+        return 0
+    block = find_block(method.network.backbone, extractor.block)
+    images, labels = _noise_on_device(1, side)
+    with evaluation_mode(method):
+        return extractor.passes(output_at(method, block, images, labels)[0].shape[1])
+
+
+def passes_by_extractor(method: Method, settings: Sequence[TrainConfig]) -> dict[str, int]:
+    """Extractor -> `own_passes`, the most under any of the settings; those without any are left out."""
+    found: dict[str, int] = {}
+    for one in {extractor_key(one): one for one in settings}.values():
+        name, passes = one.evaluation.extractor.name, own_passes(method, one, one.data.image_size)
+        if passes:
+            found[name] = max(passes, found.get(name, 0))
+    return found
+
+
+def _with_own_map(config: TrainConfig) -> TrainConfig:
+    own = plugins.load("extractor", "cam").Config()
+    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"extractor": own})})
+
+
+def _seconds_of_pass(method: Method, images: ImageStore) -> float:
+    """Seconds of one image on its way through the network, among as many as are evaluated."""
+    noise, labels = _noise_on_device(len(images), images.size)
+
+    def forward() -> float:
+        started = time.perf_counter()
+        with torch.no_grad(), evaluation_mode(method):
+            method.activate(noise, labels).logits.sum().item()
+        return time.perf_counter() - started
+
+    return _settled(forward) / len(images)
+
+
+def _noise_on_device(count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised images and labels."""
+    images = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return images.to(distributed.device()), torch.zeros(count, dtype=torch.int64, device=distributed.device())
 
 
 def _settled(measure: Callable[[], float]) -> float:
@@ -192,6 +277,15 @@ def _write_noise(folder: Path, split: str, count: int, side: int, classes: int, 
     metadata.write(folder / "boxes" / split, metadata.Metadata(*common, (box,) * count, None))
     masks = ((f"{split}/mask.png",), f"{split}/mask.png")
     metadata.write(folder / "masks" / split, metadata.Metadata(*common, None, (masks,) * count))
+
+
+@contextmanager
+def _within_memory(what: str, threads: int) -> Iterator[None]:
+    """Raises InputError where the device runs out of memory; `what` is the key to change, and what was tried."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise InputError(f"{what} does not fit the memory of {device_name(threads)}; lower it") from None
 
 
 @contextmanager

@@ -77,10 +77,13 @@ class PassExtractor:
     Attributes:
         block: see `BlockConfig`.
         make: (method, name of the block, images (B, 3, H, W), labels (B,)) -> raw maps and logits.
+        passes: channels of the block -> how many further images go through the network for one, for forecasts; one with
+            its gradient counts as three.
     """
 
     block: str | None
     make: Callable[[Method, str, Tensor, Tensor], ScoreMaps]
+    passes: Callable[[int], int] = lambda channels: 0
 
     def __call__(self, method: Method, images: Tensor, labels: Tensor) -> ScoreMaps:
         """The maps of this extractor; inside of a shared pass it shares the pass over `images` themselves."""

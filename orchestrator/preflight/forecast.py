@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,10 @@ class Forecast:
         seconds_per_image: time of one worker for one evaluated image: forward pass, map, boxes.
         settings: how many settings every epoch is scored under; 1 where trials choose no post-hoc setting.
         seconds_under_all: time of one worker for one image under all of them.
+        choices: how many post-hoc settings the winner's is chosen from at the end; 1 where nothing is chosen.
+        seconds_of_choice: time of one worker for one image under all of these.
+        passes: extractor -> how many further images go through the network for the map of one; only those of the
+            settings above that need any, with the most of each.
         sizes: number of images that are trained on, scored on and tested on; see `supervision.sizes`.
         batch_size: images of a global batch.
         epochs: epochs of a trial.
@@ -67,6 +72,9 @@ class Forecast:
     seconds_per_image: float
     settings: int
     seconds_under_all: float
+    choices: int
+    seconds_of_choice: float
+    passes: dict[str, int]
     sizes: Sizes
     batch_size: int
     epochs: int
@@ -95,9 +103,14 @@ class Forecast:
     @property
     def seconds_at_the_end(self) -> float:
         """Time in which one worker evaluates the winner and its rivals again on train_fullsup, and the winner on test,
-        in seconds; if trials choose post-hoc settings, the winner under all of them."""
+        in seconds; where there are post-hoc settings, the winner under all of them."""
         plain = ((1 + RIVALS) * self.sizes.train_fullsup + self.sizes.test) * self.seconds_per_image
-        return plain + (self.sizes.train_fullsup * self.seconds_under_all if self.settings > 1 else 0.0)
+        return plain + (self.seconds_of_choosing if self.choices > 1 else 0.0)
+
+    @property
+    def seconds_of_choosing(self) -> float:
+        """Time in which one worker evaluates the winner under all post-hoc settings on train_fullsup, in seconds."""
+        return self.sizes.train_fullsup * self.seconds_of_choice
 
     def total_seconds(self, concurrent: int) -> float:
         """Wall time of the search with so many trials at the same time; schedulers make it shorter."""
@@ -128,6 +141,13 @@ def forecast_search(experiment: Experiment) -> Forecast:
     method = build.bare_method(config, sizes.classes)
     settings = [setting for _, setting in post_hoc_settings(config, experiment.chosen_by_trials)]
     spent = cost.seconds(method, config, sizes, resources.workers, resources.cpus_per_worker, settings)
+    choices = [setting for _, setting in post_hoc_settings(config, experiment.post_hoc)]
+    chosen_at_the_end = len(choices) > len(settings)
+    seconds_of_choice = (
+        cost.seconds_of_choice(method, config, sizes, resources.cpus_per_worker, choices)
+        if chosen_at_the_end
+        else spent.image_under_all
+    )
     return Forecast(
         device=cost.device_name(resources.cpus_per_worker),
         parameters=sum(parameter.numel() for parameter in method.parameters()),
@@ -137,6 +157,9 @@ def forecast_search(experiment: Experiment) -> Forecast:
         seconds_per_image=spent.image,
         settings=len(settings),
         seconds_under_all=spent.image_under_all,
+        choices=len(choices),
+        seconds_of_choice=seconds_of_choice,
+        passes=cost.passes_by_extractor(method, choices),
         sizes=sizes,
         batch_size=config.training.batch_size,
         epochs=config.training.epochs,
@@ -219,6 +242,16 @@ def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[st
         part = made.epochs * made.seconds_of_scoring / made.seconds_per_trial
         yield f"  post-hoc {made.settings} settings after every epoch: {made.seconds_under_all:.3g} s an image,"
         yield f"           {100 * part:.0f} % of a trial"
+    elif made.choices > 1:
+        yield (
+            f"  post-hoc {made.choices} settings of the winner: {made.seconds_of_choice:.3g} s an image,"
+            f" {duration(made.seconds_of_choosing)} at the end"
+        )
+    if made.passes:
+        told = ", ".join(f"{name} {passes}" for name, passes in made.passes.items())
+        yield from textwrap.wrap(
+            f"{told} passes of the network an image", 80, initial_indent="  passes   ", subsequent_indent=" " * 11
+        )
     yield f"  trial    {duration(made.seconds_per_trial)} ({trial})"
     hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"
     total = duration(made.total_seconds(concurrent))

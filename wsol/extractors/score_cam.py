@@ -55,7 +55,7 @@ class Config(BlockConfig):
 def build(config: Config) -> PassExtractor:
     """The extractor: (method, images (B, 3, H, W), labels (B,)) -> raw maps (B, h, w) of the labels, and logits (B,
     K)."""
-    return PassExtractor(config.block, partial(_maps, config=config))
+    return PassExtractor(config.block, partial(_maps, config=config), lambda channels: channels)
 
 
 def _maps(method: Method, block: str, images: Tensor, labels: Tensor, config: Config) -> ScoreMaps:

@@ -225,3 +225,62 @@ def test_what_every_trial_looks_at_costs_what_it_costs(monkeypatch: pytest.Monke
     told = next(index for index, line in enumerate(lines) if "post-hoc 4 settings after every epoch: 60 s" in line)
     assert lines[told + 1].strip() == "100 % of a trial" and all(len(line) <= 80 for line in lines)
     assert not any("post-hoc" in line for line in forecast_lines(plain, 1, Path()))
+
+
+def test_the_choice_at_the_end_is_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute an image under all settings, once for the winner."""
+    grid = {"post_hoc": {"evaluation.normalizer": [{"name": "max"}, {"name": "pas"}, {"name": "ivr"}]}}
+    asked: list[int] = []
+
+    def measured(*arguments: Any) -> float:
+        asked.append(len(arguments[-1]))
+        return 60.0
+
+    monkeypatch.setattr(cost, "seconds", lambda *_: cost.Seconds(0.0, 1.0, 1.0))
+    monkeypatch.setattr(cost, "seconds_of_choice", measured)
+    made, plain = (forecast_search(Experiment.model_validate({**TINY, **more})) for more in (grid, {}))
+    assert asked == [4] and (made.settings, made.choices, plain.choices) == (1, 4, 1)
+    assert made.seconds_at_the_end - plain.seconds_at_the_end == 60.0 * made.sizes.train_fullsup
+    assert made.seconds_per_trial == plain.seconds_per_trial
+    (line,) = [line for line in forecast_lines(made, 1, Path()) if "post-hoc" in line]
+    assert line == "  post-hoc 4 settings of the winner: 60 s an image, 8m 0s at the end"
+    assert not any("post-hoc" in line or "passes" in line for line in forecast_lines(plain, 1, Path()))
+
+
+def test_passes_of_extractors_are_counted_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass of a second for each channel would take minutes to measure."""
+    extractors = [{"name": "grad_cam"}, {"name": "score_cam"}, {"name": "score_cam", "variant": "torchcam"}]
+    extractors += [{"name": "ablation_cam"}, {"name": "smooth_grad_cam_pp", "samples": 2}, {"name": "eigen_cam"}]
+    experiment = Experiment.model_validate({**TINY, "post_hoc": {"evaluation.extractor": extractors}})
+    channels = build.bare_method(experiment.trial, 2).network.backbone.channels
+    ran: list[str] = []
+    score_cam = plugins.load("extractor", "score_cam")
+    monkeypatch.setattr(score_cam, "logits_in_chunks", lambda *_: ran.append("score_cam"))
+    monkeypatch.setattr(cost, "FEW_PASSES", 6)
+    monkeypatch.setattr(cost, "_seconds_of_pass", lambda method, images: 1000.0)
+    made = forecast_search(experiment)
+    assert channels > 6 and ran == []
+    assert made.passes == {"score_cam": channels, "ablation_cam": channels, "smooth_grad_cam_pp": 6}
+    assert 0 < made.seconds_of_choice - 3 * channels * 1000.0 < 100
+    lines = list(forecast_lines(made, 1, Path()))
+    told = " ".join(" ".join(lines).split())
+    assert f"passes score_cam {channels}, ablation_cam {channels}, smooth_grad_cam_pp 6 of the network an image" in told
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_pass_is_measured_where_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = changed(evaluation={**TINY["trial"]["evaluation"], "extractor": {"name": "score_cam"}})
+    monkeypatch.setattr(cost, "FEW_PASSES", 0)
+    made = forecast_search(experiment)
+    assert 0 < made.seconds_per_image < 10 and list(made.passes) == ["score_cam"] and made.choices == 1
+
+
+def test_a_choice_that_does_not_fit_the_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(cost, "seconds", lambda *_: cost.Seconds(0.0, 1.0, 1.0))
+    monkeypatch.setattr(cost, "_seconds_of_evaluation", full)
+    grid = {"post_hoc": {"evaluation.normalizer": [{"name": "max"}]}}
+    with pytest.raises(InputError, match=r"trial\.evaluation\.batch_size: a batch of 8 under 2 post-hoc settings does"):
+        forecast_search(Experiment.model_validate({**TINY, **grid}))
