@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from orchestrator import cli
 from tests.support.tiny import TINY, Launch
+from wsol.contract.seeds import begin_draws_anew
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
@@ -44,9 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
 @pytest.fixture(autouse=True)
 def _the_same_draws_in_every_run() -> None:
     """What a test draws without a seed of its own is the same whenever and after whatever it runs."""
-    random.seed(0)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(0)
+    begin_draws_anew()
 
 
 @pytest.fixture

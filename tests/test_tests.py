@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-FILES = sorted((ROOT / "tests").rglob("test_*.py"))
+FILES = sorted(path for folder in ("tests", "wsol/contract") for path in (ROOT / folder).rglob("test_*.py"))
 WAITING = ("get", "join", "communicate", "Barrier")
 """Calls that wait for others, where no limit is given."""
 

@@ -43,6 +43,10 @@ FUNCTIONS = {
 one."""
 
 
+SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
+"""Paragraphs that the docstring of every method and extractor of a paper has."""
+
+
 def built_in(kind: str) -> list[str]:
     """The plugins of a kind (a key of `FOLDERS`) that are part of this program, sorted."""
     return sorted(path.stem for path in (ROOT / FOLDERS[kind]).glob("*.py") if not path.stem.startswith("_"))

@@ -3,7 +3,9 @@ plugin, so that plugins and `config.py` can both import it."""
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -139,6 +141,17 @@ class DatasetConfig(PluginConfig):
                 f"{resize_size} is smaller than image_size {info.data['image_size']}: no crop of that size fits"
             )
         return resize_size
+
+
+def meanings(config: type[BaseModel]) -> dict[str, str]:
+    """What the fields of a configuration mean: name -> text of the `Attributes` in the docstrings of the class and its
+    bases."""
+    found: dict[str, str] = {}
+    for cls in reversed(config.__mro__):
+        attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[2]
+        entries = (entry.strip().partition(": ") for entry in re.split(r"\n    (?=\w+: )", attributes))
+        found.update({name: " ".join(text.split()) for name, _, text in entries if name})
+    return found
 
 
 def is_archive(root: str) -> bool:

@@ -250,7 +250,7 @@ def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[st
     if made.passes:
         told = ", ".join(f"{name} {passes}" for name, passes in made.passes.items())
         yield from textwrap.wrap(
-            f"{told} passes of the network an image", 80, initial_indent="  passes   ", subsequent_indent=" " * 11
+            f"{told} of the network an image", 80, initial_indent="  passes   ", subsequent_indent=" " * 11
         )
     yield f"  trial    {duration(made.seconds_per_trial)} ({trial})"
     hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"

@@ -19,10 +19,8 @@ from orchestrator.experiment.variants import variant_names, with_variants
 from orchestrator.experiment.yaml_reader import Document, read_yaml
 from orchestrator.shipped import shipped_root
 from wsol import plugins
-from wsol.schema import PluginConfig
-
-SECTIONS = ("Idea", "Paper", "Symbols", "Kept from the released code", "Not kept")
-"""Paragraphs that the docstring of every published plugin has."""
+from wsol.plugins import SECTIONS
+from wsol.schema import PluginConfig, meanings
 
 FURTHER_SECTIONS = ("How much it changes",)
 BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "to {}", "lt": "below {}", "min_length": "at least {}"}
@@ -52,7 +50,7 @@ def page(kind: str, name: str, *, level: int = 1) -> str:
 
 
 def pages() -> dict[str, str]:
-    """The pages of `docs/methods/`, file name -> text: one for each method, and one for all extractors; none for plugins
+    """The pages of `docs/methods/`, file name -> text: one for each method, one for all extractors; none for plugins
     of other packages."""
     made = "<!-- Made by `make docs` from {}. -->\n\n"
     found = {
@@ -122,22 +120,12 @@ def _settings(config: type[PluginConfig]) -> str:
     fields = {name: field for name, field in config.model_fields.items() if name != "name"}
     if not fields:
         return "No settings."
-    meanings = _meanings(config)
+    told = meanings(config)
     rows = [
-        f"| `{name}` | `{_default(field)}` | {_allowed(field)} | {meanings.get(name, '')} |"
+        f"| `{name}` | `{_default(field)}` | {_allowed(field)} | {told.get(name, '')} |"
         for name, field in fields.items()
     ]
     return "\n".join(["| setting | default | allowed | meaning |", "|---|---|---|---|", *rows])
-
-
-def _meanings(config: type[PluginConfig]) -> dict[str, str]:
-    """Name -> text of the `Attributes` in the docstrings of the class and its bases."""
-    found: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        attributes = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:")[2]
-        entries = (entry.strip().partition(": ") for entry in re.split(r"\n    (?=\w+: )", attributes))
-        found.update({name: " ".join(text.split()) for name, _, text in entries if name})
-    return found
 
 
 def _default(field: FieldInfo) -> str:

@@ -11,7 +11,14 @@ from pathlib import Path
 from wsol import packages, plugins
 from wsol.console import say_once
 
-METHOD = '''"""Cross-entropy, twice."""
+METHOD = '''"""Cross-entropy, twice.
+
+Idea: what is twice as large is learned faster.
+Paper: none, an example.
+Symbols: none.
+Kept from the released code: nothing.
+Not kept: nothing.
+"""
 from typing import Literal
 from pydantic import Field
 from wsol.method import Method
@@ -39,7 +46,14 @@ def build(config, network):
     return Mine(network, config)
 '''
 
-EXTRACTOR = '''"""Mean over the channels of the features."""
+EXTRACTOR = '''"""Mean over the channels of the features.
+
+Idea: what excites many channels is the object.
+Paper: none, an example.
+Symbols: none.
+Kept from the released code: nothing.
+Not kept: nothing.
+"""
 from typing import Literal
 from wsol.schema import PluginConfig
 from wsol.types import ScoreMaps

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests.support.method_stacks import EVERY_STACK, STACKS
 from wsol.config import TrainConfig
+from wsol.contract.stacks import EVERY_STACK, STACKS
 
 ON_TOKENS = {"adl", "cam", "crop_cam", "cutmix", "has"}
 """Methods for every backbone that a transformer is not refused for."""

@@ -90,4 +90,4 @@ def test_it_is_listed_and_described_but_gets_no_page(site: Path, launch: Launch)
     put_package(site, "my-package", brings=PLUGINS)
     assert "mine                 Cross-entropy, twice. (my-package 1.0)" in launch("list", "methods")[1]
     assert "| `weight` | `2.0` | above 0 | of the loss. |" in launch("describe", "methods", "mine")[1]
-    assert "mine.md" not in pages() and "`mean`" not in pages()["extractors.md"]
+    assert "mine.md" not in pages() and "# `mean`: " not in pages()["extractors.md"]

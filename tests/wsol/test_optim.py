@@ -9,11 +9,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from tests.support.method_stacks import make_batch
-from tests.support.small_networks import make, total
 from tests.support.tiny import OBJECTIVE, changed
 from wsol.checkpoint import Record
 from wsol.config import OptimConfig, TrainConfig
+from wsol.contract.networks import make, total
+from wsol.contract.stacks import make_batch
 from wsol.method import Method
 from wsol.optim import build_optimizer, copies, set_learning_rates
 from wsol.training import train

@@ -1,5 +1,4 @@
-"""What every plugin keeps, whatever its kind: a new file is tested here without being named. And what is said of a file
-that is wrong."""
+"""What is said of a plugin's file that is wrong."""
 
 from __future__ import annotations
 
@@ -9,63 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from orchestrator.verbs.describe import SECTIONS, page
 from tests.support.tiny import Launch
 from wsol import methods, plugins
 from wsol.errors import InputError
 
 Put = Callable[[str], None]
-
-EVERY = [(kind, name) for kind in plugins.FOLDERS for name in plugins.names(kind)]
-PUBLISHED = [
-    (kind, name) for kind, name in EVERY if kind in ("method", "extractor") and (kind, name) != ("extractor", "cam")
-]
-"""Those that stand for a paper of their own; the extractor cam is the map of whatever method it gets."""
-
-every_plugin = pytest.mark.parametrize(("kind", "name"), EVERY)
-
-
-def file_of(kind: str, name: str) -> str:
-    return f"wsol/{plugins.FOLDERS[kind]}/{name}.py"
-
-
-@every_plugin
-def test_unknown_key_is_refused(kind: str, name: str) -> None:
-    with pytest.raises(ValidationError, match="extra"):
-        plugins.load(kind, name).Config(name=name, unknown=1)
-
-
-@every_plugin
-def test_every_setting_is_explained(kind: str, name: str) -> None:
-    settings = [
-        line.split("|")[1].strip()
-        for line in page(kind, name).splitlines()
-        if line.startswith("| `") and line.endswith("|  |")
-    ]
-    assert not settings, (
-        f"{file_of(kind, name)}: {', '.join(settings)} not explained under `Attributes:` in the docstring of its Config"
-    )
-
-
-@every_plugin
-def test_the_first_line_says_what_it_is(kind: str, name: str) -> None:
-    assert (plugins.load(kind, name).__doc__ or "").strip(), (
-        f"{file_of(kind, name)}: needs a docstring, whose first line `list` shows"
-    )
-
-
-@pytest.mark.parametrize(("kind", "name"), PUBLISHED)
-def test_docstring_names_its_paper_and_its_quirks(kind: str, name: str) -> None:
-    text = plugins.load(kind, name).__doc__ or ""
-    missing = [section for section in SECTIONS if f"\n{section}" not in text]
-    assert not missing, (
-        f"{file_of(kind, name)}: its docstring has no paragraph {', '.join(f'`{section}: ...`' for section in missing)}"
-    )
-
-
-# --- files that are wrong ---------------------------------------------------------------------------------------------
 
 GOOD = '''"""A newcomer."""
 from typing import Literal

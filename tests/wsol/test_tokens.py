@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support import small_networks
-from tests.support.backbones import make
 from wsol import plugins
+from wsol.contract import networks as small_networks
+from wsol.contract.found import backbone as make
 from wsol.deployed import Deployed
 from wsol.network import CamHead, Classifier
 from wsol.tokens import TokenBackbone, Tokens, join

@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tests.support import mask_samples
-from tests.support.box_samples import random_sample
 from tests.support.vectors import files, load
-from tests.support.workers import run_two_workers
 from wsol import plugins
+from wsol.contract.samples import random_sample
+from wsol.contract.workers import run_two_workers
 from wsol.metric import Sample
 from wsol.normalizers.min_max import min_max
 from wsol.ops.resize import resize_maps
@@ -96,7 +96,7 @@ def test_raw_maps_are_resized_and_normalised_as_the_protocol_does() -> None:
     assert metric.compute().item() == ours("max_box_acc_v2", samples)
 
 
-@pytest.mark.parametrize("path", [path for path in files("box_accuracy") if "multi_contour_True" in path.stem])
+@pytest.mark.parametrize("path", files("box_accuracy", "*multi_contour_True*.npz"))
 def test_recorded_boxes(path: Path) -> None:
     case = load(path)
     boxes = [torch.from_numpy(one) for one in np.split(case["gt_boxes_original"], np.cumsum(case["gt_counts"])[:-1])]

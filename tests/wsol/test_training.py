@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 
 from tests.support.tiny import OBJECTIVE, changed
-from tests.support.workers import run_two_workers
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
+from wsol.contract.workers import run_two_workers
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.method import Method

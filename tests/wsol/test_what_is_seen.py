@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support import small_networks, vectors
+from tests.support import vectors
 from tests.support.coloured_images import COLOURS, IMAGENET, config_of, write_images
 from tests.support.tiny import OBJECTIVE
 from wsol import build, plugins, training
 from wsol.config import TrainConfig
+from wsol.contract import networks as small_networks
 from wsol.data.images import ImageStore
 from wsol.evaluation import Counts, evaluate
 from wsol.method import Method

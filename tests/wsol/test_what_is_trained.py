@@ -17,10 +17,10 @@ from torch import Tensor
 
 from tests.support.coloured_images import COLOURS, IMAGENET, config_of, write_images
 from tests.support.tiny import OBJECTIVE
-from tests.support.workers import run_two_workers
 from wsol import build, training
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import EvaluationConfig, TrainConfig
+from wsol.contract.workers import run_two_workers
 from wsol.data.images import ImageStore
 from wsol.data.loading import TrainLoader
 from wsol.method import Method

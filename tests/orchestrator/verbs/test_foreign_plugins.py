@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,6 @@ def test_a_version_without_the_plugin_is_told(site: Path, space_file: Path, tmp_
         ["trial.evaluation.extractor.name=mean"],
         ["search.evaluation.extractor.name={choices: [cam, mean]}"],
         ["points=[{name: one, values: {evaluation.extractor.name: mean}}]"],
-        ["post_hoc.evaluation.extractor.name=[cam, mean]"],
         ["post_hoc.evaluation.extractor=[{name: cam}, {name: mean}]"],
         ["method={name: crop_cam, base: {name: mine}}", "trial.evaluation.extractor.name=mean"],
     ],
@@ -104,19 +104,14 @@ def test_what_is_searched_and_chosen_is_needed_too(site: Path, space_file: Path,
         assert foreign_plugins(load_experiment(space_file, ["method=cam"]).experiment) == []
 
 
-def assignment(folder: Path, plugins: dict[str, str]) -> Assignment:
-    return Assignment(
-        0, json.dumps({"method": {"name": "mine"}}), folder, "", folder, "host", 1, {}, "pack", 0, 1.0, None, (),
-        plugins=plugins,
-    )  # fmt: skip
-
-
 def test_a_node_without_the_package_says_what_to_install(tmp_path: Path) -> None:
-    sent = Assignment.from_plain(assignment(tmp_path, NEEDED).to_plain())
+    (tmp_path / "study.json").write_text("{}")
+    config, folder = json.dumps({"method": {"name": "mine"}}), tmp_path / "trials" / "0000"
+    asked = Assignment(0, config, folder, "", tmp_path, "driver", 1, {}, "pack", 0, 1.0, None, (), plugins=NEEDED)
     reports: list[object] = []
-    run_trial(sent, reports.append)
+    run_trial(Assignment.from_plain(asked.to_plain()), reports.append)
     (report,) = reports
-    assert isinstance(report, TrialFailed) and report.reason.endswith(f": {MISSING}")
+    assert isinstance(report, TrialFailed) and report.reason == f"{socket.gethostname()}: {MISSING}"
 
 
 def test_nodes_are_asked_for_the_packages_before_anything_is_written(

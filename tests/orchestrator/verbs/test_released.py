@@ -24,11 +24,11 @@ from tests.support.crop_cam import (
 from tests.support.da_wsol import make
 from tests.support.paths import ROOT
 from tests.support.published_methods import PROGRESS
-from tests.support.small_networks import total
 from tests.support.tiny import Launch
 from wsol import build, evaluation, training
 from wsol.checkpoint import Checkpoints
 from wsol.config import TrainConfig
+from wsol.contract.networks import total
 from wsol.data import metadata
 from wsol.data.loading import RawBatch
 from wsol.data.metadata import Metadata

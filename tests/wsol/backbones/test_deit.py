@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import recorded_tokens, vectors
-from tests.support.backbones import make
-from tests.support.extracting import extractor
 from wsol.backbones import deit as plugin
+from wsol.contract.extracting import extractor
+from wsol.contract.found import backbone as make
 from wsol.errors import InputError
 from wsol.network import Backbone
 from wsol.tokens import TokenBackbone

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.backbones import make
 from wsol import plugins, weights_file
+from wsol.contract.found import backbone as make
 from wsol.errors import InputError
 
 LITE0_BLOCKS = (

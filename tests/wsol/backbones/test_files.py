@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.backbones import make
 from tests.support.plain_weights import Malicious
 from wsol import weights_file
+from wsol.contract.found import backbone as make
 from wsol.errors import InputError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support import published_networks, vectors
-from tests.support.backbones import make
 from wsol import layouts, plugins
+from wsol.contract.found import backbone as make
 from wsol.method import Method
 from wsol.network import CamHead, Classifier
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.support import vectors
-from tests.support.extracting import batch, extractor, make
+from wsol.contract.extracting import batch, extractor, make
 from wsol.errors import InputError
 from wsol.extractor import extract_together
 from wsol.extractors.attention_rollout import Fusion, attention_rollout

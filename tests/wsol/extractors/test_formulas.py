@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.support.extracting import batch, extractor, make, normalized
+from tests.support.normalizing import normalized
+from wsol.contract.extracting import batch, extractor, make
 from wsol.extractor import guided
 from wsol.extractors.bag_cams import bag_cams
 from wsol.extractors.grad_cam import grad_cam

@@ -13,11 +13,11 @@ import yaml
 from torch import Tensor
 
 from orchestrator.experiment.load import load_experiment
-from tests.support.extracting import FROM_GRADIENTS, METHODS, batch, every_gradient, extractor, make
-from tests.support.small_networks import random_network
 from tests.support.tiny import Launch
 from wsol import build, plugins
 from wsol.config import EvaluationConfig
+from wsol.contract.extracting import FROM_GRADIENTS, METHODS, batch, every_gradient, extractor, make
+from wsol.contract.networks import random_network
 from wsol.errors import InputError
 from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.extractor import extract_together, find_block

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.extracting import AT_BLOCKS, FROM_GRADIENTS, batch, extractor, make
-from tests.support.small_networks import CLASSES
+from wsol.contract.extracting import AT_BLOCKS, FROM_GRADIENTS, batch, extractor, make
+from wsol.contract.networks import CLASSES
 from wsol.errors import InputError
 from wsol.extractor import Extractor, extract_together, output_at
 from wsol.extractors.ablation_cam import ablated_scores

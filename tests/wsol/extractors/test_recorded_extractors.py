@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import vectors
-from tests.support.extracting import extractor
 from tests.support.recorded_networks import recorded_method
-from tests.support.small_networks import CLASSES, make
+from wsol.contract.extracting import extractor
+from wsol.contract.networks import CLASSES, make
 from wsol.errors import InputError
 from wsol.extractor import extract_together, gradient_at, output_at
 from wsol.extractors.ablation_cam import ablated_scores, ablation_cam

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import vectors
-from tests.support.small_networks import total
 from tests.support.tap_and_bridging import CAM, LAST, WEIGHT, arrays, assert_close, bare, images, make
+from wsol.contract.networks import total
 from wsol.method import Method, Wrapper
 from wsol.methods import bridging_gap
 from wsol.types import Activations, Batch

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.small_networks import total
 from tests.support.tap_and_bridging import CAM, LAST, WEIGHT, bare, images, make
+from wsol.contract.networks import total
 from wsol.method import Method, Wrapper
 from wsol.methods import bridging_gap, tap
 from wsol.schema import PluginConfig

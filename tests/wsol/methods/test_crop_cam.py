@@ -23,8 +23,8 @@ from tests.support.crop_cam import (
     recorded_parameters,
 )
 from tests.support.published_methods import PROGRESS
-from tests.support.small_networks import total
 from wsol import build
+from wsol.contract.networks import total
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency

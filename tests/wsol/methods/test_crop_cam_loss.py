@@ -12,11 +12,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tests.support.crop_cam import SIDE, make, make_batch
-from tests.support.method_stacks import BASES
 from tests.support.published_methods import PROGRESS
-from tests.support.small_networks import total
-from tests.support.workers import run_two_workers
 from wsol import plugins
+from wsol.contract.networks import total
+from wsol.contract.stacks import BASES
+from wsol.contract.workers import run_two_workers
 from wsol.method import Method
 from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.small_networks import make
 from wsol import plugins
+from wsol.contract.networks import make
 from wsol.methods.cutmix import cut_box, draw_share, mix
 from wsol.types import Batch
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tests.support import vectors
 from tests.support.da_wsol import CLASSES, LATE, SIDE, make, make_features, means, qualified, step
-from tests.support.method_stacks import BASES
-from tests.support.small_networks import total
-from tests.support.workers import run_two_workers
 from wsol import build, distributed, plugins
+from wsol.contract.networks import total
+from wsol.contract.stacks import BASES
+from wsol.contract.workers import run_two_workers
 from wsol.errors import InputError
 from wsol.method import Method
 from wsol.methods import da_wsol

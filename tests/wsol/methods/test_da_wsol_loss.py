@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.da_wsol import CHANNELS, CLASSES, LATE, SIDE, looped_mmd, make, make_features, qualified, step
-from tests.support.small_networks import total
+from wsol.contract.networks import total
 from wsol.methods.da_wsol import DomainAdaptation
 from wsol.types import Progress
 

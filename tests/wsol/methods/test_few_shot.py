@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.support.method_stacks import make_batch
-from tests.support.small_networks import CLASSES, make
 from wsol import plugins
 from wsol.config import EvaluationConfig
+from wsol.contract.networks import CLASSES, make
+from wsol.contract.stacks import make_batch
 from wsol.errors import InputError
 from wsol.extractor import extract_together
 from wsol.extractors import cam, grad_cam

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.small_networks import make
 from wsol import plugins
+from wsol.contract.networks import make
 from wsol.methods.has import hide
 from wsol.types import Batch
 

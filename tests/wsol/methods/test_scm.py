@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.support import vectors
-from tests.support.small_networks import make
+from wsol.contract.networks import make
 from wsol.methods import scm
 from wsol.methods._semantic import SemanticHead, agnostic_attention
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.support import recorded_tokens, vectors
 from tests.support.published_networks import drawn_weight
-from tests.support.small_networks import CLASSES, make, random_network
+from wsol.contract.networks import CLASSES, make, random_network
 from wsol.method import Method
 from wsol.methods import ts_cam as plugin
 from wsol.methods._semantic import SemanticHead, agnostic_attention

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.box_samples import counted, metric, random_sample
 from tests.support.vectors import files, load
+from wsol.contract.samples import counted, metric, random_sample
 from wsol.metric import Sample
 from wsol.metrics import max_box_acc, max_box_acc_v2, top1
 from wsol.normalizers.min_max import min_max

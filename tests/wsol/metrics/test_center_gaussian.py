@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.support.box_samples import counted, metric
 from wsol import baseline
+from wsol.contract.samples import counted, metric
 from wsol.metric import Sample
 from wsol.metrics import max_box_acc, max_box_acc_v2
 from wsol.ops.boxes import boxes_by_level, iou, resize_boxes

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from tests.support.box_samples import random_sample
 from tests.support.mask_samples import counted, metric
 from tests.support.normalizing import build
 from tests.support.reference_boxes import boxes_at
+from wsol.contract.samples import random_sample
 from wsol.metric import Sample
 from wsol.ops.boxes import Floats, iou, quantise
 from wsol.ops.resize import resize_maps

@@ -1,4 +1,4 @@
-"""The contract of data set plugins: a new file in `wsol/datasets/` is found by itself."""
+"""The contract that every data set keeps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.small_archives import quiet
 from wsol import plugins
+from wsol.contract.found import file_of, usable
 from wsol.data.dataset import SPLIT_FOLDERS, Sizes
 from wsol.errors import InputError
 from wsol.schema import DatasetConfig
 
-every_dataset = pytest.mark.parametrize("name", plugins.names("dataset"))
+every_dataset = pytest.mark.parametrize("name", usable("dataset"))
 
 
 def settings_in(name: str, folder: Path) -> DatasetConfig:
@@ -28,7 +28,7 @@ def settings_in(name: str, folder: Path) -> DatasetConfig:
 @every_dataset
 def test_its_text_says_how_the_files_lie(name: str) -> None:
     assert "*Layout.*" in (plugins.load("dataset", name).__doc__ or ""), (
-        f"wsol/datasets/{name}.py: its docstring has no paragraph *Layout.*"
+        f"{file_of('dataset', name)}: its docstring has no paragraph *Layout.*"
     )
 
 
@@ -47,7 +47,7 @@ def test_what_prepare_makes_is_whole_and_what_it_cannot_is_said(
     with suppress(InputError):
         plugin.build(config).split("test")
     try:
-        plugin.prepare(config, None, quiet)
+        plugin.prepare(config, None, lambda line: None)
     except InputError as error:
         assert len(str(error)) > 40, "what is missing, where it belongs, what to do"
         return

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from wsol import build, plugins
+from wsol.contract.found import SMALL_SETTINGS
 from wsol.method import Method
 from wsol.network import Backbone, CamHead, Classifier
 from wsol.schema import BackboneConfig
 
 CLASSES = 4
-SMALL_SIZES = {"deit": {"size": "micro"}}
-"""Backbone -> settings with which it is small."""
 
 
 def make(name: str, backbone: str | None = None) -> Method:
@@ -32,7 +31,9 @@ def usual_backbone(method: str) -> str:
 
 def small_config(backbone: str) -> BackboneConfig:
     """Random weights, and a small size where there are several."""
-    config: BackboneConfig = plugins.load("backbone", backbone).Config(weights="none", **SMALL_SIZES.get(backbone, {}))
+    config: BackboneConfig = plugins.load("backbone", backbone).Config(
+        weights="none", **SMALL_SETTINGS.get(backbone, {})
+    )
     return config
 
 

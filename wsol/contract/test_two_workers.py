@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tests.support.method_stacks import RATE, every_long_stack, make_batch
-from tests.support.small_networks import make, total
-from tests.support.workers import run_two_workers
+from wsol.contract.networks import make, total
+from wsol.contract.stacks import RATE, every_long_stack, make_batch
+from wsol.contract.workers import run_two_workers
 from wsol.types import Batch, Progress
 
 
@@ -30,7 +30,7 @@ def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
     torch.manual_seed(rank)
     for step in range(3):
         optimizer.zero_grad()
-        total(wrapped(batch, Progress(step + 1, 3, step, 3))).backward()
+        total(wrapped(batch, Progress(step + 1, 3, step, 3))).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return {
         key: value for key, value in method.state_dict().items() if not key.endswith(("running_mean", "running_var"))
@@ -55,7 +55,7 @@ def worker(rank: int, folder: str, stacks: list[tuple[str, str]]) -> None:
 def two_workers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both workers train every stack that is tested in this run, because starting them takes longer than training."""
     tests = [item for item in request.session.items if "two_workers" in getattr(item, "fixturenames", ())]
-    stacks = [(item.callspec.params["name"], item.callspec.params["backbone"]) for item in tests]
+    stacks = [(params["name"], params["backbone"]) for params in (item.callspec.params for item in tests)]  # type: ignore[attr-defined]
     folder = tmp_path_factory.mktemp("two_workers")
     run_two_workers(worker, str(folder), stacks)
     return folder

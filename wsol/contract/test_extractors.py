@@ -1,66 +1,24 @@
-"""The contract that every extractor keeps with every kind of method, and the recorded maps.
-
-A new file in `wsol/extractors/` is tested here without being named, with the defaults of its `Config`.
-"""
+"""The contract that every extractor keeps with every kind of method."""
 
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from tests.support import vectors
-from tests.support.extracting import (
-    AT_BLOCKS,
-    EXTRACTORS,
-    FROM_GRADIENTS,
-    METHODS,
-    SIDE,
-    batch,
-    every_gradient,
-    extractor,
-    make,
-    normalized,
-)
-from tests.support.recorded_networks import recorded_method
-from tests.support.small_networks import CLASSES
-from wsol.extractor import extract_together
+from wsol.contract.extracting import AT_BLOCKS, EXTRACTORS, METHODS, SIDE, batch, every_gradient, extractor, make
+from wsol.contract.networks import CLASSES
 from wsol.method import Method
-
-BACKBONES = ("tiny", "efficientnet_lite0", "resnet50", "inception_v3", "vgg16")
-RECORDED = {"grad_cam": "grad_cam", "grad_cam_pp": "grad_cam_plus_plus", "pcs": "pcs", "bag_cams": "bag_cams"}
 
 every_extractor = pytest.mark.parametrize("name", EXTRACTORS)
 every_block = pytest.mark.parametrize("name", AT_BLOCKS)
-
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
 def early_block(method: Method) -> str:
     names = method.network.backbone.block_names
     return names[len(names) // 2 - 1]
-
-
-# --- recorded maps ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layer", ["layer1", "layer2", "layer3", "layer4"])
-@pytest.mark.parametrize("name", RECORDED)
-@pytest.mark.parametrize("path", vectors.files("post_hoc_maps"))
-def test_recorded_maps(path: Path, name: str, layer: str) -> None:
-    arrays = vectors.load(path)
-    images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
-    found = extractor(name, block=layer)(recorded_method(arrays), images, labels)
-    np.testing.assert_allclose(
-        normalized(found.maps, images.shape[-1]).numpy(), arrays[f"{RECORDED[name]}_{layer}"], rtol=0, atol=1e-4
-    )
-    np.testing.assert_allclose(found.logits.numpy(), arrays["logits"], rtol=0, atol=1e-4)
-
-
-# --- the contract -----------------------------------------------------------------------------------------------------
 
 
 @every_method
@@ -147,13 +105,3 @@ def test_frozen_networks_and_calls_without_gradient_give_the_same_maps(name: str
     with torch.no_grad():
         assert torch.equal(extract(built, images, labels).maps, maps)
     assert torch.equal(extract(built.requires_grad_(False), images, labels).maps, maps)
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_published_backbone_at_several_blocks(backbone: str) -> None:
-    built, (images, labels) = make("cam", backbone), batch(2)
-    names = built.network.backbone.block_names
-    blocks = [names[0], names[len(names) // 2], names[-1]]
-    several = [extractor(name, block=block) for name in FROM_GRADIENTS for block in blocks]
-    for scores in extract_together(several, built, images, labels):
-        assert torch.isfinite(scores.maps).all() and len(scores.maps) == 2

@@ -18,4 +18,6 @@ def run_two_workers(worker: Callable[..., None], *arguments: object) -> None:
         torch.multiprocessing.ProcessRaisedException: one of them failed.
     """
     multiprocessing.set_forkserver_preload(["torch._dynamo"])
-    torch.multiprocessing.start_processes(worker, arguments, nprocs=2, start_method="forkserver")
+    torch.multiprocessing.start_processes(  # type: ignore[attr-defined, no-untyped-call]
+        worker, arguments, nprocs=2, start_method="forkserver"
+    )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.support.small_networks import CLASSES, small_config, usual_backbone
 from wsol import plugins
 from wsol.config import misfit
+from wsol.contract.found import usable
+from wsol.contract.networks import CLASSES, small_config, usual_backbone
 from wsol.types import Batch
 
 SIDE = 32
-METHODS = plugins.names("method")
+METHODS = usable("method")
 BASES = ("cam", "has", "cutmix", "adl", "acol", "spg", "tap", "bridging_gap")
 """What others are stacked on."""
 
 SMALL, LARGE = ("tiny", "efficientnet_lite0"), ("vgg16", "resnet50", "inception_v3")
 OTHERS = tuple(
-    name for name in plugins.names("backbone") if name not in (*SMALL, *LARGE, "timm")
+    name for name in usable("backbone") if name not in (*SMALL, *LARGE, "timm")
 )  # timm's have a file of their own
 EVERY_STACK = [(method, backbone) for backbone in SMALL + LARGE + OTHERS for method in METHODS]
 STACKS = [
