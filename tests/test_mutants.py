@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import __main__ as run
 from tests.mutants.table import Mutant, read_table
+from tests.mutants.trying import made
 
 
 @pytest.mark.parametrize("row", read_table(), ids=lambda row: row.name[:100])
@@ -23,7 +23,7 @@ def test_rows_differ() -> None:
 def test_a_mistake_is_made_and_taken_back(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("x = 1\n")
     row = Mutant("a.py", "1", "2", ("tests",))
-    with run.made(row, tmp_path):
+    with made(row, tmp_path):
         assert (tmp_path / "a.py").read_text() == "x = 2\n"
     assert (tmp_path / "a.py").read_text() == "x = 1\n"
     assert "0 times" in str(Mutant("a.py", "3", "2", ("tests",)).problem(tmp_path))
