@@ -11,9 +11,9 @@ import hypothesis
 import pytest
 import yaml
 from xdist.remote import Producer
-from xdist.scheduler import LoadFileScheduling
 
 from orchestrator import cli
+from tests.support.scheduling import OneRay
 from tests.support.tiny import TINY, Launch
 from wsol.contract.seeds import begin_draws_anew
 
@@ -21,24 +21,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("the same every time", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("the same every time")
 
-STARTS_RAY = tuple(
-    f"tests/live/test_{name}.py" for name in ("search", "cluster", "campaign", "faults", "loggers", "store")
-)
-
-
-class OneRay(LoadFileScheduling):
-    """One file after the other in each process; those that start Ray all in one, because two Rays disturb each other on
-    a small machine. Only `test_namespaces.py`, whose Rays have networks of their own, goes beside them: one process
-    would be idle for half of the time.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return "ray" if nodeid.startswith(STARTS_RAY) else super()._split_scope(nodeid)
-
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
     """How several processes share the tests."""
     return OneRay(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Much of the time would be spent on power cuts that no test makes. What is asked of the disk can still be watched:
+    by replacing `os.fsync` once more.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from orchestrator import cli
@@ -260,10 +261,11 @@ def test_validate_prints_one_line_a_file_quickly() -> None:
 
 @each_file
 def test_the_model_of_a_drawn_point_is_built(path: Path) -> None:
-    """With random weights, on the CPU; the variants take turns."""
+    """In its full size, as shapes without weights; the variants take turns."""
     experiments = list(loaded(path).values())
     experiment = experiments[SHIPPED.index(path) % len(experiments)]
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     config = experiment.configure(experiment.space().suggest(study.ask(), experiment.base()))
-    method: Any = build.bare_method(config, CLASSES.get(config.data.name, 20))
+    with torch.device("meta"):
+        method: Any = build.bare_method(config, CLASSES.get(config.data.name, 20))
     assert sum(p.numel() for group in method.parameter_groups() for p in group["params"]) > 0

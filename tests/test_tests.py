@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import hypothesis
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.scheduling import OneRay
 
 FILES = sorted(path for folder in ("tests", "wsol/contract") for path in (ROOT / folder).rglob("test_*.py"))
 WAITING = ("get", "join", "communicate", "Barrier")
@@ -62,3 +64,17 @@ def test_drawn_cases_are_the_same_every_time() -> None:
 def test_who_waits_for_ever_is_ended(pytestconfig: pytest.Config) -> None:
     assert float(pytestconfig.getini("faulthandler_timeout")) > 0
     assert pytestconfig.getini("faulthandler_exit_on_timeout") is True
+
+
+def test_those_that_start_ray_come_first_and_stay_together() -> None:
+    tests = [*(f"tests/test_house.py::test_{number}" for number in range(9)), "tests/live/test_namespaces.py::test_a"]
+    tests += ["tests/live/test_search.py::test_a", "tests/live/test_campaign.py::test_a"]
+    option = Mock(loadscopereorder=True, tx=["popen", "popen"], debug=False, verbose=0)
+    scheduler, nodes = OneRay(Mock(option=option, getvalue=lambda name: getattr(option, name))), [Mock(), Mock()]
+    for node in nodes:
+        scheduler.add_node(node)
+        scheduler.add_node_collection(node, tests)
+    scheduler.schedule()
+    first, second = (list(scheduler.assigned_work[node]) for node in nodes)
+    assert first[0] == "ray" and second[0] == "tests/live/test_namespaces.py"
+    assert list(scheduler.assigned_work[nodes[0]]["ray"]) == tests[-2:]

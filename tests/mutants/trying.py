@@ -64,7 +64,7 @@ def copied(folder: Path) -> Path:
     folder.mkdir()
     for path in [*(ROOT / name for name in COPIED), *ROOT.glob("*.*"), ROOT / "Makefile"]:
         if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__", "vectors"))
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("vectors"))
         elif path.is_file():
             shutil.copy(path, folder)
     (folder / "tests" / "vectors").symlink_to(ROOT / "tests" / "vectors")

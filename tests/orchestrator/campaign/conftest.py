@@ -14,11 +14,6 @@ from tests.support.campaigns import Machines, write
 from tests.support.tiny import TINY
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 @pytest.fixture
 def campaign_file(space_file: Path) -> Path:
     """A campaign of four cells, beside the tiny search space, which has a variant."""

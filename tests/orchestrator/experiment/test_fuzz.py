@@ -7,6 +7,7 @@ import copy
 import random
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +117,23 @@ def with_characters(text: str, draw: random.Random) -> str:
     )
 
 
+@cache
+def read(text: str) -> Any:
+    """Its values; what changes them copies them first."""
+    return yaml.load(text, yaml.CSafeLoader)
+
+
 def damaged(text: str, draw: random.Random) -> str:
     """A file with one to three changes of what it says, or of its characters."""
     kind = draw.random()
     if kind < 0.4:
         return with_characters(text, draw) if kind < 0.25 else with_alias(text, draw)
-    values = yaml.safe_load(text)
+    values = copy.deepcopy(read(text))
     for _ in range(draw.choice([1, 1, 2, 3])):
         if found := places(values):
             draw.choice(CHANGES)(values, draw.choice(found), draw)
-    return str(yaml.safe_dump(values, allow_unicode=draw.random() < 0.5, sort_keys=draw.random() < 0.5))
+    options = {"allow_unicode": draw.random() < 0.5, "sort_keys": draw.random() < 0.5}
+    return str(yaml.dump(values, Dumper=yaml.CSafeDumper, **options))
 
 
 def require_refused_in_words(error: InputError, changed: str) -> None:

@@ -41,11 +41,6 @@ NO_DRAWS: Any = SimpleNamespace(replicates={}, curves={}, threshold_step=0.01)
 SPLIT: Any = SimpleNamespace(name="test", image_ids=("a", "b"))
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 def entries(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads((folder / "test.json").read_text())["evaluations"])
 

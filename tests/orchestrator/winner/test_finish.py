@@ -26,11 +26,6 @@ METRIC, OBJECTIVE = "max_box_acc_v2", "train_fullsup/max_box_acc_v2"
 Asked = list[MeasureRequest]
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 def played(folder: Path, of: Experiment, *values: float) -> Study:
     """A study whose trials end with these values in their first epoch; their weights are their numbers."""
     study = create(folder, of)
