@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -10,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.experiment.model import StopConfig
-from orchestrator.study.enough import little_to_gain
+from orchestrator.study.enough import Limits, little_to_gain, out_of_patience
 from orchestrator.study.study import Study
 from tests.support.played_studies import run, states
 from tests.support.studies import create, experiment
@@ -48,6 +49,20 @@ def test_better_trials_begin_the_count_again_and_failed_ones_are_none(tmp_path: 
     assert study.enough() is None
     run(study, reaching([8.0]), limit=1)
     assert study.enough() is not None and "than trial 3 " in str(study.enough())
+
+
+def test_pruned_trials_found_nothing_better_and_repetitions_are_none() -> None:
+    complete = partial(optuna.trial.create_trial, state=optuna.trial.TrialState.COMPLETE)
+    pruned = optuna.trial.create_trial(state=optuna.trial.TrialState.PRUNED)
+    stop = StopConfig(patience=1)
+    assert out_of_patience(stop, [complete(value=5.0), pruned]) is not None
+    assert out_of_patience(stop, [complete(value=5.0), complete(value=4.0, user_attrs={"repeats": 0})]) is None
+
+
+def test_the_hours_are_hours() -> None:
+    limits = Limits(experiment(study={"hours": 2.0}).study)
+    assert limits.reached([], 7199.0) is None
+    assert limits.reached([], 7200.0) == "the 2 hours of this study are spent (study.hours)"
 
 
 def test_a_study_with_all_of_its_trials_has_no_reason(tmp_path: Path) -> None:
