@@ -153,6 +153,16 @@ def test_a_shared_pass_is_not_used_for_gradients_and_ends(config: TrainConfig) -
         assert backbone(images)[0] is not kept
 
 
+def test_a_shared_pass_inside_another_leaves_it_as_it_was(config: TrainConfig) -> None:
+    backbone = build.method(config, 2).network.backbone
+    images, others = torch.randn(2, 2, 3, 32, 32)
+    with torch.no_grad(), backbone.shared_pass(images):
+        kept = backbone(images)[0]
+        with backbone.shared_pass(others):
+            assert backbone(others)[0] is backbone(others)[0]
+        assert backbone(images)[0] is kept
+
+
 def test_negative_weights_are_clipped_for_one_map_only(scene: tuple[Method, ImageStore, EvaluationConfig]) -> None:
     """The example of the paper's specification: features [[1,2],[0,4]] and [[0,3],[1,1]], weights 2 and -1."""
     head = scene[0].network.head

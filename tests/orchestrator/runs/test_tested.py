@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.runs.looks import BEGUN, FINISHED, SWEEP
+from orchestrator.runs.looks import BEGUN, FINISHED, SWEEP, extend_record
 from orchestrator.runs.saved_maps import read_origin, record_look_at_maps, write_origin
 from orchestrator.runs.scores import write_scores
 from orchestrator.runs.store import Mirror, restore_run
@@ -226,6 +227,30 @@ def test_the_record_in_a_store_is_only_ever_extended(tmp_path: Path) -> None:
     evaluate(run, "more")
     Mirror(str(store), run).pull(lambda name: name == "test.json")
     assert len(entries(run)) == 4
+
+
+def test_of_two_copies_of_a_look_the_finished_one_counts(tmp_path: Path) -> None:
+    with suppress(OSError), looking_at_test(tmp_path, SHA, None, saves_maps=True):
+        raise OSError("the node is gone")
+    [begun] = entries(tmp_path)
+    finished = {**begun, "state": FINISHED, **MEASURED}
+    for ours, theirs in ((begun, finished), (finished, begun)):
+        (tmp_path / "test.json").write_text(json.dumps({"evaluations": [ours]}))
+        extend_record(tmp_path, json.dumps({"evaluations": [theirs]}))
+        assert entries(tmp_path) == [finished]
+
+
+def test_a_record_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(tmp_path)
+    before = entries(tmp_path)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        record_look(tmp_path, SHA, "the reviewers asked", SWEEP)
+    assert entries(tmp_path) == before
 
 
 def test_a_half_restored_folder_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
