@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import optuna
 import pytest
 
 from orchestrator.runs.header import RunHeader
@@ -173,3 +174,12 @@ def test_a_journal_whose_writer_was_killed_is_mended(tmp_path: Path, monkeypatch
     run(study)
     study.close()
     assert states(folder) == ["COMPLETE"] * 3
+
+
+def test_a_repetition_is_tried_again_as_what_it_repeats() -> None:
+    first, again = (
+        optuna.trial.create_trial(state=optuna.trial.TrialState.COMPLETE, value=5.0, user_attrs=facts)
+        for facts in ({"config_hash": "a"}, {"config_hash": "a", "repeats": 0})
+    )
+    first.number, again.number = 0, 1
+    assert [candidate.name for candidate in recorded_points([first, again], "first")] == ["trial 0 of first"]
