@@ -30,7 +30,7 @@ from wsol.errors import RunFailed
 
 
 def conclude(study: Study, measure_at: Measure) -> Path:
-    """Finish a run whose trials have ended, and close its study; returns its folder.
+    """Finish a run whose trials have ended; returns its folder.
 
     Args:
         study: the run's study. The winner of a search is tested once; a training keeps the post-hoc settings of its
@@ -48,11 +48,9 @@ def conclude(study: Study, measure_at: Measure) -> Path:
         update_header(folder, ended=timestamp())
         write_trials(folder, study.trials())
         report = write_report(folder)
-    remarks, failed, front = list(_remarks(study)), study.failed(), study.pareto_front()
-    study.close()
-    for line in remarks:
+    for line in _remarks(study):
         console.print(line)
-    for trial in failed:
+    for trial in study.failed():
         console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red")
     if result is None:
         raise RunFailed(f"{folder}: no trial succeeded; the reasons are above and in {report}")
@@ -62,7 +60,7 @@ def conclude(study: Study, measure_at: Measure) -> Path:
         console.print(
             f"post-hoc settings of the file are kept; to choose them on train_fullsup:\n             {choose}"
         )
-    if front:
+    if front := study.pareto_front():
         console.print(f"no other trial is better in all objectives than trial {', '.join(map(str, front))}")
     for line in _about_test(folder, result):
         console.print(line)

@@ -42,6 +42,6 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     with connected(address, packages_of(experiment)) as resources:
         plan = plan_on_cluster(experiment.resources, len(points), resources)
         facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, "replay_of": str(folder)}
-        study = begin_study(into, loaded, "replay", points, **facts)
-        train_trials(study, plan, resources)
-        return conclude(study, measure_on_nodes(study, plan))
+        with begin_study(into, loaded, "replay", points, **facts) as study:
+            train_trials(study, plan, resources)
+            return conclude(study, measure_on_nodes(study, plan))

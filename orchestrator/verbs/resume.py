@@ -9,6 +9,7 @@ conclude        once more, with whichever winner there is now
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.cluster.connection import connected
@@ -66,10 +67,10 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
     if kind == "train":
         return _go_on_training(folder, experiment)
     require_packages(experiment)
-    study = Study(folder, experiment)
-    if any(override.startswith("study.") for override in overrides):
-        change_study(folder, experiment)
-    return _go_on_searching(study, address)
+    with Study(folder, experiment) as study:
+        if any(override.startswith("study.") for override in overrides):
+            change_study(folder, experiment)
+        return _go_on_searching(study, address)
 
 
 def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -> Path:
@@ -93,12 +94,14 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
     require_writable(folder)
     require_own_store(folder, experiment)
     require_packages(experiment)
-    study = Study(folder, experiment)
-    again = study.retry(numbers)
-    console.print(f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back")
-    if again:
-        update_header(folder, ended=None)
-    return _go_on_searching(study, address)
+    with Study(folder, experiment) as study:
+        again = study.retry(numbers)
+        console.print(
+            f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back"
+        )
+        if again:
+            update_header(folder, ended=None)
+        return _go_on_searching(study, address)
 
 
 def _go_on_searching(study: Study, address: str | None) -> Path:
@@ -110,7 +113,6 @@ def _go_on_searching(study: Study, address: str | None) -> Path:
             return conclude(study, measure_on_nodes(study, plan))
     folder, wanted = study.folder, study.experiment.study
     if reason := study.stopped():
-        study.close()
         raise RunFailed(
             f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials"
         )
@@ -127,13 +129,14 @@ def _go_on_searching(study: Study, address: str | None) -> Path:
 def _go_on_training(folder: Path, experiment: Experiment) -> Path:
     from wsol import distributed
 
-    with distributed.process_group_from_environment():
-        study = Study(folder, experiment) if distributed.is_main() else None
-        if study and not study.unfinished():
-            again = f"python launch.py train {folder / names.EXPERIMENT} KEY=VALUE --run DIR"
-            console.print(f"this training is finished; for another: {again}")
-        train_together(study, folder, experiment)
-    return conclude(study, measure) if study else folder
+    with ExitStack() as opened:
+        with distributed.process_group_from_environment():
+            study = opened.enter_context(Study(folder, experiment)) if distributed.is_main() else None
+            if study and not study.unfinished():
+                again = f"python launch.py train {folder / names.EXPERIMENT} KEY=VALUE --run DIR"
+                console.print(f"this training is finished; for another: {again}")
+            train_together(study, folder, experiment)
+        return conclude(study, measure) if study else folder
 
 
 def _with_changes(folder: Path, overrides: list[str]) -> Experiment:

@@ -51,9 +51,10 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     checks.require(loaded.experiment, folder, address)
     with connected(address, packages_of(loaded.experiment)) as resources:
         plan = plan_on_cluster(loaded.experiment.resources, loaded.experiment.study.trials, resources)
-        study = begin_study(folder, loaded, "search", machine=plan.machine, concurrent_trials=plan.concurrent)
-        train_trials(study, plan, resources)
-        return conclude(study, measure_on_nodes(study, plan))
+        facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent}
+        with begin_study(folder, loaded, "search", None, **facts) as study:
+            train_trials(study, plan, resources)
+            return conclude(study, measure_on_nodes(study, plan))
 
 
 def train_trials(study: Study, plan: Plan, resources: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from orchestrator.cluster.plan import Plan
 from orchestrator.experiment.model import Experiment
+from orchestrator.runs.folder import open_experiment
 from orchestrator.runs.journal import open_study
 from orchestrator.study.study import Study
 from orchestrator.trials.epoch_log import EpochLog
@@ -159,6 +160,20 @@ def test_what_breaks_in_the_final_measurement_is_done_on_resume(
     for _ in range(2):
         assert launch("resume", "run")[0] == 0
         assert len(json.loads((RUN / "test.json").read_text())["evaluations"]) == 1
+
+
+def test_a_verb_that_fails_closes_its_study(space_file: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those who call it from Python, where the traceback keeps the study alive."""
+
+    def broken(request: MeasureRequest) -> Measured:
+        raise RunFailed("the node died")
+
+    assert launch("train", str(space_file), "--run", "run")[0] == 0
+    monkeypatch.setattr(resume, "measure", broken)
+    with pytest.raises(RunFailed, match="the node died") as kept:
+        resume.resume(RUN, [])
+    with Study(RUN, open_experiment(RUN)) as study:
+        assert kept.traceback and not study.unfinished()
 
 
 @pytest.mark.parametrize("value", ["high", None, True, float("nan"), float("inf"), torch.tensor(float("nan"))], ids=str)
