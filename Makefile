@@ -38,8 +38,9 @@ results: $(VENV)/demo.stamp ## our table on photographs: make results DATA=DIR; 
 bench: $(VENV)/dev.stamp ## all ratios in one table
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/demo.stamp ## docs/methods/ and our own numbers in the README and the pages, from their sources
+docs: $(VENV)/dev.stamp ## docs/methods/ and our own numbers in the pages, from their sources; all pages as a site, site/index.html
 	$(BIN)/python -c "from pathlib import Path; from orchestrator.verbs.describe import write_documents; write_documents(Path('.'))"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean: ## take the environment and all caches away
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,9 @@ from wsol import plugins
 from wsol.errors import InputError
 from wsol.files import exists, is_dir
 from wsol.schema import DatasetConfig
+
+if TYPE_CHECKING:
+    from wsol.data.dataset import Dataset
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,11 +50,15 @@ def prepare_data(name: str, root: Path, settings: list[str], source: Path | None
     plugins.load("dataset", name).prepare(config, given, console.print)
 
 
-def check_data(name: str, root: Path, settings: list[str]) -> None:
-    """Verify a prepared data set. Arguments: see `prepare_data`.
+def check_data(name: str, root: Path, settings: list[str], pictures: Path | None = None) -> None:
+    """Verify a prepared data set. Further arguments: see `prepare_data`.
+
+    Args:
+        pictures: a folder for a sheet of annotated images of each split.
 
     Raises:
-        InputError: there is no such data set or setting, or a file of it is missing or wrong.
+        InputError: there is no such data set or setting, a file of it is missing or wrong, or the folder cannot be
+            written.
     """
     from wsol import build
     from wsol.data.imports.making import FORMATS
@@ -61,7 +68,24 @@ def check_data(name: str, root: Path, settings: list[str]) -> None:
         raise InputError(
             f"{name}: is an annotation format; check the data set made from it: `data check folder --root {root}`"
         )
-    check_tree(build.dataset(_dataset_config(name, root, settings)), console.print)
+    if pictures is not None:
+        require_writable(pictures)
+    config = _dataset_config(name, root, settings)
+    dataset = build.dataset(config)
+    check_tree(dataset, console.print)
+    if pictures is not None:
+        _draw_sheets(dataset, config, pictures)
+
+
+def _draw_sheets(dataset: Dataset, config: DatasetConfig, folder: Path) -> None:
+    from orchestrator.pictures.drawing import save_jpeg
+    from orchestrator.pictures.sheet import sheet
+    from wsol.data.dataset import SPLIT_FOLDERS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in SPLIT_FOLDERS:
+        save_jpeg(folder / f"{split}.jpg", sheet(dataset.split(split), config))
+        console.print(f"look at it: {folder / split}.jpg")
 
 
 def _import_annotations(name: str, root: Path, settings: list[str], source: Path | None) -> None:

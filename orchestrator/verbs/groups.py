@@ -47,9 +47,13 @@ def prepare_data(
     prepare_data(name, root, settings or [], source)
 
 
-@data.command("check", epilog=example("data check cub --root data"))
-def check_data(name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data")) -> None:
-    """Verify that every image of a prepared data set is there and has its size."""
+@data.command(
+    "check", epilog=example("data check cub --root data", "data check folder --root data/mine --pictures looked")
+)
+def check_data(
+    name: of.DatasetName, settings: of.Settings = None, root: of.Root = Path("data"), pictures: of.Pictures = None
+) -> None:
+    """Verify that every image of a prepared data set is there and has its size; draw some with their annotations."""
     from orchestrator.verbs.data import check_data
 
-    check_data(name, root, settings or [])
+    check_data(name, root, settings or [], pictures)

@@ -247,6 +247,10 @@ Settings = Annotated[
     ),
 ]
 Root = Annotated[Path, typer.Option(parser=named_place, help="folder that holds the data sets")]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", parser=named_place, help="draw images of each split with their boxes or masks"),
+]
 Source = Annotated[
     Path | None, typer.Option(help="folder with the archives that you already have (default: ROOT/downloads)")
 ]

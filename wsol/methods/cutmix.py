@@ -6,8 +6,8 @@ objects from the parts that are left, so its maps cover more than the most discr
 Paper: CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun, Han, Oh, Chun, Choe,
 Yoo), ICCV 2019.
 
-Symbols: alpha of Beta(alpha, alpha) (released code: beta) -> `alpha`; probability of a mixed batch -> `probability`; 1
-- lambda, the area of the box -> `Batch.mixed_weight`.
+Symbols: alpha of Beta(alpha, alpha) (released code: beta) -> `alpha`; probability of a mixed batch -> `probability`;
+1 - lambda, the area of the box -> `Batch.mixed_weight`.
 
 Kept from the released code (Choe et al., CVPR 2020): one box and one permutation for the whole batch; its half sides
 are integers, so a side is 2 * (cut div 2); it is clipped at the border, and lambda is computed again from the remaining
