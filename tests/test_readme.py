@@ -23,6 +23,8 @@ PAGE = ROOT / "docs" / "commands.md"
 PLACEHOLDERS = {
     "FILE": "search_spaces/synthetic.yaml",
     "CAMPAIGN": "search_spaces/campaigns/demo.yaml",
+    "mine.yaml": "search_spaces/synthetic.yaml",
+    "small.yaml": "search_spaces/synthetic.yaml",
     "RUN": "runs/a",
     "DIR": "a",
     "N": "3",

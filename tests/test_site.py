@@ -123,7 +123,7 @@ def test_reference_says_what_docstrings_say(site: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium here")
-@pytest.mark.parametrize("page", ["index", "commands", "methods/tap", "reference/wsol/method"])
+@pytest.mark.parametrize("page", ["index", "tutorial", "commands", "methods/tap", "reference/wsol/method"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_open_from_the_disk(site: Path, page: str, width: int) -> None:
     assert (site / f"{page}.html").is_file()
