@@ -40,7 +40,7 @@ bench: $(VENV)/dev.stamp ## all ratios in one table
 
 docs: $(VENV)/dev.stamp ## docs/methods/ and our own numbers in the pages, from their sources; all pages as a site, site/index.html
 	$(BIN)/python -c "from pathlib import Path; from orchestrator.verbs.describe import write_documents; write_documents(Path('.'))"
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 clean: ## take the environment and all caches away
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
