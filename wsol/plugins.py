@@ -98,7 +98,7 @@ def load(kind: str, name: str) -> ModuleType:
     if foreign := origin(kind, name):
         return _loaded(kind, name, foreign.module, f"{foreign}, {foreign.module}", "mend that package")
     place = "/".join((ROOT / FOLDERS[kind] / f"{name}.py").parts[-3:])
-    return _loaded(kind, name, f"wsol.{FOLDERS[kind]}.{name}", place, "mend the file")
+    return _loaded(kind, name, f"wsol.{FOLDERS[kind]}.{name}", place, "correct the file")
 
 
 def _loaded(kind: str, name: str, module: str, place: str, remedy: str) -> ModuleType:

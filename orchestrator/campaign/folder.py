@@ -94,7 +94,7 @@ def require_same_campaign(folder: Path, planned: Planned) -> None:
     else:
         return
     raise InputError(
-        f"{folder}: holds a campaign of {header.source} that is another one by now ({what}); go on with it as it was by"
+        f"{folder}: holds a campaign of {header.source} that has changed since ({what}); continue it as it was with"
         f" `python launch.py resume {folder}`, or begin this one in another folder with --run"
     )
 

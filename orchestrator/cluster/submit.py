@@ -73,7 +73,7 @@ def submit(words: list[str], address: str | None, storage: str, *, wait: bool = 
     try:
         asyncio.run(_print_logs(client, job))
     except KeyboardInterrupt:
-        print(f"\nthe job goes on; follow it with: {follow}")
+        print(f"\nthe job keeps running; follow it with: {follow}")
         raise
     details = client.get_job_info(job)
     if str(details.status) != "SUCCEEDED":

@@ -224,7 +224,7 @@ def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
     interrupted = sum(trial.state == "interrupted" for trial in summary.trials)
     if summary.state == "interrupted":
         if interrupted:
-            yield f"{counted(interrupted, 'trial')} interrupted, each goes on from its last checkpoint with: {run}"
+            yield f"{counted(interrupted, 'trial')} interrupted, each continues from its last checkpoint with: {run}"
         if to_come:
             yield f"{counted(to_come, 'trial')} not started; nothing runs: {run}"
     elif summary.state == "running" and to_come:
@@ -244,7 +244,7 @@ def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
             )
     elif summary.state == "finished" and to_come and summary.header.enough:
         yield f"{counted(to_come, 'trial')} not needed: {plain_text(summary.header.enough)}"
-        yield f"to go on all the same: {run} study.hours=... or study.stop=null"
+        yield f"to continue nevertheless: {run} study.hours=... or study.stop=null"
     elif summary.state == "finished" and to_come:
         yield (
             f"{counted(to_come, 'trial')} never started: the study's hours were spent, or too many failed; go on with:"

@@ -111,7 +111,7 @@ def open_experiment(folder: Path) -> Experiment:
     try:
         return parse_experiment(path.read_text(), str(path))
     except InputError as error:
-        raise InputError(f"{error}\n{made}: go on with the version that made it, or mend the file") from None
+        raise InputError(f"{error}\n{made}: go on with the version that made it, or correct the file") from None
 
 
 def require_plugins(folder: Path, header: RunHeader | None = None) -> None:

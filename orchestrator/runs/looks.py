@@ -136,7 +136,7 @@ def extend_record(folder: Path, text: str) -> None:
         others = _entries(text)
     except ValueError as error:
         raise InputError(
-            f"{folder}: another copy of its {names.TESTS} is damaged ({first_line(error)}); mend that one first: it"
+            f"{folder}: another copy of its {names.TESTS} is damaged ({first_line(error)}); repair that one first: it"
             " says how often the test split was looked at"
         ) from None
     change_entries(folder, lambda entries: _merged([*entries, *others]))

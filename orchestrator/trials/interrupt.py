@@ -44,7 +44,7 @@ def interruptible(folder: Path, *, finish_epochs: bool = False) -> Iterator[thre
         stopped.set()
         if not finish_epochs:
             raise KeyboardInterrupt
-        print_at_once("\nstops when the running epochs have ended; once more: at once\n")
+        print_at_once("\nstops when the running epochs have ended; press Ctrl-C again to stop at once\n")
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

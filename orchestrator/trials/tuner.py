@@ -73,8 +73,8 @@ def run_trials(
         raise KeyboardInterrupt
     if reason := study.stopped():
         raise RunFailed(
-            f"the search was stopped: {reason}\nmend the cause, then: python launch.py retry {study.folder} (or resume"
-            " with a higher study.max_failed_trials)"
+            f"the search was stopped: {reason}\nremove the cause, then: python launch.py retry {study.folder} (or"
+            " resume with a higher study.max_failed_trials)"
         )
     if study.unfinished():
         raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")

@@ -62,7 +62,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
         (
             "Method(network)",
             "Method(network",
-            r"methods/newcomer\.py:10: SyntaxError: '\(' was never closed; mend the file",
+            r"methods/newcomer\.py:10: SyntaxError: '\(' was never closed; correct the file",
         ),
         (
             "from wsol.method import",

@@ -95,7 +95,7 @@ def _in_two_splits(image_ids: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _headline(dataset: Dataset) -> str:
     if dataset.own:
-        return f"{dataset.name}: mend what is named here, or take its rows out of the metadata"
+        return f"{dataset.name}: correct what is named here, or take its rows out of the metadata"
     return f"{dataset.name}: the data set is not complete; {dataset.remedy}"
 
 

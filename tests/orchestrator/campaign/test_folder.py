@@ -26,7 +26,7 @@ def test_another_campaign_is_not_mixed_in(campaign_file: Path, launch: Launch, m
     code, _, err = launch(*words, "training.epochs=2")
     assert (
         code == 2
-        and "runs/all: holds a campaign of all.yaml that is another one by now (cam-narrow, has-narrow differ)" in err
+        and "runs/all: holds a campaign of all.yaml that has changed since (cam-narrow, has-narrow differ)" in err
     )
     code, _, err = launch(*words, "reruns.top=1")
     assert code == 2 and "its reruns or published points differ" in err
@@ -72,7 +72,7 @@ def test_a_campaign_begun_by_a_version_with_other_entries_goes_on(campaign_file:
     with pytest.raises(InputError, match="differ"):
         require_same_campaign(folder, load_campaign(campaign_file, ["training.epochs=3"], folder))
     (folder / "cam-wide" / "experiment.yaml").unlink()
-    with pytest.raises(InputError, match=r"another one by now \(cam-wide differ"):
+    with pytest.raises(InputError, match=r"that has changed since \(cam-wide differ"):
         require_same_campaign(folder, planned)
 
 
@@ -155,5 +155,5 @@ def test_of_two_that_begin_at_the_same_moment_one_writes(campaign_file: Path) ->
         with ThreadPoolExecutor(2) as pool:
             told = list(pool.map(begin, range(2)))
         winner = told.index("")
-        assert re.search("is another one by now|is working on this study", told[1 - winner])
+        assert re.search("that has changed since|is working on this study", told[1 - winner])
         assert read_campaign_header(folder).hashes == plans[winner].hashes() == read_campaign(folder, []).hashes()

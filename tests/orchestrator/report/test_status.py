@@ -100,7 +100,7 @@ def test_an_interrupted_search_says_how_to_go_on(folder: Path, capsys: pytest.Ca
     text = shown(folder, capsys)
     assert ": interrupted" in text and "ETA" not in text
     assert (
-        f"waits: 2 trials interrupted, each goes on from its last checkpoint with: python launch.py resume {folder}"
+        f"waits: 2 trials interrupted, each continues from its last checkpoint with: python launch.py resume {folder}"
         in text
     )
     assert "waits: 15 trials not started; nothing runs" in text

@@ -60,7 +60,7 @@ def test_what_is_read_is_not_lost() -> None:
         [sys.executable, "-c", RUN, "finish", str(INT)], capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 130 and done.stderr == ""
-    assert "a trial\n" in done.stdout and "once more: at once\nan epoch ends\n" in done.stdout
+    assert "a trial\n" in done.stdout and "press Ctrl-C again to stop at once\nan epoch ends\n" in done.stdout
     assert done.stdout.endswith("\ninterrupted; continue with: python launch.py resume run\n")
 
 

@@ -134,7 +134,7 @@ def test_own_photographs_are_never_to_be_deleted(tmp_path: Path) -> None:
     (images / "d.png").write_bytes((images / "d.png").read_bytes()[:-40])
     _, error = checked(config)
     assert error.splitlines() == [
-        "folder: mend what is named here, or take its rows out of the metadata",
+        "folder: correct what is named here, or take its rows out of the metadata",
         "test: files of 4 of 4 images are damaged or other ones:",
         "  test/a.png: has 16 x 20 pixels, image_sizes.txt says 20 x 16, which fits the file without its EXIF"
         " orientation 6; annotate it as displayed, or remove the orientation",

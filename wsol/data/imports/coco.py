@@ -161,9 +161,11 @@ def _images(path: Path, split: str, instances: _Instances, categories: dict[str,
     for number, annotation in enumerate(instances.annotations):
         where = f"{path}: annotations.{number}"
         if annotation.image_id not in objects:
-            raise InputError(f"{where}: image_id {annotation.image_id} is the id of no image; mend the file")
+            raise InputError(f"{where}: image_id {annotation.image_id} is the id of no image; correct the file")
         if annotation.category_id not in categories:
-            raise InputError(f"{where}: category_id {annotation.category_id} is the id of no category; mend the file")
+            raise InputError(
+                f"{where}: category_id {annotation.category_id} is the id of no category; correct the file"
+            )
         objects[annotation.image_id].append(_object(where, annotation, categories[annotation.category_id].name.strip()))
     for number, image in enumerate(instances.images):
         size = (image.width, image.height) if image.width and image.height else None

@@ -204,9 +204,9 @@ def _region(found: Object, size: Side) -> Region:
     if runs.size != size:
         raise InputError(
             f"{found.where}: run lengths of {runs.size[0]} x {runs.size[1]} pixels in an image of {width} x {height};"
-            " mend the file"
+            " correct the file"
         )
     try:
         return unroll(decode_letters(runs.counts) if isinstance(runs.counts, str) else runs.counts, height, width)
     except ValueError as error:
-        raise InputError(f"{found.where}: {error}; mend the file") from None
+        raise InputError(f"{found.where}: {error}; correct the file") from None

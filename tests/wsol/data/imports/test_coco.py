@@ -188,7 +188,7 @@ def test_run_lengths_that_are_refused(region: dict[str, Any], problem: str, tmp_
     coco.add("0.png", {"segmentation": region})
     with pytest.raises(InputError) as caught:
         coco.make()
-    assert str(caught.value) == f"{tmp_path}/i.json: annotations.0: {problem}; mend the file"
+    assert str(caught.value) == f"{tmp_path}/i.json: annotations.0: {problem}; correct the file"
 
 
 def test_masks_only_where_all_have_one_unless_asked_for(coco: Coco) -> None:
