@@ -1,4 +1,4 @@
-"""Where everything that a verb says is printed."""
+"""The console on which all verbs print."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ MAXIMUM = "WSOL_CLUSTER_MAXIMUM"  # where there is no such file: JSON, such as {
 
 
 def autoscaler_maximum() -> dict[str, float]:
-    """What the autoscaler of the cluster may start in all; empty where that is not known, as outside of its head."""
+    """The total resources that the autoscaler of the cluster may start; empty if unknown, as outside of its head."""
     if MAXIMUM in os.environ:
         return {name: float(amount) for name, amount in json.loads(os.environ[MAXIMUM]).items()}
     if BOOTSTRAP.expanduser().exists():

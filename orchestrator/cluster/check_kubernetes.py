@@ -106,7 +106,7 @@ def _fields_findings(subject: str, manifest: Manifest, document: Values) -> Iter
 
 
 def _door_findings(read: list[Manifest], routes: list[Values]) -> Iterator[Finding]:
-    """What pods may do and who may reach them, over all documents of a file."""
+    """Findings on the rights of pods and on who may reach them, over all documents of a file."""
     clusters = [cluster for manifest in read if (cluster := _cluster(manifest))]
     for cluster in clusters:
         yield from (rights_finding(place, group.template.spec) for place, group in cluster.groups())

@@ -80,7 +80,7 @@ def policy_finding(templates: list[Template], policies: list[NetworkPolicy]) -> 
 
 
 def _of_machine(pod: Pod) -> Iterator[str]:
-    """What a pod shares with its machine."""
+    """The namespaces and disks of its machine that a pod shares."""
     shared = {"hostNetwork": pod.host_network, "hostPID": pod.host_pid, "hostIPC": pod.host_ipc}
     yield from (f"{name}: true" for name, is_shared in shared.items() if is_shared)
     yield from (f"hostPath {volume.host_path.path}" for volume in pod.volumes if volume.host_path is not None)

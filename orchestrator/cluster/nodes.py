@@ -16,7 +16,7 @@ REINSTALL = (
 
 
 def alive_nodes() -> list[dict[str, Any]]:
-    """What Ray says of every node of the cluster that this process is connected to."""
+    """Ray's record of every node of the cluster that this process is connected to."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"]]
@@ -32,7 +32,8 @@ def node_resources(accelerator_type: str | None = None) -> list[dict[str, float]
 
 
 def what_waits_for_room() -> str | None:
-    """What Ray was asked for and cannot give at this moment, and what is free; None where nothing waits."""
+    """The resources that Ray was asked for and cannot give at present, and those that are free; None if nothing
+    waits."""
     import ray
 
     waiting = [

@@ -21,7 +21,7 @@ from wsol.checkpoint import MANIFEST
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """Where a trial leaves its files on this node.
+    """The folder of a trial on this node, and its copy.
 
     Attributes:
         folder: the folder of its files, with what is known of it already.
@@ -32,7 +32,8 @@ class Workplace:
     mirror: Mirror | None
 
     def save(self, *, first: bool) -> None:
-        """Bring to safety what the first worker of a trial left, or the last words of another one."""
+        """Copy the files of a trial's first worker, or only the last messages of another one, to the copy that outlives
+        the node."""
         if self.mirror is not None and first:
             self.mirror.push_all()
         elif self.mirror is not None:

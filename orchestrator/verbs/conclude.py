@@ -83,7 +83,7 @@ def _print_winner(folder: Path, result: WinnerResult) -> None:
 
 
 def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:
-    """What the user can do about the test split."""
+    """The lines that say what the user can do about the test split."""
     if final_test_of(folder, result.checkpoint_sha256):
         return
     if looks := looks_at_test(folder):

@@ -185,7 +185,7 @@ def _whole_mask(path: Path, image: decoding.Side, is_object: bool) -> Iterator[F
 
 
 def count(data: Metadata) -> SplitCounts:
-    """How many images, classes, boxes and masks a split has."""
+    """The numbers of images, classes, boxes and masks of a split."""
     return {
         "images": len(data.image_ids),
         "classes": len(np.unique(data.labels)),

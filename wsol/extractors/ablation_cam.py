@@ -33,7 +33,7 @@ from wsol.types import ScoreMaps
 
 
 class Config(BlockConfig):
-    """How the weights are made.
+    """Settings of the weights.
 
     Attributes:
         relative: divide the drop of the logit by the logit, as published; otherwise a negative logit does not invert

@@ -1,7 +1,7 @@
 """LayerCAM.
 
-Idea: every cell of every channel is weighted by its own gradient where that is positive. Without a mean over the cells
-the map keeps its detail in early blocks too, whose resolution is finer.
+Idea: every cell of every channel is weighted by its own gradient where that is positive. Because no mean over the cells
+is taken, the map keeps its detail also in early blocks, whose resolution is finer.
 
 Paper: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization (Jiang, Zhang, Hou, Cheng, Wei), IEEE TIP
 30, 2021.
@@ -9,10 +9,10 @@ Paper: LayerCAM: Exploring Hierarchical Class Activation Maps for Localization (
 Symbols: A_ij^k -> the block's output; w_ij^kc, the positive part of the gradient g_ij^kc -> `gradient.relu()`; target
 layer -> `block`.
 
-Kept from the released code: ReLU on the gradient and on the sum, both before the map is enlarged. Where the block's
-output is not negative this is BagCAMs without its guidance and its bag.
+Kept from the released code: ReLU on the gradient and on the sum, both before the map is enlarged. If the block's output
+is not negative, this is BagCAMs without guided backpropagation and bagging.
 
-Not kept: early blocks' maps were scaled by tanh before several of them were fused; here each block is a map of its own.
+Not kept: early blocks' maps were scaled by tanh before several of them were fused; here each block gives its own map.
 """
 
 from __future__ import annotations

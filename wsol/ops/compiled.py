@@ -1,7 +1,7 @@
-"""Loops over pixels that no array operation expresses, as machine code.
+"""Compiles loops over pixels that no array operation expresses to machine code.
 
-The code kept on disk is remade when the file of a function changes, and only then. So a compiled function uses no
-function or constant of another file of the package, only of its own.
+The code kept on disk is compiled again only when the file of the function changes. Therefore a compiled function may
+only use functions and constants of its own file, not of other files of the package.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ _LOCK = RLock()
 
 
 def compiled(function: Function) -> Function:
-    """Machine code from the first call on, kept on disk for later processes; runs without the GIL."""
+    """Compile a function at its first call; the machine code is kept on disk for later processes and runs without the
+    GIL."""
     return cast(Function, _Compiled(function))
 
 
 class _Compiled:
-    """Stands for a function until its first call: Numba takes a second to import, and many commands find no box."""
+    """Stands for a function until its first call, because Numba takes a second to import and many commands find no
+    boxes."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -32,7 +34,8 @@ class _Compiled:
 
     @functools.cached_property
     def machine_code(self) -> Callable[..., Any]:
-        """The compiled function. All compiled functions of its file get theirs, for they call each other."""
+        """The compiled function. All compiled functions of its file are compiled with it, because they call each
+        other."""
         with _LOCK:
             names = self.function.__globals__
             for name, other in [(name, other) for name, other in names.items() if isinstance(other, _Compiled)]:

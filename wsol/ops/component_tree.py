@@ -6,7 +6,7 @@ basin, and every level at which it grows gives it another box. The water is foll
 lowest open pixel and at once deeper where a neighbour is lower; lakes that are not full yet wait on a stack, at whose
 bottom is the sea. So every pixel is entered once, and all levels together cost little more than reading the map
 ("Linear Time Maximally Stable Extremal Regions", Nistér and Stewénius, ECCV 2008, without the stability). Pixels that
-surely drain into the sea are in no lake: they are found first, by a cheap look, and left out.
+certainly drain into the sea are in no lake: they are found first, by a cheap test, and left out.
 
 Holes are the lakes of the map in a sea around it. Components of `map > level` are the lakes of the inverted map, in a
 sea that comes up at the map's highest peak; what is below that sea is one more component.
@@ -311,8 +311,8 @@ def _add_pixel(lakes: Any, top: Any, pixel: Any, stride: Any) -> None:
 
 @compiled
 def _half_squares(quads: Any, pixel: Any, stride: Any) -> Any:
-    """What a pixel adds to twice the polygon's area: a square of four pixels counts half with its third pixel and whole
-    with its last."""
+    """The contribution of a pixel to twice the polygon's area: a square of four pixels counts half with its third pixel
+    and whole with its last."""
     halves = np.int32(0)
     for quad in (pixel, pixel - _ONE, pixel - stride, pixel - stride - _ONE):
         quads[quad] += np.uint8(1)

@@ -52,7 +52,7 @@ def lattice_filter(features: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Where points lie, N = B n of them; one lattice filters any values of its points.
+    """The positions of N = B n points in the lattice; one lattice filters any values of its points.
 
     Attributes:
         corners: (6, N) int64, the corners in [0, M) of the simplex of every point.
