@@ -48,7 +48,7 @@ def test_what_does_not_keep_it_fails_by_name_and_stops_no_other(tmp_path: Path) 
     failed = set(re.findall(r"FAILED .*::(test_\w+\[[\w-]+\])", done.stdout))
     assert {
         "test_every_setting_is_explained[method-mine]",
-        "test_loss_terms_are_named_finite_scalars[mine-tiny]",
+        "test_every_step_has_named_finite_loss_terms_and_a_gradient_for_every_parameter[mine-tiny]",
         "test_unknown_key_is_refused[method-broken]",
     } <= failed
     assert not [name for name in failed if "mean" in name]
