@@ -250,13 +250,16 @@ def test_a_warm_start_is_the_run_of_a_shipped_file(path: Path) -> None:
 
 
 def test_validate_prints_one_line_a_file_quickly() -> None:
-    """Seconds of this process, imports aside: others may be busy."""
+    """It takes hardly more than reading the files does: seconds of this process, since others may be busy."""
     loaded(BY_NAME["methods_tiny_imagenet"]), loaded(BY_NAME["crop_ivr_cub"])
     started = time.process_time()
+    for path in SHIPPED:
+        load_variants(path)
+    reading = time.process_time() - started
     result = CliRunner().invoke(cli.app, ["validate", *map(str, SHIPPED)])
     assert result.exit_code == 0
     assert [line.split(": ok, ")[0] for line in result.output.splitlines()] == [str(path) for path in SHIPPED]
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 3 * reading
 
 
 @each_file

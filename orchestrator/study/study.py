@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock
@@ -81,12 +81,6 @@ class Study(Recorded):
         self._opening = Opening()
         self.longest_epoch = longest_epoch(trial.user_attrs.get("metrics", {}) for trial in self.trials())
         self._clock, self._limits = StudyClock(self._study), Limits(experiment.study)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the study, so that other processes can open it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from orchestrator.cluster.connection import connected
@@ -42,6 +43,6 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     with connected(address, packages_of(experiment)) as resources:
         plan = plan_on_cluster(experiment.resources, len(points), resources)
         facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent, "replay_of": str(folder)}
-        with begin_study(into, loaded, "replay", points, **facts) as study:
+        with closing(begin_study(into, loaded, "replay", points, **facts)) as study:
             train_trials(study, plan, resources)
             return conclude(study, measure_on_nodes(study, plan))

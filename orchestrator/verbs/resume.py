@@ -9,7 +9,7 @@ conclude        once more, with whichever winner there is now
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from orchestrator.cluster.connection import connected
@@ -67,7 +67,7 @@ def resume(folder: Path, overrides: list[str], address: str | None = None, store
     if kind == "train":
         return _go_on_training(folder, experiment)
     require_packages(experiment)
-    with Study(folder, experiment) as study:
+    with closing(Study(folder, experiment)) as study:
         if any(override.startswith("study.") for override in overrides):
             change_study(folder, experiment)
         return _go_on_searching(study, address)
@@ -94,7 +94,7 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
     require_writable(folder)
     require_own_store(folder, experiment)
     require_packages(experiment)
-    with Study(folder, experiment) as study:
+    with closing(Study(folder, experiment)) as study:
         again = study.retry(numbers)
         console.print(
             f"put back: trial {', '.join(map(str, again))}" if again else "no failed trial is left to put back"
@@ -131,7 +131,7 @@ def _go_on_training(folder: Path, experiment: Experiment) -> Path:
 
     with ExitStack() as opened:
         with distributed.process_group_from_environment():
-            study = opened.enter_context(Study(folder, experiment)) if distributed.is_main() else None
+            study = opened.enter_context(closing(Study(folder, experiment))) if distributed.is_main() else None
             if study and not study.unfinished():
                 again = f"python launch.py train {folder / names.EXPERIMENT} KEY=VALUE --run DIR"
                 console.print(f"this training is finished; for another: {again}")

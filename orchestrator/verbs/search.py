@@ -11,6 +11,7 @@ connected       Ray on this machine, or a cluster
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from orchestrator.cluster.connection import connected
@@ -52,7 +53,7 @@ def search(path: Path, overrides: list[str], run: Path | None = None, address: s
     with connected(address, packages_of(loaded.experiment)) as resources:
         plan = plan_on_cluster(loaded.experiment.resources, loaded.experiment.study.trials, resources)
         facts = {"machine": plan.machine, "concurrent_trials": plan.concurrent}
-        with begin_study(folder, loaded, "search", None, **facts) as study:
+        with closing(begin_study(folder, loaded, "search", None, **facts)) as study:
             train_trials(study, plan, resources)
             return conclude(study, measure_on_nodes(study, plan))
 

@@ -11,7 +11,7 @@ conclude        what was trained on train_fullsup, with the post-hoc settings of
 from __future__ import annotations
 
 import dataclasses
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from orchestrator.experiment.load import Loaded, load_and_print_notes
@@ -45,7 +45,7 @@ def train(path: Path, overrides: list[str], run: Path | None = None) -> Path:
             loaded = load_and_print_notes(path, overrides, ignores_search=True)
             loaded = dataclasses.replace(loaded, experiment=loaded.experiment.alone(loaded.experiment.trial))
             folder = run or default_folder(loaded.name)
-            study = opened.enter_context(_begin(folder, loaded)) if distributed.is_main() else None
+            study = opened.enter_context(closing(_begin(folder, loaded))) if distributed.is_main() else None
             train_together(study, folder, loaded.experiment)
         return conclude(study, measure) if study else folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def test_a_verb_that_fails_closes_its_study(space_file: Path, launch: Launch, mo
     monkeypatch.setattr(resume, "measure", broken)
     with pytest.raises(RunFailed, match="the node died") as kept:
         resume.resume(RUN, [])
-    with Study(RUN, open_experiment(RUN)) as study:
+    with closing(Study(RUN, open_experiment(RUN))) as study:
         assert kept.traceback and not study.unfinished()
 
 
