@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from wsol.config import TrainConfig
 from wsol.contract.stacks import EVERY_STACK, STACKS
 
-ON_TOKENS = {"adl", "cam", "crop_cam", "cutmix", "has"}
+ON_TOKENS = {"adl", "cam", "crop_cam", "cutmix", "few_shot", "has"}
 """Methods for every backbone that a transformer is not refused for."""
 
 REFUSED = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def campaign_file(space_file: Path) -> Path:
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
     @contextmanager
-    def connected(address: str | None) -> Iterator[dict[str, float]]:
+    def connected(address: str | None, packages: Sequence[str]) -> Iterator[dict[str, float]]:
         yield {"CPU": 1.0, "GPU": 0.0}
 
     here = Machines()

@@ -25,7 +25,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if state["refuses"]:
             raise state["refuses"]
 
-    def on_every_node(function: Callable[..., Any]) -> dict[str, Any]:
+    def on_every_node(function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         return state["answers"] if function is connection.uses_token else {}
 
     monkeypatch.setenv("RAY_AUTH_MODE", "token")

@@ -67,5 +67,5 @@ def test_the_released_order_of_anchors() -> None:
         own, other = (method.split(features.flatten(2).mT, [labels])[0] for method in methods)
         shares.append((own != other).double().mean().item())
     *first, last = (f"{100 * share:.0f}" for share in shares)
-    text = f"in three recorded steps {', '.join(first)} and {last} % of the cells are of another cluster"
+    text = f"{', '.join(first)} and {last} % of the cells are in another cluster in three recorded steps"
     assert text in told(da_wsol.__doc__)
