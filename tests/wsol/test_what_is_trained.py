@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -69,6 +70,28 @@ def test_the_loss_is_the_sum_of_its_terms(plain_colours: Path, tmp_path: Path, m
         assert record["train/loss/first"] == pytest.approx(first, abs=1e-6)
         assert record["train/loss/second"] == pytest.approx(second, abs=1e-6)
         assert record["train/loss"] == pytest.approx(first + second, abs=1e-6)
+
+
+class TwoHalves(Method):
+    def loss_terms(self, activations: Activations, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        half = super().loss_terms(activations, batch, progress)["classification"] / 2
+        return {"one": half, "other": half}
+
+
+def test_the_sum_of_the_terms_is_what_trains(
+    plain_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss in two halves, which floats hold exactly, ends with the weights of the whole one."""
+    config = config_of(plain_colours, 16, optim={"lr": 0.1}, training={"epochs": 1, "batch_size": 3})
+    network = build.method(config, 2).network
+    start, trained = copy.deepcopy(network.state_dict()), []
+    for kind in (Method, TwoHalves):
+        method = kind(copy.deepcopy(network))
+        monkeypatch.setattr(build, "method", lambda *arguments, made=method: made)
+        training.train(config, tmp_path / kind.__name__, OBJECTIVE)
+        trained.append(method.network.state_dict())
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in start)
+    assert not all(torch.equal(trained[0][name], start[name]) for name in start)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32), ("auto", None)])
