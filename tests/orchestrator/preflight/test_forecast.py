@@ -88,15 +88,21 @@ def test_wall_time_is_arithmetic_on_what_was_measured(space_file: Path) -> None:
     assert [path.name for path in Path().iterdir()] == ["tiny.yaml"]
 
 
-def test_workers_share_a_batch_and_the_images(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares: list[int] = []
+@pytest.fixture
+def shares(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Steps take a second and evaluation batches half of one; the images of every step that is measured."""
+    measured: list[int] = []
 
     def step(method: Method, config: TrainConfig, images: Any) -> float:
-        shares.append(len(images))
+        measured.append(len(images))
         return 1.0
 
     monkeypatch.setattr(cost, "_seconds_of_step", step)
     monkeypatch.setattr(cost, "_seconds_of_evaluation", lambda method, config, images: 0.5)
+    return measured
+
+
+def test_workers_share_a_batch_and_the_images(space_file: Path, shares: list[int]) -> None:
     experiment = load_experiment(
         space_file, ["resources.workers=4", "training.batch_size=6", "resources.concurrent_trials=3"]
     ).experiment
@@ -106,16 +112,8 @@ def test_workers_share_a_batch_and_the_images(space_file: Path, monkeypatch: pyt
     assert made.hours_of_devices == pytest.approx(3 * made.seconds_per_trial * 4 / 3600)
 
 
-def test_what_trains_on_boxes_is_counted_by_its_own_images(space_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_trains_on_boxes_is_counted_by_its_own_images(space_file: Path, shares: list[int]) -> None:
     """Of two classes with four images of train_fullsup each, three train and one selects."""
-    shares: list[int] = []
-
-    def step(method: Method, config: TrainConfig, images: Any) -> float:
-        shares.append(len(images))
-        return 1.0
-
-    monkeypatch.setattr(cost, "_seconds_of_step", step)
-    monkeypatch.setattr(cost, "_seconds_of_evaluation", lambda method, config, images: 0.5)
     made = forecast_search(load_experiment(space_file, ["method=few_shot", "training.batch_size=4"]).experiment)
     assert shares == [4] and made.steps_per_epoch == 2
     assert made.seconds_per_trial == 2 * (2 * 1.0 + 2 * 0.5)
