@@ -92,6 +92,7 @@ def test_a_damaged_latest_checkpoint_falls_back_to_the_best(
     outcome = train(config, tmp_path, OBJECTIVE, seen.append)
     assert [record["epoch"] for record in seen] == [2, 3, 4]
     assert [record["epoch"] for record in outcome] == [1, 2, 3, 4]
+    assert Checkpoints(tmp_path).history == outcome  # those of the lost epochs are taken back
     assert numbers(outcome) == numbers(train(config, tmp_path / "whole", OBJECTIVE))
 
 
