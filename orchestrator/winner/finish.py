@@ -50,9 +50,7 @@ def finish_search(
         study, trial, folder, measure_at, choose=choose
     )
     if cut_off := complete_cut_off(folder):
-        console.print(
-            f"the evaluation on test of {cut_off.time} was cut off before its numbers were recorded; they are now"
-        )
+        console.print(f"now recorded: the evaluation on test begun {cut_off.time}, cut off")
     if test and not looks_at_test(folder):
         evaluate_test(folder, measure_at, result, None)
     if look := final_test_of(folder, result.checkpoint_sha256):
