@@ -46,9 +46,7 @@ class Pipeline:
         return Pipeline(self.config.on(split), self.method)
 
 
-def evaluate(
-    method: Method, images: ImageStore, config: EvaluationConfig, chosen: Mapping[str, float] | None = None
-) -> dict[str, float]:
+def evaluate(method: Method, images: ImageStore, config: EvaluationConfig) -> dict[str, float]:
     """Score a split with all metrics in one pass.
 
     Every worker takes the positions rank, rank + world, ...; only integer counts are summed over the workers, so the
@@ -58,19 +56,15 @@ def evaluate(
         method: the method, on this worker's device.
         images: the images of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
-        chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under
-            keys with `fixed`.
 
     Returns:
         metric name -> value; `degenerate_maps`: how many maps were constant or not finite and were scored as all zero;
         and, if there is a classifier, `loss/classification`: its mean cross-entropy.
     """
-    return evaluate_together([Pipeline(config, method)], images, chosen)[0]
+    return evaluate_together([Pipeline(config, method)], images)[0]
 
 
-def evaluate_together(
-    pipelines: Sequence[Pipeline], images: ImageStore, chosen: Mapping[str, float] | None = None
-) -> list[dict[str, float]]:
+def evaluate_together(pipelines: Sequence[Pipeline], images: ImageStore) -> list[dict[str, float]]:
     """`evaluate` each pipeline, in one pass over the images; methods that share a backbone share its pass too."""
     pipelines = [pipeline.on(images.split.name) for pipeline in pipelines]
     totals = [Counts(pipeline.config) for pipeline in pipelines]
@@ -79,7 +73,7 @@ def evaluate_together(
     for parts in count(raw, images.split, images.size, pipelines):
         for total, part in zip(totals, parts, strict=True):
             total.merge(part)
-    return [total.over_workers().compute(chosen or {}) for total in totals]
+    return [total.over_workers().compute({}) for total in totals]
 
 
 class Counts:
@@ -119,7 +113,12 @@ class Counts:
         return total
 
     def compute(self, chosen: Mapping[str, float]) -> dict[str, float]:
-        """All metrics; see `evaluate`."""
+        """All metrics; see `evaluate`.
+
+        Args:
+            chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under
+                keys with `fixed`.
+        """
         results: dict[str, float] = {}
         for metric in self.metrics:
             results.update(metric.compute(), **metric.compute_at(chosen))

@@ -69,7 +69,8 @@ def score(
         method: the method, on this process's device.
         images: the images of an annotated split, as large as the evaluation grid.
         config: extractor, normalizer, metrics, thresholds.
-        chosen: results on the split that selects; see `evaluate`.
+        chosen: results on the split that selects; the numbers at the score thresholds chosen there are added, under
+            keys with `fixed`.
         save_to: a folder for the raw maps, as `score_files` reads them.
     """
     raw = forward(method, images, [config], config.batch_size)
@@ -93,7 +94,7 @@ def score_files(
         split: an annotated split.
         size: side in pixels of the evaluation grid, to which maps of another size are resized.
         config: normalizer, metrics, thresholds.
-        chosen: results on the split that selects; see `evaluate`.
+        chosen: results on the split that selects; see `score`.
 
     Raises:
         InputError: maps are missing, or files hold no maps.

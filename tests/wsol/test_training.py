@@ -18,7 +18,7 @@ from wsol.errors import Diverged, InputError
 from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.method import Method
 from wsol.optim import decay
-from wsol.training import train
+from wsol.training import build_loader, train
 from wsol.types import ScoreMaps
 
 
@@ -204,3 +204,13 @@ def test_settings_with_the_same_extractor_share_one_forward_pass(
     assert sum(calls) == len(images)
     assert together == [evaluate(method, images, config.evaluation), evaluate(method, images, clipped)]
     assert together[0] != together[1]
+
+
+def test_order_and_crops_depend_on_the_seed_of_the_configuration(config: TrainConfig) -> None:
+    images, method = build.images(build.dataset(config.data), "train_weaksup", config.data), build.method(config, 2)
+
+    def first_epoch(seed: int) -> torch.Tensor:
+        loader = build_loader(images, method, config.model_copy(update={"seed": seed}))
+        return torch.cat([raw.images for raw in loader.epoch(1)])
+
+    assert torch.equal(first_epoch(0), first_epoch(0)) and not torch.equal(first_epoch(0), first_epoch(1))
