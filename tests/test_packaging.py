@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tests.support.paths import ROOT
 from tests.support.tiny import Launch
 from wsol.errors import InputError
 
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 
 def test_every_folder_of_code_and_of_shipped_files_is_packed() -> None:
@@ -54,6 +56,18 @@ def test_an_installed_package_holds_its_files_itself(tmp_path: Path, monkeypatch
     (tmp_path / "search_spaces" / "own.yaml").write_text("")
     monkeypatch.setattr(shipped, "HERE", tmp_path)
     assert shipped.shipped(Path("search_spaces/own.yaml")) == tmp_path / "search_spaces" / "own.yaml"
+
+
+def test_the_image_installs_what_is_declared_and_holds_the_code() -> None:
+    text = (ROOT / "clusters" / "Dockerfile").read_text()
+    before, after = text.split("uv pip install")
+    copied = [re.findall(r"^COPY --chown=\S+ (.*) \S+$", part, re.MULTILINE) for part in (before, after)]
+    assert copied[0] == ["pyproject.toml constraints.txt"], "a change of the code installs nothing anew"
+    assert set(copied[1]) == {"launch.py", "wsol", "orchestrator", *shipped.FOLDERS}
+    assert set(re.findall(r"--extra (\w+)", after)) <= set(PYPROJECT["project"]["optional-dependencies"])
+    python = re.search(r"^FROM \S+-py3(\d+)-gpu$", text, re.MULTILINE)
+    lowest, above = re.findall(r"3\.(\d+)", PYPROJECT["project"]["requires-python"])
+    assert python is not None and int(lowest) <= int(python[1]) < int(above)
 
 
 def test_submit_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
