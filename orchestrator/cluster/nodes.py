@@ -84,7 +84,8 @@ def failures(answers: dict[str, Any]) -> list[str]:
 
 
 def _name(node: dict[str, Any]) -> str:
-    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:6]})"
+    """Host, address and the end of the id, in which the nodes of a rehearsal differ, whose ids begin alike."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][-6:]})"
 
 
 def version_differences(node: str, here: dict[str, str], there: dict[str, str] | Exception) -> str | None:

@@ -25,6 +25,7 @@ NOT_READY, STARTS_SECONDS = "No available agent", 90
 EXCLUDES = [
     "/.git",
     "/.venv",
+    "venv",
     "/data",
     "/runs",
     "/tests",
@@ -146,7 +147,7 @@ def _client(server: str) -> Any:
     import ray.exceptions
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it names every file that it packs
+    _quieten_ray()
     try:
         client = JobSubmissionClient(server)
         client.get_version()
@@ -158,6 +159,14 @@ def _client(server: str) -> Any:
     except ray.exceptions.AuthenticationError:
         raise token_refused(server) from None
     return client
+
+
+def _quieten_ray() -> None:
+    """Show only Ray's warnings while it packs and sends the code, such as those of large files, and none of the folders
+    that it excludes by itself: they are in `EXCLUDES`."""
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):  # each has a level
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def _print_logs(client: Any, job: str) -> None:

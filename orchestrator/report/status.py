@@ -126,6 +126,8 @@ def status_lines(status: Status) -> Iterator[Table | str]:
         )
     if shown := _shown_trials(summary):
         yield _table(shown, status.epochs)
+    if left_out := len(summary.trials) - len(shown):
+        yield f"{counted(left_out, 'trial')} that ended earlier not shown; {names.TRIALS_TABLE} has all"
     yield from (f"waits: {reason}" for reason in status.waiting)
     for reason, numbers in status.failures.items():
         yield f"failed: trial {', '.join(map(str, numbers))}: {reason}"

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from orchestrator.cluster import nodes
 from orchestrator.cluster.connection import connected
 from orchestrator.cluster.nodes import version_differences
 from wsol.errors import InputError
@@ -33,3 +34,14 @@ def test_nobody_listens_is_said_at_once() -> None:
         door.bind(("127.0.0.1", 0))  # taken, but nobody listens
         with pytest.raises(InputError, match="no connection"), connected(f"127.0.0.1:{door.getsockname()[1]}"):
             pass
+
+
+def test_nodes_of_a_rehearsal_have_different_names() -> None:
+    """They are on one machine, and Ray gives them the ids `fff...f00001`, `fff...f00002`."""
+    names = {
+        nodes._name(
+            {"NodeManagerHostname": "here", "NodeManagerAddress": "10.0.0.1", "NodeID": f"{'f' * 51}0000{last}"}
+        )
+        for last in range(3)
+    }
+    assert len(names) == 3

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from orchestrator.cluster import submit
 from orchestrator.cluster.submit import ROOT, entrypoint, runtime_environment
 from orchestrator.runs.provenance import COMMIT, changes, git
 from wsol.errors import InputError
@@ -56,6 +58,23 @@ def test_a_job_leaves_data_and_results_at_home(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lies outside of"):
         entrypoint(["search", str(outside)], "/shared")
     assert shlex.split(entrypoint(["search", "x.yaml", "--address=here:1"], "/shared"))[-1] == "--address=here:1"
+
+
+def test_nothing_but_warnings_of_the_packing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.ray_constants import RAY_RUNTIME_ENV_DEFAULT_EXCLUDES, get_runtime_env_default_excludes
+    from ray.dashboard.modules import dashboard_sdk
+    from ray.dashboard.modules.job import sdk
+
+    monkeypatch.setenv("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "a,b")
+    monkeypatch.delenv("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES")
+    for logger in (dashboard_sdk.logger, sdk.logger):
+        logger.setLevel(logging.INFO)  # as when they are imported
+    monkeypatch.setattr(submit, "use_token", lambda: None)
+    with pytest.raises(InputError, match="no job server answers"):
+        submit._client("http://127.0.0.1:1")
+    assert not dashboard_sdk.logger.isEnabledFor(logging.INFO) and not sdk.logger.isEnabledFor(logging.INFO)
+    assert not get_runtime_env_default_excludes(), "Ray warns of each that is there"
+    assert {name.lstrip("/") for name in submit.EXCLUDES} >= set(RAY_RUNTIME_ENV_DEFAULT_EXCLUDES.split(","))
 
 
 def test_a_job_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,18 @@ def test_a_running_search(held: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert row[2:4] == ["2/3", "47.00"]
 
 
+def test_ended_trials_that_are_not_shown_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_run(tmp_path / "long", ended="2026-01-05T11:30:00+00:00", trials=7)
+    for value in range(5):
+        complete_trial(study, value)
+    assert "not shown" not in shown(tmp_path / "long", capsys)
+    complete_trial(study, 58.0)
+    complete_trial(study, 57.0)
+    text = shown(tmp_path / "long", capsys)
+    assert [line.split()[0] for line in text.splitlines() if " complete  " in line] == ["2", "3", "4", "5", "6"]
+    assert text.splitlines()[-1] == "2 trials that ended earlier not shown; trials.csv has all"
+
+
 def test_epochs_are_timed_by_their_records(held: Path) -> None:
     place = trial_folder(held, 3)
     place.mkdir(parents=True)
