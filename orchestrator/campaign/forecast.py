@@ -15,6 +15,7 @@ from orchestrator.console import console
 from orchestrator.experiment.model import Experiment
 from orchestrator.formats import duration, megabytes
 from orchestrator.preflight.forecast import forecast_search
+from wsol.pace import paced
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,9 @@ def say_forecast(left: Sequence[Left], measure_at: MeasureCost, plan: Plan) -> N
         measure_at: where a trial's cost is measured.
         plan: how many run at once.
     """
-    needs = {one.cell: _sum_of(one, measure_at) for one in left if one.trials or one.again}
+    waiting = [one for one in left if one.trials or one.again]
+    measured = paced(waiting, "measuring a step and evaluated images", len(waiting), "cells")
+    needs = {one.cell: _sum_of(one, measure_at) for one in measured}
     console.print(forecast_table(needs, plan))
     for line in forecast_end(needs, plan):
         console.print(line)

@@ -11,6 +11,7 @@ from orchestrator.preflight.forecast import forecast_lines, forecast_search, req
 from orchestrator.preflight.place import default_folder
 from orchestrator.study.begin import preview
 from orchestrator.study.samplers import require_sampler_packages
+from wsol.console import say
 
 
 def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> None:
@@ -39,6 +40,7 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={plain_text(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})")
+    say("measuring a training step and evaluated images")
     folder, made = run or default_folder(loaded.name), forecast_search(experiment)
     for line in forecast_lines(made, concurrent, folder):
         console.print(line)
