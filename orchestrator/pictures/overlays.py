@@ -1,4 +1,4 @@
-"""Draws the score maps of a few fixed images of train_fullsup after every epoch, for TensorBoard."""
+"""Draws the score maps of a few fixed images of train_fullsup after an epoch, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIDE = 192
 
 
 class Overlays:
-    """The same images in every epoch, each of a different class as far as there are classes. They are read when they
+    """The same images after any epoch, each of a different class as far as there are classes. They are read when they
     are first used.
 
     Args:

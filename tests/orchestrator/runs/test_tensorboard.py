@@ -22,7 +22,7 @@ from orchestrator.runs.tensorboard import write_pixel_curve
 from orchestrator.trials.epoch_log import EpochLog
 from tests.support.studies import create, experiment, rising
 from tests.support.tiny import Launch
-from wsol import training
+from wsol import build, training
 
 CONDITIONAL = {
     "optim.lr": {"low": 0.001, "high": 0.1, "log": True},
@@ -168,6 +168,22 @@ def test_training_logs_terms_rates_speed_and_maps_of_fixed_images(tmp_path: Path
         [{k: v for k, v in one.items() if "second" not in k} for one in records] for records in (history, plain)
     ]
     assert timeless[0] == timeless[1]  # looking changes nothing
+
+
+def test_maps_are_drawn_where_the_objective_is_the_best_so_far_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = experiment().trial.model_copy(
+        update={"training": experiment().trial.training.model_copy(update={"epochs": 6})}
+    )
+    drawn, nan = list[float](), math.nan
+    monkeypatch.setattr(EpochLog, "maps", lambda self, method, record: drawn.append(record["epoch"]))
+    method = build.method(config, 2)
+    with EpochLog(tmp_path, post_hoc_settings(config, {}), writes=True) as log:
+        for epoch, (now, best) in enumerate([(nan, nan), (3.0, 3.0), (2.0, 3.0), (3.0, 3.0), (1, 3.0), (1, 3.0)], 1):
+            log(method, {"epoch": epoch, "objective_now": now, "objective": best})
+    assert drawn == [1, 2, 4, 6]
+    assert len(EventAccumulator(str(tmp_path)).Reload().Scalars("objective_now")) == 6
 
 
 def test_a_real_training_is_in_the_table_with_all_that_was_measured_at_its_best_epoch(
