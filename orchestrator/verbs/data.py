@@ -106,11 +106,11 @@ def _import_annotations(name: str, root: Path, settings: list[str], source: Path
 
 
 def _print_next_steps(root: Path) -> None:
-    place, of_metric = shlex.quote(str(root)), "openimages" if is_dir(root / "masks") else "cub"
+    place, masks = shlex.quote(str(root)), is_dir(root / "masks")
     console.print(f"{root}: a data set `folder`; images is a link to {(root / 'images').resolve()}, nothing is copied")
     console.print(f"check it again: python launch.py data check folder --root {place}")
     console.print(f"search it: python launch.py init {place}, or these lines as a file in search_spaces/:")
-    console.print(f"  extends: cam_{of_metric}.yaml")
+    console.print(f"  extends: cam_cub.yaml{'   # or cam_openimages.yaml, which scores the masks' if masks else ''}")
     console.print(f"  trial: {{data: {{name: folder, root: {json.dumps(str(root))}}}}}")
 
 

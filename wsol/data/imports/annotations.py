@@ -132,7 +132,8 @@ class Source:
         images: the images that are listed.
         root: folder of the image files.
         shares: `val` or `test` -> share of each class to draw from the images in `POOL`; what is left is for training.
-        with_masks: whether objects have regions, which are written as masks instead of boxes.
+        with_masks: whether objects have regions, which are written as masks beside their boxes; objects without one are
+            left out.
         hidden: the name of a hidden object, for the user.
         notes: what the reader left out or decided, one sentence each.
     """

@@ -32,8 +32,8 @@ class Config(shared.Config):
     """Settings of this format; `val` and `test` may be further JSON files.
 
     Attributes:
-        masks: `auto` writes masks if every annotation has a segmentation, else boxes; `on` always writes masks, `off`
-            boxes.
+        masks: `auto` writes masks beside the boxes if every annotation has a segmentation; `on` always does, and leaves
+            out annotations without one; `off` writes boxes alone.
     """
 
     masks: Literal["auto", "on", "off"] = "auto"
@@ -130,9 +130,9 @@ def _wants_masks(config: Config, images: list[Listed]) -> tuple[bool, list[str]]
         raise InputError(f"{config.annotations}: no annotation has a segmentation; take the boxes with masks=off")
     if config.masks == "auto" and any(seen):
         if all(seen):
-            return True, ["masks: every annotation has a segmentation; for the boxes instead, masks=off"]
+            return True, ["masks beside the boxes: every annotation has a segmentation; for the boxes alone, masks=off"]
         missing = f"{seen.count(False)} of {len(seen)} annotations have no segmentation"
-        return False, [f"boxes: {missing}; for masks of the others, masks=on"]
+        return False, [f"boxes alone: {missing}; for masks and boxes of the others, masks=on"]
     return config.masks == "on", []
 
 

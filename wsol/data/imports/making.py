@@ -123,7 +123,7 @@ def _write(root: Path, source: Source, parts: splitting.Parts, names: dict[str, 
             tuple(found.image for found in part),
             np.array([label_of[found.category] for found in part]),
             np.array([found.size for found in part]),
-            None if source.with_masks else tuple(found.boxes for found in part),
+            tuple(found.boxes for found in part),
             masks,
         )
         metadata.write(root / "metadata" / name, found)

@@ -29,7 +29,7 @@ from wsol.threads import map_ahead
 
 Log = Callable[[str], None]
 Boxes = NDArray[np.int64]
-NO_BOXES: Boxes = np.empty((0, 4), np.int64)
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Chosen:
         listed: the image as the file lists it.
         size: width and height as displayed.
         category: key of its class.
-        boxes: (n, 4) int64, inclusive corners x0 y0 x1 y1; n is 0 if there are masks.
+        boxes: (n, 4) int64, inclusive corners x0 y0 x1 y1; n >= 1.
     """
 
     image: str
@@ -142,29 +142,33 @@ def _chosen(source: Source, image: str, listed: Listed, size: Side, left_out: Le
     """The image, if it has an object left."""
     objects = [found for found in listed.objects if not found.hidden]
     boxes = []
-    there = False
     for found in objects:
-        if source.with_masks:
-            kind = _masked(found, size)
-            there = there or kind is None
-        else:
-            edges = _edges(found, listed, size)
-            kind, box = (kinds.EMPTY, None) if edges is None else _box(edges, size)
-            boxes += [] if box is None else [box]
+        kind, box = _masked(found, listed, size) if source.with_masks else _boxed(found, listed, size)
+        boxes += [] if box is None else [box]
         if kind is not None:
             left_out.add(kind, image)
-    if boxes or there:
-        category = listed.objects[0].category
-        yield Chosen(image, listed, size, category, np.array(boxes, np.int64) if boxes else NO_BOXES)
+    if boxes:
+        yield Chosen(image, listed, size, listed.objects[0].category, np.array(boxes, np.int64))
     else:
         left_out.add(kinds.NOTHING_LEFT, image)
 
 
-def _masked(found: Object, size: Side) -> Kind | None:
-    """Why an object has no mask; None if it has one."""
+def _masked(found: Object, listed: Listed, size: Side) -> tuple[Kind | None, Box | None]:
+    """The finding about an object that has a mask, and its box, which is that of the mask if its own is unusable; None
+    where it has no mask."""
     if found.region is None:
-        return kinds.NO_REGION
-    return None if _region(found, size).any() else kinds.NO_PIXEL
+        return kinds.NO_REGION, None
+    around = _edges_of_region(found, size)
+    if around is None:
+        return kinds.NO_PIXEL, None
+    kind, box = _boxed(found, listed, size)
+    return (kind, box) if box is not None else _box(around, size)
+
+
+def _boxed(found: Object, listed: Listed, size: Side) -> tuple[Kind | None, Box | None]:
+    """The finding about an object, and its box; None where it has none."""
+    edges = _edges(found, listed, size)
+    return (kinds.EMPTY, None) if edges is None else _box(edges, size)
 
 
 def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
@@ -173,13 +177,19 @@ def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
         across, down = size if listed.relative else (1, 1)
         left, top, right, bottom = found.edges
         return left * across, top * down, right * across, bottom * down
-    if found.region is None or not (region := _region(found, size)).any():
+    return None if found.region is None else _edges_of_region(found, size)
+
+
+def _edges_of_region(found: Object, size: Side) -> Edges | None:
+    """The edges around the pixels of an object; None if it has none."""
+    region = _region(found, size)
+    if not region.any():
         return None
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def _box(edges: Edges, size: Side) -> tuple[Kind | None, tuple[int, int, int, int] | None]:
+def _box(edges: Edges, size: Side) -> tuple[Kind | None, Box | None]:
     """The finding about a box, and its corners inside of the image; None where there is none."""
     left, top, right, bottom = (math.floor(edge + 0.5) for edge in edges)
     if right <= left or bottom <= top:

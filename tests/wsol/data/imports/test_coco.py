@@ -152,7 +152,7 @@ def test_segmentations_become_masks_and_crowds_the_ignored_region(tmp_path: Path
         two = {"bbox": [0, 0, 4, 2], "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2], [6, 6, 8, 6, 8, 8, 6, 8]]}
         coco.add(f"{index}.png", SQUARE, two, {"bbox": [30, 20, 8, 5], "iscrowd": 1, "segmentation": region})
     lines = coco.make()
-    assert "masks: every annotation has a segmentation; for the boxes instead, masks=off" in lines
+    assert "masks beside the boxes: every annotation has a segmentation; for the boxes alone, masks=off" in lines
     assert "ignored regions: 4 crowd annotations (0.png, 1.png, 2.png, ...)" in lines
     split = dataset(tmp_path / "made").split("test")
     (objects,), ignored = split.mask_paths(0)
@@ -162,6 +162,8 @@ def test_segmentations_become_masks_and_crowds_the_ignored_region(tmp_path: Path
     assert ignored is not None
     np.testing.assert_array_equal(np.asarray(Image.open(ignored)), crowd * 255)
     assert split.annotation(0, 20).mask is not None and not (tmp_path / "made/masks/made").exists()
+    boxes = split.metadata.boxes
+    assert boxes is not None and boxes[0].tolist() == [[2, 3, 11, 10], [0, 0, 3, 1]]  # without the crowd's
 
 
 def test_compressed_run_lengths(tmp_path: Path) -> None:
@@ -196,13 +198,22 @@ def test_masks_only_where_all_have_one_unless_asked_for(coco: Coco) -> None:
         coco.add(f"m{index}.png", SQUARE)
     coco.add("empty.png", {"bbox": [1, 1, 1, 1], "segmentation": [[1, 1, 1.1, 1, 1.1, 1.1]]})
     lines = coco.make()
-    assert "boxes: 8 of 12 annotations have no segmentation; for masks of the others, masks=on" in lines
+    assert "boxes alone: 8 of 12 annotations have no segmentation; for masks and boxes of the others, masks=on" in lines
     (coco.folder / "made").rename(coco.folder / "before")
     lines = coco.make(masks="on")
     assert "left out: 8 annotations without a segmentation (cat0.png, cat1.png, cat2.png, ...)" in lines
     assert "left out: 1 annotation whose segmentation covers no pixel (empty.png)" in lines
     assert "left out: 9 images of which no annotation is left (cat0.png, cat1.png, cat2.png, ...)" in lines
     assert dataset(coco.folder / "made").split("test").metadata.masks is not None
+
+
+def test_an_object_with_a_mask_and_an_unusable_box_has_the_box_of_its_mask(tmp_path: Path) -> None:
+    coco = Coco(tmp_path)
+    for index in range(4):
+        coco.add(f"{index}.png", SQUARE | {"bbox": [5, 5, 0, 0]})
+    coco.make()
+    boxes = dataset(tmp_path / "made").split("test").metadata.boxes
+    assert boxes is not None and boxes[0].tolist() == [[2, 3, 11, 10]]
 
 
 def test_masks_that_nobody_drew(coco: Coco) -> None:

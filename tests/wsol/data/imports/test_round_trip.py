@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ def test_the_metadata_is_that_of_the_data_set_that_was_exported(name: str, tmp_p
     assert dataset(tmp_path / "made").class_names == NAMES
     assert not [line for line in lines if line.startswith(("left out", "cut", "note"))]
     assert "splits: train 6, val 6, test 6 images; as listed" in lines
+
+
+def test_masks_beside_the_boxes_leave_the_boxes_as_they_are(tmp_path: Path) -> None:
+    settings = exported("coco", tmp_path)
+    for path in (Path(settings[name]) for name in ("annotations", "val", "test")):
+        content = json.loads(path.read_text())
+        for found in content["annotations"]:
+            left, top, width, height = found["bbox"]
+            right, bottom = left + width, top + height
+            found["segmentation"] = [[left, top, right, top, right, bottom, left, bottom]]
+        path.write_text(json.dumps(content))
+    imported("coco", tmp_path / "made", **settings)
+    for split in ("train", "val", "test"):
+        for file in FORMATS:
+            ours, theirs = (tmp_path / place / split / file for place in ("made/metadata", "own"))
+            assert ours.read_bytes() == theirs.read_bytes(), (split, file)
+    test = dataset(tmp_path / "made").split("test")
+    assert test.metadata.boxes is not None and test.annotation(0, 32).mask is not None
 
 
 @pytest.mark.parametrize("name", ["coco", "voc", "yolo"])

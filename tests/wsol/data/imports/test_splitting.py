@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from wsol.data.imports.annotations import POOL, Listed
-from wsol.data.imports.selecting import NO_BOXES, Chosen
+from wsol.data.imports.selecting import Chosen
 from wsol.data.imports.splitting import notes, split
 from wsol.errors import InputError
 
 NAMES = {"c": "cat", "d": "dog"}
+BOXES = np.array([[0, 0, 1, 1]])
 
 
 def images(split_name: str = POOL, **counts: int) -> list[Chosen]:
     """So many images of each class."""
     return [
-        Chosen(f"{category}{index:02}", Listed("", (), (), split=split_name), (4, 4), category, NO_BOXES)
+        Chosen(f"{category}{index:02}", Listed("", (), (), split=split_name), (4, 4), category, BOXES)
         for category, count in counts.items()
         for index in range(count)
     ]
