@@ -13,7 +13,8 @@ import yaml
 
 import orchestrator
 from orchestrator.experiment.load import load_experiment
-from orchestrator.experiment.model import ResourcesConfig, StudyConfig
+from orchestrator.experiment.model import ResourcesConfig
+from orchestrator.experiment.study_config import StudyConfig
 from orchestrator.runs import names
 from tests.support.documents import DOCS, DOCUMENTS, PAGES, README, name_of
 from tests.support.paths import ROOT

@@ -99,6 +99,9 @@ def _cell(document: Document, campaign: Campaign, names: tuple[str, str, str], f
     except InputError as error:
         told = (_where(document, line, settings, ("methods", method)) for line in str(error).splitlines())
         raise InputError("\n".join(told)) from None
+    if loaded.experiment.study.confirm is not None:
+        what = "study.confirm is for a search alone; a campaign trains the best trials again with `reruns`"
+        raise InputError(at(document, ("methods", method), what))
     if campaign.reruns is not None:
         _require_possible(document, loaded.experiment, campaign.reruns)
     return CampaignCell(_name(campaign, method, backbone, dataset), method, backbone, dataset, after, loaded)

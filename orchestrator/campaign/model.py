@@ -12,14 +12,14 @@ datasets: [cub]
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
 from orchestrator.experiment.load import Loaded
 from orchestrator.experiment.model import Experiment, ResourcesConfig, config_hash
 from orchestrator.experiment.paths import Values
-from wsol.config import LARGEST_SEED
+from orchestrator.experiment.study_config import ConfirmConfig, Seeds, distinct
 from wsol.errors import counted
 from wsol.schema import Strict
 
@@ -27,12 +27,6 @@ AXES = {"method": "method", "backbone": "backbone", "dataset": "data set"}
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    if len({*values}) < len(values):
-        raise ValueError("should differ from each other")
-    return values
 
 
 class Change(Strict):
@@ -61,26 +55,16 @@ class MethodChange(Change):
     after: str | None = None
 
 
-class Reruns(Strict):
-    """How the best trials of a search are trained again.
+class Reruns(ConfirmConfig):
+    """How the best trials of each cell are trained again.
 
     Attributes:
-        top: how many trials of each cell.
-        seeds: the seeds that each of them is trained with. The search itself used `trial.seed` and selected by it, so
-            other seeds give unbiased numbers.
         set: dotted path -> value, changed in the trials, such as a data set's short list of training images: null.
     """
 
     top: int = Field(default=1, ge=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]], AfterValidator(_distinct)] = Field(
-        default=[1, 2, 3], min_length=1, max_length=20
-    )
+    seeds: Seeds = [1, 2, 3]
     set: Values = {}
-
-    @property
-    def count(self) -> int:
-        """The largest number of such trainings for each cell."""
-        return self.top * len(self.seeds)
 
 
 class Campaign(Strict):
@@ -105,7 +89,7 @@ class Campaign(Strict):
 
     methods: dict[Name, MethodChange] = Field(min_length=1)
     backbones: dict[Name, Change] = Field(min_length=1)
-    datasets: Annotated[list[Name], AfterValidator(_distinct)] = Field(min_length=1)
+    datasets: Annotated[list[Name], AfterValidator(distinct)] = Field(min_length=1)
     trials: int = Field(default=30, ge=1)
     sampler: Literal["random", "tpe", "gp", "cma_es", "qmc"] = "random"
     seed: int = Field(default=0, ge=0, lt=2**32)

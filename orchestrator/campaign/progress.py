@@ -12,7 +12,7 @@ from orchestrator.trials.progress import SearchProgress
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.campaign.interleaved import Interleaved
+    from orchestrator.study.interleaved import Interleaved
     from wsol.checkpoint import Record
 
 
@@ -29,6 +29,10 @@ class CampaignProgress(SearchProgress):
     def __init__(self, queue: Interleaved, concurrent: int, console: Console) -> None:
         self._queue, self._started, self._best = queue, dict[int, float](), dict[str, float]()
         super().__init__(queue.planned, 1, concurrent, None, console)
+
+    def label(self, number: int) -> str:
+        """The beginning of the lines about a trial."""
+        return "{} #{}".format(*self._queue.place(number))
 
     def start(self, number: int, of: int) -> None:
         """Note that a trial begins."""
@@ -55,8 +59,7 @@ class CampaignProgress(SearchProgress):
     def _tell(self, number: int, text: str, style: str = "") -> None:
         self._end(number)
         self._seconds.append(time.perf_counter() - self._started.pop(number))
-        cell, own = self._queue.place(number)
-        self._say(f"{cell} #{own}  {text}  ({self.finished}/{self.trials}, {self._left()})", style)
+        self._say(f"{self.label(number)}  {text}  ({self.finished}/{self.trials}, {self._left()})", style)
 
     def _left(self) -> str:
         if not self._seconds:

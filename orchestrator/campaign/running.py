@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.campaign.forecast import Left, measure_cost, say_forecast
-from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.campaign.leaderboard import Standing, group_table, write_leaderboard
 from orchestrator.campaign.model import CampaignCell, Planned, campaign_in_words
 from orchestrator.campaign.progress import CampaignProgress
-from orchestrator.campaign.reruns import Rerun, planned_reruns, winning_trial
 from orchestrator.cluster.plan import Plan
 from orchestrator.cluster.remote import on_worker_node
 from orchestrator.console import console
@@ -25,11 +23,13 @@ from orchestrator.formats import timestamp
 from orchestrator.preflight.checks import require_model
 from orchestrator.report.page import write_report
 from orchestrator.runs import names
-from orchestrator.runs.folder import open_experiment, write_trials
+from orchestrator.runs.folder import write_trials
 from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.journal import open_study
 from orchestrator.runs.tested import looks_at_test, recorded_tests
-from orchestrator.study.begin import begin_study
+from orchestrator.study.begin import open_or_begin
+from orchestrator.study.interleaved import Interleaved
+from orchestrator.study.reruns import Rerun, planned_reruns, reached_values, winning_trial
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
@@ -61,11 +61,15 @@ class RunningCell:
 
     def has_winner(self) -> bool:
         """Whether a trial succeeded, and also with another seed if trials are trained again."""
-        return self.study.best() is not None and (not self.reruns or winning_trial(self.reruns) is not None)
+        return self.study.best() is not None and (not self.reruns or self.winning() is not None)
+
+    def winning(self) -> int | None:
+        """The trial that wins among those that are trained again."""
+        return winning_trial(reached_values(self.reruns))
 
     def counting(self) -> list[Path]:
         """The runs that count: the search, or the runs of the winner with each seed."""
-        best = winning_trial(self.reruns)
+        best = self.winning()
         again = [study.folder for rerun, study in self.reruns if rerun.trial == best]
         return again if self.reruns else [self.study.folder]
 
@@ -182,20 +186,18 @@ class RunningCampaign:
         if self.planned.reruns is not None:
             cell.reruns = [
                 (rerun, self._open(rerun.folder, rerun.loaded, "train", True))
-                for rerun in planned_reruns(cell.study, self.planned.reruns)
+                for rerun in planned_reruns(cell.study, self.planned.reruns, self.planned.reruns.set)
             ]
         return {rerun.name: study for rerun, study in cell.reruns}
 
     def _open(self, folder: Path, loaded: Loaded, kind: str, published_points: bool) -> Study:
-        """Open the study of a run folder, and begin it if there is none."""
-        if (folder / names.HEADER).exists():
-            return Study(folder, open_experiment(folder))
+        """Open the study of a run folder of this campaign, and begin it if there is none."""
         facts = {"machine": self.plan.machine, "concurrent_trials": self.plan.concurrent, "campaign": str(self.folder)}
-        return begin_study(folder, loaded, kind, None if published_points else [], **facts)
+        return open_or_begin(folder, loaded, kind, None if published_points else [], **facts)
 
     def _conclude(self, cell: RunningCell) -> None:
         """Measure and test the winner of a cell: that of its search, or the best of its trials over all seeds."""
-        best = winning_trial(cell.reruns)
+        best = cell.winning()
         self._measure(cell.study, test=self.planned.reruns is None)
         for rerun, study in cell.reruns:
             self._measure(study, test=rerun.trial == best)

@@ -12,7 +12,7 @@ from rich.table import Table
 from orchestrator.campaign.header import read_campaign_header
 from orchestrator.experiment.load import load_experiment
 from orchestrator.formats import duration
-from orchestrator.report.status import ENDED, state_word
+from orchestrator.report.status import ENDED, read_reruns, state_word
 from orchestrator.runs import names
 from orchestrator.runs.summary import Summary, read_summary
 
@@ -85,10 +85,9 @@ def campaign_lines(folder: Path, cells: list[CellStatus]) -> Iterator[Table | st
 
 
 def _cell(folder: Path, reruns: int) -> CellStatus:
-    seeds = sorted(header.parent for header in folder.glob(names.HEADERS_OF_SEEDS))
     search = read_summary(folder) if (folder / names.HEADER).exists() else None
     asked = search.header.trials if search else load_experiment(folder / names.EXPERIMENT).experiment.study.trials
-    again = [read_summary(run) for run in seeds]
+    again = read_reruns(folder)
     tested = sum(bool(run.evaluations) for run in (*([search] if search else []), *again))
     return CellStatus(folder.name, search, int(asked or 0), again, reruns, tested)
 

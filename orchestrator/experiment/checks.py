@@ -173,6 +173,20 @@ def _blind_problems(experiment: Experiment) -> Iterator[Problem]:
         yield ("study", "trials"), f"{nothing_left(experiment.trial)}: set it to 1, for the published point"
 
 
+def _confirm_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Trials are confirmed by seeds that have selected none of them, in folders that this process sees."""
+    place, confirm = ("study", "confirm"), experiment.study.confirm
+    if confirm is None:
+        return
+    if "seed" in experiment.search:
+        yield place, "trials that search the seed cannot be trained again with other seeds: leave one of both out"
+    tried = {experiment.trial.seed, *(point.values["seed"] for point in experiment.points if "seed" in point.values)}
+    if known := sorted(tried & {*confirm.seeds}):
+        yield (*place, "seeds"), f"the search itself trains with seed {known[0]} and selects by it: give other seeds"
+    if experiment.resources.storage:
+        yield place, "needs a folder that all nodes see: leave it out, or resources.storage"
+
+
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     study, trial = experiment.study, experiment.trial
     yield from _blind_problems(experiment)
@@ -205,6 +219,7 @@ def _study_problems(experiment: Experiment) -> Iterator[Problem]:
             ),
             f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}",
         )
+    yield from _confirm_problems(experiment)
     workers, batch = experiment.resources.workers, trial.training.batch_size
     if workers > batch:
         yield (

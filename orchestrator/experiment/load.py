@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -143,13 +143,18 @@ def _allowed_keys(values: Any, path: KeyPath) -> list[str]:
         kind = plugin_kind(str(key))
         if kind and isinstance(values, dict):
             model = plugins.load(kind, values["name"]).Config
-        elif (
-            isinstance(key, str) and key in model.model_fields and isinstance(model.model_fields[key].annotation, type)
-        ):
-            model = model.model_fields[key].annotation  # type: ignore[assignment]
+        elif section := _section(model, key):
+            model = section
         elif model is Experiment or not isinstance(values, (dict, list)):
             model = Distribution
     return list(model.model_fields)
+
+
+def _section(model: type[BaseModel], key: str | int) -> type[BaseModel] | None:
+    """The model of the section under a key, which may be left out; None if there is none."""
+    annotation = model.model_fields[key].annotation if isinstance(key, str) and key in model.model_fields else None
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
 
 
 def load_and_print_notes(path: Path, overrides: list[str], *, ignores_search: bool = False) -> Loaded:

@@ -40,6 +40,8 @@ def print_dry_run(path: Path, overrides: list[str], run: Path | None = None) -> 
     for task in preview(experiment, min(len(experiment.points) + 5, experiment.study.trials)):
         values = (f"{name}={plain_text(value)}" for name, value in task.values.items())
         console.print(f"  trial {task.number}: {', '.join(values)}  ({task.origin})")
+    if confirm := experiment.study.confirm:
+        console.print(f"then {confirm.in_words()}")
     say("measuring a training step and evaluated images")
     folder, made = run or default_folder(loaded.name), forecast_search(experiment)
     for line in forecast_lines(made, concurrent, folder):

@@ -58,6 +58,7 @@ class Forecast:
         batch_size: images of a global batch.
         epochs: epochs of a trial.
         trials: number of trials of the search.
+        again: how many trainings with other seeds follow it (`study.confirm`).
         workers: workers of a trial.
         cpus: CPU cores of a worker.
         gpus: GPUs of a worker.
@@ -79,6 +80,7 @@ class Forecast:
     batch_size: int
     epochs: int
     trials: int
+    again: int
     workers: int
     cpus: int
     gpus: float
@@ -114,17 +116,22 @@ class Forecast:
 
     def total_seconds(self, concurrent: int) -> float:
         """Wall time of the search with so many trials at the same time; schedulers make it shorter."""
-        return math.ceil(self.trials / concurrent) * self.seconds_per_trial + self.seconds_at_the_end
+        rounds = math.ceil(self.trials / concurrent) + math.ceil(self.again / concurrent)
+        return rounds * self.seconds_per_trial + self.seconds_at_the_end
 
     @property
     def hours_of_devices(self) -> float:
-        """GPU hours of all trials, or CPU hours where a trial takes no GPU."""
-        return self.trials * self.seconds_per_trial * self.workers * (self.gpus or self.cpus) / 3600
+        """GPU hours of all trainings, or CPU hours where a trial takes no GPU."""
+        seconds = (self.trials + self.again) * self.seconds_per_trial
+        return seconds * self.workers * (self.gpus or self.cpus) / 3600
 
     @property
     def disk_bytes(self) -> int:
         """Largest size of the run folder in bytes."""
-        return disk_bytes(self.checkpoint_bytes, self.trials, self.epochs, self.concurrent) + self.weights_bytes
+        return (
+            disk_bytes(self.checkpoint_bytes, self.trials + self.again, self.epochs, self.concurrent)
+            + self.weights_bytes
+        )
 
 
 def forecast_search(experiment: Experiment) -> Forecast:
@@ -164,6 +171,7 @@ def forecast_search(experiment: Experiment) -> Forecast:
         batch_size=config.training.batch_size,
         epochs=config.training.epochs,
         trials=_trials(experiment),
+        again=_again(experiment),
         workers=resources.workers,
         cpus=resources.cpus_per_worker,
         gpus=gpus_of_a_worker(resources, local_resources()),
@@ -210,7 +218,10 @@ def require_disk_for(experiment: Experiment, method: Method, folder: Path) -> No
 
     concurrent, _ = trials_at_once(experiment)
     checkpoint = cost.checkpoint_bytes(method, experiment.trial.optim)
-    require_disk(disk_bytes(checkpoint, _trials(experiment), experiment.trial.training.epochs, concurrent), folder)
+    require_disk(
+        disk_bytes(checkpoint, _trials(experiment) + _again(experiment), experiment.trial.training.epochs, concurrent),
+        folder,
+    )
 
 
 def free_bytes(folder: Path) -> int:
@@ -255,10 +266,17 @@ def forecast_lines(made: Forecast, concurrent: int, folder: Path) -> Iterator[st
     yield f"  trial    {duration(made.seconds_per_trial)} ({trial})"
     hours = f"{made.hours_of_devices:,.0f}" if made.hours_of_devices > 10 else f"{made.hours_of_devices:.2g}"
     total = duration(made.total_seconds(concurrent))
-    yield f"  search   {total} for {made.trials} trials, {concurrent} at a time; {hours} {kind} hours"
+    trials = f"{made.trials} trials" + (f" and {made.again} again" if made.again else "")
+    yield f"  search   {total} for {trials}, {concurrent} at a time; {hours} {kind} hours"
     yield f"  disk     {megabytes(made.disk_bytes)} for the run folder; {megabytes(free_bytes(folder))} are free there"
 
 
 def _trials(experiment: Experiment) -> int:
     study = experiment.study
     return min(study.trials, len(shuffled_grid(experiment))) if study.sampler == "grid" else study.trials
+
+
+def _again(experiment: Experiment) -> int:
+    """How many trainings with other seeds follow the search."""
+    confirm = experiment.study.confirm
+    return 0 if confirm is None else min(confirm.top, _trials(experiment)) * len(confirm.seeds)

@@ -23,7 +23,15 @@ from orchestrator.report.figures_winner import precision_recall_figure, sizes_fi
 from orchestrator.report.html import embedded, template
 from orchestrator.report.importance import importance
 from orchestrator.report.lists import read_examples, read_overlaps, read_settings, read_stored
-from orchestrator.report.winner import pixel_curves, setting_rows, size_bars, split_lines, stability, threshold_curves
+from orchestrator.report.winner import (
+    confirmation,
+    pixel_curves,
+    setting_rows,
+    size_bars,
+    split_lines,
+    stability,
+    threshold_curves,
+)
 from orchestrator.report.yardsticks import yardsticks
 from orchestrator.runs import names
 from orchestrator.runs.result import training_note
@@ -91,6 +99,7 @@ def _render(summary: Summary, others: Sequence[Summary]) -> str:
         failures=reasons.most_common(3),
         splits=[split for split in (split_lines(summary, name) for name in ("train_fullsup", "test")) if split.lines],
         stability=stability(summary),
+        confirmation=confirmation(summary, notes),
         setting_columns=columns,
         settings=settings,
         shares=shares,

@@ -25,6 +25,9 @@ from wsol.errors import InputError, counted, first_line
 ENDED = ("complete", "pruned", "failed")
 
 
+KNOWN = (*ENDED, "running", "interrupted", "waiting")
+
+
 RECENT = 5
 """Number of ended trials in the table; the report shows all."""
 
@@ -38,12 +41,14 @@ class Asked:
         workers: how many workers it takes.
         cpus: CPU cores of each worker.
         gpus: GPUs of each worker.
+        again: how many trainings with other seeds follow the search.
     """
 
     epochs: int | None = None
     workers: float = 1
     cpus: float = 1
     gpus: float = 0
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class Status:
         epoch_seconds: median duration of the measured epochs; None before the first.
         left: seconds to the end at this pace; None if it is not running or nothing was measured. It gets shorter when
             trials are stopped early.
+        again: the trainings with other seeds that have begun, and how many there will be; 0: none was asked for.
         waiting: why trials that are left do not run yet, one sentence each.
         failures: reason -> trials that failed for it and are not tried again.
         notes: what could not be read, one sentence each.
@@ -65,6 +71,7 @@ class Status:
     epochs: int | None
     epoch_seconds: float | None
     left: float | None
+    again: tuple[list[TrialRow], int]
     waiting: list[str]
     failures: dict[str, list[int]]
     notes: list[str]
@@ -90,12 +97,18 @@ def read_status(folder: Path) -> Status:
     notes = list(summary.notes)
     asked = _read_asked(summary, notes)
     seconds = [second for trial in summary.trials for second in _epoch_seconds(folder, trial, notes)]
+    again = [trial for run in read_reruns(folder) for trial in run.trials] if asked.again else []
     pace = statistics.median(seconds) if seconds else None
     left = None
     if asked.epochs and pace and summary.state == "running":
-        left = _epochs_left(summary, asked.epochs) * pace / _at_once(summary)
-    waiting = [] if notes and summary.state == "finished" else list(_waiting(summary, asked))
-    return Status(summary, asked.epochs, pace, left, waiting, _failures(summary), notes)
+        left = _epochs_left(summary, asked.epochs, again, asked.again) * pace / _at_once(summary)
+    waiting = [] if notes and summary.state == "finished" else list(_waiting(summary, asked, again))
+    return Status(summary, asked.epochs, pace, left, (again, asked.again), waiting, _failures(summary), notes)
+
+
+def read_reruns(folder: Path) -> list[Summary]:
+    """The runs in which the best trials of a search were trained again with other seeds, as far as they have begun."""
+    return [read_summary(header.parent) for header in sorted(folder.glob(names.HEADERS_OF_SEEDS))]
 
 
 def _failures(summary: Summary) -> dict[str, list[int]]:
@@ -124,6 +137,8 @@ def status_lines(status: Status) -> Iterator[Table | str]:
             if status.left is not None
             else pace
         )
+    if status.again[1]:
+        yield _again_in_words(*status.again)
     if shown := _shown_trials(summary):
         yield _table(shown, status.epochs)
     if left_out := len(summary.trials) - len(shown):
@@ -135,11 +150,16 @@ def status_lines(status: Status) -> Iterator[Table | str]:
         yield f"        try again: python launch.py retry {summary.folder}"
 
 
+def _again_in_words(begun: list[TrialRow], planned: int) -> str:
+    states = [trial.state for trial in begun]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in KNOWN if state in states)
+    return f"with other seeds: {counts or 'none begun'}, of {planned}"
+
+
 def _counts(summary: Summary) -> str:
     """`3 complete, 1 failed`."""
     states = [trial.state for trial in summary.trials]
-    known = (*ENDED, "running", "interrupted", "waiting")
-    return ", ".join(f"{states.count(state)} {state}" for state in known if state in states) or "no trial yet"
+    return ", ".join(f"{states.count(state)} {state}" for state in KNOWN if state in states) or "no trial yet"
 
 
 def _shown_trials(summary: Summary) -> list[TrialRow]:
@@ -182,7 +202,15 @@ def _read_asked(summary: Summary, notes: list[str]) -> Asked:
         workers=resources("workers") or 1,
         cpus=resources("cpus_per_worker") or 1,
         gpus=resources("gpus_per_worker") or 0,
+        again=_again(values),
     )
+
+
+def _again(values: Any) -> int:
+    """How many trainings with other seeds an experiment asks for."""
+    top, trials = _number(values, "study", "confirm", "top"), _number(values, "study", "trials")
+    seeds = values["study"]["confirm"].get("seeds") if top else None
+    return int(min(top or 0, trials or 0)) * (len(seeds) if isinstance(seeds, list) else 0)
 
 
 def _number(values: Any, *path: str) -> float | None:
@@ -204,10 +232,11 @@ def _epoch_seconds(folder: Path, trial: TrialRow, notes: list[str]) -> list[floa
     return measured or ([trial.seconds / trial.epochs] if trial.seconds and trial.epochs else [])
 
 
-def _epochs_left(summary: Summary, epochs: int) -> int:
-    """Number of epochs left for running and coming trials if none is stopped."""
-    running = [max(epochs - max(trial.curve, default=0), 0) for trial in summary.trials if trial.state == "running"]
-    return sum(running) + epochs * _to_come(summary)
+def _epochs_left(summary: Summary, epochs: int, begun: list[TrialRow], again: int) -> int:
+    """Number of epochs left for running and coming trials if none is stopped, with those that are trained again."""
+    running = [trial for trial in (*summary.trials, *begun) if trial.state == "running"]
+    to_come = _to_come(summary) + max(again - sum(trial.state != "waiting" for trial in begun), 0)
+    return sum(max(epochs - max(trial.curve, default=0), 0) for trial in running) + epochs * to_come
 
 
 def _to_come(summary: Summary) -> int:
@@ -221,7 +250,7 @@ def _at_once(summary: Summary) -> int:
     return max(summary.header.concurrent_trials or 1, 1)
 
 
-def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
+def _waiting(summary: Summary, asked: Asked, again: list[TrialRow]) -> Iterator[str]:
     to_come, run = _to_come(summary), f"python launch.py resume {summary.folder}"
     interrupted = sum(trial.state == "interrupted" for trial in summary.trials)
     if summary.state == "interrupted":
@@ -229,6 +258,8 @@ def _waiting(summary: Summary, asked: Asked) -> Iterator[str]:
             yield f"{counted(interrupted, 'trial')} interrupted, each continues from its last checkpoint with: {run}"
         if to_come:
             yield f"{counted(to_come, 'trial')} not started; nothing runs: {run}"
+        if (left := asked.again - sum(trial.state in ENDED for trial in again)) > 0:
+            yield f"{counted(left, 'training')} with other seeds; nothing runs: {run}"
     elif summary.state == "running" and to_come:
         running, machine = sum(trial.state == "running" for trial in summary.trials), summary.header.machine or {}
         gpus = f" and {asked.gpus:g} GPU(s)" if asked.gpus else ""

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.formats import metric_label, printed_columns, settings_in_words
 from orchestrator.pictures.choice import HIT
 from orchestrator.report.figures_winner import Curve, SizeBar
 from orchestrator.report.lists import ShownSetting
+from orchestrator.runs import names
+from orchestrator.runs.result import ConfirmedTrial, mean_optimism
 from orchestrator.runs.scores import Stored
 from orchestrator.runs.summary import Summary, TrialRow
 
@@ -130,6 +133,33 @@ def stability(summary: Summary) -> Stability | None:
         len(epochs),
         level,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What the best trials reached with other seeds than the one that selected them.
+
+    Attributes:
+        seeds: all seeds, in order.
+        trials: the trials, in the order in which they were selected.
+        too_high: by how many points they were selected too high, on average.
+    """
+
+    seeds: list[int]
+    trials: list[ConfirmedTrial]
+    too_high: float
+
+
+def confirmation(summary: Summary, notes: list[str]) -> Confirmation | None:
+    """What confirmed the winner; None if nothing did, or it is damaged, which is noted."""
+    try:
+        trials = TypeAdapter(list[ConfirmedTrial]).validate_python(summary.result.get("confirmed") or [])
+    except ValidationError:
+        notes.append(f"{names.WINNER_RESULT}: its entry confirmed is damaged and is left out.")
+        return None
+    if not any(one.seeds for one in trials):
+        return None
+    return Confirmation(sorted({seed for one in trials for seed in one.seeds}), trials, mean_optimism(trials))
 
 
 def _leads(winner: TrialRow, others: Sequence[TrialRow], epoch: int, maximize: bool) -> bool:

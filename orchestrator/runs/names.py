@@ -93,8 +93,8 @@ LEADERBOARD_TEXT = "leaderboard.md"
 """The same page in Markdown."""
 
 SEEDS = "seeds"
-"""In the run folder of a campaign's cell: the folder of its best trials, trained again with several seeds, each in a
-run folder."""
+"""In the run folder of a search: the folder of its best trials, trained again with several seeds, each in a run
+folder."""
 
 HEADERS_OF_SEEDS = f"{SEEDS}/*/{HEADER}"
 """The headers of those."""

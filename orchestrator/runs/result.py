@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,33 @@ class ScoredSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmedTrial:
+    """A trial that was trained again with other seeds.
+
+    Attributes:
+        trial: its number.
+        value: the objective by which it was selected.
+        seeds: seed -> the objective with it; failed ones are left out.
+        first: the probability that it is the best of the trials that were trained again; None where unknown.
+    """
+
+    trial: int
+    value: float
+    seeds: dict[int, float]
+    first: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean over its seeds; NaN if all failed."""
+        return statistics.fmean(self.seeds.values()) if self.seeds else math.nan
+
+    @property
+    def optimism(self) -> float:
+        """By how many points the value that selected it is above that mean."""
+        return self.value - self.mean
+
+
+@dataclass(frozen=True, slots=True)
 class WinnerResult:
     """`best/result.json`; older runs lack some of it.
 
@@ -69,6 +99,7 @@ class WinnerResult:
         chosen: the values that the trial chose for its best epoch; None if the best setting was chosen after the
             search.
         first: the share of bootstrap draws in which it, and each rival, comes first; None where there is no rival.
+        confirmed: the trials that were trained again with other seeds, see `study.confirm`; empty if none was.
         adopted: whether the user chose the post-hoc settings after the run, by `evaluate`; these are kept.
         imported: layout, file and SHA-256 of an imported model.
         more: entries of another version, which are kept.
@@ -90,6 +121,7 @@ class WinnerResult:
     post_hoc: tuple[Setting, ...] = ()
     chosen: Values | None = None
     first: dict[str, float] | None = None
+    confirmed: tuple[ConfirmedTrial, ...] = ()
     adopted: bool = False
     imported: dict[str, str] | None = None
     more: dict[str, Any] = field(default_factory=dict)
@@ -111,6 +143,11 @@ class WinnerResult:
         if self.chosen is not None:
             return next((setting for setting in self.post_hoc if setting.values == self.chosen), None)
         return max(self.post_hoc, key=lambda setting: setting.value, default=None)
+
+
+def mean_optimism(confirmed: Iterable[ConfirmedTrial]) -> float:
+    """By how many points trials were selected too high, on average over those that succeeded with another seed."""
+    return statistics.fmean(one.optimism for one in confirmed if one.seeds)
 
 
 _OPTIONAL = ("chosen", "first", "imported")
@@ -156,7 +193,7 @@ def write_result(folder: Path, result: WinnerResult) -> None:
     content = dataclasses.asdict(result)
     more = content.pop("more")
     kept = {name: value for name, value in content.items() if not (name in _OPTIONAL and value is None)}
-    for name in ("adopted", "class_names", "uses_boxes"):
+    for name in ("adopted", "class_names", "confirmed", "uses_boxes"):
         if not content[name]:
             del kept[name]
     write_text(folder / names.WINNER_RESULT, json.dumps({**kept, **more}, indent=1))

@@ -14,7 +14,7 @@ from filelock import FileLock
 from orchestrator.experiment.load import Loaded
 from orchestrator.experiment.model import Experiment
 from orchestrator.runs import names
-from orchestrator.runs.folder import create_run
+from orchestrator.runs.folder import create_run, open_experiment
 from orchestrator.runs.header import RunHeader, write_header
 from orchestrator.runs.journal import open_storage, repair_journal
 from orchestrator.runs.lock import owned_new
@@ -46,6 +46,15 @@ def begin_study(
     except BaseException:
         lock.release()
         raise
+
+
+def open_or_begin(
+    folder: Path, loaded: Loaded, kind: str, points: Sequence[Candidate] | None = None, **facts: Any
+) -> Study:
+    """Open the study of a run folder, and begin it if there is none; see `begin_study`."""
+    if (folder / names.HEADER).exists():
+        return Study(folder, open_experiment(folder))
+    return begin_study(folder, loaded, kind, points, **facts)
 
 
 def create_study(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from orchestrator.runs.folder import trial_folder
 from orchestrator.study.study import Study
 from wsol.checkpoint import Checkpoints
@@ -12,10 +14,11 @@ from wsol.config import TrainConfig
 
 
 def kept_trials(study: Study) -> set[int]:
-    """The trials whose best checkpoints outlive the search."""
-    return {trial.number for trial in study.ranked()[: study.experiment.study.keep_checkpoints]} | set(
-        study.pareto_front()
-    )
+    """The trials whose best checkpoints outlive the search; one that is trained again may win."""
+    ranked, confirm = study.ranked(), study.experiment.study.confirm
+    best = {trial.number for trial in ranked[: study.experiment.study.keep_checkpoints]}
+    again = {trial.number for trial in ranked[: confirm.top]} if confirm else set()
+    return best | again | set(study.pareto_front())
 
 
 def drop_checkpoints(study: Study, folder: Path) -> None:
@@ -46,16 +49,16 @@ class Rival:
     folder: Path
 
 
-def find_rivals(study: Study, folder: Path) -> list[Rival]:
-    """The best trials after the winner whose checkpoint is still there.
+def find_rivals(study: Study, folder: Path, winner: FrozenTrial) -> list[Rival]:
+    """The best trials besides the winner whose checkpoint is still there.
 
     Trials that repeat another one are not rivals, and trials that were scored on images of another size cannot be
     compared.
     """
     found: list[Rival] = []
-    ranked = [(trial, study.scored_config_of(trial)) for trial in study.ranked()]
-    for trial, config in ranked[1:]:
-        place = trial_folder(folder, trial.number)
-        if config.data == ranked[0][1].data and Checkpoints(place).best:
+    data = study.config_of(winner).data
+    for trial in study.ranked():
+        place, config = trial_folder(folder, trial.number), study.scored_config_of(trial)
+        if trial.number != winner.number and config.data == data and Checkpoints(place).best:
             found.append(Rival(trial.number, config, place.absolute()))
     return found[:RIVALS]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.experiment.model import StopConfig, StudyConfig
+from orchestrator.experiment.study_config import StopConfig, StudyConfig
 from wsol.errors import counted
 
 FIRST_LOOK = 20

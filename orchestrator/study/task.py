@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.experiment.model import StudyConfig
 from orchestrator.experiment.paths import Values
+from orchestrator.experiment.study_config import StudyConfig
 from wsol.config import TrainConfig
 
 if TYPE_CHECKING:

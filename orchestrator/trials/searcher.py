@@ -47,11 +47,6 @@ class Running:
     parked: bool = False
     pruned: bool = False
 
-    @property
-    def label(self) -> str:
-        """The beginning of lines about it."""
-        return f"trial {self.task.number:>3}"
-
 
 class StudySearcher(Searcher):  # type: ignore[misc]
     """The study as a searcher of Ray Tune: gives it the next configuration, and takes the results of the others.
@@ -94,7 +89,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trial = self._running[trial_id] = Running(task)
         self._progress.start(task.number, self.study.planned)
         if lost := self._mirror is None and begins_without_its_checkpoints(task.folder):
-            self._progress.note(f"{trial.label}  {lost}")
+            self._progress.note(f"{self._progress.label(trial.task.number)}  {lost}")
         self._keep_journal()
         return Assignment.of_task(task, self._plan, self._stores(task)).to_plain()
 
@@ -139,7 +134,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         hung = count_hangs(trial.task.folder) > trial.hangs
         trial.hangs += hung
         reason = "lost its node" if lost_node else "hung (see hung.txt in its folder)" if hung else "lost its process"
-        self._progress.note(f"{trial.label}  {reason}; {self._goes_on(trial.task)}")
+        self._progress.note(f"{self._progress.label(trial.task.number)}  {reason}; {self._goes_on(trial.task)}")
 
     def node_was_lost(self, trial_id: str) -> None:
         """Note that the last restart of a trial was due to the loss of its node, so it does not count against the
@@ -179,7 +174,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         elif died and self._plan.workers == 1 and self.study.put_back(number):
             # Tune gives up a trial of which it hears twice that its process died, as when a node dies while it hands
             # the process over.
-            self._progress.note(f"{trial.label}  lost its process twice; {self._goes_on(trial.task)}")
+            self._progress.note(
+                f"{self._progress.label(trial.task.number)}  lost its process twice; {self._goes_on(trial.task)}"
+            )
         else:
             self._fail(number, cause_of_death(trial.task.folder), seconds, worker)
 

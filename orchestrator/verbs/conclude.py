@@ -18,15 +18,16 @@ from orchestrator.runs import names
 from orchestrator.runs.folder import write_trials
 from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.looks import FINISHED
-from orchestrator.runs.result import WinnerResult
+from orchestrator.runs.result import WinnerResult, mean_optimism
 from orchestrator.runs.tested import final_test_of, looks_at_test
+from orchestrator.study.confirmed import confirming_reruns, failures_of
 from orchestrator.study.study import Study
 from orchestrator.trials.interrupt import interruptible
 from orchestrator.winner.finish import finish_search
 from orchestrator.winner.in_store import kept_in_store
 from orchestrator.winner.measure import Measure
 from orchestrator.winner.post_hoc import choice_in_words
-from wsol.errors import RunFailed
+from wsol.errors import RunFailed, counted
 
 
 def conclude(study: Study, measure_at: Measure) -> Path:
@@ -50,6 +51,8 @@ def conclude(study: Study, measure_at: Measure) -> Path:
         report = write_report(folder)
     for line in _remarks(study):
         console.print(line)
+    if result and not result.confirmed and confirming_reruns(study):
+        console.print("no training with another seed succeeded: the trial with the highest value wins")
     for trial in study.failed():
         console.print(f"trial {trial.number} failed: {trial.user_attrs.get('failure')}", style="red")
     if result is None:
@@ -73,6 +76,8 @@ def _print_winner(folder: Path, result: WinnerResult) -> None:
     console.print(f"\nwinner: trial {result.trial}, epoch {result.epoch}, {result.objective} {result.value:.2f}")
     if choice := choice_in_words(result):
         console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
+    for line in _confirmed(result):
+        console.print(line)
     if result.training_note:
         console.print(result.training_note)
     tested = final_test_of(folder, result.checkpoint_sha256)
@@ -80,6 +85,17 @@ def _print_winner(folder: Path, result: WinnerResult) -> None:
     for split, metrics in scores.items():
         shown = {name: metrics[name] for name in printed_columns(result.objective.partition("/")[2], metrics)}
         console.print(score_table(split, shown, result.baseline[split], result.intervals[split]))
+
+
+def _confirmed(result: WinnerResult) -> Iterator[str]:
+    """The trials that were trained again with other seeds, a line of at most 80 columns each."""
+    if result.confirmed:
+        too_high = mean_optimism(result.confirmed)
+        yield f"with other seeds, which chose the winner ({too_high:.2f} points too high when selected):"
+    for one in result.confirmed:
+        sure = "" if one.first is None else f"; the best: {one.first:.0%}"
+        reached = f"{one.mean:6.2f} over {counted(len(one.seeds), 'seed')}" if one.seeds else "failed with all seeds"
+        yield f"  trial {one.trial:>3}  {reached}, {one.value:.2f} when selected{sure}"
 
 
 def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:
@@ -96,7 +112,11 @@ def _about_test(folder: Path, result: WinnerResult) -> Iterator[str]:
 
 
 def _remarks(study: Study) -> Iterator[str]:
-    """Remarks on trials that repeat others, in this run or in the run that is replayed."""
+    """Remarks on trials that repeat others, in this run or in the run that is replayed, and on those that failed with
+    another seed."""
+    for rerun in confirming_reruns(study):
+        for reason in failures_of(rerun):
+            yield f"trial {rerun.trial} failed with seed {rerun.seed}: {reason}"
     for trial in study.trials():
         known, value = trial.user_attrs, f"{trial.values[0]:.4f}" if trial.values else "no value"
         if "repeats" in known:

@@ -3,7 +3,7 @@
 whose run is it?
     a campaign's    all its cells go on, see `protocol`
     a training's    its one trial goes on from its last checkpoint, see `train`
-    a search's      what its study still asks for is trained, see `search`
+    a search's      what its study still asks for is trained, and what confirms it, see `search`
 conclude        once more, with whichever winner there is now
 """
 
@@ -17,18 +17,20 @@ from orchestrator.cluster.plan import plan_on_cluster
 from orchestrator.console import console
 from orchestrator.experiment.foreign import packages_of
 from orchestrator.experiment.load import load_experiment
-from orchestrator.experiment.model import RESUMABLE, Experiment
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.study_config import RESUMABLE
 from orchestrator.preflight.checks import require_packages
 from orchestrator.preflight.place import require_new_run_folder, require_writable
 from orchestrator.runs import names
 from orchestrator.runs.folder import change_study, is_campaign_folder, open_experiment
 from orchestrator.runs.header import read_header, update_header
 from orchestrator.runs.store import require_own_store, restore_run
+from orchestrator.study.confirmed import confirming_reruns, is_confirmed
 from orchestrator.study.study import Study
 from orchestrator.trials.alone import train_together
 from orchestrator.verbs.conclude import conclude
 from orchestrator.verbs.protocol import resume_campaign
-from orchestrator.verbs.search import train_trials
+from orchestrator.verbs.search import train_again, train_trials
 from orchestrator.winner.in_store import measure_on_nodes
 from orchestrator.winner.measure import measure
 from wsol.errors import InputError, RunFailed
@@ -105,14 +107,17 @@ def retry(folder: Path, numbers: list[int] | None, address: str | None = None) -
 
 
 def _go_on_searching(study: Study, address: str | None) -> Path:
-    """Train the trials that a study still needs; if there are none, conclude it again."""
-    if study.unfinished():
+    """Train the trials that a study still needs, and its best ones with other seeds where that is asked for; if there
+    are none, conclude it again."""
+    folder, wanted, waiting, reason = study.folder, study.experiment.study, study.unfinished(), study.stopped()
+    if waiting or not (reason or is_confirmed(study)):
         with connected(address, packages_of(study.experiment)) as resources:
-            plan = plan_on_cluster(study.experiment.resources, study.unfinished(), resources)
-            train_trials(study, plan, resources)
+            plan = plan_on_cluster(study.experiment.resources, waiting or len(confirming_reruns(study)), resources)
+            if waiting:
+                train_trials(study, plan, resources)
+            train_again(study, plan, resources)
             return conclude(study, measure_on_nodes(study, plan))
-    folder, wanted = study.folder, study.experiment.study
-    if reason := study.stopped():
+    if reason:
         raise RunFailed(
             f"{folder}: {reason}\npython launch.py retry {folder}, or resume with a higher study.max_failed_trials"
         )

@@ -42,4 +42,6 @@ def _in_words(file: Path, overrides: list[str]) -> str:
         return campaign_in_words(load_campaign(file, overrides, default_folder(file.stem)))
     own, variants = load_variants(file, overrides)
     more = f", variants {' '.join(variants)}" if variants else ""
-    return f"{own.trial.method.name} on {own.trial.data.name}, {counted(len(own.search), 'searched value')}{more}"
+    again = f", then {own.study.confirm.in_words()}" if own.study.confirm else ""
+    what = f"{own.trial.method.name} on {own.trial.data.name}, {counted(len(own.search), 'searched value')}"
+    return f"{what}{again}{more}"

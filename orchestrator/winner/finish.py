@@ -13,6 +13,7 @@ from orchestrator.runs import names
 from orchestrator.runs.result import Setting, WinnerResult, read_result, write_result
 from orchestrator.runs.tested import complete_cut_off, final_test_of, looking_at_test, looks_at_test
 from orchestrator.study.checkpoints import Rival, drop_checkpoints, find_rivals
+from orchestrator.study.confirmed import confirmed_trials, winner_of
 from orchestrator.study.study import Study
 from orchestrator.winner.measure import Measure, Measured, MeasureRequest
 from orchestrator.winner.result import export_winner, write_config
@@ -43,12 +44,14 @@ def finish_search(
     Raises:
         InputError: the winner's checkpoint is missing, or scores differently than its trial reported.
     """
-    trial = study.best()
+    confirmed = confirmed_trials(study)
+    trial = winner_of(study, confirmed)
     if trial is None:
         return None
     result = _kept(folder, trial.number, choose=choose) or _measured_winner(
         study, trial, folder, measure_at, choose=choose
     )
+    result = replace(result, confirmed=confirmed)
     if cut_off := complete_cut_off(folder):
         console.print(f"now recorded: the evaluation on test begun {cut_off.time}, cut off")
     if test and not looks_at_test(folder):
@@ -82,7 +85,7 @@ def _measured_winner(
     setting = study.setting_of(trial)
     keeps_own = not choose and setting is None
     experiment = study.experiment.model_copy(update={"post_hoc": {}}) if keeps_own else study.experiment
-    rivals = find_rivals(study, folder)
+    rivals = find_rivals(study, folder, trial)
     result = measured_result(experiment, folder, measure_at, exported.checkpoint_sha256, rivals, setting)
     result = replace(result, trial=trial.number, epoch=exported.epoch, value=trial.values[0])
     _require_same(result)

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.runs.journal import open_study
+from orchestrator.study.interleaved import Interleaved
+from orchestrator.study.study import Study
 from orchestrator.study.task import Task
 from orchestrator.winner.measure import MeasureRequest
 from wsol import training
@@ -34,7 +35,8 @@ def write(path: Path, **changes: Any) -> Path:
 
 
 class Machines:
-    """Trains in this process what a campaign asks for; `budget` trials, then the power fails in the middle of one."""
+    """Trains in this process what a campaign or a search asks for; `budget` trials, then the power fails in the middle
+    of one."""
 
     def __init__(self) -> None:
         self.budget = 1000
@@ -44,21 +46,24 @@ class Machines:
             task.config, task.folder, task.objective
         )
 
-    def run_trials(self, queue: Interleaved, plan: object, progress: Any, resources: object, stopped: object) -> None:
+    def run_trials(self, queue: Interleaved | Study, plan: object, progress: Any, *others: object) -> None:
         while (task := queue.ask()) is not None:
             progress.start(task.number, queue.planned)
             if self.budget == 0:
                 raise KeyboardInterrupt
             self.budget -= 1
-            self.trained.append("{} {}".format(*queue.place(task.number)))
+            of = queue.place(task.number) if isinstance(queue, Interleaved) else ("search", task.number)
+            self.trained.append("{} {}".format(*of))
             try:
                 history = self.train(task)
             except Diverged as error:
                 queue.fail(task.number, str(error), 1.0, "here")
                 progress.fail(task.number, str(error))
             else:
-                queue.complete(task.number, history, 1.0, "here")
-                progress.complete(task.number, queue.value(task.number))
+                if reason := queue.complete(task.number, history, 1.0, "here"):
+                    progress.fail(task.number, reason)
+                else:
+                    progress.complete(task.number, queue.value(task.number))
 
     def on_ray(self, plan: object, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def here(request: object) -> Any:

@@ -171,6 +171,7 @@ def test_all_trials_are_counted_and_resources_are_no_part_of_the_numbers(campaig
         ({"backbones": {"wide": {"variant": "has"}}}, "its variant has and has of backbone wide exclude each other"),
         ({"reruns": {"seeds": [1, 1]}}, "reruns.seeds: should differ from each other"),
         ({"reruns": {"set": {"optim.lrr": 1.0}}}, "reruns.set"),
+        ({"set": {"study.confirm": {"top": 2}}}, "a campaign trains the best trials again with `reruns`"),
         ({"resources": {"workers": 9}}, "9 workers cannot share out a global batch of 4"),
     ],
 )

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from orchestrator.cluster.plan import Plan
-from orchestrator.experiment.model import Experiment, StudyConfig
+from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.study_config import StudyConfig
 from orchestrator.runs import names
 from orchestrator.runs.scratch import scratch
 from orchestrator.runs.store import Mirror, require_free_store, restore_run, store_of_run

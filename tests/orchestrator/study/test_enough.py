@@ -10,7 +10,7 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.experiment.model import StopConfig
+from orchestrator.experiment.study_config import StopConfig
 from orchestrator.study.enough import Limits, little_to_gain, out_of_patience
 from orchestrator.study.study import Study
 from tests.support.played_studies import run, states

@@ -100,7 +100,7 @@ def test_the_winner_is_measured_and_tested_with_its_own_choice(run: Path) -> Non
     winner = study.best()
     assert winner is not None
     config, setting = study.scored_config_of(winner).model_dump(mode="json"), study.setting_of(winner)
-    rivals = find_rivals(study, run)
+    rivals = find_rivals(study, run, winner)
     assert [one.config for one in rivals] == [study.scored_config_of(trial) for trial in study.ranked()[1:]]
     study.close()
     result = json.loads((run / "best" / "result.json").read_text())

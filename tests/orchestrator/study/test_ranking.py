@@ -46,7 +46,7 @@ def test_repeats_are_not_ranked(tmp_path: Path) -> None:
     assert [trial.number for trial in study.ranked()] == sorted(
         (trial.number for trial in study.trials() if "repeats" not in trial.user_attrs), reverse=True
     )
-    assert [rival.number for rival in find_rivals(study, tmp_path)] == [0]
+    assert [rival.number for rival in find_rivals(study, tmp_path, study.ranked()[0])] == [0]
     assert len(kept_trials(study)) == 2
     firsts = {trial.user_attrs["repeats"] for trial in study.trials() if "repeats" in trial.user_attrs}
     assert firsts <= {trial.number for trial in study.ranked()}  # nobody repeats a repetition
@@ -110,7 +110,7 @@ def test_rivals_are_the_next_ones_that_can_be_scored_on_the_same_images(tmp_path
     study = create(tmp_path, experiment(search=size, points=points, study={"trials": 7, "keep_checkpoints": 9}))
     end(study, 70.0, 60.0, 69.0, 61.0, 62.0, 63.0, 64.0)
     Checkpoints(tmp_path / "trials" / "0006").drop_all()
-    assert [rival.number for rival in find_rivals(study, tmp_path)] == [5, 4, 3]
+    assert [rival.number for rival in find_rivals(study, tmp_path, study.ranked()[0])] == [5, 4, 3]
 
 
 @pytest.mark.parametrize(("restarts", "is_back"), [(2, [True, True, False]), (0, [False])])

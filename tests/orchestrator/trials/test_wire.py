@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.cluster.plan import Plan
+from orchestrator.study.interleaved import Interleaved
 from orchestrator.study.study import Study
 from orchestrator.study.task import Queue
 from orchestrator.trials.wire import (

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.campaign.model import Reruns
-from orchestrator.campaign.reruns import planned_reruns, winning_trial
 from orchestrator.campaign.running import RunningCell
+from orchestrator.study.reruns import planned_reruns, reached_values, winning_trial
 from tests.support.studies import create, experiment
 
 OBJECTIVE = "train_fullsup/max_box_acc_v2"
@@ -19,15 +19,15 @@ OBJECTIVE = "train_fullsup/max_box_acc_v2"
 
 def test_the_winner_has_the_highest_mean_and_all_seeds() -> None:
     class Trained:
-        def __init__(self, trial: int, value: float | None) -> None:
-            self.trial, self.value = trial, value
+        def __init__(self, seed: int, trial: int, value: float | None) -> None:
+            self.seed, self.trial, self.value = seed, trial, value
 
         def best(self) -> Any:
             return None if self.value is None else type("Best", (), {"values": [self.value]})
 
     def chosen(*values: tuple[int, float | None]) -> int | None:
-        pairs: Any = [(one, one) for one in (Trained(*value) for value in values)]
-        return winning_trial(pairs)
+        pairs: Any = [(one, one) for one in (Trained(seed, *value) for seed, value in enumerate(values))]
+        return winning_trial(reached_values(pairs))
 
     assert chosen((3, 60.0), (3, 50.0), (7, 54.0), (7, 57.0)) == 7
     assert chosen((3, 60.0), (3, None), (7, 54.0), (7, 50.0)) == 7
@@ -43,7 +43,7 @@ def test_the_best_trials_are_trained_again_with_each_seed(tmp_path: Path) -> Non
         assert task is not None
         record = {"epoch": 1.0, "objective_now": value, OBJECTIVE: value}
         study.complete(task.number, [record], 1.0, "here")
-    reruns = planned_reruns(study, Reruns(top=2, seeds=[5, 7, 9], set={"optim.weight_decay": 0.5, "seed": 3}))
+    reruns = planned_reruns(study, Reruns(top=2, seeds=[5, 7, 9]), {"optim.weight_decay": 0.5, "seed": 3})
     expected = [(trial, seed) for trial in (1, 3) for seed in (5, 7, 9)]
     assert [(rerun.trial, rerun.seed) for rerun in reruns] == expected
     assert [rerun.name for rerun in reruns] == [f"cam-t{trial}-s{seed}" for trial, seed in expected]
@@ -64,7 +64,8 @@ def test_the_best_trials_are_trained_again_with_each_seed(tmp_path: Path) -> Non
 def test_the_runs_of_the_winner_with_every_seed_count() -> None:
     def again(trial: int, value: float) -> Any:
         best = SimpleNamespace(values=[value])
-        return SimpleNamespace(trial=trial), SimpleNamespace(best=lambda: best, folder=Path(f"t{trial}-{value}"))
+        rerun = SimpleNamespace(trial=trial, seed=value)
+        return rerun, SimpleNamespace(best=lambda: best, folder=Path(f"t{trial}-{value}"))
 
     cell: Any = None
     search: Any = SimpleNamespace(folder=Path("search"))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.campaign.interleaved import Interleaved
 from orchestrator.experiment.model import Experiment
 from orchestrator.runs.header import RunHeader
 from orchestrator.study.begin import create_study
+from orchestrator.study.interleaved import Interleaved
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
 from tests.support.tiny import TINY
