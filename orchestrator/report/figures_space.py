@@ -17,6 +17,10 @@ from wsol.errors import counted
 MAX_CATEGORIES = 24
 
 
+MAX_TICKS = 5
+"""Largest number of different whole numbers of a parameter that all get a tick."""
+
+
 MIN_COLUMN = 110
 
 
@@ -94,11 +98,11 @@ def contour_figure(study: optuna.Study | None, order: Sequence[str], objective: 
     names = short_names(order)
     drawn = _optuna_contour(shown, pair)
     first, second = (axis["title"]["text"] for axis in (drawn["layout"]["xaxis"], drawn["layout"]["yaxis"]))
-    layout = {
-        "xaxis": {**drawn["layout"]["xaxis"], **titled(names[first])},
-        "yaxis": {**drawn["layout"]["yaxis"], **titled(names[second])},
-        "height": 380,
+    layout: Spec = {
+        axis: {**drawn["layout"][axis], **titled(names[path]), **_ticks([trial.params[path] for trial in shown])}
+        for axis, path in (("xaxis", first), ("yaxis", second))
     }
+    layout["height"] = 380
     caption = (
         f"{counted(len(shown), 'complete trial')}{' (the newest)' if len(shown) < len(both) else ''} as dots; the"
         " colour between them is "
@@ -225,7 +229,15 @@ def _scale(values: Sequence[Any], log: bool) -> Spec:
     if not all(_is_number(value) for value in values):
         return {"type": "category"}
     decades = log and bool(values) and max(values) >= 20 * min(values)
-    return {"type": "log" if log else "linear", "nticks": 5} | ({"exponentformat": "e", "dtick": 1} if decades else {})
+    ticks = {"exponentformat": "e", "dtick": 1} if decades else _ticks(values)
+    return {"type": "log" if log else "linear", "nticks": 5, **ticks}
+
+
+def _ticks(values: Sequence[Any]) -> Spec:
+    """Ticks at a few whole numbers, such as strides, and at no number between them."""
+    kinds = set(values)
+    few = len(kinds) <= MAX_TICKS and all(isinstance(value, int) and not isinstance(value, bool) for value in kinds)
+    return {"tickvals": sorted(kinds)} if few else {}
 
 
 def _is_number(value: Any) -> bool:
@@ -248,7 +260,7 @@ def _axis(label: str, values: Sequence[Any], log: bool) -> Spec:
             "ticktext": list(map(shown_text, names)),
         }
     if not log or min(values) <= 0:
-        return {"label": label, "values": list(values)}
+        return {"label": label, "values": list(values), **_ticks(values)}
     powers = [math.log10(value) for value in values]
     ticks = _log_ticks(min(powers), max(powers))
     return {"label": label, "values": powers, "tickvals": ticks, "ticktext": [f"{10**tick:.3g}" for tick in ticks]}

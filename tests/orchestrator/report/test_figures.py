@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import optuna
 
 from orchestrator.report.figure import short_names
-from orchestrator.report.figures_space import contour_figure, fronts_figure
+from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
 from orchestrator.report.figures_trials import Search, busy_share, effort_figure, history_figure
 from orchestrator.runs.summary import TrialRow
 
@@ -45,6 +45,25 @@ def test_the_contour_takes_parameters_that_vary_together() -> None:
     assert figure is not None and figure.title == "lr and name" and figure.caption.startswith("6 complete trials")
     assert len(figure.spec["data"][1]["x"]) == 6
     assert contour_figure(study, ["name", "fixed"], "value") is None
+
+
+def test_a_few_whole_numbers_are_the_ticks_of_their_axes() -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    for value in range(6):
+        trial = study.ask()
+        trial.suggest_categorical("stride", [8, 16])
+        trial.suggest_float("lr", 0.001, 1.0)
+        study.tell(trial, value)
+    contour = contour_figure(study, ["stride", "lr"], "value")
+    rows = [TrialRow(trial.number, "complete", trial.value, params=trial.params) for trial in study.trials]
+    stride, lr = slices_figure(rows, ["stride", "lr"], frozenset(), None, "value")
+    parallel = parallel_figure(rows, ["stride", "lr"], frozenset(), "value")
+    assert contour is not None and parallel is not None
+    assert contour.title == "lr and stride" and contour.spec["layout"]["yaxis"]["tickvals"] == [8, 16]
+    assert (
+        stride.spec["layout"]["xaxis"]["tickvals"] == parallel.spec["data"][0]["dimensions"][0]["tickvals"] == [8, 16]
+    )
+    assert "tickvals" not in lr.spec["layout"]["xaxis"] and "tickvals" not in contour.spec["layout"]["xaxis"]
 
 
 def test_short_names_are_the_shortest_that_differ() -> None:

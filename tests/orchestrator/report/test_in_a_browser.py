@@ -22,10 +22,16 @@ READY = (
 MARKS = ".scatterlayer path, .barlayer path, .contourlayer path, .contourlayer image, .heatmaplayer image"
 CORNERS = "({x, y, width, height}) => [x, y + scrollY, x + width, y + scrollY + height]"
 PLACE = f"({CORNERS})(document.getElementById('plot-parallel').getBoundingClientRect())"
+LINES = """((cell) => {
+  const text = document.createRange();
+  text.selectNodeContents(cell);
+  return new Set([...text.getClientRects()].map((line) => line.top)).size;
+})"""
 LOOK = f"""((all) => ({{
   figures: Object.fromEntries(all('.plot').map((plot) => [plot.id, plot.querySelectorAll('{MARKS}').length])),
   parallel: {PLACE},
   overflow: document.documentElement.scrollWidth - innerWidth,
+  lines: Math.max(...all('.metrics td.interval').map((cell) => {LINES}(cell))),
   wide: all('.card:not(.scroll)').filter((card) => card.scrollWidth > card.clientWidth).length,
   background: getComputedStyle(document.body).backgroundColor,
   shown: all('.pictures figure').filter((figure) => figure.offsetHeight > 0).length,
@@ -54,6 +60,7 @@ def test_the_page_works(page: Path, tmp_path: Path, width: int, dark: bool) -> N
     ]  # drawn by WebGL
     assert seen.value["overflow"] <= 0 and seen.value["wide"] == 0
     assert seen.value["shown"] == 4 and seen.value["all"] == 6 and seen.value["after"] == "Misses"
+    assert seen.value["lines"] == (1 if width > 600 else 2), "an interval is not torn into three lines"
     pictures, table = seen.value["first"]
     assert pictures < min(table, 700), "the first screen shows pictures"
     assert seen.value["background"] == ("rgb(18, 20, 23)" if dark else "rgb(247, 247, 245)")

@@ -189,7 +189,10 @@ def test_pictures_of_several_views_stand_in_tabs(finished: Path) -> None:
     page = page_of(finished)
     assert page.count('src="data:image/jpeg;base64,') == 7
     assert 'data-tabs="hits disagreements"' in page and "trial 1: IoU 0.31" in page and "12.5 % large" in page
-    assert re.findall('data-tab="([a-z]+)"', page) == ["hits", "disagreements"]
+    assert re.findall('data-tab="([a-z]+)"', page) == ["hits", "disagreements"] and "“As it is”" not in page
+    entries[0]["others"] = [other | {"label": "as it is"}]
+    (finished / "best" / "examples.json").write_text(json.dumps(entries))
+    assert "“As it is” is the winner with the post-hoc settings of its training." in page_of(finished)
 
 
 def test_searches_beside_are_drawn_and_others_are_refused(finished: Path, tmp_path: Path) -> None:
