@@ -16,7 +16,7 @@ from wsol.data.dataset import Split
 from wsol.data.images import ImageStore
 from wsol.data.loading import EvalLoader, to_batch
 from wsol.errors import InputError
-from wsol.extractor import extract_with, find_blocks
+from wsol.extractor import PassExtractor, extract_with, find_blocks
 from wsol.method import Method
 from wsol.metric import Sample
 from wsol.ops.boxes import Floats
@@ -147,9 +147,21 @@ def require_countable(split: Split, size: int, config: EvaluationConfig) -> None
             raise InputError(f"evaluation.{where}: {settings.name} on {split.name}: {error}{hint}") from None
 
 
-def require_blocks(method: Method, settings: list[EvaluationConfig]) -> None:
-    """Raise InputError if an extractor names a block that the method's backbone does not have."""
-    find_blocks(method.network.backbone, [build.extractor(config.extractor) for config in settings])
+def require_extractors(method: Method, settings: list[EvaluationConfig], side: int) -> None:
+    """Try the extractors of some settings on the CPU, on one image of noise with `side` x `side` pixels; those with a
+    pass for every channel are not run.
+
+    Raises:
+        InputError: an extractor names a block that the backbone does not have, or needs a gradient that the method does
+            not have there.
+    """
+    configs = [config.extractor for config in settings]
+    extractors = [build.extractor(one) for place, one in enumerate(configs) if one not in configs[:place]]
+    find_blocks(method.network.backbone, extractors)
+    tried = [one for one in extractors if not (isinstance(one, PassExtractor) and one.passes(2) > one.passes(1))]
+    images, labels = torch.randn(1, 3, side, side), torch.zeros(1, dtype=torch.int64)
+    with evaluation_mode(method):
+        extract_with([(method, one) for one in tried], images, labels)
 
 
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:

@@ -127,16 +127,16 @@ def shared_images(splits: Mapping[str, Split]) -> Iterator[str]:
 
 
 def require_model(experiment: Experiment) -> Method:
-    """Build the method once, and check that it has the blocks that are evaluated; returns the method.
+    """Build the method once, and try the extractors that are evaluated; returns the method.
 
     Raises:
-        InputError: the method cannot be built, or has no such block.
+        InputError: the method cannot be built, or an extractor cannot work on it.
     """
     from wsol import build
-    from wsol.evaluation import require_blocks
+    from wsol.evaluation import require_extractors
 
     config = experiment.trial
     settings = [setting.evaluation for _, setting in post_hoc_settings(config, experiment.post_hoc)]
     method = build.method(config, build.dataset(config.data).num_classes)
-    require_blocks(method, settings)
+    require_extractors(method, settings, config.data.image_size)
     return method
