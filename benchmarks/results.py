@@ -29,6 +29,7 @@ from orchestrator.experiment.post_hoc import with_setting
 from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg, shrunk, shrunk_region
 from orchestrator.pictures.looks import Look, View, look_at
 from orchestrator.runs.provenance import git
+from orchestrator.verbs.ending import exit_codes
 from orchestrator.winner.exported import open_exported
 from wsol.data.images import ImageStore
 from wsol.evaluation import evaluate
@@ -59,8 +60,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/results"), metavar="DIR", help="runs/results by default")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="changes of the campaign")
     options = parser.parse_args()
-    data = [f"data.images={options.data / 'images'}", f"data.metadata={options.data / 'metadata'}"]
-    folder = orchestrator.protocol(CAMPAIGN, *data, *options.words, run=options.run)
+    with exit_codes():
+        make(options.data, options.run, options.words)
+
+
+def make(place: Path, run: Path, words: Sequence[str] = ()) -> None:
+    """The whole table of one folder of photographs.
+
+    Args:
+        place: has images/ and metadata/.
+        run: the folder of the campaign, which may be begun.
+        words: `KEY=VALUE`, changes of the campaign.
+    """
+    data = [f"data.images={place / 'images'}", f"data.metadata={place / 'metadata'}"]
+    folder = orchestrator.protocol(CAMPAIGN, *data, *words, run=run)
     seeds = seeds_of(folder)
     methods = orchestrator.compare_runs(*(run for runs in seeds.values() for run in runs), metrics=METRICS)
     tables = {"methods": methods}
