@@ -27,6 +27,7 @@ from benchmarks.row import ROWS, Row
 
 SETTINGS = {
     "startup": [],
+    "metadata": [],
     "loader": [],
     "evaluation": [],
     "evaluation_cost": ["--images", "32"],

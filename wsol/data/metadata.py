@@ -33,8 +33,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wsol.data import columns
 from wsol.data.rows import (
     COPY_AGAIN,
+    LARGEST,
     Rows,
     integer,
     located,
@@ -102,11 +104,13 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
         InputError: a file is missing, a row is malformed, a listed image has no label, size, box or mask, or masks are
             in two files.
     """
-    ids = _read_ids(folder / IDS)
-    labels = _in_order(ids, _read_labels(folder / LABELS, num_classes), folder / LABELS, "class label")
+    ids = columns.image_ids(folder / IDS) or _read_ids(folder / IDS)
+    labels = _labels(folder / LABELS, ids, num_classes or MAX_CLASSES)
     rows = read_rows(folder / LOCALIZATION, FORMATS) if annotated else []
     with_masks = 2 * sum(len(fields) in (2, 3) for _, fields in rows) > len(rows)  # the first row may be the broken one
-    size_of = _read_sizes(folder / SIZES) if (annotated and not with_masks) or (folder / SIZES).exists() else {}
+    sizes = None if annotated else columns.numbers(folder / SIZES, ids, 2, range(1, LARGEST + 1))
+    needs_sizes = sizes is None and ((annotated and not with_masks) or (folder / SIZES).exists())
+    size_of = _read_sizes(folder / SIZES) if needs_sizes else {}
     boxes, masks = None, None
     if annotated and with_masks:
         masks = tuple(_in_order(ids, _read_masks(folder / LOCALIZATION, rows, FORMATS), folder / LOCALIZATION, "mask"))
@@ -115,9 +119,9 @@ def read(folder: Path, *, annotated: bool, num_classes: int | None = None) -> Me
         boxes = tuple(np.array(image_boxes, dtype=np.int64) for image_boxes in found)
     if annotated and (folder / MASKS).exists():
         masks = _masks_beside_boxes(folder / MASKS, ids, with_masks=with_masks)
-    needs_sizes = boxes is not None or bool(size_of)
-    sizes = np.array(_in_order(ids, size_of, folder / SIZES, "image size"), dtype=np.int64) if needs_sizes else None
-    return Metadata(folder, tuple(ids), np.array(labels, dtype=np.int64), sizes, boxes, masks)
+    if boxes is not None or size_of:
+        sizes = np.array(_in_order(ids, size_of, folder / SIZES, "image size"), dtype=np.int64)
+    return Metadata(folder, tuple(ids), labels, sizes, boxes, masks)
 
 
 def _masks_beside_boxes(path: Path, ids: list[str], *, with_masks: bool) -> tuple[MaskPaths, ...]:
@@ -194,9 +198,14 @@ def _read_ids(path: Path) -> list[str]:
     return list(unique(path, rows, lambda fields: require_inside(fields[0])))
 
 
-def _read_labels(path: Path, num_classes: int | None) -> dict[str, int]:
-    classes = num_classes or MAX_CLASSES
+def _labels(path: Path, ids: list[str], classes: int) -> Int64:
+    found = columns.numbers(path, ids, 1, range(classes))
+    if found is not None:
+        return found[:, 0]
+    return np.array(_in_order(ids, _read_labels(path, classes), path, "class label"), dtype=np.int64)
 
+
+def _read_labels(path: Path, classes: int) -> dict[str, int]:
     def label(fields: list[str]) -> int:
         value = integer(fields[1], "class label")
         if value < 0:
@@ -247,9 +256,9 @@ def _box(fields: list[str], size: tuple[int, int] | None) -> tuple[int, int, int
 def _read_masks(path: Path, rows: Rows, formats: dict[str, str]) -> dict[str, MaskPaths]:
     paths: dict[str, list[str]] = {}
     ignores: dict[str, str] = {}
-    columns = max((len(fields) for _, fields in rows if len(fields) in (2, 3)), default=3)
+    expected = max((len(fields) for _, fields in rows if len(fields) in (2, 3)), default=3)
     for line, fields in rows:
-        require_fields(path, line, fields, formats, columns)
+        require_fields(path, line, fields, formats, expected)
         name, mask, ignore = (*fields, "")[:3]
         with located(path, line):
             _check_mask(name, mask, ignore, first=name not in paths)
