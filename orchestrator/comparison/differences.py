@@ -9,13 +9,12 @@ from typing import Any
 
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label, plain_text
+from wsol.schema import CHANGES_NO_NUMBER
 
 SECTIONS = ("evaluation", "backbone", "method", "optim", "training", "data", "initial_run")
 """The order of sections: two runs of one method differ most often in how their maps are made."""
 
 IN_OTHER_COLUMNS = ("method.name", "backbone.name", "backbone.model", "data.name")
-
-CHANGE_NO_NUMBER = ("data.root", "data.cache", "data.workers", "data.stage")
 
 
 def differences(configs: Sequence[Values]) -> list[tuple[str, ...]]:
@@ -59,7 +58,7 @@ def _settings(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _is_compared(path: str) -> bool:
     return (
         path.partition(".")[0] in SECTIONS
-        and path not in (*IN_OTHER_COLUMNS, *CHANGE_NO_NUMBER, "evaluation.metrics")
+        and path not in (*IN_OTHER_COLUMNS, *CHANGES_NO_NUMBER, "evaluation.metrics")
         and not (path.startswith("method.") and path.endswith("base.name"))  # in the label of the method
     )
 

@@ -19,12 +19,9 @@ from orchestrator.runs.scores import Stored, read_scores
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
 from wsol.files import is_file
+from wsol.schema import CHANGES_NO_NUMBER
 
 Run = tuple[Summary, Stored]
-
-
-CHANGES_NO_NUMBER = ("root", "cache", "workers")
-"""Settings of a data set in which two seeds of one configuration may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +143,9 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> Values:
-    """A configuration without its seed. The folder of the run that it starts from is replaced by that run's
-    configuration, unless that is one of the `later` runs, which start from this one."""
-    data = {name: value for name, value in config["data"].items() if name not in CHANGES_NO_NUMBER}
+    """A configuration without its seed and without settings that change no number. The folder of the run that it starts
+    from is replaced by that run's configuration, unless that is one of the `later` runs, which start from this one."""
+    data = {name: value for name, value in config["data"].items() if f"data.{name}" not in CHANGES_NO_NUMBER}
     start = Path(str(config.get("initial_run")))
     begun = None if start in later else _recorded_config(start)
     initial = config.get("initial_run") if begun is None else _recipe(begun, later | {start})

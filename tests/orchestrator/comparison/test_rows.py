@@ -39,7 +39,12 @@ def test_the_interval_over_seeds_is_students() -> None:
 
 def test_where_data_lie_makes_no_other_configuration_but_a_learning_rate_does(tmp_path: Path) -> None:
     first = make_run(tmp_path / "first", 60.0)
-    moved = make_run(tmp_path / "moved", 61.0, seed=1, data={**config()["data"], "root": "/elsewhere", "workers": 9})
+    moved = make_run(
+        tmp_path / "moved",
+        61.0,
+        seed=1,
+        data={**config()["data"], "root": "/elsewhere", "workers": 9, "stage": "/local"},
+    )
     other = make_run(tmp_path / "other", 62.0, seed=2, optim={"lr": 0.5})
     again = make_run(tmp_path / "again", 60.5)  # seed 0, which the first row has
     assert [row.seeds for row in comparison_rows([first, moved, other, again], [METRIC], "test")] == [
