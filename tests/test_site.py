@@ -30,6 +30,14 @@ SEARCHED = """
   return (await until(() => document.querySelector('.md-search-result__link'))).href;
 })()
 """
+LOOK = r"""
+({
+  width: document.documentElement.scrollWidth,
+  torn: [...document.querySelectorAll('td code, th code')]
+    .filter((code) => /^[\w.]+$/.test(code.textContent) && code.getClientRects().length > 1)
+    .map((code) => code.textContent),
+})
+"""
 
 
 def test_the_builder_is_among_the_tools_of_developers() -> None:
@@ -127,10 +135,11 @@ def test_reference_says_what_docstrings_say(site: Path) -> None:
 @pytest.mark.parametrize("width", [1280, 390])
 def test_pages_open_from_the_disk(site: Path, page: str, width: int) -> None:
     assert (site / f"{page}.html").is_file()
-    seen = visit(site / f"{page}.html", "document.documentElement.scrollWidth", width=width)
+    seen = visit(site / f"{page}.html", LOOK, width=width)
     assert not seen.errors
     assert all(address.startswith(("file:", "data:")) for address in seen.requests), "nothing is asked of the network"
-    assert seen.value <= width, "nothing sticks out"
+    assert seen.value["width"] <= width, "nothing sticks out"
+    assert not seen.value["torn"], "no name in a table is torn apart"
 
 
 @pytest.mark.slow
