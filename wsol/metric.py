@@ -121,6 +121,8 @@ class Metric(ABC):
 
     Attributes:
         higher_is_better: the direction of the headline.
+        by_image: whether it can say what a single image adds, see `wsol/by_image.py`: its numbers are percentages of
+            images, or change little with each one.
         contours: which contours predict a box at a score threshold, `all` or only the `largest`.
         sums: everything counted so far; the number of images is one of them.
 
@@ -129,6 +131,7 @@ class Metric(ABC):
     """
 
     higher_is_better: ClassVar[bool] = True
+    by_image: ClassVar[bool] = False
     contours: Contours = "largest"
 
     def __init__(self, **sums: Tensor) -> None:
@@ -203,6 +206,8 @@ class ThresholdCurves(Metric):
         curves: names of the curves.
         threshold_step: distance of the score thresholds, in (0, 1).
     """
+
+    by_image: ClassVar[bool] = True
 
     def __init__(self, curves: tuple[str, ...], threshold_step: float) -> None:
         self.curves, self.thresholds = curves, threshold_values(threshold_step)

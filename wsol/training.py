@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol import build, distributed, supervision
+from wsol.by_image import evaluate_by_image
 from wsol.checkpoint import Checkpoints, Record
 from wsol.config import TrainConfig
 from wsol.console import say_once
@@ -30,6 +31,7 @@ from wsol.data.loading import TrainLoader, smallest_share, to_batch
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
 from wsol.method import Method
+from wsol.ops.boxes import Floats
 from wsol.optim import build_optimizer, set_learning_rates
 from wsol.post_hoc import scored_best
 from wsol.types import Progress
@@ -45,6 +47,7 @@ def train(
     report: Callable[[Record], None] = lambda record: None,
     look: Callable[[Method, Record], None] = lambda method, record: None,
     settings: Sequence[TrainConfig] = (),
+    by_image: Callable[[Floats], None] | None = None,
 ) -> list[Record]:
     """Train one configuration, or continue where an interrupted run in the same folder stopped.
 
@@ -61,6 +64,8 @@ def train(
             that a killed process did not save is trained and passed to `look` again.
         settings: the configuration itself and after it others that change no weight: every epoch is scored under all of
             them, and its record has the metrics of the best one, see `wsol/post_hoc.py`. None: only as configured.
+        by_image: called on every worker before `report` with what each image of train_fullsup adds to the objective,
+            see `wsol/by_image.py`; only without `settings`.
 
     Returns:
         One record per epoch. The best checkpoint is the one that `Checkpoints(folder).best` names.
@@ -82,7 +87,7 @@ def train(
     for epoch in range(len(history) + 1, config.training.epochs + 1):
         started = time.perf_counter()
         record = train_epoch(step, method, optimizer, loader, epoch, config)
-        record.update(_evaluated(method, scored, settings or [config], objective))
+        record.update(_evaluated(method, scored, settings or [config], objective, by_image))
         record["seconds"] = time.perf_counter() - started
         record, best = _rank(record, history, objective, config.training.checkpoint)
         history = [*history, record]
@@ -149,12 +154,23 @@ def train_epoch(
     }
 
 
-def _evaluated(method: Method, images: ImageStore, settings: Sequence[TrainConfig], objective: str) -> Record:
-    """The metrics of an epoch, and, if there are several settings, the setting that they belong to."""
-    if len(settings) == 1:
-        metrics, choice = evaluate(method, images, settings[0].evaluation), dict[str, float]()
+def _evaluated(
+    method: Method,
+    images: ImageStore,
+    settings: Sequence[TrainConfig],
+    objective: str,
+    by_image: Callable[[Floats], None] | None,
+) -> Record:
+    """The metrics of an epoch, and, if there are several settings, the setting that they belong to; `by_image` gets the
+    numbers of single images."""
+    name, choice = objective.removeprefix(f"{SELECTION_SPLIT}/"), dict[str, float]()
+    if len(settings) > 1:
+        metrics, choice = scored_best(method, images, settings, name)
+    elif by_image is not None:
+        metrics, numbers = evaluate_by_image(method, images, settings[0].evaluation, name)
+        by_image(numbers)
     else:
-        metrics, choice = scored_best(method, images, settings, objective.removeprefix(f"{SELECTION_SPLIT}/"))
+        metrics = evaluate(method, images, settings[0].evaluation)
     return {**{f"{SELECTION_SPLIT}/{name}": value for name, value in metrics.items()}, **choice}
 
 

@@ -187,6 +187,19 @@ def _confirm_problems(experiment: Experiment) -> Iterator[Problem]:
         yield place, "needs a folder that all nodes see: leave it out, or resources.storage"
 
 
+def _race_problems(experiment: Experiment) -> Iterator[Problem]:
+    """Trials race on single images, so the metric of the objective must have a number for each."""
+    if experiment.study.scheduler != "race":
+        return
+    evaluation, name = experiment.trial.evaluation, experiment.study.objectives[0].split("/")[1]
+    settings = next((metric for metric in evaluation.metrics if metric.name == name), None)
+    if settings is not None and not plugins.build("metric", settings, evaluation.threshold_step).by_image:
+        yield ("study", "scheduler"), f"race compares single images, for which {name} has no numbers: use another one"
+    if experiment.study.post_hoc == "every_trial":
+        text = "race compares single images under one setting, and every_trial chooses another in every epoch"
+        yield ("study", "scheduler"), f"{text}: use another scheduler, or post_hoc: winner"
+
+
 def _study_problems(experiment: Experiment) -> Iterator[Problem]:
     study, trial = experiment.study, experiment.trial
     yield from _blind_problems(experiment)
@@ -220,6 +233,7 @@ def _study_problems(experiment: Experiment) -> Iterator[Problem]:
             f"several objectives need scheduler: none, and a sampler other than {' and '.join(ONE_OBJECTIVE)}",
         )
     yield from _confirm_problems(experiment)
+    yield from _race_problems(experiment)
     workers, batch = experiment.resources.workers, trial.training.batch_size
     if workers > batch:
         yield (

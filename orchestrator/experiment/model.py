@@ -160,9 +160,9 @@ class Experiment(Strict):
 
     def alone(self, trial: TrainConfig) -> Experiment:
         """The same experiment as one training instead of a search."""
-        of_a_search = {"hours": None, "stop": None, "confirm": None}
-        study = self.study.model_copy(update={"trials": 1, "sampler": "random", "scheduler": "none", **of_a_search})
-        return self.model_copy(update={"trial": trial, "search": {}, "points": [], "study": study})
+        return self.model_copy(
+            update={"trial": trial, "search": {}, "points": [], "study": self.study.of_given_points(1)}
+        )
 
 
 def _replaced(plain: Values, path: str, value: Any) -> Values:

@@ -78,11 +78,13 @@ class StudyConfig(Strict):
             `gp`, `cma_es`, `qmc` (these three draw conditional values, and those with the bounds of others, at random),
             or `grid` (all combinations, shuffled).
         seed: random seed of the sampler. With one trial at a time, the same seed gives the same trials.
-        scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median` or `hyperband`.
+        scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median`, `hyperband`, or `race`, which
+            compares a trial with the best complete one on single images, see `orchestrator/study/race.py`.
         grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the
             first decay of its learning rate.
         reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the
             first epoch they may stop at.
+        risk: the probability with which `race` may stop a trial that is as good as the best one; null: 0.05.
         hours: wall time over all sessions of the study, after which no new trial starts; null: no limit.
         stop: `{patience: 20}` or `{regret: 0.5}`: no new trial starts when enough was found; null: all are trained.
         max_failures: how often a trial whose process dies is started again from its last checkpoint.
@@ -103,9 +105,10 @@ class StudyConfig(Strict):
     trials: int = Field(default=30, ge=1)
     sampler: Literal["tpe", "random", "gp", "cma_es", "qmc", "grid"] = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**32)
-    scheduler: Literal["none", "asha", "median", "hyperband"] = "none"
+    scheduler: Literal["none", "asha", "median", "hyperband", "race"] = "none"
     grace_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+    risk: float | None = Field(default=None, gt=0, lt=0.5)
     hours: float | None = Field(default=None, gt=0)
     stop: StopConfig | None = None
     max_failures: int = Field(default=3, ge=0)
@@ -126,6 +129,13 @@ class StudyConfig(Strict):
                 )
         return objective
 
+    @field_validator("risk")
+    @classmethod
+    def _risk_is_of_race(cls, risk: float | None, info: ValidationInfo) -> float | None:
+        if risk is not None and info.data.get("scheduler") != "race":
+            raise ValueError(f"is of scheduler race, and this one is {info.data.get('scheduler')}: leave it out")
+        return risk
+
     @field_validator("stop")
     @classmethod
     def _regret_is_of_one_objective(cls, stop: StopConfig | None, info: ValidationInfo) -> StopConfig | None:
@@ -137,3 +147,8 @@ class StudyConfig(Strict):
     def objectives(self) -> list[str]:
         """All objectives, the one that chooses epoch and winner first."""
         return [self.objective] if isinstance(self.objective, str) else self.objective
+
+    def of_given_points(self, trials: int) -> StudyConfig:
+        """The same study for so many given points: nothing is drawn, and nothing ends early or is confirmed."""
+        search = {"risk": None, "hours": None, "stop": None, "confirm": None}
+        return self.model_copy(update={"trials": trials, "sampler": "random", "scheduler": "none", **search})

@@ -14,6 +14,9 @@ HEADER = "study.json"
 JOURNAL = "study.journal"
 """The trials, as Optuna writes them."""
 
+IMAGE_NUMBERS = "study.images"
+"""How much each image added to the objective in every epoch, where the scheduler compares single images."""
+
 LOCK = "study.lock"
 """The lock of the process that works on the run."""
 

@@ -98,10 +98,10 @@ class Interleaved:
         """The name of the study of a trial, and its number there."""
         return self._asked[number]
 
-    def report(self, number: int, record: Record) -> bool:
+    def report(self, number: int, record: Record, images: str = "") -> bool:
         """See `Queue.report`."""
         study, own = self._study_of(number)
-        return study.report(own, record)
+        return study.report(own, record, images)
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
         """See `Queue.complete`. Checkpoints that cannot win any more are deleted at once, because all studies together

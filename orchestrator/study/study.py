@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from orchestrator.experiment.model import Experiment, config_hash
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import timestamp
+from orchestrator.runs.by_image import ImageNumbers
 from orchestrator.runs.folder import trial_folder
 from orchestrator.runs.header import read_header
 from orchestrator.runs.journal import repair_journal
@@ -72,7 +73,8 @@ class Study(Recorded):
             self._lock.release()
             raise
         self._sampler_arguments = header.sampler_arguments or SAMPLERS[experiment.study.sampler]
-        self._pruner = make_pruner(experiment.study.scheduler, header.scheduler_arguments or {})
+        self._images = ImageNumbers(folder)
+        self._pruner = make_pruner(experiment.study.scheduler, header.scheduler_arguments or {}, self._images)
         self._interrupted = self.trials(TrialState.RUNNING)
         self._running: dict[int, optuna.Trial] = {}
         self._epochs: dict[int, int] = {}  # of each running trial; they may be searched
@@ -114,20 +116,18 @@ class Study(Recorded):
                 self._end_repeats(twin.number)
         return None
 
-    def report(self, number: int, record: Record) -> bool:
+    def report(self, number: int, record: Record, images: str = "") -> bool:
         """Record the objective of an epoch; epochs that are repeated after an interruption are recorded once. Returns
-        whether the scheduler stops the trial."""
+        whether the scheduler stops the trial. See `Queue.report`."""
         trial = self._running[number]
         self.longest_epoch = longest_epoch([record, {"seconds": self.longest_epoch or 0.0}])
         self._clock.keep()
+        if images:
+            self._images.add(number, int(record["epoch"]), images)
         if not keep_epoch(trial, record):
             return False
-        last = record["epoch"] >= self._epochs[number]
-        return (
-            self._pruner is not None
-            and not last
-            and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
-        )
+        is_last = record["epoch"] >= self._epochs[number]
+        return not is_last and self._pruner.prune(self._study, trial.storage.get_trial(trial._trial_id))
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:
         """Record that a trial ended well. Its value is the best objective it reached, or the last one if the last

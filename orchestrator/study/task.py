@@ -91,9 +91,15 @@ class Queue(Protocol):
         """The next trial, which counts as running from now on; None if none is to be started now."""
         ...
 
-    def report(self, number: int, record: Record) -> bool:
+    def report(self, number: int, record: Record, images: str = "") -> bool:
         """Record an epoch of a running trial; an epoch that was reported before is ignored. Returns whether the
-        scheduler stops the trial."""
+        scheduler stops the trial.
+
+        Args:
+            number: the trial.
+            record: its epoch.
+            images: what each image adds to the objective, see `orchestrator/runs/by_image.py`; only for `race`.
+        """
         ...
 
     def complete(self, number: int, history: list[Record], seconds: float, worker: str) -> str | None:

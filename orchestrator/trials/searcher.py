@@ -103,7 +103,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trial.silent = False
         self._progress.epoch(trial.task.number, record)
         with self._full_disk_halts():
-            trial.pruned = self.study.report(trial.task.number, record)
+            trial.pruned = self.study.report(trial.task.number, record, report.images)
         if trial.pruned:
             return str(TrialScheduler.STOP)
         trial.parked = self._ends() and record["epoch"] < trial.task.config.training.epochs

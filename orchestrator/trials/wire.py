@@ -46,6 +46,7 @@ class Assignment:
         longest_epoch: the longest epoch of the study so far, in seconds; None before the first.
         stores: the address of its results, followed by those of the failed trials that it tries again; empty if all
             nodes see its folder.
+        by_image: whether it reports what each image adds to the objective.
         post_hoc: the settings that every epoch is scored under, dotted path -> values, as JSON.
         plugins: of other packages, see `orchestrator.experiment.foreign.requirements`.
     """
@@ -63,6 +64,7 @@ class Assignment:
     hang_minutes: float | None
     longest_epoch: float | None
     stores: tuple[str, ...]
+    by_image: bool = False
     post_hoc: str = "{}"
     plugins: dict[str, str] = field(default_factory=dict)
 
@@ -83,6 +85,7 @@ class Assignment:
             hang_minutes=task.study.hang_minutes,
             longest_epoch=task.longest_epoch,
             stores=tuple(stores),
+            by_image=task.study.scheduler == "race",
             post_hoc=json.dumps(task.post_hoc),
             plugins=requirements(task.config),
         )
@@ -101,10 +104,12 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """Reports that an epoch has ended: its record, and the process that trained it (`host:process id`)."""
+    """Reports that an epoch has ended: its record, the process that trained it (`host:process id`), and what each image
+    adds to the objective, as `orchestrator.runs.by_image.pack` writes it; empty where nobody asks."""
 
     record: Record
     worker: str
+    images: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ def encode(report: Report) -> dict[str, Any]:
     """A report as the flat dict that Ray Tune takes. Its kind is told by the key that it has."""
     match report:
         case EpochReport():
-            return {**report.record, "worker": report.worker}
+            return {**report.record, "worker": report.worker, **({"images": report.images} if report.images else {})}
         case TrialDone():
             return {"history": json.dumps(report.history), "seconds": report.seconds, "worker": report.worker}
         case TrialFailed():
@@ -165,4 +170,5 @@ def decode(result: Mapping[str, Any] | None) -> Report | None:
         return TrialHalted(str(result["halted"]), worker)
     if "objective_now" not in result:
         return None
-    return EpochReport({name: value for name, value in result.items() if name in RECORDED or "/" in name}, worker)
+    record = {name: value for name, value in result.items() if name in RECORDED or "/" in name}
+    return EpochReport(record, worker, str(result.get("images", "")))

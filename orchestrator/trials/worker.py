@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.experiment.foreign import require_installed
 from orchestrator.experiment.post_hoc import post_hoc_settings
 from orchestrator.runs import names
+from orchestrator.runs.by_image import pack
 from orchestrator.runs.scratch import scratch
 from orchestrator.study.watchdog import Watchdog
 from orchestrator.trials.epoch_log import EpochLog
@@ -27,6 +28,7 @@ from wsol.checkpoint import Record
 from wsol.config import TrainConfig
 from wsol.disk import full_disk_of
 from wsol.errors import Diverged, InputError
+from wsol.ops.boxes import Floats
 
 
 def run_in_actor(plain: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
         with ExitStack() as stack:
             with distributed.agreed():
                 place = stack.enter_context(open_workplace(assignment))
-            history = _train_in(place, assignment, lambda record: report(EpochReport(record, worker)))
+            history = _train_in(place, assignment, lambda record, images: report(EpochReport(record, worker, images)))
     except (Diverged, InputError) as error:
         report(TrialFailed(_with_node(str(error), assignment), time.perf_counter() - started, worker))
     except Exception as error:
@@ -137,7 +139,7 @@ def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
         report(TrialDone(history, time.perf_counter() - started, worker))
 
 
-def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record], None]) -> list[Record]:
+def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record, str], None]) -> list[Record]:
     """Train in a folder of this node; the files of an epoch are safe before it is reported."""
     from wsol import distributed
     from wsol.training import train
@@ -146,16 +148,21 @@ def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record
     config = TrainConfig.model_validate_json(assignment.config, strict=False)
     settings = post_hoc_settings(config, json.loads(assignment.post_hoc))
 
+    images = [""]
+
+    def keep(numbers: Floats) -> None:
+        images[0] = pack(numbers)
+
     def after_epoch(record: Record) -> None:
         with watchdog.resting(record["seconds"]):
             place.save(first=distributed.is_main())
-            report(record)
+            report(record, images[0])
 
     watchdog = Watchdog(place.folder, assignment.hang_minutes, assignment.longest_epoch, distributed.rank())
     try:
         with watchdog, EpochLog(place.folder, settings, writes=distributed.is_main()) as log:
-            configs = [config for _, config in settings]
-            history = train(config, place.folder, assignment.objective, after_epoch, log, configs)
+            configs, by_image = [config for _, config in settings], keep if assignment.by_image else None
+            history = train(config, place.folder, assignment.objective, after_epoch, log, configs, by_image)
     except Exception as error:
         if not isinstance(error, (Diverged, InputError)):
             with contextlib.suppress(OSError):  # the disk may be full

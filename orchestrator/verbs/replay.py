@@ -35,8 +35,7 @@ def replay(folder: Path, numbers: list[int] | None, run: Path | None = None, add
     """
     recorded = open_experiment(folder)
     points = recorded_points(open_study(folder).get_trials(deepcopy=False), str(folder), numbers)
-    bounds = {"trials": len(points), "sampler": "random", "scheduler": "none", "hours": None, "confirm": None}
-    experiment = recorded.model_copy(update={"study": recorded.study.model_copy(update=bounds)})
+    experiment = recorded.model_copy(update={"study": recorded.study.of_given_points(len(points))})
     into = run or folder.with_name(f"{folder.name}-replay")
     checks.require(experiment, into, address)
     loaded = Loaded(experiment, str(folder), into.name)

@@ -152,7 +152,9 @@ def _two_workers(rank: int, config_json: str, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     config = TrainConfig.model_validate_json(config_json)
-    outcome = train(config, Path(folder) / "two", OBJECTIVE)
+    images: list[list[float]] = []
+    outcome = train(config, Path(folder) / "two", OBJECTIVE, by_image=lambda numbers: images.append(numbers.tolist()))
+    (Path(folder) / f"images-{rank}.json").write_text(json.dumps(images))
     (Path(folder) / f"{rank}.json").write_text(json.dumps(numbers(outcome)))
     dist.destroy_process_group()
 
@@ -163,7 +165,8 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
     config = changed(config, "backbone", batch_norm=False)
     config = changed(config, "data", train_images=7, fullsup_images=5)
     config = changed(config, "training", batch_size=13, epochs=1)
-    one = train(config, tmp_path / "one", OBJECTIVE)
+    images: list[list[float]] = []
+    one = train(config, tmp_path / "one", OBJECTIVE, by_image=lambda numbers: images.append(numbers.tolist()))
     run_two_workers(_two_workers, config.model_dump_json(), str(tmp_path))
     two: list[list[Record]] = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert {k: v for k, v in two[0][0].items() if k.startswith("train/")} == {
@@ -181,6 +184,8 @@ def test_two_workers_equal_one(config: TrainConfig, tmp_path: Path) -> None:
         {k: v for k, v in history[0].items() if k.startswith("train_fullsup/")} for history in (one, two[0], two[1])
     ]
     assert counted[0] == counted[1] == counted[2]
+    both = [json.loads((tmp_path / f"images-{rank}.json").read_text()) for rank in range(2)]
+    assert images == both[0] == both[1] and len(images[0]) == 10
 
 
 def test_settings_with_the_same_extractor_share_one_forward_pass(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from wsol import plugins
+from wsol.by_image import numbers_of_images
 from wsol.contract.found import usable
 from wsol.contract.samples import counted, metric, samples_with_all
 from wsol.metric import Sample
@@ -61,6 +62,18 @@ def test_shards_merged_equal_one_pass(name: str) -> None:
         total.merge(counted(metric(plugin, 0.01), shard).state())
     torch.testing.assert_close(total.state(), whole.state())  # integers exactly
     assert total.compute() == pytest.approx(whole.compute(), rel=1e-9)
+
+
+@every_metric
+def test_the_numbers_of_single_images_average_to_the_metric(name: str) -> None:
+    plugin, samples = plugins.load("metric", name), samples_with_all() * 10
+    whole = counted(metric(plugin, 0.01), samples)
+    if not whole.by_image:
+        pytest.skip("has none")
+    numbers = numbers_of_images(whole, [counted(metric(plugin, 0.01), [one]).state() for one in samples], name)
+    assert numbers.mean() == pytest.approx(whole.compute()[name], abs=0.5), (
+        f"{name}: `by_image` is for percentages of images, and for functions that change little with each image"
+    )
 
 
 @every_metric

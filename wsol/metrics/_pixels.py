@@ -9,6 +9,7 @@ Localization Methods Right", Choe et al., CVPR 2020.)
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -87,6 +88,8 @@ class PixelMetric(Metric):
         name: the metric's headline.
         threshold_step: distance of the score thresholds, in (0, 1).
     """
+
+    by_image: ClassVar[bool] = True
 
     def __init__(self, name: str, threshold_step: float) -> None:
         self.name, self.thresholds = name, score_thresholds(threshold_step)

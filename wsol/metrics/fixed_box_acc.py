@@ -16,7 +16,7 @@ normalizer returns it: to the map's own maximum with `max`, to the range above i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -58,6 +58,8 @@ class FixedBoxAcc(Metric):
 
     If any image has no logits, only GT-known is reported.
     """
+
+    by_image: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         self.config, self.contours = config, config.contours

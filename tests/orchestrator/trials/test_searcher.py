@@ -37,7 +37,7 @@ def epoch(number: int) -> dict[str, Any]:
 def test_a_trial_that_the_study_prunes_ends_with_its_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, tune = begun(tmp_path)
     report = study.report
-    monkeypatch.setattr(study, "report", lambda number, record: report(number, record) or number == 1)
+    monkeypatch.setattr(study, "report", lambda number, record, images: report(number, record) or number == 1)
     assert tune.suggest("a") and tune.suggest("b")
     assert (tune.after_epoch("a", epoch(1)), tune.after_epoch("b", epoch(1))) == ("CONTINUE", "STOP")
     tune.on_trial_complete("b", epoch(1))

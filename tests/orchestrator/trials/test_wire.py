@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cluster.plan import Plan
+from orchestrator.runs.by_image import pack
 from orchestrator.study.interleaved import Interleaved
 from orchestrator.study.study import Study
 from orchestrator.study.task import Queue
@@ -41,6 +42,7 @@ def test_a_trial_arrives_as_it_was_sent(tmp_path: Path) -> None:
     "report",
     [
         EpochReport(RECORD, "node:1"),
+        EpochReport(RECORD, "node:1", pack([100.0, 0.0])),
         TrialDone([RECORD, {**RECORD, "epoch": 2.0}], 5.0, "node:1"),
         TrialFailed("training diverged", 5.0, "node:1"),
         TrialHalted("the disk is full", "node:1"),
