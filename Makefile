@@ -7,7 +7,7 @@ RUN ?= runs/synthetic
 # Ray starts many processes; without bytecode each of them compiles all of torch again, which doubles its start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-slow mutants lint results bench docs clean
+.PHONY: help demo test test-slow mutants lint results bench bench-gpu docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ results: $(VENV)/demo.stamp ## our table on photographs: make results DATA=DIR; 
 
 bench: $(VENV)/dev.stamp ## all ratios in one table
 	$(BIN)/python -m benchmarks
+
+bench-gpu: $(VENV)/dev.stamp ## what only a GPU can answer, in one table and at most 8 minutes
+	$(BIN)/python -m benchmarks.gpu
 
 docs: $(VENV)/dev.stamp ## docs/methods/ and our own numbers in the pages, from their sources; all pages as a site, site/index.html
 	$(BIN)/python -c "from pathlib import Path; from orchestrator.verbs.describe import write_documents; write_documents(Path('.'))"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -23,7 +22,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.row import ROWS, Row
+from benchmarks.row import ROWS, Row, read_rows
 
 SETTINGS = {
     "startup": [],
@@ -36,7 +35,7 @@ SETTINGS = {
     "extractors": ["--images", "2"],
     "assigner": ["--images", "4"],
     "crf": [],
-    "workers": [],
+    "workers": ["--networks", "efficientnet_lite0:128", "--batch-sizes", "32", "--steps", "8", "--runs", "1"],
     "orchestration": ["--trials", "8", "--epochs", "30"],
     "faults": ["launcher", "--concurrent", "1", "--kills", "5"],
     "report": [],
@@ -72,8 +71,7 @@ def run(name: str) -> tuple[list[Row], int]:
         path, begun = Path(folder) / "rows", time.perf_counter()
         code = subprocess.run(words, env={**os.environ, ROWS: str(path)}, check=False).returncode
         print(f"({time.perf_counter() - begun:.0f} s)", flush=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-    return [Row(**json.loads(line)) for line in lines], code
+        return read_rows(path), code
 
 
 def table(rows: list[Row]) -> str:
@@ -84,7 +82,7 @@ def table(rows: list[Row]) -> str:
             row.what,
             row.ours,
             row.beside,
-            f"{row.found:.3g} {row.unit}".replace(" x", "x"),
+            "" if row.found is None else f"{row.found:.3g} {row.unit}".replace(" x", "x"),
             row.target,
             SIGNS[row.is_met],
         )

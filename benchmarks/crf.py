@@ -7,7 +7,7 @@ run.
 Images have the spectrum of photographs and random phases. `error` is the distance to the exact sums, in the length of
 the exact ones; `mass` the ratio of both energies; `cosine` that of the gradients with respect to the difference of a
 pixel's two scores, which is what trains; `ratio` how many times longer the exact sums take. Memory is what the process
-grew by, at most, while it filtered for the first time.
+grew by, at most, while it filtered for the first time; on a GPU, the peak of torch's allocator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.row import Row, tell
+from benchmarks.training import memory, timed
+from wsol.distributed import device
 from wsol.ops.crf import exact_filter, pixel_features
 from wsol.ops.lattice import lattice_filter
 
@@ -45,7 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for filtered in FILTERS.values():
         filtered(*inputs(8, 1))  # libraries load
-    print(f"CPU time, fastest of {ROUNDS} rounds, one thread")
+    print(f"{device()}, CPU time unless on a GPU, fastest of {ROUNDS} rounds, one thread")
     print(ROW.format("size", "filter", "images", "ms/image", "peak MiB", "error", "mass", "cosine", "ratio"))
     for side in (56, 112, 224):
         names = [name for name in FILTERS if name == "lattice" or side <= options.largest_exact]
@@ -54,24 +56,32 @@ def main() -> None:
         ratio = f"{costs['exact'][0] / costs['lattice'][0]:.1f}x" if "exact" in costs else "-"
         if "exact" in costs:
             exact, ours = costs["exact"][0], costs["lattice"][0]
-            tell(Row(f"CRF, {side}x{side}", f"lattice: {ours:.0f} ms", f"exact: {exact:.0f} ms", exact / ours))
-        for name, (milliseconds, memory) in costs.items():
+            tell(Row(f"CRF, {side}x{side}", f"lattice: {ours:.3g} ms", f"exact: {exact:.3g} ms", exact / ours))
+        for name, (milliseconds, mib) in costs.items():
             shown = (*quality, ratio) if name == "lattice" else ("0", "1", "1", "1.0x")
             size = f"{side}x{side}"
-            print(ROW.format(size, name, options.images, f"{milliseconds:.1f}", f"{memory:.0f}", *shown), flush=True)
+            print(ROW.format(size, name, options.images, f"{milliseconds:.1f}", f"{mib:.0f}", *shown), flush=True)
 
 
 def measured(name: str, side: int, options: argparse.Namespace) -> tuple[float, float]:
     """Milliseconds for each image and MiB."""
     features, values = inputs(side, options.images)
-    with watched_memory() as grown:
-        FILTERS[name](features, values)
-    times = []
-    for _ in range(ROUNDS):
-        start = time.process_time()
-        FILTERS[name](features, values)
-        times.append(time.process_time() - start)
+    if features.is_cuda:
+        grown = [memory(lambda: FILTERS[name](features, values))]
+    else:
+        with watched_memory() as grown:
+            FILTERS[name](features, values)
+    times = [seconds(lambda: FILTERS[name](features, values)) for _ in range(ROUNDS)]
     return 1000 * min(times) / options.images, max(grown)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Seconds of a GPU until it is done, or of the processor."""
+    if device().type == "cuda":
+        return timed(work)
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def compared(side: int, options: argparse.Namespace) -> tuple[str, str, str]:
@@ -97,7 +107,7 @@ def inputs(side: int, images: int) -> tuple[Tensor, Tensor]:
     place = torch.linspace(-2, 2, side)
     inside = torch.sigmoid(2 - 2 * (place[:, None].square() + place.square())).expand(images, side, side)
     values = torch.stack((1 - inside, inside), dim=1).flatten(2).transpose(1, 2).contiguous()
-    return pixel_features(pixels, COLOR, SPACE_OF_224 * side / 224), values
+    return pixel_features(pixels.to(device()), COLOR, SPACE_OF_224 * side / 224), values.to(device())
 
 
 @contextmanager

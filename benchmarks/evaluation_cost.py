@@ -22,6 +22,7 @@ import torch
 from benchmarks.row import Row, tell
 from wsol import build
 from wsol.config import EvaluationConfig, TrainConfig
+from wsol.distributed import device
 from wsol.evaluation import evaluate, forward
 from wsol.scoring import score
 
@@ -61,7 +62,7 @@ def compare(config: TrainConfig, evaluation: EvaluationConfig) -> None:
     dataset = build.dataset(config.data)
     images = build.images(dataset, "train_fullsup", config.data)
     torch.manual_seed(0)
-    method = build.method(config, dataset.num_classes)
+    method = build.method(config, dataset.num_classes).to(device())
     work: dict[str, Callable[[], object]] = {
         "forward passes": lambda: deque(forward(method, images, [evaluation], evaluation.batch_size), maxlen=0),
         "evaluation": lambda: evaluate(method, images, evaluation),

@@ -68,6 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=200)
     parser.add_argument("--runs", type=int, default=2, help="of each, after one that is not counted")
     parser.add_argument("--threads", type=int, help="threads on a CPU")
+    parser.add_argument("--without-memory", action="store_true", help="on a CPU each peak takes a process of its own")
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=["ours", "published"], help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -89,7 +90,7 @@ def compare(words: list[str], options: argparse.Namespace) -> tuple[str, ...]:
     difference = max(
         float((scaled(made["ours"][cell]) - scaled(maps)).abs().max()) for cell, maps in made["published"].items()
     )
-    used = [memory(work[kind]) if device().type == "cuda" else memory_of_child(kind, words) for kind in work]
+    used = [] if options.without_memory else [used_by(kind, work[kind], words) for kind in work]
     times = [f"{1000 * seconds[kind] / options.images:.1f}" for kind in work]
     if len(words) > 1:
         what = f"{len(words)} post-hoc maps of an image"
@@ -106,8 +107,14 @@ def compare(words: list[str], options: argparse.Namespace) -> tuple[str, ...]:
         *times,
         f"{seconds['published'] / seconds['ours']:.1f}x",
         *(f"{mib:.0f}" for mib in used),
+        *("-" for _ in range(2 - len(used))),
         f"{difference:.1e}",
     )
+
+
+def used_by(kind: str, work: Work, words: list[str]) -> float:
+    """The peak of memory of one way, in MiB."""
+    return memory(work) if device().type == "cuda" else memory_of_child(kind, words)
 
 
 def timed(work: Work) -> float:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from benchmarks.report import photo
+from benchmarks.photo import photo
 from benchmarks.row import Row, tell
 from wsol.data import metadata
 from wsol.data.dataset import Split

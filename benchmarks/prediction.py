@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.report import photo
+from benchmarks.photo import photo
 from benchmarks.row import Row, tell
 from orchestrator.preflight.photos import Photos, find_photos
 from orchestrator.verbs.predict import predictions_of

@@ -18,19 +18,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import cv2
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from benchmarks.photo import SIDE, photo
 from benchmarks.row import Row, tell
 from orchestrator.pictures.drawing import map_overlay, photo_with_boxes, save_jpeg
 from orchestrator.runs.journal import open_storage
 
 START = datetime(2026, 1, 5, 10, tzinfo=UTC)
 OBJECTIVE = "train_fullsup/max_box_acc_v2"
-SIDE = 256
 TABS = ("hits", "misses", "small", "disagreements")
 
 
@@ -234,15 +233,6 @@ def write_pictures(best: Path, images: int, views: int, rng: np.random.Generator
         }
         entries.append({**names, "size": 30.5, "tabs": [TABS[number % 4]], **shown[0], "others": shown[1:]})
     (best / "examples.json").write_text(json.dumps(entries))
-
-
-def photo(rng: np.random.Generator) -> np.ndarray:
-    """(256, 256, 3) uint8 with detail at every scale, half as much amplitude at twice the frequency."""
-    layers = [
-        cv2.resize(rng.normal(0, 256 / side, (side, side, 3)), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        for side in (4, 8, 16, 32, 64, 128)
-    ]
-    return np.asarray(np.clip(128 + 2 * sum(layers), 0, 255)).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ class Row:
         what: the work, `box metrics, 28x28 cells`.
         ours: this package's figure with its unit.
         beside: what it is compared with, and its figure.
-        found: the number that the target is about, a ratio unless `unit` says otherwise.
+        found: the number that the target is about, a ratio unless `unit` says otherwise; None: it could not be
+            measured, and `ours` says why.
         target: `>= 20` or `<= 1.15`; empty without one.
         unit: of `found`.
     """
@@ -27,15 +28,17 @@ class Row:
     what: str
     ours: str
     beside: str
-    found: float
+    found: float | None
     target: str = ""
     unit: str = "x"
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target was reached; None without one."""
+        """Whether the target was reached; None without one, and where nothing was measured."""
         sign, _, limit = self.target.partition(" ")
-        return None if not sign else self.found >= float(limit) if sign == ">=" else self.found <= float(limit)
+        if not sign or self.found is None:
+            return None
+        return self.found >= float(limit) if sign == ">=" else self.found <= float(limit)
 
 
 def tell(row: Row) -> None:
@@ -43,3 +46,8 @@ def tell(row: Row) -> None:
     if path := os.environ.get(ROWS):
         with Path(path).open("a") as file:
             file.write(json.dumps(asdict(row)) + "\n")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that were told to a file; none if there is none."""
+    return [Row(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []

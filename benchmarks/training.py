@@ -58,7 +58,7 @@ def main() -> None:
     )
     print(ROW.format("method", "backbone", "images/s", "published", "ratio", "MiB", "published"))
     for backbone in options.backbones:
-        for name in (name for name in options.methods if not misfit(_config(name), _random(backbone))):
+        for name in (name for name in options.methods if fits(name, backbone)):
             print(ROW.format(name, backbone, *compare(name, backbone, options)), flush=True)
 
 
@@ -115,21 +115,26 @@ def compare(name: str, backbone: str, options: argparse.Namespace) -> tuple[str,
     )
 
 
-def _config(name: str) -> PluginConfig:
-    config: PluginConfig = plugins.load("method", name).Config()
-    return config
-
-
-def _random(name: str) -> BackboneConfig:
-    config: BackboneConfig = plugins.load("backbone", name).Config(weights="none")
-    return config
+def fits(name: str, backbone: str) -> bool:
+    """Whether a method works on a backbone."""
+    method: PluginConfig = plugins.load("method", name).Config()
+    network: BackboneConfig = plugins.load("backbone", backbone).Config(weights="none")
+    return not misfit(method, network)
 
 
 def timed(work: Epoch) -> float:
-    """Seconds."""
+    """Seconds until the device is done: the published step does not wait for its last backward pass."""
+    synchronize()
     start = time.perf_counter()
     work()
+    synchronize()
     return time.perf_counter() - start
+
+
+def synchronize() -> None:
+    """Wait for all that the device was given."""
+    if device().type == "cuda":
+        torch.cuda.synchronize()
 
 
 def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> Epoch:

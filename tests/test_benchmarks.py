@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import gpu, gpu_rows
 from benchmarks.__main__ import SETTINGS, table
-from benchmarks.row import ROWS, Row, tell
+from benchmarks.row import ROWS, Row, read_rows, tell
 from benchmarks.search_efficiency import SPACE, Table, replay
 from orchestrator.experiment.load import load_experiment
 
@@ -42,3 +45,72 @@ def test_recorded_trials_fill_the_space_and_are_replayed() -> None:
     assert search.epochs[-1] <= 180 and (np.diff(search.best[np.isfinite(search.best)]) >= 0).all()
     values = {value for curve in recorded.curves for value in curve}
     assert set(search.best[np.isfinite(search.best)]) <= values
+
+
+def test_what_could_not_be_measured_says_why_and_misses_no_target() -> None:
+    row = Row("step", "failed: OutOfMemoryError", "", None, ">= 2.5")
+    assert row.is_met is None
+    *_, line = table([row]).splitlines()
+    assert [word.strip() for word in line.strip("|").split("|")] == [
+        "step",
+        "failed: OutOfMemoryError",
+        "",
+        "",
+        ">= 2.5",
+        "",
+    ]
+
+
+def test_a_group_that_fails_or_takes_too_long_keeps_its_rows_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "from benchmarks.row import Row, tell; tell(Row('a', '1 s', '2 s', 2)); "
+    for end, reason in (
+        ("raise MemoryError('a | b')", "failed: MemoryError: a / b"),
+        ("import os; os.abort()", "failed: exit code -6"),
+        ("", ""),
+    ):
+        (tmp_path / "rows").unlink(missing_ok=True)
+        assert gpu.why_it_failed(["-c", told + end], tmp_path, limit=600) == reason
+        assert [row.what for row in read_rows(tmp_path / "rows")] == ["a"]
+    assert gpu.why_it_failed(["-c", "import signal; signal.pause()"], tmp_path, limit=0.1) == "stopped after 0 s"
+    monkeypatch.setitem(gpu.GROUPS, "crf", gpu.Group(600, ("no_such_benchmark",), ()))
+    (row,) = gpu.run("crf", limit=600)
+    assert row.what == "crf: the rest" and row.found is None and "no_such_benchmark" in row.ours
+    assert gpu.run("crf", limit=0)[0].ours == "not begun: the time is over"
+
+
+def test_nothing_measured_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = iter([None, 2.0, None])
+    monkeypatch.setattr(gpu, "run", lambda name, limit: [Row(name, "1 s", "2 s", next(found))])
+    monkeypatch.setattr(sys, "argv", ["gpu", "--rows", "step", "crf", "--write", str(tmp_path / "gpu.md")])
+    gpu.main()
+    assert (tmp_path / "gpu.md").read_text().strip() in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["gpu", "--rows", "step"])
+    with pytest.raises(SystemExit, match="nothing could be measured"):
+        gpu.main()
+
+
+def test_rows_of_a_gpu_are_measured_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(ROWS, str(tmp_path / "rows"))
+    for name in ("step", "loader"):
+        _, *words = gpu.GROUPS[name].words
+        monkeypatch.setattr(sys, "argv", ["gpu_rows", *words, *(gpu.GROUPS[name].small or ())])
+        gpu_rows.main()
+    gpu_rows.attempt("broken", lambda: gpu_rows.step_row("none", "tiny", gpu_rows.arguments()))
+    *measured, broken = read_rows(tmp_path / "rows")
+    assert [row.what for row in measured] == ["step of has, tiny", "the loader beside the step of cam, tiny"]
+    assert all(row.found is not None and row.found > 0 for row in measured)
+    assert broken.found is None and broken.ours.startswith("failed: ")
+
+
+@pytest.mark.slow
+def test_the_small_form_measures_every_group(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "benchmarks.gpu", "--minutes", "60", "--write", str(tmp_path / "gpu.md")]
+    subprocess.run(words, check=True)
+    found = (tmp_path / "gpu.md").read_text()
+    assert "failed" not in found and "stopped" not in found
+    for what in ("step of", "the loader", "a whole evaluation", "assigner", "post-hoc maps", "CRF", "two trials"):
+        assert what in found

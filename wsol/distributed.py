@@ -62,11 +62,20 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def wrap(module: nn.Module) -> nn.Module:
-    """Average gradients over the workers (DistributedDataParallel); one worker needs no wrapping."""
+    """Average gradients over the workers (DistributedDataParallel); one worker needs no wrapping.
+
+    Buffers are not sent with every step: rank 0 never reads those of others, and all get its own when the epoch ends,
+    see `broadcast_buffers`.
+    """
     if world() == 1:
         return module
-    gpu = [torch.cuda.current_device()] if device().type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=gpu)
+    place = next(module.parameters()).device
+    return nn.parallel.DistributedDataParallel(
+        module,
+        device_ids=[place] if place.type == "cuda" else None,
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+    )
 
 
 def broadcast_buffers(module: nn.Module) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
+from wsol import distributed
 from wsol.contract.networks import make, total
 from wsol.contract.stacks import RATE, every_long_stack, make_batch
 from wsol.contract.workers import run_two_workers
@@ -18,10 +19,10 @@ from wsol.types import Batch, Progress
 
 
 def train_three_steps(name: str, backbone: str, rank: int) -> dict[str, Tensor]:
-    """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent with the next forward
-    pass."""
+    """Every parameter and buffer, batch norm's statistics apart: those are rank 0's, sent when an epoch
+    ends."""
     method = make(name, backbone).train()
-    wrapped = nn.parallel.DistributedDataParallel(method)
+    wrapped = distributed.wrap(method)
     optimizer = torch.optim.SGD(method.parameters(), lr=RATE)
     whole = make_batch()
     assert whole.targets is not None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.support.crop_cam import SIDE, make, make_batch
 from tests.support.published_methods import PROGRESS
-from wsol import plugins
+from wsol import distributed, plugins
 from wsol.contract.networks import total
 from wsol.contract.stacks import BASES
 from wsol.contract.workers import run_two_workers
@@ -177,7 +177,7 @@ def worker(rank: int, folder: str) -> None:
     for scope in ("batch", "worker"):
         method = make(batch_norm=False, cosine=scope, classification_share=0.3, crop_threshold=0.5)
         share = Batch(whole.images[SHARES[rank]], whole.labels[SHARES[rank]])
-        wrapped = nn.parallel.DistributedDataParallel(method)
+        wrapped = distributed.wrap(method)
         torch.save(step(wrapped, method, share, 2 * len(share.labels) / 8), Path(folder) / f"{scope}_{rank}.pt")
     dist.destroy_process_group()
 
