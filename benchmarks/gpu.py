@@ -1,5 +1,5 @@
-"""What only a GPU can answer, in one table: steps, compiled steps, loader, evaluation, assigner, extractors, CRF, two
-trials on one card.
+"""What only a GPU can answer, in one table: steps, compiled steps, loader, evaluation, assigner, extractors, CRF, maps,
+two trials on one card.
 
     python -m benchmarks.gpu                        at most 8 minutes
     python -m benchmarks.gpu --rows step loader     some of the groups
@@ -60,6 +60,7 @@ GROUPS = {
         (*FEW[:2], *TINY, "--blocks", "conv2", "conv3", "--images", "1", "--without-memory"),
     ),
     "crf": Group(30, ("crf", "--images", "8", "--largest-exact", "224"), ("--images", "1", "--largest-exact", "56")),
+    "maps": Group(30, ("gpu_rows", "maps"), (*FEW, "--backbones", "tiny")),
     "trials": Group(60, ("gpu_rows", "trials"), (*FEW, "--backbones", "tiny")),
     "compile": Group(3600, ("gpu_rows", "compile"), None),
 }

@@ -3,6 +3,7 @@
     python -m benchmarks.gpu_rows step          our step (bf16, channels-last) against the published one (float32)
     python -m benchmarks.gpu_rows compile       the same after torch.compile
     python -m benchmarks.gpu_rows loader        images per second of the loader against those of a step
+    python -m benchmarks.gpu_rows maps          maps on the device against those on the host, both in float32
     python -m benchmarks.gpu_rows trials        two trainings at once on one device against one after the other
 
 Steps are those of `benchmarks/training.py`. A row that fails says why, and the next one is tried.
@@ -22,10 +23,11 @@ import torch
 import torch.multiprocessing
 
 from benchmarks import reference_step
+from benchmarks.extractors import scaled
 from benchmarks.gpu import in_a_cell
 from benchmarks.loader import make_split
 from benchmarks.row import Row, tell
-from benchmarks.training import Epoch, epoch, fits, memory, synchronize, timed
+from benchmarks.training import Epoch, epoch, fits, memory, synchronize, timed, untrained
 from wsol.config import TrainConfig
 from wsol.data.images import ImageStore
 from wsol.data.loading import TrainLoader, to_batch
@@ -44,6 +46,7 @@ def main() -> None:
         "step": steps,
         "compile": steps,
         "loader": lambda options: attempt("the loader beside the step of cam", partial(loader_row, options)),
+        "maps": same_maps,
         "trials": lambda options: attempt("two trials at once on one device", partial(trials_row, options)),
     }
     groups[options.group](options)
@@ -52,7 +55,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """The command line; `epoch` of `benchmarks.training` reads most of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("group", choices=["step", "compile", "loader", "trials"])
+    parser.add_argument("group", choices=["step", "compile", "loader", "maps", "trials"])
     parser.add_argument("--methods", nargs="+", choices=list(reference_step.STEPS), default=list(reference_step.STEPS))
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES))
     parser.add_argument("--image-size", type=int, default=224, help="side in pixels")
@@ -107,7 +110,7 @@ def fastest(work: dict[str, Epoch], runs: int) -> dict[str, float]:
 
 
 def peak(work: Epoch) -> str:
-    """Memory beyond network, momentum and images, in words."""
+    """Memory beyond the images and the network with its gradients and momentum, in words."""
     return f", {memory(work):.0f} MiB" if device().type == "cuda" else ""
 
 
@@ -143,6 +146,24 @@ def bring_all(loader: TrainLoader) -> None:
     """Bring an epoch to the device."""
     for raw in loader.epoch(1):
         to_batch(raw, device(), MEAN, STD)
+
+
+def same_maps(options: argparse.Namespace) -> None:
+    """A row for each backbone."""
+    for backbone in options.backbones:
+        attempt(f"maps of cam, {backbone}", partial(maps_row, backbone, options))
+
+
+def maps_row(backbone: str, options: argparse.Namespace) -> Row:
+    """The largest difference between maps on the device and on the host, each scaled to [0, 1]; convolutions of NVIDIA
+    GPUs round to 10 bits, as is torch's default."""
+    method = untrained("cam", backbone, options.classes).eval()
+    images, labels = torch.randn(2, 3, options.image_size, options.image_size), torch.arange(2)
+    with torch.no_grad():
+        host = method.score_maps(images, labels).maps
+        found = method.to(device()).score_maps(images.to(device()), labels.to(device())).maps
+    difference = float((scaled(host) - scaled(found.cpu())).abs().max())
+    return Row(f"maps of cam, {backbone}", str(device()), "on the host", difference, "<= 0.02", "apart")
 
 
 def trials_row(options: argparse.Namespace) -> Row:

@@ -141,9 +141,7 @@ def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> E
     """One epoch of training, to be called again and again; it ends when its loss has been read."""
     torch.manual_seed(0)
     random.seed(0)
-    fields = {"name": backbone, "weights": "none"}
-    plain = {"method": {"name": name}, "backbone": fields, "data": {"name": "synthetic"}, "initial_run": "not read"}
-    method = build.bare_method(TrainConfig.model_validate(plain), options.classes).to(device()).train()
+    method = untrained(name, backbone, options.classes).to(device()).train()
     count, size = options.images, options.image_size
     images, labels = (
         torch.randn(count, 3, size, size, device=device()),
@@ -155,6 +153,13 @@ def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> E
     reference_step.prepare(method, name)
     optimizer = build_optimizer(method, OptimConfig(lr=1e-5))
     return lambda: reference_step.epoch(method, name, optimizer, batches)
+
+
+def untrained(name: str, backbone: str, classes: int) -> Method:
+    """A method with random weights, on the CPU."""
+    fields = {"name": backbone, "weights": "none"}
+    plain = {"method": {"name": name}, "backbone": fields, "data": {"name": "synthetic"}, "initial_run": "not read"}
+    return build.bare_method(TrainConfig.model_validate(plain), classes)
 
 
 def our_epoch(method: Method, batches: list[tuple[Tensor, Tensor]], compiled: bool) -> Epoch:

@@ -95,14 +95,15 @@ def test_nothing_measured_is_an_error(
 
 def test_rows_of_a_gpu_are_measured_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(ROWS, str(tmp_path / "rows"))
-    for name in ("step", "loader"):
+    for name in ("step", "loader", "maps"):
         _, *words = gpu.GROUPS[name].words
         monkeypatch.setattr(sys, "argv", ["gpu_rows", *words, *(gpu.GROUPS[name].small or ())])
         gpu_rows.main()
     gpu_rows.attempt("broken", lambda: gpu_rows.step_row("none", "tiny", gpu_rows.arguments()))
-    *measured, broken = read_rows(tmp_path / "rows")
+    *measured, maps, broken = read_rows(tmp_path / "rows")
     assert [row.what for row in measured] == ["step of has, tiny", "the loader beside the step of cam, tiny"]
     assert all(row.found is not None and row.found > 0 for row in measured)
+    assert maps.what == "maps of cam, tiny" and maps.is_met
     assert broken.found is None and broken.ours.startswith("failed: ")
 
 
