@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.mask_samples import metric, random_sample
 from wsol import plugins
@@ -47,6 +48,18 @@ def test_another_number_of_the_same_metric_has_its_own_images(scene: Scene) -> N
     method, images, config = scene
     results, numbers = evaluate_by_image(method, images, config, "max_box_acc_v2/iou_50")
     assert set(numbers.round(6)) <= {0.0, 100.0} and numbers.mean() == pytest.approx(results["max_box_acc_v2/iou_50"])
+
+
+def test_no_image_is_right_at_a_threshold_of_its_own() -> None:
+    """Two images are right at the first threshold only, and two at the second only: the first one is the best of all,
+    and the others are wrong there."""
+    states = [
+        {"counts": torch.tensor([[1 - second, second]] * 3), "images": torch.tensor(1)} for second in (0, 1, 1, 0)
+    ]
+    whole = metric("max_box_acc", 0.5)
+    for state in states:
+        whole.merge(state)
+    assert numbers_of_images(whole, states, "max_box_acc").tolist() == [100.0, 0.0, 0.0, 100.0]
 
 
 @pytest.mark.parametrize("name", ["pxap", "piou"])

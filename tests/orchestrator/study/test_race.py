@@ -227,6 +227,15 @@ def test_the_file_keeps_the_first_numbers_of_an_epoch_and_is_small(tmp_path: Pat
     assert unpack(pack([])).tolist() == []
 
 
+def test_what_a_crash_cut_off_takes_nothing_else_along(tmp_path: Path) -> None:
+    ImageNumbers(tmp_path).add(0, 1, pack(hits(50)))
+    with (tmp_path / "study.images").open("a") as file:
+        file.write('[0, 2, "eJz')
+    ImageNumbers(tmp_path).add(0, 3, pack(hits(40)))
+    found = ImageNumbers(tmp_path)
+    assert [found.of(0, epoch) is not None for epoch in (1, 2, 3)] == [True, False, True]
+
+
 def test_a_process_sends_what_each_image_adds(space_file: Path) -> None:
     of = load_experiment(space_file, ["study.scheduler=race"]).experiment
     task = begin(create(Path("run"), of))
