@@ -39,7 +39,7 @@ SETTINGS = {
     "orchestration": ["--trials", "8", "--epochs", "30"],
     "faults": ["launcher", "--concurrent", "1", "--kills", "5"],
     "report": [],
-    "search_efficiency": [],
+    "search_efficiency": ["--seeds", "10"],
 }
 PACKAGES = ("torch", "ray", "optuna", "numpy", "numba", "opencv-python-headless")
 SIGNS = {None: "", True: "yes", False: "**no**"}

@@ -1,52 +1,83 @@
 """How many trials and epochs a search needs until it is as good as the official protocol's 30 random trials are on
 average.
 
-    python -m benchmarks.search_efficiency                  replay of the recorded trials: a minute
-    python -m benchmarks.search_efficiency --record DIR     train them: hours; goes on where it was stopped
+    python -m benchmarks.search_efficiency                  replay of the recorded trials, both tables
+    python -m benchmarks.search_efficiency --table tiny_imagenet_trials --seeds 20
+    python -m benchmarks.search_efficiency --table synthetic_has_trials --record DIR
+                                                            train them: hours; goes on where it was stopped
 
-Recorded are real trainings at random points of `tiny_imagenet_trials.yaml`, with the objective of every epoch, in
-`tiny_imagenet_trials.csv`. In the replay our own study asks for points and is told, epoch by epoch, what the nearest
-recorded training (in the unit cube of the space) showed that it has not been told of yet. Every search may spend as
-many epochs as 30 trials take. The reference value is what 30 random trials reach on average over the seeds.
+Recorded are real trainings at random points of a space, with the objective of every epoch, in the table beside its
+file; its first row is the published point. In the replay our own study asks for points and is told, epoch by epoch,
+what the nearest recorded training (in the unit cube of the space) showed that it has not been told of yet; only the
+published point is told of the first row. Every search may spend as many epochs as 30 trials take, and ends earlier if
+the table is used up. The reference value is what 30 random trials reach on average over the seeds.
 
-The table has 160 trials of six epochs; training more goes on from there. Their objective is counted on 200 images,
-whose noise is about as large as what the settings change, and the first epoch says little about the best one: that is
-why stopping early at epochs 1 and 3 does not help there.
+`synthetic_has_trials`: HaS on rendered images over the ranges of the protocol, 90 trials of 12 epochs. The learning
+rate spans five decades, and most of it learns nothing. The rate decays at epoch 9, before which our schedulers stop
+nothing; the searches "from epoch 1" may, and show what that rule costs.
+
+`tiny_imagenet_trials`: HaS with a pretrained network in narrow ranges, 160 trials of 6 epochs: a space in which nothing
+matters. The objective is counted on 200 images, whose noise is about as large as what the settings change, and the
+first epoch says little about the best one: that is why stopping early at epochs 1 and 3 does not help there.
+
+`scheduler: race` compares hits of single images, which neither table has, and is not replayed.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.recorded_trials import TABLES, Floats, Table, record
 from benchmarks.row import Row, tell
-from orchestrator.experiment.load import load_experiment
-from orchestrator.experiment.model import Experiment
+from orchestrator.experiment.grace import grace_epochs
 from orchestrator.runs.header import RunHeader
-from orchestrator.study.begin import begin_study, create_study
+from orchestrator.study.begin import create_study
 from orchestrator.study.points import published_points
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
-from wsol.errors import Diverged
 
-SPACE = Path(__file__).with_name("tiny_imagenet_trials.yaml")
-TABLE = SPACE.with_suffix(".csv")
 TRIALS = 30
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to search.
+
+    Attributes:
+        sampler, scheduler: of the study.
+        published: whether the published point is tried first.
+        at_once: whether trials may be stopped from epoch 1 on, before the first decay of the learning rate.
+    """
+
+    sampler: str
+    scheduler: str = "none"
+    published: bool = False
+    at_once: bool = False
+
+
 SEARCHES = {
-    "random": {"sampler": "random"},
-    "TPE": {"sampler": "tpe"},
-    "TPE, published point first": {"sampler": "tpe"},
-    "TPE + ASHA, published point first": {"sampler": "tpe", "scheduler": "asha"},
+    "random": Way("random"),
+    "random + ASHA": Way("random", "asha"),
+    "random + ASHA from epoch 1": Way("random", "asha", at_once=True),
+    "random + Hyperband": Way("random", "hyperband"),
+    "random + Hyperband from epoch 1": Way("random", "hyperband", at_once=True),
+    "TPE": Way("tpe"),
+    "TPE + ASHA": Way("tpe", "asha"),
+    "TPE + ASHA from epoch 1": Way("tpe", "asha", at_once=True),
+    "TPE, published point first": Way("tpe", published=True),
+    "TPE + ASHA, published point first": Way("tpe", "asha", published=True),
+    "TPE + ASHA from epoch 1, published first": Way("tpe", "asha", published=True, at_once=True),
 }
-Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+SHARES = (1 / 6, 1 / 3, 2 / 3, 1)
+"""Of the budget, after which the regret is shown."""
 
 
 def main() -> None:
@@ -55,113 +86,15 @@ def main() -> None:
     parser.add_argument(
         "--record", type=Path, metavar="DIR", help="train the trials in this run folder and write the table"
     )
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--table", choices=TABLES, help="only this one")
+    parser.add_argument("--seeds", type=int, default=50)
     options = parser.parse_args()
     if options.record:
-        record(options.record)
-    else:
-        compare(Table.read(load_experiment(SPACE).experiment), options.seeds)
-
-
-def record(folder: Path) -> None:
-    """Train all trials in this process, one after the other; the table is written anew after each."""
-    from wsol.training import train
-
-    loaded = load_experiment(SPACE)
-    known = (folder / "study.json").exists()
-    study = Study(folder, loaded.experiment) if known else begin_study(folder, loaded, "search")
-    while (task := study.ask()) is not None:
-        started = time.perf_counter()
-        try:
-            history = train(
-                task.config,
-                task.folder,
-                task.objective,
-                lambda record, number=task.number: study.report(number, record) and None,
-            )
-        except Diverged as error:
-            study.fail(task.number, str(error), time.perf_counter() - started, "here")
-        else:
-            study.complete(task.number, history, time.perf_counter() - started, "here")
-        write_table(study)
-        print(
-            f"trial {task.number}: {study.trials()[task.number].values}, {time.perf_counter() - started:.0f} s",
-            flush=True,
-        )
-
-
-def write_table(study: Study) -> None:
-    """One row for each ended trial: its point, and the objective after each epoch it reached."""
-    names, epochs = sorted(study.experiment.search), range(1, study.experiment.trial.training.epochs + 1)
-    with TABLE.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*names, *(f"epoch {epoch}" for epoch in epochs)])
-        for trial in study.trials():
-            if trial.state.is_finished():
-                curve = [trial.intermediate_values.get(epoch) for epoch in epochs]
-                writer.writerow(
-                    [
-                        *(f"{trial.params[name]:.6g}" for name in names),
-                        *("" if value is None else f"{value:.4f}" for value in curve),
-                    ]
-                )
-
-
-@dataclass(frozen=True)
-class Table:
-    """Recorded trials: points (n, d) in the unit cube, and the objective of each epoch; a curve that ends early
-    diverged."""
-
-    experiment: Experiment
-    points: Floats
-    curves: list[list[float]]
-
-    @classmethod
-    def read(cls, experiment: Experiment) -> Table:
-        """The table beside this file."""
-        rows = list(csv.DictReader(TABLE.open()))
-        points = np.array(
-            [unit_point(experiment, {name: float(row[name]) for name in experiment.search}) for row in rows]
-        )
-        return cls(
-            experiment,
-            points,
-            [[float(value) for name, value in row.items() if name.startswith("epoch") and value] for row in rows],
-        )
-
-    def reader(self) -> Callable[[Task], list[float]]:
-        """What the nearest recorded trial showed that the same search has not met: to be told of one again would teach
-        it nothing."""
-        left = np.ones(len(self.points), bool)
-
-        def curve(task: Task) -> list[float]:
-            config = task.config.model_dump()
-            here = unit_point(self.experiment, {name: at(config, name) for name in self.experiment.search})
-            nearest = int(np.where(left, ((self.points - here) ** 2).sum(1), np.inf).argmin())
-            left[nearest] = False
-            return self.curves[nearest]
-
-        return curve
-
-
-def at(config: dict[str, object], path: str) -> float:
-    """A number at a dotted path."""
-    value: object = config
-    for key in path.split("."):
-        assert isinstance(value, dict)
-        value = value[key]
-    return float(value)  # type: ignore[arg-type]
-
-
-def unit_point(experiment: Experiment, values: dict[str, float]) -> Floats:
-    """Where a point lies in the unit cube: a log range by its logarithm."""
-    place = []
-    for name, range_ in sorted(experiment.search.items()):
-        low, high, value = (
-            math.log(x) if range_.log else x for x in (float(range_.low), float(range_.high), values[name])
-        )  # type: ignore[arg-type]
-        place.append((value - low) / (high - low))
-    return np.array(place)
+        record(options.table or parser.error("--record needs --table"), options.record)
+        return
+    with patch("os.fsync"):  # studies of seconds need not survive a power cut
+        for name in [options.table] if options.table else TABLES:
+            compare(name, Table.read(name), options.seeds)
 
 
 @dataclass(frozen=True)
@@ -185,9 +118,13 @@ class Search:
 def replay(table: Table, name: str, seed: int) -> Search:
     """A search with one of the settings of `SEARCHES` and so many epochs as `TRIALS` trials have."""
     budget = TRIALS * table.experiment.trial.training.epochs
-    wanted = table.experiment.study.model_copy(update={**SEARCHES[name], "seed": seed, "trials": budget})
-    experiment = table.experiment.model_copy(update={"study": wanted})
-    first = published_points(experiment) if "published" in name else []
+    way, trial = SEARCHES[name], table.experiment.trial
+    rules = {"sampler": way.sampler, "scheduler": way.scheduler, "seed": seed, "trials": budget}
+    if way.at_once:
+        trial = trial.model_copy(update={"optim": trial.optim.model_copy(update={"lr_decay_every": 10**6})})
+    study_config = table.experiment.study.model_copy(update=rules)
+    experiment = table.experiment.model_copy(update={"study": study_config, "trial": trial})
+    first = published_points(experiment) if way.published else []
     with TemporaryDirectory() as folder:
         study = create_study(Path(folder) / "run", experiment, RunHeader(name), first)
         spent, best = zip(*trials(study, table.reader(), budget), strict=True)
@@ -195,14 +132,14 @@ def replay(table: Table, name: str, seed: int) -> Search:
     return Search(np.array(spent, float), np.maximum.accumulate(np.array(best, float)))
 
 
-def trials(study: Study, curve: Callable[[Task], list[float]], budget: int) -> Iterator[tuple[int, float]]:
+def trials(study: Study, curve: Callable[[Task], list[float] | None], budget: int) -> Iterator[tuple[int, float]]:
     """Run a study on recorded curves: epochs spent until now and the value of each trial, -inf if it did not
     complete."""
     spent, epochs = 0, study.experiment.trial.training.epochs
-    while spent < budget and (task := study.ask()) is not None:
+    while spent < budget and (task := study.ask()) is not None and (known := curve(task)) is not None:
         history: list[dict[str, float]] = []
         stopped = False
-        for epoch, value in enumerate(curve(task)[: budget - spent], start=1):
+        for epoch, value in enumerate(known[: budget - spent], start=1):
             history.append({"epoch": epoch, "objective_now": value, task.objective: value})
             if stopped := study.report(task.number, history[-1]):
                 break
@@ -217,51 +154,51 @@ def trials(study: Study, curve: Callable[[Task], list[float]], budget: int) -> I
         yield spent, max(record["objective_now"] for record in history) if complete else -math.inf
 
 
-def compare(table: Table, seeds: int) -> None:
-    """Print a row for each way to search."""
-    searches = {name: [replay(table, name, seed) for seed in range(seeds)] for name in SEARCHES}
-    last = {name: np.array([search.best[-1] for search in found]) for name, found in searches.items()}
+def compare(name: str, table: Table, seeds: int) -> None:
+    """Print a row for each way to search, and tell those whose target is half of random's epochs."""
+    settled = grace_epochs(table.experiment)
+    ways = [way for way, rules in SEARCHES.items() if settled > 1 or not rules.at_once]
+    searches = {way: [replay(table, way, seed) for seed in range(seeds)] for way in ways}
+    budget = TRIALS * table.experiment.trial.training.epochs
     value = float(np.mean([search.best[TRIALS - 1] for search in searches["random"]]))
     recorded = [max(curve) for curve in table.curves if curve]
     print(
-        f"{len(table.curves)} recorded trials, best {max(recorded):.2f}, median {np.median(recorded):.2f}; {seeds}"
-        " seeds"
+        f"\n{name}: {len(table.curves)} recorded trials, best {max(recorded):.2f}, median {np.median(recorded):.2f};"
+        f" {seeds} seeds; the first epoch after which schedulers stop trials: {settled}\n"
+        f"mean best of {TRIALS} random trials: {value:.2f}\n"
     )
-    print(f"mean best of {TRIALS} random trials: {value:.2f}\n")
-    shares = (1 / 3, 2 / 3, 1)
-    budget = TRIALS * table.experiment.trial.training.epochs
-    heads = "".join(f"{share * budget:>6.0f}" for share in shares)
+    heads = "".join(f"{f'{share * budget:.0f} epochs':>14}" for share in SHARES)
+    print(f"{'search':<41}{heads}  {'reached':>7} {'median':>6} {'wins':>5}  used up")
+    for way in ways:
+        print(_line(way, searches[way], searches["random"], value, max(recorded), budget), flush=True)
+        mean = [np.mean([search.best_after(spent) for search in searches[way]]) for spent in range(1, budget + 1)]
+        first = next((spent for spent, best in enumerate(mean, start=1) if best >= value), math.inf)
+        if way != "random" and not SEARCHES[way].at_once:
+            what, ours = f"{name.split('_')[0]}: {way}", f"{first} epochs to {value:.2f}"
+            tell(Row(what, ours, f"random: {budget}", first / budget, "<= 0.5"))
     print(
-        f"{'':<34} {'mean best after epochs':>{len(heads)}}  {'reached':>7} {'trials':>7} {'epochs':>7}"
-        f" {'wins':>5}\n{'search':<34} {heads}"
-    )
-    for name, found in searches.items():
-        reached, count, epochs = statistics(found, value)
-        wins = np.mean((last[name] > last["random"]) + 0.5 * (last[name] == last["random"]))
-        means = "".join(f"{np.mean([search.best_after(share * budget) for search in found]):>6.2f}" for share in shares)
-        print(f"{name:<34} {means}  {reached:>7.0%} {count:>7.1f} {epochs:>7.1f} {wins:>5.2f}")
-        first = next(
-            (
-                spent
-                for spent in range(1, budget + 1)
-                if np.mean([search.best_after(spent) for search in found]) >= value
-            ),
-            math.inf,
-        )
-        if name != "random":
-            tell(
-                Row(f"search: {name}", f"{first} epochs to {value:.2f}", f"random: {budget}", first / budget, "<= 0.5")
-            )
-    print(
-        "\nreached: share of seeds that reach that mean; trials, epochs: medians until then (inf: fewer than half do);"
-        " wins: over random"
+        f"\nAfter so many epochs: the regret, by how much the mean best value is below the best recorded, and half\n"
+        f"of its 95 % interval over seeds. reached: share of seeds that reach {value:.2f}; median: epochs\n"
+        "until then (inf: fewer than half do); wins: share of seeds that end above random's; used up: share of seeds\n"
+        "that had met every recorded trial before their epochs were spent."
     )
 
 
-def statistics(found: list[Search], value: float) -> tuple[float, float, float]:
-    """Share of searches that reach a value, and the median trials and epochs of all."""
-    counts = np.array([search.reaches(value) for search in found])
-    return float(np.isfinite(counts[:, 0]).mean()), float(np.median(counts[:, 0])), float(np.median(counts[:, 1]))
+def _line(way: str, found: list[Search], random: list[Search], value: float, best: float, budget: int) -> str:
+    """The row of a way to search."""
+    regrets = ""
+    for share in SHARES:
+        regret = best - np.array([search.best_after(share * budget) for search in found])
+        half = 1.96 * regret.std(ddof=1) / len(regret) ** 0.5 if np.isfinite(regret).all() else math.inf
+        regrets += f"{f'{regret.mean():.2f} ± {half:.2f}':>14}"
+    epochs = np.array([search.reaches(value)[1] for search in found])
+    last, theirs = (np.array([search.best[-1] for search in searches]) for searches in (found, random))
+    wins = np.mean((last > theirs) + 0.5 * (last == theirs))
+    used_up = np.mean([search.epochs[-1] < budget for search in found])
+    return (
+        f"{way:<41}{regrets}  {np.isfinite(epochs).mean():>7.0%} {np.median(epochs):>6.0f} {wins:>5.2f}"
+        f"  {used_up:>7.0%}"
+    )
 
 
 if __name__ == "__main__":

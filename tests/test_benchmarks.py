@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks import gpu, gpu_rows
 from benchmarks.__main__ import SETTINGS, table
+from benchmarks.recorded_trials import HERE, Table, unit_point
 from benchmarks.row import ROWS, Row, read_rows, tell
-from benchmarks.search_efficiency import SPACE, Table, replay
-from orchestrator.experiment.load import load_experiment
+from benchmarks.search_efficiency import replay
+from orchestrator.experiment.paths import value_at_path
 
 
 @pytest.mark.parametrize(
@@ -34,17 +35,31 @@ def test_rows_are_collected_where_asked_and_make_a_table(tmp_path: Path, monkeyp
 
 
 def test_every_benchmark_of_the_table_exists() -> None:
-    assert all((SPACE.parent / f"{name}.py").is_file() for name in SETTINGS)
+    assert all((HERE / f"{name}.py").is_file() for name in SETTINGS)
 
 
-def test_recorded_trials_fill_the_space_and_are_replayed() -> None:
-    recorded = Table.read(load_experiment(SPACE).experiment)
-    assert len(recorded.curves) >= 150
+@pytest.mark.parametrize(
+    ("name", "trials", "budget"), [("tiny_imagenet_trials", 150, 180), ("synthetic_has_trials", 90, 360)]
+)
+def test_recorded_trials_fill_the_space_and_are_replayed(name: str, trials: int, budget: int) -> None:
+    recorded = Table.read(name)
+    assert len(recorded.curves) >= trials
     assert recorded.points.min() >= 0 and recorded.points.max() <= 1 and np.ptp(recorded.points, axis=0).min() > 0.9
+    published = {path: value_at_path(recorded.experiment.base(), path) for path in recorded.experiment.search}
+    assert np.allclose(recorded.points[0], unit_point(recorded.experiment, published), atol=1e-5)
     search = replay(recorded, "TPE + ASHA, published point first", seed=0)
-    assert search.epochs[-1] <= 180 and (np.diff(search.best[np.isfinite(search.best)]) >= 0).all()
+    assert search.epochs[-1] <= budget and (np.diff(search.best[np.isfinite(search.best)]) >= 0).all()
     values = {value for curve in recorded.curves for value in curve}
     assert set(search.best[np.isfinite(search.best)]) <= values
+
+
+def test_a_replay_ends_when_every_recorded_trial_was_met_and_the_published_one_is_only_met_where_it_is_tried() -> None:
+    recorded = Table.read("synthetic_has_trials")
+    few = Table(recorded.experiment, recorded.points[:4], [[90.0] * 12, [1.0] * 12, [2.0] * 12, [3.0] * 12])
+    search = replay(few, "random", seed=0)
+    assert len(search.best) == 3 and search.best[-1] == 3.0 and search.epochs[-1] == 36
+    first = replay(few, "TPE, published point first", seed=0)
+    assert first.best[0] == 90.0 and len(first.best) == 4
 
 
 def test_what_could_not_be_measured_says_why_and_misses_no_target() -> None:
