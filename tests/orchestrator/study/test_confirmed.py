@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.experiment.model import Experiment
 from orchestrator.runs.result import ConfirmedTrial, mean_optimism
 from orchestrator.study.begin import open_or_begin
 from orchestrator.study.confirmed import (
@@ -56,6 +57,18 @@ def test_no_bound_of_the_search_ends_a_training_with_another_seed(tmp_path: Path
     end(study, 50.0)
     alone = confirming_reruns(study)[0].loaded.experiment.study
     assert (alone.trials, alone.hours, alone.stop, alone.confirm) == (1, None, None, None)
+
+
+def test_points_that_are_given_are_all_trained(tmp_path: Path) -> None:
+    """What `replay` and `train` run: no rule of the search that found the points ends it, and its file can be read."""
+    rules = {"stop": {"patience": 1}, "hours": 1, "scheduler": "race", "risk": 0.1, "confirm": {}}
+    of = experiment(study={"trials": 9, "sampler": "grid", **rules}, search={"optim.momentum": {"choices": [0.1, 0.9]}})
+    given = of.model_copy(update={"study": of.study.of_given_points(4)})
+    assert (given.study.trials, given.study.sampler, given.study.scheduler) == (4, "random", "none")
+    assert Experiment.model_validate(given.model_dump()) == given
+    study = create(tmp_path / "run", experiment(study=given.study.model_dump()))
+    end(study, 4.0, 3.0, 2.0, 1.0)
+    assert study.unfinished() == 0 and study.enough() is None and len(study.trials()) == 4
 
 
 def test_the_probability_to_be_the_best_is_that_of_a_t_distribution() -> None:
