@@ -37,6 +37,8 @@ from wsol.schema import PluginConfig
 from wsol.types import ScoreMaps
 
 Variant = Literal["authors", "per_channel"]
+AT_ONCE = 8
+"""Images; 64 of 224 pixels would take 10 GB and more."""
 CURVED = (nn.SiLU, nn.GELU, nn.Sigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid, nn.ELU, nn.SELU, nn.Softplus, nn.Mish)
 
 
@@ -61,11 +63,20 @@ def build(config: Config) -> Extractor:
 
 
 def full_grad(method: Method, images: Tensor, labels: Tensor, variant: Variant) -> ScoreMaps:
-    """Raw maps and logits; for arguments and shapes see `build`.
+    """Raw maps and logits; for arguments and shapes see `build`. The outputs of all layers are held, so only a few
+    images are taken at a time; no image changes another one's map.
 
     Raises:
         InputError: the network is not piecewise linear, or runs a layer twice, or its logits have no gradient.
     """
+    parts = [
+        _of_few(method, images[start : start + AT_ONCE], labels[start : start + AT_ONCE], variant)
+        for start in range(0, len(images), AT_ONCE)
+    ]
+    return ScoreMaps(torch.cat([part.maps for part in parts]), torch.cat([part.logits for part in parts]))
+
+
+def _of_few(method: Method, images: Tensor, labels: Tensor, variant: Variant) -> ScoreMaps:
     terms, logits = full_gradient_terms(method, images, labels)
     maps = torch.zeros(len(images), *images.shape[2:], device=images.device)
     for term in terms:

@@ -16,12 +16,14 @@ from wsol.contract.extracting import extractor
 from wsol.contract.networks import CLASSES, make
 from wsol.errors import InputError
 from wsol.extractor import extract_together, gradient_at, output_at
+from wsol.extractors import full_grad
 from wsol.extractors.ablation_cam import ablated_scores, ablation_cam
 from wsol.extractors.eigen_cam import eigen_cam
 from wsol.extractors.full_grad import full_gradient_terms
 from wsol.extractors.score_cam import Config as ScoreCamConfig
 from wsol.extractors.score_cam import _weight
 from wsol.extractors.smooth_grad_cam_pp import smooth_grad_cam_pp
+from wsol.method import Method
 from wsol.types import ScoreMaps
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -223,6 +225,23 @@ def test_the_network_is_whole_again_after_an_exception(name: str, monkeypatch: p
         with pytest.raises(MemoryError):
             extractor(name)(method, images, labels)
     assert torch.equal(extractor(name)(method, images, labels).maps, first)
+
+
+def test_full_grad_holds_a_few_images_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, (images, labels) = make("cam").eval(), batch()
+    whole = extractor("full_grad")(method, images, labels)
+    seen: list[int] = []
+
+    def counted(of: Method, few: Tensor, own: Tensor) -> tuple[list[Tensor], Tensor]:
+        seen.append(len(few))
+        return full_gradient_terms(of, few, own)
+
+    monkeypatch.setattr(full_grad, "AT_ONCE", 2)
+    monkeypatch.setattr(full_grad, "full_gradient_terms", counted)
+    few = extractor("full_grad")(method, images, labels)
+    assert max(seen) == 2 and sum(seen) == len(images)
+    torch.testing.assert_close(few.maps, whole.maps)
+    torch.testing.assert_close(few.logits, whole.logits)
 
 
 def test_wrong_blocks_and_curved_networks_are_refused() -> None:
