@@ -17,8 +17,8 @@ from wsol.contract.workers import run_two_workers
 from wsol.errors import Diverged, InputError
 from wsol.evaluation import Pipeline, evaluate, evaluate_together
 from wsol.method import Method
-from wsol.optim import decay
-from wsol.training import build_loader, train
+from wsol.optim import build_optimizer, decay
+from wsol.training import build_loader, train, train_epoch
 from wsol.types import ScoreMaps
 
 
@@ -219,3 +219,10 @@ def test_order_and_crops_depend_on_the_seed_of_the_configuration(config: TrainCo
         return torch.cat([raw.images for raw in loader.epoch(1)])
 
     assert torch.equal(first_epoch(0), first_epoch(0)) and not torch.equal(first_epoch(0), first_epoch(1))
+
+
+def test_an_epoch_trains_in_training_mode(config: TrainConfig) -> None:
+    images, method = build.images(build.dataset(config.data), "train_weaksup", config.data), build.method(config, 2)
+    method.eval()
+    train_epoch(method, method, build_optimizer(method, config.optim), build_loader(images, method, config), 1, config)
+    assert all(module.training for module in method.modules())
