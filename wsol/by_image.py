@@ -34,7 +34,9 @@ def evaluate_by_image(
     """`evaluate`, and the numbers of single images.
 
     Args:
-        method, images, config: see `evaluate`.
+        method: see `evaluate`.
+        images: see `evaluate`.
+        config: see `evaluate`.
         name: a number of one of the metrics, such as `max_box_acc_v2`; that metric is `by_image`.
 
     Returns:
