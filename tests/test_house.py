@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ WINGS = (
 """From the top floor down; wings on one floor ignore each other. `formats` and its neighbours are single files."""
 FLOOR = {name: floor for floor, names in enumerate(reversed(WINGS)) for name in names}
 RAY_WINGS = ("cluster", "trials")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def imported(path: Path) -> set[str]:
@@ -193,3 +195,20 @@ def test_what_travels_has_a_type() -> None:
     """Dictionaries of anything stand only where YAML, JSON, Ray and Optuna enter and leave."""
     count = sum(path.read_text(encoding="utf-8").count("dict[str, Any]") for path in ORCHESTRATOR)
     assert count <= 40, f"dict[str, Any] stands {count} times in orchestrator/"
+
+
+def described_arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """The names in the section `Args:` of a docstring, where it is a list."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+    return set(re.findall(r"^    (\S[^:\n]*):", section[1], re.MULTILINE)) if section else set()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_describe_arguments_that_exist(name: str) -> None:
+    """The reference of the site, whose build is slow, refuses others."""
+    functions = [node for node in ast.walk(ast.parse(MODULES[name].read_text())) if isinstance(node, FUNCTIONS)]
+    for node in functions:
+        given = node.args
+        named = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        names = {f"{stars}{one.arg}" for one in named if one for stars in ("", "*", "**")}
+        assert described_arguments(node) <= names, node.name
