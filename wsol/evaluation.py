@@ -155,8 +155,8 @@ def require_extractors(method: Method, settings: list[EvaluationConfig], side: i
         InputError: an extractor names a block that the backbone does not have, or needs a gradient that the method does
             not have there.
     """
-    configs = [config.extractor for config in settings]
-    extractors = [build.extractor(one) for place, one in enumerate(configs) if one not in configs[:place]]
+    asked = _each_once([(method, config.extractor) for config in settings])
+    extractors = [build.extractor(extractor) for _, extractor in asked]
     find_blocks(method.network.backbone, extractors)
     tried = [one for one in extractors if not (isinstance(one, PassExtractor) and one.passes(2) > one.passes(1))]
     images, labels = torch.randn(1, 3, side, side), torch.zeros(1, dtype=torch.int64)

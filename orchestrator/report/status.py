@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -123,7 +123,8 @@ def _failures(summary: Summary) -> dict[str, list[int]]:
 def status_lines(status: Status) -> Iterator[Table | str]:
     """The lines that a terminal shows."""
     summary = status.summary
-    yield f"{summary.folder}: {status.state}; {_counts(summary)}, of {summary.header.trials or '?'}"
+    counts = _counts(summary.trials) or "no trial yet"
+    yield f"{summary.folder}: {status.state}; {counts}, of {summary.header.trials or '?'}"
     yield from (f"note: {note}" for note in status.notes)
     if summary.best and summary.best.value is not None:
         chosen = summary.best.setting
@@ -151,15 +152,13 @@ def status_lines(status: Status) -> Iterator[Table | str]:
 
 
 def _again_in_words(begun: list[TrialRow], planned: int) -> str:
-    states = [trial.state for trial in begun]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in KNOWN if state in states)
-    return f"with other seeds: {counts or 'none begun'}, of {planned}"
+    return f"with other seeds: {_counts(begun) or 'none begun'}, of {planned}"
 
 
-def _counts(summary: Summary) -> str:
-    """`3 complete, 1 failed`."""
-    states = [trial.state for trial in summary.trials]
-    return ", ".join(f"{states.count(state)} {state}" for state in KNOWN if state in states) or "no trial yet"
+def _counts(trials: Iterable[TrialRow]) -> str:
+    """`3 complete, 1 failed`; empty where there are none."""
+    states = [trial.state for trial in trials]
+    return ", ".join(f"{states.count(state)} {state}" for state in KNOWN if state in states)
 
 
 def _shown_trials(summary: Summary) -> list[TrialRow]:
