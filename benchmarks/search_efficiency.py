@@ -14,7 +14,7 @@ the table is used up. The reference value is what 30 random trials reach on aver
 
 `synthetic_has_trials`: HaS on rendered images over the ranges of the protocol, 90 trials of 12 epochs. The learning
 rate spans five decades, and most of it learns nothing. The rate decays at epoch 9, before which our schedulers stop
-nothing; the searches "from epoch 1" may, and show what that rule costs.
+nothing unless `study.grace_epochs` says so; the searches "from epoch 1" have 1 there.
 
 `tiny_imagenet_trials`: HaS with a pretrained network in narrow ranges, 160 trials of 6 epochs: a space in which nothing
 matters. The objective is counted on 200 images, whose noise is about as large as what the settings change, and the
@@ -54,7 +54,7 @@ class Way:
     Attributes:
         sampler, scheduler: of the study.
         published: whether the published point is tried first.
-        at_once: whether trials may be stopped from epoch 1 on, before the first decay of the learning rate.
+        at_once: `study.grace_epochs` is 1: trials may be stopped before the first decay of the learning rate.
     """
 
     sampler: str
@@ -118,12 +118,10 @@ class Search:
 def replay(table: Table, name: str, seed: int) -> Search:
     """A search with one of the settings of `SEARCHES` and so many epochs as `TRIALS` trials have."""
     budget = TRIALS * table.experiment.trial.training.epochs
-    way, trial = SEARCHES[name], table.experiment.trial
+    way = SEARCHES[name]
     rules = {"sampler": way.sampler, "scheduler": way.scheduler, "seed": seed, "trials": budget}
-    if way.at_once:
-        trial = trial.model_copy(update={"optim": trial.optim.model_copy(update={"lr_decay_every": 10**6})})
-    study_config = table.experiment.study.model_copy(update=rules)
-    experiment = table.experiment.model_copy(update={"study": study_config, "trial": trial})
+    study_config = table.experiment.study.model_copy(update={**rules, "grace_epochs": 1 if way.at_once else None})
+    experiment = table.experiment.model_copy(update={"study": study_config})
     first = published_points(experiment) if way.published else []
     with TemporaryDirectory() as folder:
         study = create_study(Path(folder) / "run", experiment, RunHeader(name), first)

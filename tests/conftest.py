@@ -13,7 +13,7 @@ import yaml
 from xdist.remote import Producer
 
 from orchestrator import cli
-from tests.support.scheduling import OneRay
+from tests.support.scheduling import TwoRays
 from tests.support.tiny import TINY, Launch
 from wsol.contract.seeds import begin_draws_anew
 
@@ -22,9 +22,9 @@ hypothesis.settings.register_profile("the same every time", derandomize=True, de
 hypothesis.settings.load_profile("the same every time")
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoRays:
     """How several processes share the tests."""
-    return OneRay(config, log)
+    return TwoRays(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.scheduling import OneRay
+from tests.support.scheduling import CHAINS, TwoRays
 
 FILES = sorted(path for folder in ("tests", "wsol/contract") for path in (ROOT / folder).rglob("test_*.py"))
 WAITING = ("get", "join", "communicate", "Barrier")
@@ -66,15 +66,16 @@ def test_who_waits_for_ever_is_ended(pytestconfig: pytest.Config) -> None:
     assert pytestconfig.getini("faulthandler_exit_on_timeout") is True
 
 
-def test_those_that_start_ray_come_first_and_stay_together() -> None:
-    tests = [*(f"tests/test_house.py::test_{number}" for number in range(9)), "tests/live/test_namespaces.py::test_a"]
-    tests += ["tests/live/test_search.py::test_a", "tests/live/test_campaign.py::test_a"]
+def test_those_that_start_ray_come_first_in_two_chains() -> None:
+    tests = [f"tests/test_house.py::test_{number}" for number in range(9)]
+    tests += [f"tests/live/test_{name}.py::test_a" for name in ("store", "cluster", "namespaces", "search", "campaign")]
     option = Mock(loadscopereorder=True, tx=["popen", "popen"], debug=False, verbose=0)
-    scheduler, nodes = OneRay(Mock(option=option, getvalue=lambda name: getattr(option, name))), [Mock(), Mock()]
+    scheduler, nodes = TwoRays(Mock(option=option, getvalue=lambda name: getattr(option, name))), [Mock(), Mock()]
     for node in nodes:
         scheduler.add_node(node)
         scheduler.add_node_collection(node, tests)
     scheduler.schedule()
-    first, second = (list(scheduler.assigned_work[node]) for node in nodes)
-    assert first[0] == "ray" and second[0] == "tests/live/test_namespaces.py"
-    assert list(scheduler.assigned_work[nodes[0]]["ray"]) == tests[-2:]
+    first, second = (next(iter(scheduler.assigned_work[node].values())) for node in nodes)
+    assert list(first) == [tests[-4], tests[-2]] and list(second) == [tests[-5], tests[-3], tests[-1]]
+    live = {path.name for path in (ROOT / "tests" / "live").glob("test_*.py")}
+    assert {f"test_{name}.py" for files in CHAINS.values() for name in files} == live

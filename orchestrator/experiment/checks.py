@@ -99,10 +99,8 @@ def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
     """Checks that need a space without other mistakes."""
     epochs = experiment.trial.training.epochs
     if experiment.study.scheduler != "none" and (grace := grace_epochs(experiment)) >= epochs:
-        reason = (
-            f"no trial may be stopped before epoch {grace} (warm-up, start epochs and the first decay of the learning"
-            " rate)"
-        )
+        decay = "" if experiment.study.grace_epochs else ", first decay of the learning rate unless grace_epochs is set"
+        reason = f"no trial may be stopped before epoch {grace} (warm-up, start epochs{decay})"
         yield ("study", "scheduler"), f"{reason}, and training has {epochs}: use none"
     if experiment.study.sampler == "grid":
         try:

@@ -80,8 +80,8 @@ class StudyConfig(Strict):
         seed: random seed of the sampler. With one trial at a time, the same seed gives the same trials.
         scheduler: stops trials that fall behind: `none` (the protocol), `asha`, `median`, `hyperband`, or `race`, which
             compares a trial with the best complete one on single images, see `orchestrator/study/race.py`.
-        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts, before start epochs or before the
-            first decay of its learning rate.
+        grace_epochs: no trial is stopped before this epoch, nor while warm-up lasts or before start epochs; null: nor
+            before the first decay of the learning rate either.
         reduction_factor: `asha` and `hyperband` let the best 1/n go on at epochs g, g*n, g*n*n, ... where g is the
             first epoch they may stop at.
         risk: the probability with which `race` may stop a trial that is as good as the best one; null: 0.05.
@@ -106,7 +106,7 @@ class StudyConfig(Strict):
     sampler: Literal["tpe", "random", "gp", "cma_es", "qmc", "grid"] = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**32)
     scheduler: Literal["none", "asha", "median", "hyperband", "race"] = "none"
-    grace_epochs: int = Field(default=1, ge=1)
+    grace_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     risk: float | None = Field(default=None, gt=0, lt=0.5)
     hours: float | None = Field(default=None, gt=0)

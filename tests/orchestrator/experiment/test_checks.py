@@ -124,6 +124,7 @@ def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
     words = ["study.scheduler=asha", "training.epochs=4", "optim.lr_decay_every=4"]
     with pytest.raises(InputError, match=r"no trial may be stopped before epoch 4 .*, and training has 4: use none"):
         load_experiment(space_file, words)
+    load_experiment(space_file, [*words, "study.grace_epochs=1"])
     late = [
         "search.optim.lr_decay_every={low: 2, high: 3}",
         "optim.lr_decay_every=2",

@@ -197,6 +197,8 @@ def test_grace_period(trial: dict[str, Any], search: dict[str, Any], grace: int)
     assert grace_epochs(of) == grace
     asked = of.model_copy(update={"study": of.study.model_copy(update={"grace_epochs": 8})})
     assert grace_epochs(asked) == 8
+    at_once = of.model_copy(update={"study": of.study.model_copy(update={"grace_epochs": 1})})
+    assert grace_epochs(at_once) == (1 if "optim" in trial else grace)  # a decay alone makes nobody wait who says so
 
 
 def test_several_objectives(tmp_path: Path) -> None:
