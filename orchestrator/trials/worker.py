@@ -4,6 +4,7 @@ training itself is `wsol.training.train`."""
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import socket
@@ -121,6 +122,7 @@ def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
     """
     started = time.perf_counter()
     worker = f"{socket.gethostname()}:{os.getpid()}"
+    return_memory()  # at the start: what the trial before held is free by now
     from wsol import distributed
 
     try:
@@ -137,6 +139,16 @@ def run_trial(assignment: Assignment, report: Callable[[Report], None]) -> None:
         report(TrialHalted(full, worker))
     else:
         report(TrialDone(history, time.perf_counter() - started, worker))
+
+
+def return_memory() -> None:
+    """Give back to the operating system what was freed.
+
+    A process trains one trial after the other, each in a thread of its own, and glibc keeps the memory that a thread
+    freed for that thread: after seven trials that need 3 GB each, a process held 19 GB. Without glibc nothing is done.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _train_in(place: Workplace, assignment: Assignment, report: Callable[[Record, str], None]) -> list[Record]:
