@@ -95,23 +95,25 @@ def load(kind: str, name: str) -> ModuleType:
     if name not in names(kind):
         hint = did_you_mean(name, names(kind)) or " (one of another package is found where that is installed)"
         raise ValueError(f"unknown {kind} {name!r}{hint}; there are {', '.join(names(kind))}")
-    if foreign := origin(kind, name):
-        return _loaded(kind, name, foreign.module, f"{foreign}, {foreign.module}", "mend that package")
-    place = "/".join((ROOT / FOLDERS[kind] / f"{name}.py").parts[-3:])
-    return _loaded(kind, name, f"wsol.{FOLDERS[kind]}.{name}", place, "correct the file")
-
-
-def _loaded(kind: str, name: str, module: str, place: str, remedy: str) -> ModuleType:
-    """Import a module that is to be a plugin; `place` and `remedy` are for messages."""
+    foreign = origin(kind, name)
+    module = foreign.module if foreign else f"wsol.{FOLDERS[kind]}.{name}"
     try:
         plugin = importlib.import_module(module)
     except Exception as error:
+        place, remedy = _place(kind, name, foreign)
         raise InputError(
             f"{place}{_line(module, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}; {remedy}"
         ) from error
     if wrong := _wrong(kind, name, plugin):
-        raise InputError(f"{place}: {'; '.join(wrong)}; see CONTRIBUTING.md")
+        raise InputError(f"{_place(kind, name, foreign)[0]}: {'; '.join(wrong)}; see CONTRIBUTING.md")
     return plugin
+
+
+def _place(kind: str, name: str, foreign: Origin | None) -> tuple[str, str]:
+    """Where a plugin is, and what to do about one that is broken."""
+    if foreign:
+        return f"{foreign}, {foreign.module}", f"correct it there, or uninstall {foreign.package}"
+    return "/".join((ROOT / FOLDERS[kind] / f"{name}.py").parts[-3:]), "correct the file"
 
 
 def build(kind: str, config: schema.PluginConfig, *arguments: Any) -> Any:
@@ -148,6 +150,7 @@ def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
     return wrong
 
 
+@cache  # of one function and number it is asked at every use of the plugin
 def _takes(function: Any, count: int) -> bool:
     try:
         inspect.signature(function).bind(*range(count))

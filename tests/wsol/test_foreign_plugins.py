@@ -69,7 +69,10 @@ def test_a_built_in_name_is_refused(site: Path, launch: Launch) -> None:
     ("text", "message"),
     [
         ("import nosuch", r"method mine of my-package 1\.0, my_package\.mine:1: ModuleNotFoundError: No module named"),
-        ("\n\nx = (", r"my_package\.mine:3: SyntaxError: '\(' was never closed; mend that package"),
+        (
+            "\n\nx = (",
+            r"my_package\.mine:3: SyntaxError: '\(' was never closed; correct it there, or uninstall my-package",
+        ),
         (METHOD.replace("def build", "def make"), r"my_package\.mine: there is no function `build` that takes 2"),
         (METHOD.replace('"mine"', '"other"'), r"my_package\.mine: the name of its Config is not \'mine\': write `name"),
     ],

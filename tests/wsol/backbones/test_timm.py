@@ -225,7 +225,9 @@ def test_the_plugin_is_listed_without_the_library() -> None:
 
 
 @pytest.mark.parametrize("name", ALL_METHODS)
-@pytest.mark.parametrize(("model", "stride"), [("resnet18", 16), (SMALL, 16), ("mobilenetv3_small_050", 8)])
+@pytest.mark.parametrize(
+    ("model", "stride"), [("test_resnet", 16), ("test_convnext", 16), ("mobilenetv3_small_050", 8)]
+)
 def test_methods_train_and_localise(name: str, model: str, stride: int) -> None:
     """Layers are placed by stride, every parameter learns, and a state dict restores the maps."""
     method, again = (around(name, make(model, stride=stride)) for _ in range(2))
