@@ -61,6 +61,11 @@ def titled(text: str) -> Spec:
     return {"title": {"text": shown_text(text)}}
 
 
+def whole_axis(title: str, largest: int) -> Spec:
+    """An axis of whole numbers; without this, a short one would get ticks at halves."""
+    return {"title": {"text": title}, "tickformat": "d"} | ({"dtick": 1} if largest < 8 else {})
+
+
 def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
     """The trials that ended well, with a value."""
     return [trial for trial in trials if trial.state == "complete" and trial.value is not None]

@@ -1,5 +1,5 @@
-"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_space.py` the search
-space, in `figures_winner.py` the winner.
+"""The figures of the report as plain Plotly specifications: here the trials in time, in `figures_effort.py` what
+they cost, in `figures_space.py` the search space, in `figures_winner.py` the winner.
 
 Colours are written `var(--name)`: the page replaces them by its own variables, so that figures follow its light and
 dark theme. Every figure says in its caption which trials it shows.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.report.figure import (
@@ -23,6 +22,7 @@ from orchestrator.report.figure import (
     shown_text,
     states,
     titled,
+    whole_axis,
 )
 from orchestrator.runs.summary import TrialRow
 from wsol.errors import counted
@@ -45,52 +45,13 @@ def history_figure(trials: Sequence[TrialRow], objective: str, maximize: bool) -
     values = [trial.value for trial in valued if trial.value is not None]
     floor = min(values) - 0.06 * (max(values) - min(values))
     data.append(point_traces("failed", failed, [floor] * len(failed)))
-    layout = {"xaxis": _whole("trial", len(trials)), "yaxis": titled(objective), "height": 340}
+    layout = {"xaxis": whole_axis("trial", len(trials)), "yaxis": titled(objective), "height": 340}
     caption = f"{states(valued)} with a value. The line is the best complete trial so far."
     if failed:
         caption += f" {counted(len(failed), 'failed trial')} marked at the bottom: they have no value."
     return Figure(
         "history", "Objective by trial", caption, {"data": [trace for trace in data if trace["x"]], "layout": layout}
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """The trials of one search.
-
-    Attributes:
-        name: the run's name.
-        way: sampler and scheduler, such as `tpe + asha`; searches with the same ones share a colour.
-        trials: all trials, ordered by number.
-    """
-
-    name: str
-    way: str
-    trials: Sequence[TrialRow]
-
-
-def effort_figure(searches: Sequence[Search], objective: str, maximize: bool) -> Figure | None:
-    """The best complete trial so far over the total number of epochs of all trials, a line for each search.
-
-    A single search whose trials all ran to their end is not drawn, because `history` shows the same.
-    """
-    stopped = [trial for search in searches for trial in search.trials if trial.state == "pruned"]
-    lines = [line for search in searches if (line := _effort_line(search, max if maximize else min))["x"]]
-    if not lines or (len(searches) == 1 and not stopped):
-        return None
-    ways = list(dict.fromkeys(search.way for search in searches))
-    palette = ("var(--best)", "var(--complete)", "var(--running)", "var(--pruned)", "var(--failed)")
-    colors = dict(zip(ways, itertools.cycle(palette), strict=False))
-    for line in lines:
-        line["line"] = {"color": colors[line.pop("way")], "width": 2.5 if line is lines[0] else 1.5, "shape": "hv"}
-    largest = max(max(line["x"]) for line in lines)
-    layout = {
-        "xaxis": _whole("epochs trained", largest),
-        "yaxis": titled(objective),
-        "height": 340,
-    }
-    caption = "The best complete trial so far, by the epochs of all trials that had ended, stopped and failed ones too."
-    return Figure("effort", "Best value by epochs trained", caption, {"data": lines, "layout": layout})
 
 
 def curves_figure(trials: Sequence[TrialRow], winner: int | None, objective: str, scheduler: str = "") -> Figure | None:
@@ -109,7 +70,7 @@ def curves_figure(trials: Sequence[TrialRow], winner: int | None, objective: str
         name=f"trial {winner}, the best", opacity=1, line={"color": "var(--best)", "width": 3}, marker={"size": 5}
     )
     layout = {
-        "xaxis": _whole("epoch", max(max(trial.curve) for trial in shown)),
+        "xaxis": whole_axis("epoch", max(max(trial.curve) for trial in shown)),
         "yaxis": titled(objective),
         "height": 340,
     }
@@ -174,11 +135,6 @@ def _host(trial: TrialRow) -> str:
     return host if host != "unknown" else ""
 
 
-def _whole(title: str, largest: int) -> Spec:
-    """An axis of whole numbers; without this, a short one would get ticks at halves."""
-    return {"title": {"text": title}, "tickformat": "d"} | ({"dtick": 1} if largest < 8 else {})
-
-
 def _group(trial: TrialRow) -> str:
     """States that share a colour."""
     return {"interrupted": "running", "waiting": "running"}.get(trial.state, trial.state)
@@ -198,31 +154,6 @@ def _best_line(trials: Sequence[TrialRow], better: Callable[[float, float], floa
         "line": line,
         "hoverinfo": "skip",
     }
-
-
-def _effort_line(search: Search, better: Callable[[float, float], float]) -> Spec:
-    """Epochs and best value whenever a trial ended, from the first complete one on."""
-    ended = sorted((trial for trial in search.trials if trial.ended), key=lambda trial: (trial.ended, trial.number))
-    spent, best, epochs, values = 0, None, [], []
-    for trial in ended:
-        spent += max(trial.curve, default=trial.epochs or 0)
-        if trial.state == "complete" and trial.value is not None:
-            best = trial.value if best is None else better(best, trial.value)
-        if best is not None:
-            epochs.append(spent)
-            values.append(best)
-    name = shown_text(f"{search.name} ({search.way})")
-    text = [f"{name}: {value:.2f} after {count} epochs" for count, value in zip(epochs, values, strict=True)]
-    spec: Spec = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": epochs,
-        "y": values,
-        "text": text,
-        "hoverinfo": "text",
-    }
-    return {**spec, "way": search.way}
 
 
 def _stops(pruned: Sequence[TrialRow]) -> Spec:

@@ -17,8 +17,9 @@ from typing import Any
 from orchestrator.formats import metric_label, short_reason
 from orchestrator.pictures.examples import Example
 from orchestrator.report.figure import Figure, short_names
+from orchestrator.report.figures_effort import Search, effort_figure
 from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
-from orchestrator.report.figures_trials import Search, curves_figure, effort_figure, history_figure, timeline_figure
+from orchestrator.report.figures_trials import curves_figure, history_figure, timeline_figure
 from orchestrator.report.figures_winner import precision_recall_figure, sizes_figure, thresholds_figure
 from orchestrator.report.html import embedded, template
 from orchestrator.report.importance import importance

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import optuna
 
 from orchestrator.report.figure import short_names
+from orchestrator.report.figures_effort import Search, effort_figure
 from orchestrator.report.figures_space import contour_figure, fronts_figure, parallel_figure, slices_figure
-from orchestrator.report.figures_trials import Search, busy_share, effort_figure, history_figure
+from orchestrator.report.figures_trials import busy_share, history_figure
 from orchestrator.runs.summary import TrialRow
 
 
@@ -103,4 +104,11 @@ def test_effort_counts_the_epochs_of_all_trials_in_the_order_they_ended() -> Non
     assert figure is not None
     lines = {line["name"]: (line["x"], line["y"]) for line in figure.spec["data"]}
     assert lines == {"a (tpe + asha)": ([6, 7, 11], [3.0, 3.0, 5.0]), "b (random)": ([4], [4.0])}
-    assert effort_figure([one], "loss", True) is not None and effort_figure([two], "loss", True) is None
+    alone = effort_figure([one], "loss", True)
+    assert alone is not None and effort_figure([two], "loss", True) is None
+    events = {trace["name"]: (trace["x"], trace["y"]) for trace in alone.spec["data"][1:]}
+    assert events == {"new leader": ([6, 11], [3.0, 5.0]), "stopped": ([7], [3.0])}
+    assert alone.caption.endswith(
+        "11 epochs trained, 1 trial stopped (a cross each), 2 leaders (a point each): the last one, trial 0, after 11"
+        " epochs."
+    )
