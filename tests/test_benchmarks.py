@@ -60,6 +60,8 @@ def test_a_replay_ends_when_every_recorded_trial_was_met_and_the_published_one_i
     assert len(search.best) == 3 and search.best[-1] == 3.0 and search.epochs[-1] == 36
     first = replay(few, "TPE, published point first", seed=0)
     assert first.best[0] == 90.0 and len(first.best) == 4
+    together = replay(few, "TPE, 4 at a time", seed=0)
+    assert together.epochs.tolist() == [34, 35, 36] and together.best[-1] == 3.0  # an epoch of each in turn
 
 
 def test_what_could_not_be_measured_says_why_and_misses_no_target() -> None:
