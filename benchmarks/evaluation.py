@@ -18,7 +18,7 @@ import itertools
 import resource
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,11 +26,13 @@ import numpy as np
 import torch
 
 from benchmarks.row import Row, tell
+from wsol.evaluation import IMAGES_PER_TASK
 from wsol.metric import Metric, Sample
 from wsol.metrics import max_box_acc, max_box_acc_v2
 from wsol.normalizers.min_max import min_max
 from wsol.ops.boxes import iou
 from wsol.ops.resize import resize_maps
+from wsol.threads import map_ahead
 from wsol.types import Annotation
 
 SIDE = 224
@@ -169,11 +171,11 @@ def counted(samples: Sequence[Sample], name: str) -> np.ndarray:
 
 
 def counted_in_threads(samples: Sequence[Sample], name: str, threads: int) -> np.ndarray:
-    """The same, in threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(lambda part: counted(part, name), [samples[i::threads] for i in range(threads)])
-        total: np.ndarray = np.stack(list(parts)).sum(0)
-        return total
+    """The same, in threads, which take a few maps at a time as in `evaluate`."""
+    few = [samples[start : start + IMAGES_PER_TASK] for start in range(0, len(samples), IMAGES_PER_TASK)]
+    parts = map_ahead(partial(counted, name=name), few, threads=threads, ahead=4 * threads)
+    total: np.ndarray = np.stack(list(parts)).sum(0)
+    return total
 
 
 Maxima = Callable[[np.ndarray, np.ndarray], np.ndarray]
