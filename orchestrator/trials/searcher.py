@@ -157,6 +157,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._progress.note(f"no further trial is started: {reason}")
         self._ask_for_no_more_than_is_left()
 
+    def put_all_back(self, reason: str) -> bool:
+        """Note that Tune has ended, and enqueue its trials again, from their last checkpoints; returns False if the
+        search has to end, or a trial has used up its restarts."""
+        if self._ends() or not self._running:
+            return False
+        self._progress.note(reason)
+        for name, trial in tuple(self._running.items()):
+            if not self.study.put_back(trial.task.number):
+                return False
+            del self._running[name]
+            self._progress.note(f"{self._progress.label(trial.task.number)}  {self._goes_on(trial.task)}")
+        return True
+
     def _end(self, trial: Running, last: Report | None, died: bool) -> None:
         """Tell the study how a trial ended. A trial that cannot continue at present stays as it is, to be resumed."""
         number, seconds = trial.task.number, time.perf_counter() - trial.started

@@ -30,6 +30,11 @@ from wsol.errors import RunFailed
 SECONDS_TO_NOTICE = 60.0
 """Ray notices the death of a node later than that of the processes on it."""
 
+MEMORY = (
+    "the memory of a machine was full, and Ray ended the process of a trial there; smaller batches or fewer trials at a"
+    " time (resources.concurrent_trials) need less"
+)
+
 
 def run_trials(
     study: Queue,
@@ -57,16 +62,21 @@ def run_trials(
     if not waiting:
         return
     state = study.folder / ".tune"
-    shutil.rmtree(state, ignore_errors=True)
-    searcher = StudySearcher(study, plan, progress, stopped, mirror)
     remedy = f"continue with: python launch.py resume {study.folder}"
     try:
         request_room(plan, waiting)
         with raylet_watched() as watch:
-            _tuner(searcher, Attendant(searcher, watch), plan, resources, state).fit()
-    except Exception as error:
-        why = searcher.halted or full_disk_of(error, study.folder, session_folder()) or _why_ray_stopped(error)
-        raise RunFailed(f"{why}; {remedy}") from error
+            while True:
+                shutil.rmtree(state, ignore_errors=True)
+                searcher = StudySearcher(study, plan, progress, stopped, mirror)
+                try:
+                    _tuner(searcher, Attendant(searcher, watch), plan, resources, state).fit()
+                    break
+                except Exception as error:
+                    if not (_memory_was_full(error) and plan.workers == 1 and searcher.put_all_back(MEMORY)):
+                        full = full_disk_of(error, study.folder, session_folder())
+                        why = searcher.halted or full or _why_ray_stopped(error)
+                        raise RunFailed(f"{why}; {remedy}") from error
     finally:
         request_room(plan, 0)
     if stopped():
@@ -109,12 +119,15 @@ def _why_ray_stopped(error: Exception) -> str:
     """The reason in one line; Tune's errors may contain whole tracebacks of other errors."""
     if isinstance(error, RunFailed):
         return str(error)
-    if isinstance(error.__cause__, OutOfMemoryError):  # Tune ends with it, where it starts a trial that died otherwise
-        return (
-            "the memory of a machine was full, and Ray ended the process of a trial there; smaller batches or fewer"
-            " trials at a time (resources.concurrent_trials) need less"
-        )
+    if _memory_was_full(error):
+        return MEMORY
     return f"Ray stopped the search ({type(error).__name__}: {last_line(error)})"
+
+
+def _memory_was_full(error: Exception) -> bool:
+    """Whether Ray ended the process of a trial because of it: Tune ends with such an error, where it starts a trial
+    that died otherwise."""
+    return isinstance(error.__cause__, OutOfMemoryError)
 
 
 class Attendant(tune.Callback):  # type: ignore[misc]

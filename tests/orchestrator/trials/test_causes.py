@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -86,14 +87,47 @@ class OutOfMemory:
             raise RuntimeError(f"Caught unexpected exception: {error}") from error
 
 
-def test_a_search_that_memory_ends_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuner, "_tuner", lambda *given: OutOfMemory())
+class TrainsOne:
+    """Tune, when memory lasts for one trial."""
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def fit(self) -> None:
+        self._searcher.suggest("b")
+        self._searcher.study.fail(0, "trained", 1.0, "here")
+        self._searcher.suggest("c")
+        self._searcher.study.fail(1, "trained", 1.0, "here")
+
+
+def run(study: Study, monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
+    """A search whose memory is full so many times; what it notes."""
+    tries, said = itertools.count(), list[str]()
+
+    def made(searcher: StudySearcher, *others: object) -> OutOfMemory | TrainsOne:
+        searcher.suggest("a")
+        return OutOfMemory() if next(tries) < times else TrainsOne(searcher)
+
+    monkeypatch.setattr(tuner, "_tuner", made)
     monkeypatch.setattr(tuner, "raylet_watched", lambda: nullcontext())
     monkeypatch.setattr(tuner, "request_room", lambda plan, trials: None)
-    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 2}}))
     progress = SearchProgress(2, 1, console=Console(quiet=True))
+    progress.note = said.append  # type: ignore[method-assign]
+    tuner.run_trials(study, Plan(1, 1, 0.0, 1, {}), progress, {}, lambda: False)
+    return said
+
+
+def test_a_search_goes_on_after_memory_was_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 2, "max_failures": 2}}))
+    said = run(study, monkeypatch, times=2)
+    assert said == [tuner.MEMORY, "trial   0  starts again at epoch 1"] * 2
+    assert study.trials()[0].user_attrs["restarts"] == 2
+
+
+def test_a_search_that_memory_ends_says_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 2, "max_failures": 1}}))
     with pytest.raises(RunFailed) as ended:
-        tuner.run_trials(study, Plan(1, 1, 0.0, 1, {}), progress, {}, lambda: False)
+        run(study, monkeypatch, times=9)
     said = str(ended.value)
     assert said.startswith("the memory of a machine was full") and "resources.concurrent_trials" in said
     assert f"python launch.py resume {tmp_path / 'run'}" in said and "\n" not in said
