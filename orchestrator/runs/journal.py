@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from orchestrator.runs import names
 from orchestrator.runs.header import read_header
@@ -41,8 +41,10 @@ def open_study(folder: Path) -> optuna.Study:
 
 
 def open_storage(folder: Path) -> JournalStorage:
-    """Where Optuna keeps the studies of a run folder."""
-    return JournalStorage(JournalFileBackend(str((folder / names.JOURNAL).absolute())))  # Optuna's lock is a link to it
+    """Where Optuna keeps the studies of a run folder. Its lock, which guards each line, is an empty file: to remove a
+    link with a long target, as it makes them otherwise, takes some disks a millisecond."""
+    path = str((folder / names.JOURNAL).absolute())
+    return JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path)))
 
 
 def repair_journal(folder: Path) -> None:
