@@ -124,11 +124,17 @@ def _variants(document: Document, campaign: Campaign, method: str, backbone: str
     return wanted
 
 
+RULES = {
+    **{key: f"study.{key}" for key in ("trials", "sampler", "seed")},
+    "checkpoint": "training.checkpoint",
+}
+"""Keys of a campaign -> the setting of every cell; those of `resources` have the same names in both."""
+
+
 def _settings_of_all(campaign: Campaign) -> Iterator[_Setting]:
     """The rules of the comparison, the same for every cell; all other settings come after them and win."""
-    yield from (_Setting(f"study.{key}", getattr(campaign, key), (key,)) for key in ("trials", "sampler", "seed"))
+    yield from (_Setting(setting, getattr(campaign, key), (key,)) for key, setting in RULES.items())
     yield _Setting("study.hours", None)  # of one search alone; here they share the machines
-    yield _Setting("training.checkpoint", campaign.checkpoint, ("checkpoint",))
     for key, value in campaign.resources.model_dump().items():
         yield _Setting(f"resources.{key}", value, ("resources", key))
 
@@ -178,6 +184,7 @@ def _apply(document: Document, override: str) -> None:
             f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells"
             f" {', '.join(of_cells)}"
         )
+    _require_effect(document, key, override)
     *outer, last = key.split(".") if head in own else ("set", key)
     values, path = document.values, tuple[str | int, ...]()
     for part in outer:
@@ -186,6 +193,28 @@ def _apply(document: Document, override: str) -> None:
             values[part], document.places[path] = {}, COMMAND_LINE
         values = values[part]
     values[last], document.places[(*path, last)] = parse_scalar(text), COMMAND_LINE
+
+
+def _require_effect(document: Document, key: str, override: str) -> None:
+    """See that a word of the command line is not undone by the file's `set`, which wins over everything else: of a rule
+    of the whole campaign the word takes its place.
+
+    Raises:
+        InputError: the word is for one method or backbone alone.
+    """
+    of_all = document.values.get("set")
+    if not isinstance(of_all, dict):
+        return
+    rule = RULES.get(key, key)
+    for undone in [name for name in of_all if name == rule or name.startswith(f"{rule}.")]:
+        del of_all[undone]
+    kind, _, rest = key.partition(".")
+    setting = rest.partition(".set.")[2]
+    if kind in ("methods", "backbones") and setting in of_all:
+        raise InputError(
+            f"{COMMAND_LINE}: {override}: has no effect, because {setting} in `set` ({document.place(('set', setting))})"
+            f" is for every cell; move it from there to the methods' own `set`"
+        )
 
 
 def _explain(document: Document, error: ErrorDetails) -> str:

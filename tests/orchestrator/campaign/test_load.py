@@ -13,6 +13,7 @@ from orchestrator.experiment.model import Experiment
 from tests.support.campaigns import CELLS, FILE, write
 from tests.support.paths import ROOT
 from tests.support.tiny import Launch
+from wsol.errors import InputError
 
 SHIPPED = sorted((ROOT / "search_spaces" / "campaigns").glob("*.yaml"))
 
@@ -144,6 +145,18 @@ def test_all_trials_are_counted_and_resources_are_no_part_of_the_numbers(campaig
     assert planned.trials() == 4 * (3 + 2 * 3)
     assert planned.hashes() == other.hashes()
     assert all(planned.hashes()[name] != digest for name, digest in third.hashes().items())
+
+
+def test_a_word_of_the_command_line_wins_over_what_the_file_sets(campaign_file: Path) -> None:
+    settings = {"resources.cpus_per_worker": 2, "study.trials": 5, "training.epochs": 3}
+    write(campaign_file, set={**FILE.get("set", {}), **settings})
+    for words, cpus in ((["resources.cpus_per_worker=1"], 1), (["resources={cpus_per_worker: 4}"], 4)):
+        for cell in load(campaign_file, "trials=7", "training.epochs=2", *words).values():
+            found = cell.resources.cpus_per_worker, cell.study.trials, cell.trial.training.epochs
+            assert found == (cpus, 7, 2)
+    name = next(iter(FILE["methods"]))
+    with pytest.raises(InputError, match=rf"methods.{name}.*: has no effect, because training.epochs in `set` \("):
+        load(campaign_file, f"methods.{name}.set.training.epochs=2")
 
 
 @pytest.mark.parametrize(
