@@ -212,8 +212,8 @@ def _require_effect(document: Document, key: str, override: str) -> None:
     setting = rest.partition(".set.")[2]
     if kind in ("methods", "backbones") and setting in of_all:
         raise InputError(
-            f"{COMMAND_LINE}: {override}: has no effect, because {setting} in `set` ({document.place(('set', setting))})"
-            f" is for every cell; move it from there to the methods' own `set`"
+            f"{COMMAND_LINE}: {override}: has no effect, because {setting} in `set`"
+            f" ({document.place(('set', setting))}) is for every cell; move it from there to the methods' own `set`"
         )
 
 
