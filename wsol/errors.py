@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 SHOWN = 8
 """Number of items that a message lists."""
@@ -28,6 +28,11 @@ def first_line(error: Exception) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 image`, `2 images`, `2 classes`."""
     return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def named(noun: str, names: Collection[object]) -> str:
+    """`seed 1`, `seeds 1, 2`."""
+    return f"{noun}{'' if len(names) == 1 else 's'} {', '.join(map(str, names))}"
 
 
 def listed(items: Iterable[str]) -> str:

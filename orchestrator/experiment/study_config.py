@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from wsol.config import LARGEST_SEED
+from wsol.errors import named
 from wsol.schema import Strict
 
 RESUMABLE = (
@@ -62,8 +63,8 @@ class ConfirmConfig(Strict):
 
     def in_words(self) -> str:
         """What is trained again, in words."""
-        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        return f"{'the best trial' if self.top == 1 else f'the best {self.top} trials'} again with {seeds}"
+        trials = "the best trial" if self.top == 1 else f"the best {self.top} trials"
+        return f"{trials} again with {named('seed', self.seeds)}"
 
 
 class StudyConfig(Strict):

@@ -35,7 +35,7 @@ from orchestrator.trials.interrupt import interruptible
 from orchestrator.trials.progress import ConfirmProgress, SearchProgress
 from orchestrator.verbs.conclude import conclude
 from orchestrator.winner.in_store import measure_on_nodes
-from wsol.errors import counted
+from wsol.errors import counted, named
 
 
 def search(path: Path, overrides: list[str], run: Path | None = None, address: str | None = None) -> Path:
@@ -133,10 +133,7 @@ def train_again(study: Study, plan: Plan, resources: dict[str, float]) -> None:
 
 def _again_in_words(planned: list[Rerun]) -> str:
     trials, seeds = ({getattr(rerun, name): None for rerun in planned} for name in ("trial", "seed"))
-    return (
-        f"trial{'s' if len(trials) > 1 else ''} {', '.join(map(str, trials))} again, with"
-        f" seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-    )
+    return f"{named('trial', trials)} again, with {named('seed', seeds)}"
 
 
 def _note_end(study: Study) -> None:

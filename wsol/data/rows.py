@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from wsol.errors import InputError
+from wsol.errors import InputError, counted
 
 T = TypeVar("T")
 Rows = list[tuple[int, list[str]]]
@@ -72,7 +72,7 @@ def require_fields(path: Path, line: int, row: list[str], formats: dict[str, str
     if not row[0].strip():
         raise InputError(f"{path}:{line}: the image id is empty; rows are {formats[path.name]}")
     if len(row) != fields:
-        count = f"{len(row)} field{'s' if len(row) != 1 else ''} instead of {fields}"
+        count = f"{counted(len(row), 'field')} instead of {fields}"
         raise InputError(f"{path}:{line}: {count}; rows are {formats[path.name]}; {COPY_AGAIN}")
 
 
