@@ -62,10 +62,10 @@ def import_what_tests_need() -> None:
 def copied(folder: Path) -> Path:
     """A copy of the code and its tests; the recorded vectors are only linked."""
     folder.mkdir()
-    for path in [*(ROOT / name for name in COPIED), *ROOT.glob("*.*"), ROOT / "Makefile"]:
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("vectors"))
-        elif path.is_file():
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("vectors"))
+    for path in [*ROOT.glob("*.*"), ROOT / "Makefile"]:
+        if path.is_file():  # the environment is a folder with a dot, of gigabytes
             shutil.copy(path, folder)
     (folder / "tests" / "vectors").symlink_to(ROOT / "tests" / "vectors")
     return folder
