@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.scheduling import CHAINS, TwoRays
+from tests.support.scheduling import CHAINS, FIRST, TwoRays
 
 FILES = sorted(path for folder in ("tests", "wsol/contract") for path in (ROOT / folder).rglob("test_*.py"))
 WAITING = ("get", "join", "communicate", "Barrier")
@@ -67,14 +67,16 @@ def test_who_waits_for_ever_is_ended(pytestconfig: pytest.Config) -> None:
 
 
 def test_those_that_start_ray_come_first_in_two_chains() -> None:
-    tests = [f"tests/test_house.py::test_{number}" for number in range(9)]
+    tests = [f"tests/test_house.py::test_{number}" for number in range(9)] + [f"{FIRST[-1]}::test_a"]
     tests += [f"tests/live/test_{name}.py::test_a" for name in ("store", "cluster", "namespaces", "search", "campaign")]
     option = Mock(loadscopereorder=True, tx=["popen", "popen"], debug=False, verbose=0)
-    scheduler, nodes = TwoRays(Mock(option=option, getvalue=lambda name: getattr(option, name))), [Mock(), Mock()]
+    scheduler = TwoRays(Mock(option=option, getvalue=lambda name: getattr(option, name)))
+    nodes = [Mock(shutting_down=False), Mock(shutting_down=False)]
     for node in nodes:
         scheduler.add_node(node)
         scheduler.add_node_collection(node, tests)
     scheduler.schedule()
+    assert list(scheduler.assigned_work[nodes[0]])[1] == FIRST[-1]  # its chain has hardly begun
     first, second = (next(iter(scheduler.assigned_work[node].values())) for node in nodes)
     assert list(first) == [tests[-4], tests[-2]] and list(second) == [tests[-5], tests[-3], tests[-1]]
     live = {path.name for path in (ROOT / "tests" / "live").glob("test_*.py")}
