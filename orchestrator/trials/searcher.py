@@ -158,15 +158,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._ask_for_no_more_than_is_left()
 
     def put_all_back(self, reason: str) -> bool:
-        """Note that Tune has ended, and enqueue its trials again, from their last checkpoints; returns False if the
-        search has to end, or a trial has used up its restarts."""
+        """Note that Tune has ended, and enqueue its trials again, from their last checkpoints, for another searcher;
+        returns False if the search has to end, or a trial has used up its restarts."""
         if self._ends() or not self._running:
             return False
         self._progress.note(reason)
-        for name, trial in tuple(self._running.items()):
+        for trial in self._running.values():
             if not self.study.put_back(trial.task.number):
                 return False
-            del self._running[name]
             self._progress.note(f"{self._progress.label(trial.task.number)}  {self._goes_on(trial.task)}")
         return True
 
