@@ -184,7 +184,8 @@ def _apply(document: Document, override: str) -> None:
             f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells"
             f" {', '.join(of_cells)}"
         )
-    _require_effect(document, key, override)
+    value = parse_scalar(text)
+    _undo_what_the_file_sets(document, key, value, override)
     *outer, last = key.split(".") if head in own else ("set", key)
     values, path = document.values, tuple[str | int, ...]()
     for part in outer:
@@ -192,10 +193,10 @@ def _apply(document: Document, override: str) -> None:
         if not isinstance(values.get(part), dict):
             values[part], document.places[path] = {}, COMMAND_LINE
         values = values[part]
-    values[last], document.places[(*path, last)] = parse_scalar(text), COMMAND_LINE
+    values[last], document.places[(*path, last)] = value, COMMAND_LINE
 
 
-def _require_effect(document: Document, key: str, override: str) -> None:
+def _undo_what_the_file_sets(document: Document, key: str, value: object, override: str) -> None:
     """See that a word of the command line is not undone by the file's `set`, which wins over everything else: of a rule
     of the whole campaign the word takes its place.
 
@@ -205,9 +206,9 @@ def _require_effect(document: Document, key: str, override: str) -> None:
     of_all = document.values.get("set")
     if not isinstance(of_all, dict):
         return
-    rule = RULES.get(key, key)
-    for undone in [name for name in of_all if name == rule or name.startswith(f"{rule}.")]:
-        del of_all[undone]
+    for rule in [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]:
+        if rule in RULES or rule.startswith("resources."):
+            of_all.pop(RULES.get(rule, rule), None)
     kind, _, rest = key.partition(".")
     setting = rest.partition(".set.")[2]
     if kind in ("methods", "backbones") and setting in of_all:

@@ -18,6 +18,8 @@ COLORS = {
     "failed": "var(--failed)",
     "running": "var(--running)",
 }
+STOPPED = {"color": COLORS["pruned"], "size": 7, "symbol": "x-thin", "line": {"color": COLORS["pruned"], "width": 2}}
+"""The cross that marks where a scheduler stopped a trial."""
 
 
 @dataclass(frozen=True, slots=True)

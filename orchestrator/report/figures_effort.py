@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.report.figure import COLORS, Figure, Spec, label, shown_text, titled, whole_axis
+from orchestrator.report.figure import STOPPED, Figure, Spec, label, shown_text, titled, whole_axis
 from orchestrator.runs.summary import TrialRow
 from wsol.errors import counted
 
@@ -97,10 +97,9 @@ def _events(ends: Sequence[_End]) -> list[Spec]:
     """On the line of a search: where the leader changed, and where a trial was stopped."""
     leads = [end for end in ends if end.leads]
     stops = [end for end in ends if end.trial.state == "pruned" and end.best is not None]
-    cross = {"color": COLORS["pruned"], "size": 8, "symbol": "x-thin", "line": {"color": COLORS["pruned"], "width": 2}}
     return [
         _points("new leader", leads, {"color": "var(--best)", "size": 8}),
-        *([_points("stopped", stops, cross)] if stops else []),
+        *([_points("stopped", stops, STOPPED)] if stops else []),
     ]
 
 
@@ -111,7 +110,7 @@ def _points(name: str, ends: Sequence[_End], marker: Spec) -> Spec:
 
 
 def _events_in_words(ends: Sequence[_End]) -> str:
-    """`960 epochs were trained, 12 trials stopped (a cross each), and ...`."""
+    """`960 epochs trained, 12 trials stopped (a cross each), 3 leaders (a point each): the last one, ...`."""
     stops, leads = [end for end in ends if end.trial.state == "pruned"], [end for end in ends if end.leads]
     return (
         f"{counted(ends[-1].spent, 'epoch')} trained, {counted(len(stops), 'trial')} stopped (a cross each),"

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.report.figure import (
     COLORS,
+    STOPPED,
     Figure,
     Spec,
     complete_trials,
@@ -161,8 +162,7 @@ def _stops(pruned: Sequence[TrialRow]) -> Spec:
     ends = [max(trial.curve) for trial in pruned]
     values = [trial.curve[end] for trial, end in zip(pruned, ends, strict=True)]
     spec: Spec = {"type": "scatter", "mode": "markers", "name": "stopped", "x": ends, "y": values}
-    marker = {"color": COLORS["pruned"], "size": 7, "symbol": "x-thin", "line": {"color": COLORS["pruned"], "width": 2}}
-    return {**spec, "text": [label(trial) for trial in pruned], "hoverinfo": "text", "marker": marker}
+    return {**spec, "text": [label(trial) for trial in pruned], "hoverinfo": "text", "marker": STOPPED}
 
 
 def _bars(state: str, trials: Sequence[TrialRow], rows: dict[int, str], now: datetime) -> Spec:

@@ -62,21 +62,16 @@ def run_trials(
     if not waiting:
         return
     state = study.folder / ".tune"
+    searcher = StudySearcher(study, plan, progress, stopped, mirror)
     remedy = f"continue with: python launch.py resume {study.folder}"
     try:
         request_room(plan, waiting)
         with raylet_watched() as watch:
-            while True:
-                shutil.rmtree(state, ignore_errors=True)
+            while _ended_by_memory(searcher, watch, plan, resources, state):
                 searcher = StudySearcher(study, plan, progress, stopped, mirror)
-                try:
-                    _tuner(searcher, Attendant(searcher, watch), plan, resources, state).fit()
-                    break
-                except Exception as error:
-                    if not (_memory_was_full(error) and plan.workers == 1 and searcher.put_all_back(MEMORY)):
-                        full = full_disk_of(error, study.folder, session_folder())
-                        why = searcher.halted or full or _why_ray_stopped(error)
-                        raise RunFailed(f"{why}; {remedy}") from error
+    except Exception as error:
+        why = searcher.halted or full_disk_of(error, study.folder, session_folder()) or _why_ray_stopped(error)
+        raise RunFailed(f"{why}; {remedy}") from error
     finally:
         request_room(plan, 0)
     if stopped():
@@ -89,6 +84,21 @@ def run_trials(
     if study.unfinished():
         raise RunFailed(f"{study.unfinished()} of {study.planned} trials did not run; {remedy}")
     shutil.rmtree(state, ignore_errors=True)
+
+
+def _ended_by_memory(
+    searcher: StudySearcher, watch: RayletWatch, plan: Plan, resources: dict[str, float], state: Path
+) -> bool:
+    """Let Tune train what is left; returns whether it ended because memory was full, and its trials wait for another
+    searcher."""
+    shutil.rmtree(state, ignore_errors=True)
+    try:
+        _tuner(searcher, Attendant(searcher, watch), plan, resources, state).fit()
+    except Exception as error:
+        if _memory_was_full(error) and plan.workers == 1 and searcher.put_all_back(MEMORY):
+            return True
+        raise
+    return False
 
 
 def _tuner(

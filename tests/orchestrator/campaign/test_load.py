@@ -154,6 +154,8 @@ def test_a_word_of_the_command_line_wins_over_what_the_file_sets(campaign_file: 
         for cell in load(campaign_file, "trials=7", "training.epochs=2", *words).values():
             found = cell.resources.cpus_per_worker, cell.study.trials, cell.trial.training.epochs
             assert found == (cpus, 7, 2)
+    for cell in load(campaign_file, "resources={workers: 2}").values():
+        assert (cell.resources.workers, cell.resources.cpus_per_worker) == (2, 2), "what no word names stays"
     name = next(iter(FILE["methods"]))
     with pytest.raises(InputError, match=rf"methods.{name}.*: has no effect, because training.epochs in `set` \("):
         load(campaign_file, f"methods.{name}.set.training.epochs=2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ray.exceptions import OutOfMemoryError
@@ -131,3 +132,14 @@ def test_a_search_that_memory_ends_says_so_in_one_line(tmp_path: Path, monkeypat
     said = str(ended.value)
     assert said.startswith("the memory of a machine was full") and "resources.concurrent_trials" in said
     assert f"python launch.py resume {tmp_path / 'run'}" in said and "\n" not in said
+
+
+def test_what_fails_before_anything_is_trained_says_so_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = create(tmp_path / "run", Experiment.model_validate({**TINY, "study": {"trials": 1}}))
+    monkeypatch.setattr(tuner, "raylet_watched", Mock(side_effect=ConnectionError("no raylet")))
+    monkeypatch.setattr(tuner, "request_room", lambda plan, trials: None)
+    progress = SearchProgress(1, 1, console=Console(quiet=True))
+    with pytest.raises(RunFailed, match=r"^Ray stopped the search \(ConnectionError: no raylet\); continue with: "):
+        tuner.run_trials(study, Plan(1, 1, 0.0, 1, {}), progress, {}, lambda: False)
