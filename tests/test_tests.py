@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.scheduling import CHAINS, FIRST, TwoRays
+from tests.support.scheduling import CHAINS, FIRST, PARTED, TwoRays
 
 FILES = sorted(path for folder in ("tests", "wsol/contract") for path in (ROOT / folder).rglob("test_*.py"))
 WAITING = ("get", "join", "communicate", "Barrier")
@@ -79,5 +79,8 @@ def test_those_that_start_ray_come_first_in_two_chains() -> None:
     assert list(scheduler.assigned_work[nodes[0]])[1] == FIRST[-1]  # its chain has hardly begun
     first, second = (next(iter(scheduler.assigned_work[node].values())) for node in nodes)
     assert list(first) == [tests[-4], tests[-2]] and list(second) == [tests[-5], tests[-3], tests[-1]]
+    parts = {case: scheduler._split_scope(f"{PARTED}::test_a[{case}]") for case in ("cam-vgg16", "has-vgg16", "cam")}
+    assert parts["cam-vgg16"] == parts["has-vgg16"] != parts["cam"]
+    assert scheduler._split_scope("wsol/contract/test_metrics.py::test_a[cam-vgg16]") == "wsol/contract/test_metrics.py"
     live = {path.name for path in (ROOT / "tests" / "live").glob("test_*.py")}
     assert {f"test_{name}.py" for files in CHAINS.values() for name in files} == live

@@ -11,6 +11,8 @@ CHAINS = {
 }
 """Files of `tests/live` that one process runs one after the other. They take longer than all others together; each
 chain is about half of them."""
+PARTED = "wsol/contract/test_methods.py"
+"""As much as a chain. Its cases end with the name of a backbone, and those of one are a part."""
 FIRST = (*CHAINS, "wsol/contract/test_two_workers.py")
 """What takes longest, in this order: begun last, it would run on alone at the end."""
 
@@ -25,6 +27,8 @@ class TwoRays(LoadFileScheduling):
         for chain, files in CHAINS.items():
             if nodeid.startswith(tuple(f"tests/live/test_{name}.py" for name in files)):
                 return chain
+        if nodeid.startswith(PARTED) and "[" in nodeid:
+            return f"{PARTED} {nodeid.removesuffix(']').replace('[', '-').rpartition('-')[2]}"
         return super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
