@@ -1,33 +1,30 @@
 """How many trials and epochs a search needs until it is as good as the official protocol's 30 random trials are on
 average.
 
-    python -m benchmarks.search_efficiency                  replay of the recorded trials, both tables
-    python -m benchmarks.search_efficiency --table tiny_imagenet_trials --seeds 20
-    python -m benchmarks.search_efficiency --table synthetic_has_trials --record DIR
+    python -m benchmarks.search_efficiency                  replay of the recorded trials, all tables
+    python -m benchmarks.search_efficiency --table has_tiny_imagenet --seeds 20
+    python -m benchmarks.search_efficiency --table cam_cub --record DIR data.images=... data.metadata=...
                                                             train them: hours; goes on where it was stopped
 
-Recorded are real trainings at random points of a space, with the objective of every epoch, in the table beside its
-file; its first row is the published point. In the replay our own study asks for points and is told, epoch by epoch,
-what the nearest recorded training (in the unit cube of the space) showed that it has not been told of yet; only the
-published point is told of the first row. Every search may spend as many epochs as 30 trials take, and ends earlier if
-the table is used up. The reference value is what 30 random trials reach on average over the seeds.
+Recorded are real trainings at random points of a space, with the objective of every epoch, in a table beside its file
+(`benchmarks/recorded/`); its first row is the published point. In the replay our own study asks for points and is told,
+epoch by epoch, what the nearest recorded training (in the unit cube of the space) showed that it has not been told of
+yet; only the published point is told of the first row. Every search may spend as many epochs as 30 trials take, and
+ends earlier if the table is used up. The reference value is what 30 random trials reach on average over the seeds.
 
-`synthetic_has_trials`: HaS on rendered images over the ranges of the protocol, 90 trials of 12 epochs. The learning
-rate spans five decades, and most of it learns nothing. The rate decays at epoch 9, before which our schedulers stop
-nothing unless `study.grace_epochs` says so; the searches "from epoch 1" have 1 there.
+The spaces say what they are. In `has_tiny_imagenet` nothing matters: its ranges are narrow, the objective is counted on
+200 images, whose noise is about as large as what the settings change, and the first epoch says little about the best
+one. In the others the learning rate spans the five decades of the protocol, and most of it learns nothing. Before the
+rate decays our schedulers stop nothing unless `study.grace_epochs` says so; the searches "from epoch 1" have 1 there.
 
-`tiny_imagenet_trials`: HaS with a pretrained network in narrow ranges, 160 trials of 6 epochs: a space in which nothing
-matters. The objective is counted on 200 images, whose noise is about as large as what the settings change, and the
-first epoch says little about the best one: that is why stopping early at epochs 1 and 3 does not help there.
-
-`scheduler: race` compares hits of single images, which neither table has, and is not replayed.
+`scheduler: race` compares single images, and is replayed where their numbers were recorded.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +32,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.recorded_trials import TABLES, Floats, Table, record
+from benchmarks.recorded_trials import SPACES, TABLES, Floats, Table, record
 from benchmarks.row import Row, tell
 from orchestrator.experiment.grace import grace_epochs
 from orchestrator.runs.header import RunHeader
@@ -74,12 +71,18 @@ SEARCHES = {
     "random + ASHA from epoch 1": Way("random", "asha", at_once=True),
     "random + Hyperband": Way("random", "hyperband"),
     "random + Hyperband from epoch 1": Way("random", "hyperband", at_once=True),
+    "random + race": Way("random", "race"),
+    "random + race from epoch 1": Way("random", "race", at_once=True),
     "TPE": Way("tpe"),
     "TPE + ASHA": Way("tpe", "asha"),
     "TPE + ASHA from epoch 1": Way("tpe", "asha", at_once=True),
+    "TPE + race": Way("tpe", "race"),
+    "TPE + race from epoch 1": Way("tpe", "race", at_once=True),
     "TPE, published point first": Way("tpe", published=True),
     "TPE + ASHA, published point first": Way("tpe", "asha", published=True),
     "TPE + ASHA from epoch 1, published first": Way("tpe", "asha", published=True, at_once=True),
+    "TPE + race, published point first": Way("tpe", "race", published=True),
+    "TPE + race from epoch 1, published first": Way("tpe", "race", published=True, at_once=True),
     "TPE, 4 at a time": Way("tpe", abreast=4),
     "TPE, 4 at a time, no liar": Way("tpe", abreast=4, liar=False),
     "TPE + ASHA from epoch 1, 4 at a time": Way("tpe", "asha", at_once=True, abreast=4),
@@ -94,11 +97,12 @@ def main() -> None:
     parser.add_argument(
         "--record", type=Path, metavar="DIR", help="train the trials in this run folder and write the table"
     )
-    parser.add_argument("--table", choices=TABLES, help="only this one")
+    parser.add_argument("--table", choices=SPACES, help="only this one")
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="where a recording begins: changes of the space")
     options = parser.parse_args()
     if options.record:
-        record(options.table or parser.error("--record needs --table"), options.record)
+        record(options.table or parser.error("--record needs --table"), options.record, options.words)
         return
     with patch("os.fsync"):  # studies of seconds need not survive a power cut
         for name in [options.table] if options.table else TABLES:
@@ -107,10 +111,19 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Search:
-    """One replayed search: epochs spent after each trial, and the best value until then."""
+    """One replayed search.
+
+    Attributes:
+        epochs: spent after each trial.
+        best: the best value after each trial.
+        better: how many trials would have been better than all before, had nothing stopped them.
+        lost: how many of these were stopped.
+    """
 
     epochs: Floats
     best: Floats
+    better: int
+    lost: int
 
     def best_after(self, epochs: float) -> float:
         """The best value when so many epochs are spent; -inf before the first trial ended."""
@@ -133,61 +146,78 @@ def replay(table: Table, name: str, seed: int) -> Search:
     first = published_points(experiment) if way.published else []
     with TemporaryDirectory() as folder, patch.dict(SAMPLERS["tpe"], constant_liar=way.liar):
         study = create_study(Path(folder) / "run", experiment, RunHeader(name), first)
-        spent, best = zip(*trials(study, table.reader(), budget, way.abreast), strict=True)
+        ended = list(trials(study, table, budget, way.abreast))
         study.close()
-    return Search(np.array(spent, float), np.maximum.accumulate(np.array(best, float)))
+    best = np.maximum.accumulate([trial.value for trial in ended])
+    better = [now for now, before in zip(ended[1:], best, strict=False) if now.whole > before > -math.inf]
+    spent = np.array([trial.spent for trial in ended], float)
+    return Search(spent, best, len(better), sum(trial.stopped for trial in better))
 
 
 @dataclass
 class Running:
-    """A trial that is replayed: its recorded curve, and what the study was told of it."""
+    """A trial that is replayed: its row of the table, and what the study was told of it."""
 
     task: Task
-    curve: list[float]
+    row: int
     history: list[dict[str, float]]
 
 
-def trials(
-    study: Study, curve: Callable[[Task], list[float] | None], budget: int, abreast: int = 1
-) -> Iterator[tuple[int, float]]:
-    """Run a study on recorded curves, several trials at a time, each an epoch in turn: epochs spent until now and the
-    value of each trial that ends, -inf if it did not complete."""
-    spent, running = 0, list[Running]()
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended: the epochs spent until then by all, its value, -inf if it did not complete, the value it
+    would have had in the end, and whether it was stopped."""
+
+    spent: int
+    value: float
+    whole: float
+    stopped: bool
+
+
+def trials(study: Study, table: Table, budget: int, abreast: int = 1) -> Iterator[Ended]:
+    """Run a study on recorded curves, several trials at a time, each an epoch in turn; each trial that ends."""
+    spent, running, nearest = 0, list[Running](), table.reader()
     while True:
-        while len(running) < abreast and (task := study.ask()) and (known := curve(task)) is not None:
-            running.append(Running(task, known, []))
+        while len(running) < abreast and (task := study.ask()) and (row := nearest(task)) is not None:
+            running.append(Running(task, row, []))
         if not running:
             return
         for trial in tuple(running):
             if spent == budget:
                 return
             spent += 1
-            if (value := _step(study, trial)) is not None:
+            if (end := _step(study, table, trial)) is not None:
                 running.remove(trial)
-                yield spent, value
+                yield Ended(spent, *end)
 
 
-def _step(study: Study, trial: Running) -> float | None:
-    """Tell the study of one more epoch: the trial's value if it ends with it."""
-    task, history, epochs = trial.task, trial.history, study.experiment.trial.training.epochs
-    if len(history) == len(trial.curve):
+def _step(study: Study, table: Table, trial: Running) -> tuple[float, float, bool] | None:
+    """Tell the study of one more epoch: if the trial ends with it, what `Ended` says of it."""
+    task, history, curve = trial.task, trial.history, table.curves[trial.row]
+    epochs = study.experiment.trial.training.epochs
+    whole = max(curve) if len(curve) == epochs else -math.inf
+    if len(history) == len(curve):
         study.fail(task.number, "diverged", 0.0, "replay")
-        return -math.inf
-    value = trial.curve[len(history)]
+        return -math.inf, whole, False
+    value = curve[len(history)]
     history.append({"epoch": len(history) + 1, "objective_now": value, task.objective: value})
-    if study.report(task.number, history[-1]):
+    if study.report(task.number, history[-1], table.told(trial.row, len(history))):
         study.prune(task.number, 0.0, "replay")
-        return -math.inf
+        return -math.inf, whole, True
     if len(history) < epochs:
         return None
     study.complete(task.number, history, 0.0, "replay")
-    return max(record["objective_now"] for record in history)
+    return whole, whole, False
 
 
 def compare(name: str, table: Table, seeds: int) -> None:
-    """Print a row for each way to search, and tell those whose target is half of random's epochs."""
+    """Print a row for each way to search, and tell those whose target is a third of random's epochs."""
     settled = grace_epochs(table.experiment)
-    ways = [way for way, rules in SEARCHES.items() if settled > 1 or not rules.at_once]
+    ways = [
+        way
+        for way, rules in SEARCHES.items()
+        if (settled > 1 or not rules.at_once) and (rules.scheduler != "race" or table.has_images)
+    ]
     searches = {way: [replay(table, way, seed) for seed in range(seeds)] for way in ways}
     budget = TRIALS * table.experiment.trial.training.epochs
     value = float(np.mean([search.best[TRIALS - 1] for search in searches["random"]]))
@@ -198,19 +228,20 @@ def compare(name: str, table: Table, seeds: int) -> None:
         f"mean best of {TRIALS} random trials: {value:.2f}\n"
     )
     heads = "".join(f"{f'{share * budget:.0f} epochs':>14}" for share in SHARES)
-    print(f"{'search':<41}{heads}  {'reached':>7} {'median':>6} {'wins':>5}  used up")
+    print(f"{'search':<41}{heads}  {'reached':>7} {'median':>6} {'wins':>5}  used up  lost")
     for way in ways:
         print(_line(way, searches[way], searches["random"], value, max(recorded), budget), flush=True)
         mean = [np.mean([search.best_after(spent) for search in searches[way]]) for spent in range(1, budget + 1)]
         first = next((spent for spent, best in enumerate(mean, start=1) if best >= value), math.inf)
         if way != "random":
-            what, ours = f"{name.split('_')[0]}: {way}", f"{first} epochs to {value:.2f}"
+            what, ours = f"{name}: {way}", f"{first} epochs to {value:.2f}"
             tell(Row(what, ours, f"random: {budget}", first / budget, "<= 0.333"))
     print(
         f"\nAfter so many epochs: the regret, by how much the mean best value is below the best recorded, and half\n"
         f"of its 95 % interval over seeds. reached: share of seeds that reach {value:.2f}; median: epochs\n"
         "until then (inf: fewer than half do); wins: share of seeds that end above random's; used up: share of seeds\n"
-        "that had met every recorded trial before their epochs were spent."
+        "that had met every recorded trial before their epochs were spent; lost: of the trials that would have\n"
+        "been better than all before them, in all seeds, how many were stopped."
     )
 
 
@@ -227,7 +258,7 @@ def _line(way: str, found: list[Search], random: list[Search], value: float, bes
     used_up = np.mean([search.epochs[-1] < budget for search in found])
     return (
         f"{way:<41}{regrets}  {np.isfinite(epochs).mean():>7.0%} {np.median(epochs):>6.0f} {wins:>5.2f}"
-        f"  {used_up:>7.0%}"
+        f"  {used_up:>7.0%}  {sum(search.lost for search in found)}/{sum(search.better for search in found)}"
     )
 
 

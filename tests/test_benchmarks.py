@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from benchmarks import gpu, gpu_rows
 from benchmarks.__main__ import SETTINGS, table
-from benchmarks.recorded_trials import HERE, Table, unit_point
+from benchmarks.recorded_trials import RECORDED, Table, record, unit_point
 from benchmarks.row import ROWS, Row, read_rows, tell
 from benchmarks.search_efficiency import replay
 from orchestrator.experiment.paths import value_at_path
+from orchestrator.runs.by_image import ImageNumbers, pack
 
 
 @pytest.mark.parametrize(
@@ -35,12 +37,10 @@ def test_rows_are_collected_where_asked_and_make_a_table(tmp_path: Path, monkeyp
 
 
 def test_every_benchmark_of_the_table_exists() -> None:
-    assert all((HERE / f"{name}.py").is_file() for name in SETTINGS)
+    assert all((RECORDED.parent / f"{name}.py").is_file() for name in SETTINGS)
 
 
-@pytest.mark.parametrize(
-    ("name", "trials", "budget"), [("tiny_imagenet_trials", 150, 180), ("synthetic_has_trials", 90, 360)]
-)
+@pytest.mark.parametrize(("name", "trials", "budget"), [("has_tiny_imagenet", 150, 180), ("has_synthetic", 90, 360)])
 def test_recorded_trials_fill_the_space_and_are_replayed(name: str, trials: int, budget: int) -> None:
     recorded = Table.read(name)
     assert len(recorded.curves) >= trials
@@ -53,15 +53,52 @@ def test_recorded_trials_fill_the_space_and_are_replayed(name: str, trials: int,
     assert set(search.best[np.isfinite(search.best)]) <= values
 
 
-def test_a_replay_ends_when_every_recorded_trial_was_met_and_the_published_one_is_only_met_where_it_is_tried() -> None:
-    recorded = Table.read("synthetic_has_trials")
-    few = Table(recorded.experiment, recorded.points[:4], [[90.0] * 12, [1.0] * 12, [2.0] * 12, [3.0] * 12])
+def test_a_replay_ends_when_every_recorded_trial_was_met_and_the_published_one_is_only_met_where_it_is_tried(
+    tmp_path: Path,
+) -> None:
+    recorded = Table.read("has_synthetic")
+    curves = [[90.0] * 12, [1.0] * 12, [2.0] * 12, [3.0] * 12]
+    few = Table(recorded.experiment, recorded.points[:4], curves, ImageNumbers(tmp_path))
     search = replay(few, "random", seed=0)
     assert len(search.best) == 3 and search.best[-1] == 3.0 and search.epochs[-1] == 36
     first = replay(few, "TPE, published point first", seed=0)
     assert first.best[0] == 90.0 and len(first.best) == 4
     together = replay(few, "TPE, 4 at a time", seed=0)
     assert together.epochs.tolist() == [34, 35, 36] and together.best[-1] == 3.0  # an epoch of each in turn
+
+
+def test_a_replayed_race_stops_who_is_surely_behind_and_a_better_trial_that_is_stopped_is_counted(
+    tmp_path: Path,
+) -> None:
+    recorded = Table.read("has_synthetic")
+    images, curves = ImageNumbers(tmp_path), [[60.0] * 12, [10.0] * 12, [20.0] + [90.0] * 11]
+    for row, curve in enumerate(curves):
+        for epoch, value in enumerate(curve, start=1):
+            images.add(row, epoch, pack(np.repeat([100.0, 0.0], [int(value), 100 - int(value)])))
+    few = Table(recorded.experiment, recorded.points[:3], curves, images)
+    waits = replay(few, "TPE + race, published point first", seed=0)
+    assert few.has_images and (waits.better, waits.lost) == (1, 0) and waits.best[-1] == 90.0
+    assert waits.epochs[-1] < 36  # one was behind after the decay
+    hasty = replay(few, "TPE + race from epoch 1, published first", seed=0)
+    assert (hasty.better, hasty.lost) == (1, 1) and hasty.best[-1] == 60.0 and hasty.epochs[-1] == 14
+
+
+def test_trials_are_recorded_with_the_numbers_of_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.recorded_trials.RECORDED", tmp_path)
+    (tmp_path / "few").mkdir()
+    shutil.copy(RECORDED / "crop_synthetic" / "space.yaml", tmp_path / "few")
+    words = ["training.epochs=2", "data.train_images=4", "data.fullsup_images=3", "study.trials=2"]
+    record("few", tmp_path / "run", [*words, "optim.lr_decay_every=1"])
+    text = (tmp_path / "few" / "trials.csv").read_text()
+    assert text.count("\n") == 3
+    first, second = (line.split(",") for line in text.splitlines()[1:])
+    images = ImageNumbers(tmp_path / "few")
+    for row, cells in enumerate((first, second)):
+        for epoch in (1, 2):
+            numbers = images.of(row, epoch)
+            assert numbers is not None and numbers.mean() == pytest.approx(float(cells[-3 + epoch]), abs=1e-3)
+    record("few", tmp_path / "run")
+    assert (tmp_path / "few" / "trials.csv").read_text() == text
 
 
 def test_what_could_not_be_measured_says_why_and_misses_no_target() -> None:
