@@ -50,10 +50,11 @@ LAYOUTS = {
     "bag_cams": Layout(("resnet50", "inception_v3"), ("plain", "adl")),
     "small_object": Layout(("vgg16", "resnet50", "inception_v3"), ("plain", "bridging", "adl", "acol", "spg")),
     "rethinking_cam": Layout(("vgg16",), ("plain",)),
-    "f_cam": Layout(("vgg16", "resnet50", "inception_v3"), ("plain",), decoder=True),
+    "f_cam": Layout(("vgg16", "resnet50"), ("plain",), decoder=True),
 }
 """By repository. Of `f_cam` the classifier of its first stage, and the whole network with its decoder; its names were
-not compared with a published file."""
+not compared with a published file. Its Inception-v3 pads every convolution of 3x3 and ours does not, so its weights
+would fit and make other maps."""
 
 SIGNS = {"vgg16": "features.", "resnet50": "layer1.0.", "inception_v3": "Mixed_5b."}
 """The names by which a network is recognised."""

@@ -36,7 +36,7 @@ def require(experiment: Experiment, folder: Path, address: str | None = None, *,
         post-hoc settings can be chosen, if there are any
         Ray can start on this machine, if it is to
         the store, if there is one, can be written, and has no run of that name
-        the data can be read, images to be cached can be decoded, the metrics can be computed
+        the data can be read, the metrics can be computed, images to be cached can be decoded
         the method can be built, and has the blocks that are evaluated
         the disk has room
 
@@ -93,8 +93,8 @@ def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
 
 
 def require_data(experiment: Experiment) -> None:
-    """The checks that runs with the same data set and metrics share: read the data, decode images to be cached, try the
-    metrics. Prints notes about images that are in two splits, and about the training images if they are a list or have
+    """The checks that runs with the same data set and metrics share: read the data, try the metrics, and only then
+    decode the images to be cached. Prints notes about images that are in two splits, and about the training images if they are a list or have
     boxes.
 
     Raises:
@@ -105,10 +105,12 @@ def require_data(experiment: Experiment) -> None:
 
     config = experiment.trial
     dataset = build.dataset(config.data)
-    trained = supervision.training_images(dataset, config).split
-    scored = {name: supervision.scored_images(dataset, name, config).split for name in ("train_fullsup", "test")}
-    for split in scored.values():
+    names = ("train_fullsup", "test")
+    for name in names:
+        split = supervision.scored_split(dataset, name, config)
         require_countable(split, config.data.image_size, config.evaluation)
+    trained = supervision.training_images(dataset, config).split
+    scored = {name: supervision.scored_images(dataset, name, config).split for name in names}
     for note in shared_images({"what is trained on" if config.uses_boxes else "train_weaksup": trained, **scored}):
         console.print(f"note: {note}")
     if config.data.subset_list is not None or config.uses_boxes:

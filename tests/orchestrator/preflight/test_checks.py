@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.preflight.checks import require_model
+from orchestrator.preflight.checks import require_data, require_model
 from tests.support.studies import experiment
 from tests.support.tiny import TINY, Launch
-from wsol import plugins
+from wsol import plugins, supervision
 from wsol.errors import InputError
 
 POINTLESS = "does not classify by the output of its block conv3, so there is no gradient"
@@ -47,3 +47,11 @@ def test_an_extractor_with_a_pass_for_every_channel_is_not_run(monkeypatch: pyte
     score_cam = plugins.load("extractor", "score_cam")
     monkeypatch.setattr(score_cam, "logits_in_chunks", lambda *_: pytest.fail("ran"))
     require_model(experiment(trial={**TINY["trial"], **on({"name": "score_cam", "block": "conv3"})}))
+
+
+def test_metrics_are_tried_before_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for decodes in ("training_images", "scored_images"):
+        monkeypatch.setattr(supervision, decodes, lambda *_: pytest.fail("decoded"))
+    evaluation = {**TINY["trial"]["evaluation"], "test_metrics": [{"name": "pxap"}]}
+    with pytest.raises(InputError, match=r"evaluation\.test_metrics: pxap on test: "):
+        require_data(experiment(trial={**TINY["trial"], "evaluation": evaluation}))
