@@ -40,6 +40,7 @@ class Backbone(nn.Module):
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
         pixel_mean: subtracted from RGB in [0, 1].
         pixel_std: divides the difference.
+        biased_maps: see `CamHead`.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Backbone(nn.Module):
         fast_blocks: Iterable[str] = (),
         pixel_mean: tuple[float, float, float] = IMAGENET_MEAN,
         pixel_std: tuple[float, float, float] = IMAGENET_STD,
+        biased_maps: bool = False,
     ) -> None:
         super().__init__()
+        self.biased_maps = biased_maps
         self.blocks = nn.ModuleDict(dict(blocks))
         self.inserted = nn.ModuleDict()
         self.info = dict(info)
@@ -248,9 +251,12 @@ class CamHead(nn.Module):
         clip_negative_weights: the class map ignores evidence against the class (negative weight clamping of "Rethinking
             Class Activation Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A setting of
             evaluation, off in training.
+        biased_maps: the published classifier is a 1x1 convolution, whose map has the bias of its class. Normalizers
+            that subtract the minimum take it away again.
     """
 
     clip_negative_weights = False
+    biased_maps = False
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -264,7 +270,8 @@ class CamHead(nn.Module):
         return logits
 
     def class_map(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Map of one class per image, the mean over channels of weight times feature: no bias, no ReLU.
+        """Map of one class per image, the mean over channels of weight times feature: no ReLU, and no bias unless
+        `biased_maps`.
 
         Args:
             features: (B, C, h, w).
@@ -276,7 +283,10 @@ class CamHead(nn.Module):
         weight = self.linear.weight[labels].to(features.dtype)
         if self.clip_negative_weights:
             weight = weight.clamp(min=0)
-        return torch.einsum("bchw,bc->bhw", features, weight) / features.shape[1]
+        maps = torch.einsum("bchw,bc->bhw", features, weight)
+        if self.biased_maps:
+            maps = maps + self.linear.bias[labels].to(maps.dtype)[:, None, None]
+        return maps / features.shape[1]
 
 
 class Classifier(nn.Module):
@@ -288,6 +298,8 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: Backbone, head: CamHead) -> None:
         super().__init__()
+        if backbone.biased_maps:
+            head.biased_maps = True
         self.backbone = backbone
         self.head: nn.Module = head
         self.num_classes = head.linear.out_features

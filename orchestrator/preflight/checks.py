@@ -94,8 +94,8 @@ def require_packages(experiment: Experiment, *, alone: bool = False) -> None:
 
 def require_data(experiment: Experiment) -> None:
     """The checks that runs with the same data set and metrics share: read the data, try the metrics, and only then
-    decode the images to be cached. Prints notes about images that are in two splits, and about the training images if they are a list or have
-    boxes.
+    decode the images to be cached. Prints notes about images that are in two splits, and about the training images if
+    they are a list or have boxes.
 
     Raises:
         InputError: a file is missing or damaged, or a metric cannot be computed.

@@ -185,7 +185,7 @@ def test_weights_beside_the_network_are_missing() -> None:
 
 
 def test_a_network_whose_weights_fit_and_make_other_maps_is_refused() -> None:
-    with pytest.raises(InputError, match="layout f_cam has no network 'inception_v3': .* vgg16, resnet50 that was"):
+    with pytest.raises(InputError, match=r"layout f_cam has no network 'inception_v3': .* vgg16, resnet50 that was"):
         layouts.fill(make("inception_v3"), "f_cam", state_of("inception_v3_cam_large_False"), "file")
 
 

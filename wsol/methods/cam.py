@@ -9,8 +9,9 @@ Paper: Learning Deep Features for Discriminative Localization (Zhou, Khosla, Lap
 Symbols: f_k(x, y) -> `Activations.features`; w_k^c -> the rows of `CamHead.linear.weight`; S_c -> `Activations.logits`;
 M_c -> `class_map`.
 
-Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the requested class, without bias and
-without ReLU, divided by the number of channels.
+Kept from the released code (the evaluation of Choe et al., CVPR 2020): the map of the requested class, without ReLU
+and, where the classifier is a linear layer, without bias, divided by the number of channels. That of Inception-v3 is a
+convolution, and its map has the bias.
 
 Not kept: nothing was left out. The loss and the map are the defaults of `Method`, so there is nothing to override here.
 The variant `released` of the search spaces takes the last epoch, in single precision, and all images of ImageNet.

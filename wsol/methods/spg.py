@@ -13,9 +13,10 @@ Symbols: A, the attention map -> `attention`; B1, B2 -> `GuidedHead.b1`, `Guided
 Kept from the released code (Choe et al., CVPR 2020): all terms weigh 1, and no gradient passes through a guidance;
 pixels above the high threshold are object; if there are fewer than 30 of 224x224 (scaled for other sizes), those above
 0.7 times the maximum are. Then pixels below the low threshold are background, even if they were object; the mean runs
-over all decided pixels of the batch. The map is the class map alone. B2 of Inception reads `mixed_6d`, not `mixed_6e`.
-VGG has two convolutions of 512 channels in place of `conv6`, pools 3x3 after its fourth group, and learns at the head's
-rate from there on. In ResNet the new layers learn at the backbone's rate.
+over all decided pixels of the batch. The map is the class map alone; its classifier is a convolution, so it has the
+bias. B2 of Inception reads `mixed_6d`, not `mixed_6e`. VGG has two convolutions of 512 channels in place of `conv6`,
+pools 3x3 after its fourth group, and learns at the head's rate from there on. In ResNet the new layers learn at the
+backbone's rate.
 
 Not kept: a batch without a decided pixel gave NaN, here 0. The maps of all classes were enlarged to the image, here the
 one of the label; the image's size was taken to be 224; the guidance was computed in evaluation too, where nothing uses
@@ -128,6 +129,8 @@ class SPG(Method):
 
 class GuidedHead(CamHead):
     """The CAM head, and three maps of one channel from the features and two earlier blocks."""
+
+    biased_maps = True  # a convolution in every network
 
     def __init__(self, backbone: Backbone, num_classes: int) -> None:
         super().__init__(backbone.channels, num_classes)

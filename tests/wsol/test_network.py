@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from wsol import plugins
 from wsol.network import Backbone, BlockInfo, CamHead, Classifier
@@ -95,6 +96,18 @@ def test_mean_of_the_class_map_is_the_logit() -> None:
     nn.init.normal_(head.linear.bias)
     logits = head(features)[[0, 1], labels]
     torch.testing.assert_close(head.class_map(features, labels).mean(dim=(1, 2)) * 5 + head.linear.bias[labels], logits)
+
+
+def test_where_the_published_classifier_is_a_convolution_its_output_is_the_class_map() -> None:
+    """It has the bias, which a normalizer that only divides does not take away again."""
+    torch.manual_seed(0)
+    module = plugins.load("backbone", "inception_v3")
+    network = Classifier(module.build(module.Config(weights="none")), CamHead(1024, 3))
+    head, features, labels = network.head, torch.randn(2, 1024, 4, 4), torch.tensor([1, 0])
+    assert isinstance(head, CamHead)
+    nn.init.normal_(head.linear.bias)
+    published = conv2d(features, head.linear.weight[:, :, None, None], head.linear.bias)[[0, 1], labels]
+    torch.testing.assert_close(head.class_map(features, labels) * 1024, published, rtol=1e-4, atol=1e-4)
 
 
 def test_classifier_passes_taps_on(backbone: Backbone) -> None:
