@@ -12,7 +12,7 @@ from wsol import plugins
 from wsol.console import say_once
 from wsol.errors import InputError
 from wsol.packages import OURS
-from wsol.schema import BackboneConfig, DatasetConfig, FilePath, PluginConfig, Strict
+from wsol.schema import BackboneConfig, DatasetConfig, FilePath, Interpolation, PluginConfig, Strict
 
 LARGEST_SEED = 2**34
 """The largest seed: torch's random state is a 64-bit number made from seed, epoch and worker."""
@@ -92,7 +92,9 @@ class EvaluationConfig(Strict):
 
     Attributes:
         extractor: makes the raw map of the requested class.
-        normalizer: brings the resized map to [0, 1].
+        interpolation: how a raw map is enlarged to the evaluation grid: `bicubic` as in the protocol, or `bilinear`, as
+            in the released code of some methods whose maps are of gradients or tokens.
+        normalizer: brings the enlarged map to [0, 1].
         metrics: the metrics that are computed.
         test_metrics: further metrics on test, for annotations that only test has.
         threshold_step: distance of the score thresholds 0, step, 2*step, ... < 1. Steps below 1e-4 would only fill the
@@ -103,6 +105,7 @@ class EvaluationConfig(Strict):
     extractor: Annotated[SerializeAsAny[PluginConfig], any_plugin("extractor")] = Field(
         default={"name": "cam"}, validate_default=True
     )
+    interpolation: Interpolation = "bicubic"
     normalizer: Annotated[SerializeAsAny[PluginConfig], any_plugin("normalizer")] = Field(
         default={"name": "min_max"}, validate_default=True
     )

@@ -167,7 +167,7 @@ def require_extractors(method: Method, settings: list[EvaluationConfig], side: i
 def localize(method: Method, images: ImageStore, config: EvaluationConfig) -> Iterator[Sample]:
     """The scored images of a split themselves, in its order, for looking at them."""
     for raw in forward(method, images, [config], config.batch_size):
-        yield from _samples(raw.resized(images.size), images.split, images.size, Pipeline(config))
+        yield from _samples(raw.resized(images.size, config.interpolation), images.split, images.size, Pipeline(config))
 
 
 def further_maps(method: Method, images: ImageStore, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -264,8 +264,11 @@ def _parts(raw: RawScores, images: int) -> Iterator[RawScores]:
 
 
 def _count_few(raw: RawScores, split: Split, size: int, pipelines: Sequence[Pipeline]) -> list[Counts]:
-    resized = raw.resized(size)
-    return [_counted(_samples(resized, split, size, pipeline), pipeline.config) for pipeline in pipelines]
+    resized = {way: raw.resized(size, way) for way in {pipeline.config.interpolation for pipeline in pipelines}}
+    return [
+        _counted(_samples(resized[pipeline.config.interpolation], split, size, pipeline), pipeline.config)
+        for pipeline in pipelines
+    ]
 
 
 def _counted(samples: Iterable[Sample], config: EvaluationConfig) -> Counts:

@@ -229,7 +229,7 @@ def _localise(
     if not seen:
         return [one for one in few if isinstance(one, Failed)]
     raw = Extracted(config.extractor, torch.stack([one.raw_map for one in seen]), None)
-    score_maps = iter(normalised(raw.resized(len(seen[0].photo.pixels)), config))
+    score_maps = iter(normalised(raw.resized(len(seen[0].photo.pixels), config.interpolation), config))
     return [one if isinstance(one, Failed) else finish(_evidence(one, next(score_maps), rule)) for one in few]
 
 

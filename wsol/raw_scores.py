@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wsol.method import Method
 from wsol.ops.resize import resize_maps
-from wsol.schema import PluginConfig
+from wsol.schema import Interpolation, PluginConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,9 +32,10 @@ class Extracted:
         logits = None if self.logits is None else self.logits[some]
         return Extracted(self.extractor, self.maps[some], logits, self.method)
 
-    def resized(self, size: int) -> Extracted:
+    def resized(self, size: int, interpolation: Interpolation) -> Extracted:
         """The same scores with maps (n, size, size) float64."""
-        return Extracted(self.extractor, resize_maps(self.maps, (size, size)), self.logits, self.method)
+        maps = resize_maps(self.maps, (size, size), interpolation)
+        return Extracted(self.extractor, maps, self.logits, self.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,6 @@ class RawScores:
         """The scores of some of the images."""
         return RawScores(self.positions[some], [one.part(some) for one in self.extracted])
 
-    def resized(self, size: int) -> RawScores:
+    def resized(self, size: int, interpolation: Interpolation) -> RawScores:
         """The same with maps on the evaluation grid, `size` pixels wide and high; each extractor's are resized once."""
-        return RawScores(self.positions, [one.resized(size) for one in self.extracted])
+        return RawScores(self.positions, [one.resized(size, interpolation) for one in self.extracted])

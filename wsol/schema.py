@@ -11,6 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+Interpolation = Literal["bicubic", "bilinear"]
+"""How a map is enlarged."""
+
 FilePath = Annotated[str, AfterValidator(os.path.expanduser)]
 """A file or folder as a user writes it: `~` at the start is the user's home folder."""
 

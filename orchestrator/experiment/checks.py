@@ -19,7 +19,7 @@ from orchestrator.experiment.yaml_reader import Document
 from wsol import plugins
 from wsol.errors import InputError
 
-POST_HOC = ("evaluation.extractor", "evaluation.normalizer", "method.")
+POST_HOC = ("evaluation.extractor", "evaluation.interpolation", "evaluation.normalizer", "method.")
 """The paths that change no weight begin with one of these."""
 
 ONE_OBJECTIVE = ("cma_es",)

@@ -104,7 +104,8 @@ def evaluate_maps(maps: Path, path: Path, overrides: list[str], split: str) -> d
         f"{len(part)} maps of {maps} on {split} of {config.data.name}, normalizer {config.evaluation.normalizer.name}"
     )
     for (height, width), number in sorted(sizes.items()):
-        resized = "as they are" if (height, width) == (side, side) else f"resized to {side} x {side} (bicubic)"
+        how = f"resized to {side} x {side} ({config.evaluation.interpolation})"
+        resized = "as they are" if (height, width) == (side, side) else how
         console.print(f"  {number} of {height} x {width}, {resized}")
     scores = score_files(maps, part, side, config.evaluation)
     console.print(score_table(split, scores.metrics, {}, scores.intervals()))

@@ -83,12 +83,13 @@ def labelled(config: TrainConfig, labels: list[int]) -> ImageStore:
     return ImageStore(relabelled, SIDE, config.data)
 
 
-@pytest.mark.parametrize("extractor", ["cam", "grad_cam"])
+@pytest.mark.parametrize(("extractor", "interpolation"), [("cam", "bicubic"), ("grad_cam", "bilinear")])
 @pytest.mark.parametrize("objective", ["max_box_acc_v2", "max_box_acc", "gt_known/loc"])
 def test_boxes_are_those_that_evaluation_counts(
-    objective: str, extractor: str, config: TrainConfig, method: Method, tmp_path: Path
+    objective: str, extractor: str, interpolation: str, config: TrainConfig, method: Method, tmp_path: Path
 ) -> None:
-    evaluation = EvaluationConfig.model_validate({**config.evaluation.model_dump(), "extractor": {"name": extractor}})
+    asked = {"extractor": {"name": extractor}, "interpolation": interpolation}
+    evaluation = EvaluationConfig.model_validate({**config.evaluation.model_dump(), **asked})
     first, _ = look(method, tmp_path / "photos", names(), evaluation)
     labels = [one.label for one in first if isinstance(one, Prediction)]
     assert set(labels) == {0, 1}

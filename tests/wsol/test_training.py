@@ -205,10 +205,12 @@ def test_settings_with_the_same_extractor_share_one_forward_pass(
         return forward(self, *arguments)
 
     monkeypatch.setattr(type(method), "score_maps", counted)
-    together = evaluate_together([Pipeline(one, method) for one in (config.evaluation, clipped)], images)
+    bilinear = config.evaluation.model_copy(update={"interpolation": "bilinear"})
+    settings = (config.evaluation, clipped, bilinear)
+    together = evaluate_together([Pipeline(one, method) for one in settings], images)
     assert sum(calls) == len(images)
-    assert together == [evaluate(method, images, config.evaluation), evaluate(method, images, clipped)]
-    assert together[0] != together[1]
+    assert together == [evaluate(method, images, one) for one in settings]
+    assert together[0] != together[1] and together[0] != together[2]
 
 
 def test_order_and_crops_depend_on_the_seed_of_the_configuration(config: TrainConfig) -> None:

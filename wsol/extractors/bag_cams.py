@@ -18,7 +18,7 @@ own output. The published ResNet-50 runs use `block: layer3`.
 
 Not kept: only ReLUs that are modules were guided, because modules have hooks; here functional ones too, which
 Inception-v3 has before `mixed_6e`, and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged like
-those of every extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
+those of every extractor, not bilinearly, unless `evaluation.interpolation: bilinear` says so.
 """
 
 from __future__ import annotations

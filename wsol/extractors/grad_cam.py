@@ -13,7 +13,7 @@ and sum come before the map is enlarged. At the last block of a network with ave
 without bias, cut off at zero. The map is empty where all evidence is negative; that is more often so in early blocks.
 
 Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every
-extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
+extractor, not bilinearly, unless `evaluation.interpolation: bilinear` says so.
 """
 
 from __future__ import annotations

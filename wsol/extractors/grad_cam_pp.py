@@ -17,7 +17,7 @@ power of the gradient.
 
 Not kept: the exponential of the logit scaled all weights of an image, which no normalizer sees, and could overflow. An
 empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every extractor, not
-bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
+bilinearly, unless `evaluation.interpolation: bilinear` says so.
 """
 
 from __future__ import annotations

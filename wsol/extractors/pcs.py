@@ -12,7 +12,7 @@ Kept from the released code: ReLU on the sum over channels, before the map is en
 evidence is negative. At the last block of a network with average pooling it is Grad-CAM.
 
 Not kept: an empty map was NaN until the last normalizer; here it is zero. Maps are enlarged like those of every
-extractor, not bilinearly; there is no setting for it, because evaluation enlarges all maps in one place.
+extractor, not bilinearly, unless `evaluation.interpolation: bilinear`.
 """
 
 from __future__ import annotations

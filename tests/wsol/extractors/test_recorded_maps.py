@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from tests.support import vectors
-from tests.support.normalizing import normalized
 from tests.support.recorded_networks import recorded_method
+from wsol.config import EvaluationConfig
 from wsol.contract.extracting import FROM_GRADIENTS, batch, extractor, make
+from wsol.evaluation import normalised
 from wsol.extractor import extract_together
+from wsol.raw_scores import Extracted
 
 BACKBONES = ("tiny", "efficientnet_lite0", "resnet50", "inception_v3", "vgg16")
 RECORDED = {"grad_cam": "grad_cam", "grad_cam_pp": "grad_cam_plus_plus", "pcs": "pcs", "bag_cams": "bag_cams"}
@@ -24,10 +26,10 @@ RECORDED = {"grad_cam": "grad_cam", "grad_cam_pp": "grad_cam_plus_plus", "pcs": 
 def test_recorded_maps(path: Path, name: str, layer: str) -> None:
     arrays = vectors.load(path)
     images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+    config = EvaluationConfig.model_validate({"extractor": {"name": name, "block": layer}, "interpolation": "bilinear"})
     found = extractor(name, block=layer)(recorded_method(arrays), images, labels)
-    np.testing.assert_allclose(
-        normalized(found.maps, images.shape[-1]).numpy(), arrays[f"{RECORDED[name]}_{layer}"], rtol=0, atol=1e-4
-    )
+    enlarged = Extracted(config.extractor, found.maps, found.logits).resized(images.shape[-1], config.interpolation)
+    np.testing.assert_allclose(normalised(enlarged, config), arrays[f"{RECORDED[name]}_{layer}"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.logits.numpy(), arrays["logits"], rtol=0, atol=1e-4)
 
 
