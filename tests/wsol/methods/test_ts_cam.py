@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,12 +13,15 @@ from torch import Tensor
 
 from tests.support import recorded_tokens, vectors
 from tests.support.published_networks import drawn_weight
+from wsol.config import EvaluationConfig
 from wsol.contract.networks import CLASSES, make, random_network
+from wsol.evaluation import normalised
 from wsol.method import Method
 from wsol.methods import ts_cam as plugin
 from wsol.methods._semantic import SemanticHead, agnostic_attention
 from wsol.network import CamHead, Classifier
 from wsol.ops.boxes import boxes_by_level, iou, levels_at
+from wsol.raw_scores import Extracted
 from wsol.tokens import TokenBackbone
 from wsol.types import Batch, Progress
 
@@ -109,7 +111,9 @@ def check_gradients(method: Method, arrays: dict[str, np.ndarray], images: Tenso
 def test_recorded_boxes_and_hits(path: Path) -> None:
     """From maps to boxes at fixed thresholds. The recorded boxes end a pixel beyond the image where ours end on it."""
     arrays = vectors.load(path)
+    config = EvaluationConfig(interpolation="bilinear")
     levels = levels_at(arrays["thresholds"].astype(np.float64), 255)
+    np.testing.assert_array_equal(np.argsort(-arrays["logits"], axis=1, kind="stable")[:, :5], arrays["top5"])
     for image, label in enumerate(arrays["labels"]):
         truth = arrays["gt_boxes"][image : image + 1]
         recorded = {int(label): arrays["boxes_label"][:, image]}
@@ -117,9 +121,9 @@ def test_recorded_boxes_and_hits(path: Path) -> None:
             {int(c): arrays["boxes_top5"][:, image, place] for place, c in enumerate(arrays["top5"][image])}
         )
         for asked, boxes in recorded.items():
-            large = cv2.resize(arrays["maps"][image, asked], (224, 224))
-            scaled = (large - large.min()) / (large.max() - large.min())
-            np.testing.assert_array_equal(boxes_by_level(scaled).largest[levels], boxes.clip(max=223))
+            maps = Extracted(config.extractor, torch.from_numpy(arrays["maps"][image, asked : asked + 1]), None)
+            (score_map,) = normalised(maps.resized(224, config.interpolation), config)
+            np.testing.assert_array_equal(boxes_by_level(score_map).largest[levels], boxes.clip(max=223))
         overlap = iou(arrays["boxes_label"][:, image], truth)[:, 0]
         np.testing.assert_allclose(overlap, arrays["iou_label"][:, image], rtol=0, atol=1e-6)
         right = arrays["top5"][image] == label
