@@ -32,6 +32,7 @@ from orchestrator.runs.provenance import git
 from orchestrator.verbs.ending import exit_codes
 from orchestrator.winner.exported import open_exported
 from wsol.data.images import ImageStore
+from wsol.errors import InputError
 from wsol.evaluation import evaluate
 from wsol.files import write_text
 
@@ -75,6 +76,10 @@ def make(place: Path, run: Path, words: Sequence[str] = ()) -> None:
     data = [f"data.images={place / 'images'}", f"data.metadata={place / 'metadata'}"]
     folder = orchestrator.protocol(CAMPAIGN, *data, *words, run=run)
     seeds = seeds_of(folder)
+    if "cam" not in seeds:
+        raise InputError(
+            f"{folder}: no tested run of cam, with which all others are compared; leave cam in the campaign"
+        )
     methods = orchestrator.compare_runs(*(run for runs in seeds.values() for run in runs), metrics=METRICS)
     tables = {"methods": methods}
     for method in dict.fromkeys(["cam", best_method(seeds)]):
