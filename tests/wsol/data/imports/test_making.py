@@ -93,6 +93,28 @@ def test_nothing_is_left_of_the_annotations(coco: Coco, tmp_path: Path) -> None:
     assert "left out: 8 crowd annotations" in str(caught.value) and not (coco.folder / "made").exists()
 
 
+@pytest.mark.parametrize("lists", [{"val": "i.json"}, {"val": "v.json", "test": "v.json"}])
+def test_one_file_for_two_splits(lists: dict[str, str], coco: Coco) -> None:
+    with pytest.raises(InputError, match=r"json: lists the images of .* and of (val|test); name another place, or let"):
+        coco.make(**{split: str(coco.folder / name) for split, name in lists.items()})
+
+
+def test_names_of_one_file_that_differ_in_their_folders(coco: Coco) -> None:
+    box = {"bbox": [2, 3, 10, 8]}
+    coco.add("a/x.png", box, file="x.png")
+    coco.add("c/x.png", box, file=None)
+    coco.add("a/y.png", box, file="y.png")
+    coco.add("y.png", box, file=None)
+    coco.add("/elsewhere/z.png", box, file="z.png")
+    lines = coco.make()
+    assert (
+        "left out: 3 images whose name, without its folders, fits the same file as another's"
+        " (a/x.png, c/x.png, a/y.png)"
+    ) in lines
+    assert "found by the end of the name: 1 image in folders that are not there (/elsewhere/z.png)" in lines
+    assert {"y.png", "z.png"} < set(coco.boxes()) and "x.png" not in coco.boxes()
+
+
 def test_two_categories_of_one_name(coco: Coco) -> None:
     coco.content["categories"][0]["name"] = "cat"
     lines = coco.make()

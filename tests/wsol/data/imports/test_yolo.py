@@ -75,14 +75,14 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     (tmp_path / "labels" / "6.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4")
     for index in range(7, 11):
         photograph(tmp_path / "images" / f"{index}.png")
-        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 {ROW}\n\n1 {ROW}\n".replace("1 ", "0 "))
+        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 {ROW}\n\n0 0.5 0.5 1 1\n0 {ROW}\n")
     lines = imported("yolo", tmp_path / "made", **given)
     assert "left out: 1 text file without an image (orphan.txt)" in lines
     assert "left out: 2 images without an annotation (4.png, 5.png)" in lines
     assert "left out: 1 image with two classes or more (3.png)" in lines
     found = {**boxes(tmp_path / "made", "train"), **boxes(tmp_path / "made", "val"), **boxes(tmp_path / "made", "test")}
     assert found["6.png"] == [[4, 3, 19, 11]], "an outline's bounding box"
-    assert found["7.png"] == [[2, 3, 11, 10], [2, 3, 11, 10]] and len(found) == 8
+    assert found["7.png"] == [[2, 3, 11, 10], [0, 0, WIDTH - 1, HEIGHT - 1]] and len(found) == 8
     assert dataset(tmp_path / "made").class_names == ["cat", "dog"]
 
 
