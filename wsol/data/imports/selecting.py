@@ -102,25 +102,27 @@ def _with_files(source: Source, left_out: LeftOut) -> dict[str, Listed]:
             left_out.add(hidden, name)
         path = _path(listed, files)
         kind = _unusable(listed, path)
-        if kind is not None or path is None:
-            left_out.add(kind or kinds.NO_FILE, path or name)
-        else:
+        if kind is not None:
+            left_out.add(kind, path or name)
+        if path is not None:
             claims.setdefault(path, []).append(listed)
     owners = {path: _owner(path, claims[path], left_out) for path in claims}
     return {path: owner for path, owner in owners.items() if owner is not None}
 
 
 def _owner(path: str, claims: list[Listed], left_out: LeftOut) -> Listed | None:
-    """The image whose whole name fits a file, else the only one whose name ends like it."""
+    """The image of a file: that whose whole name fits it, else the only one whose name ends like it; None if that is
+    unusable, or there are several."""
     whole = [one for one in claims if any(has_whole_name(path, name) for name in (*one.names[:1], one.stem) if name)]
-    if len(whole) > 1:
-        first, second, *_ = whole
-        raise InputError(f"{second.where}: {path} is listed before, at {first.where}; remove one of them")
-    owner = (whole or claims)[0] if whole or len(claims) == 1 else None
-    for listed in claims:
-        if listed not in whole:
-            left_out.add(kinds.SHORTENED if listed is owner else kinds.SHARED_FILE, _name(listed))
-    return owner
+    closest = whole or (claims if len(set(map(_name, claims))) == 1 else [])
+    usable = [one for one in claims if _unusable(one, path) is None]
+    taken = [one for one in closest if one in usable]
+    if len(taken) > 1:
+        raise InputError(f"{taken[1].where}: {path} is listed before, at {taken[0].where}; remove one of them")
+    for one in usable:
+        if one not in whole:
+            left_out.add(kinds.SHORTENED if one in taken else kinds.SHARED_FILE, _name(one))
+    return taken[0] if taken else None
 
 
 def _name(listed: Listed) -> str:

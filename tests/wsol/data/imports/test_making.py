@@ -106,13 +106,22 @@ def test_names_of_one_file_that_differ_in_their_folders(coco: Coco) -> None:
     coco.add("a/y.png", box, file="y.png")
     coco.add("y.png", box, file=None)
     coco.add("/elsewhere/z.png", box, file="z.png")
+    coco.add("w.png")
+    coco.add("a/w.png", box, file=None)
     lines = coco.make()
     assert (
-        "left out: 3 images whose name, without its folders, fits the same file as another's"
-        " (a/x.png, c/x.png, a/y.png)"
+        "left out: 4 images whose name, without its folders, fits the same file as another's"
+        " (a/x.png, c/x.png, a/y.png, ...)"
     ) in lines
     assert "found by the end of the name: 1 image in folders that are not there (/elsewhere/z.png)" in lines
-    assert {"y.png", "z.png"} < set(coco.boxes()) and "x.png" not in coco.boxes()
+    assert {"y.png", "z.png"} < set(coco.boxes()) and not {"x.png", "w.png"} & set(coco.boxes())
+
+
+def test_one_image_listed_twice_with_folders_that_are_not_there(coco: Coco) -> None:
+    for file in ("x.png", None):
+        coco.add("a/x.png", {"bbox": [2, 3, 10, 8]}, file=file)
+    with pytest.raises(InputError, match=r"images\.9: x\.png is listed before, at .*images\.8; remove one of them"):
+        coco.make()
 
 
 def test_two_categories_of_one_name(coco: Coco) -> None:
