@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.load import load_experiment
-from tests.support.imported import Coco
+from tests.support.annotation_files import voc_xml
+from tests.support.imported import SIZE, Coco
 from tests.support.paths import ROOT
 from tests.support.tiny import Launch
+from tests.support.yolo import ultralytics
 from wsol.data.imports.making import FORMATS
 
 WORDS = ("annotations=i.json", "images=photos", "val=0.25", "test=0.25")
@@ -37,6 +39,25 @@ def test_what_is_made_is_checked_and_searched_as_is_said(launch: Launch) -> None
     Path("own.yaml").write_text(lines)
     data = load_experiment(Path("own.yaml")).experiment.trial.data
     assert (data.name, data.root) == ("folder", "data/mine")
+
+
+def test_xml_of_voc(launch: Launch) -> None:
+    for number, name in enumerate(sorted(path.stem for path in Path("photos").iterdir())):
+        Path("Annotations").mkdir(exist_ok=True)
+        text = voc_xml(f"{name}.png", SIZE, [{"name": name[:3], "box": (2, 3, 11, 10 + number)}])
+        Path("Annotations", f"{name}.xml").write_text(text)
+    code, out, err = launch("data", "prepare", "voc", "annotations=Annotations", *WORDS[1:], "--root", "mine")
+    assert code == 0, err
+    assert "splits: train 4, val 2, test 2 images; val=0.25, test=0.25 of each class, drawn by seed=0" in out
+    assert launch("data", "check", "folder", "--root", "mine")[0] == 0
+
+
+def test_text_files_of_yolo(launch: Launch) -> None:
+    ultralytics(Path(), "train", "val", "test")
+    code, out, err = launch("data", "prepare", "yolo", "annotations=data.yaml", "--root", "mine")
+    assert code == 0, err
+    assert "splits: train 6, val 6, test 6 images; as listed" in out
+    assert launch("data", "check", "folder", "--root", "mine")[0] == 0
 
 
 def test_a_folder_that_holds_something_is_refused(launch: Launch) -> None:

@@ -6,13 +6,14 @@ them, and `read(config) -> Source`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from wsol.data.decoding import Side
+from wsol.data.imports.locating import absolute
 from wsol.errors import InputError
 from wsol.schema import FilePath, Strict
 
@@ -23,6 +24,8 @@ pixel is 0 0 1 1."""
 SPLITS = ("train", "val", "test")
 POOL = ""
 """The split of images that are for training unless they are drawn for val or test."""
+FARTHEST = 1e9
+"""Numbers of pixels in annotations are below it."""
 
 
 class Config(Strict):
@@ -146,6 +149,19 @@ class Source:
     with_masks: bool = False
     hidden: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+def require_different(places: Mapping[str, Sequence[Path]]) -> None:
+    """Raise InputError if one file or folder lists the images of two splits."""
+    split_of: dict[Path, str] = {}
+    for split in SPLITS:
+        for place in places.get(POOL if split == "train" else split, ()):
+            first = split_of.setdefault(absolute(place), split)
+            if first != split:
+                raise InputError(
+                    f"{place}: lists the images of {first} and of {split}; name another place, or let {split}=0.1 draw"
+                    " a share of the training images"
+                )
 
 
 def read_bytes(path: Path, limit: int) -> bytes:

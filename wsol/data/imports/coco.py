@@ -20,7 +20,17 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from wsol.data.imports import annotations as shared
-from wsol.data.imports.annotations import POOL, Listed, Object, Outlines, RunLengths, Source, read_bytes
+from wsol.data.imports.annotations import (
+    FARTHEST,
+    POOL,
+    Listed,
+    Object,
+    Outlines,
+    RunLengths,
+    Source,
+    read_bytes,
+    require_different,
+)
 from wsol.errors import InputError, listed
 from wsol.schema import first_problem
 
@@ -66,15 +76,17 @@ class _Runs(_Part):
 class _Annotation(_Part):
     image_id: str
     category_id: str
-    bbox: list[float] = []
+    bbox: list[float] | None = None
     segmentation: list[list[float]] | _Runs | None = None
-    iscrowd: bool = False
+    iscrowd: bool | None = None
 
     @field_validator("bbox")
     @classmethod
-    def _has_four_numbers(cls, bbox: list[float]) -> list[float]:
-        if len(bbox) not in (0, 4):
+    def _has_four_numbers(cls, bbox: list[float] | None) -> list[float] | None:
+        if bbox and len(bbox) != 4:
             raise ValueError(f"has {len(bbox)} numbers instead of left, top, width, height")
+        if bbox and max(map(abs, bbox)) >= FARTHEST:
+            raise ValueError(f"has {max(bbox, key=abs):g}, which is no number of pixels")
         return bbox
 
     @field_validator("segmentation")
@@ -102,7 +114,9 @@ def read(config: Config) -> Source:
     names: dict[str, str] = {}
     notes: list[str] = []
     images: list[Listed] = []
-    for split, path in {POOL: Path(config.annotations), **config.lists}.items():
+    files = {POOL: Path(config.annotations), **config.lists}
+    require_different({split: [path] for split, path in files.items()})
+    for split, path in files.items():
         instances = _read_file(path)
         categories = _unique(path, "categories", instances.categories)
         for category in sorted(categories.values(), key=lambda found: _by_number(found.id)):
@@ -183,7 +197,7 @@ def _object(where: str, annotation: _Annotation, name: str) -> Object:
         region = RunLengths((found.size[1], found.size[0]), found.counts)
     elif found:
         region = Outlines(found)
-    return Object(where, name, edges, region, annotation.iscrowd)
+    return Object(where, name, edges, region, bool(annotation.iscrowd))
 
 
 def _by_number(key: str) -> tuple[int, int, str]:

@@ -3,7 +3,8 @@ another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from wsol.data.archives import folders
@@ -17,14 +18,27 @@ ENDINGS = frozenset(
 """Endings of image files, in lower case."""
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root of the file system, without `..`; links stay."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def files_below(root: Path, endings: Collection[str]) -> Iterator[Path]:
+    """The files in a folder and below it with one of some endings, which are given in lower case. Links are followed;
+    hidden files and folders, such as the `._a.jpg` of macOS beside `a.jpg`, are left out."""
+    for folder in folders(root):
+        for path in folder.iterdir():
+            if path.suffix.lower() in endings and not any(map(_is_hidden, path.relative_to(root).parts)):
+                yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
 def image_files(root: Path) -> list[str]:
-    """The image files in a folder and below it, relative to it, with `/`, sorted; links are followed."""
-    return sorted(
-        path.relative_to(root).as_posix()
-        for folder in folders(root)
-        for path in folder.iterdir()
-        if path.suffix.lower() in ENDINGS
-    )
+    """The image files in a folder and below it, relative to it, with `/`, sorted; see `files_below`."""
+    return sorted(path.relative_to(root).as_posix() for path in files_below(root, ENDINGS))
 
 
 class ImageFiles:
@@ -52,18 +66,32 @@ class ImageFiles:
 
     def find(self, name: str) -> str | None:
         """The file of a name: the file with this path; else the only one whose path ends with the name; else the one
-        whose path the name ends with. None if there is none, or several."""
+        whose path the name ends with, unless the next folder of the name is there, without it. None if there is none,
+        or several."""
         name = _plain(name)
         if not OUTSIDE.search(name) and is_file(self.root / name):
             return name
-        return _matching(name, self._by_name.get(name.rpartition("/")[2], []), str)
+        return self._matching(name, self._by_name.get(name.rpartition("/")[2], []), str)
 
     def find_stem(self, stem: str) -> str | None:
         """Like `find`, by a name without its ending."""
         stem = _plain(stem)
         found = self._by_stem.get(stem.rpartition("/")[2], [])
         exact = [path for path in found if _without_ending(path) == stem]
-        return exact[0] if len(exact) == 1 else _matching(stem, found, _without_ending)
+        return exact[0] if len(exact) == 1 else self._matching(stem, found, _without_ending)
+
+    def _matching(self, name: str, paths: list[str], named: Callable[[str], str]) -> str | None:
+        longer = [path for path in paths if _ends_with(named(path), name)]
+        shorter = [path for path in paths if _ends_with(name, named(path))]
+        best = longer or [path for path in shorter if len(path) == max(map(len, shorter))]
+        if len(best) != 1 or (not longer and self._has_next_folder(name, named(best[0]))):
+            return None
+        return best[0]
+
+    def _has_next_folder(self, name: str, end: str) -> bool:
+        """Whether the folder before the end of a name is one of the root's own, in which the file should have been."""
+        folder = name.removesuffix(end).rstrip("/").rpartition("/")[2]
+        return folder not in ("", ".", "..") and is_dir(self.root / folder)
 
 
 def _plain(name: str) -> str:
@@ -75,8 +103,10 @@ def _without_ending(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def _matching(name: str, paths: list[str], named: Callable[[str], str]) -> str | None:
-    longer = [path for path in paths if f"/{named(path)}".endswith(f"/{name}")]
-    shorter = [path for path in paths if f"/{name}".endswith(f"/{named(path)}")]
-    best = longer or [path for path in shorter if len(path) == max(map(len, shorter))]
-    return best[0] if len(best) == 1 else None
+def _ends_with(path: str, end: str) -> bool:
+    return f"/{path}".endswith(f"/{end}")
+
+
+def has_whole_name(path: str, name: str) -> bool:
+    """Whether a path ends with a name, the name's folders included; the name may lack its ending."""
+    return _ends_with(path, _plain(name)) or _ends_with(_without_ending(path), _plain(name))

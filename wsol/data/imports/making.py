@@ -73,7 +73,8 @@ def make(name: str, config: Config, root: Path, log: Log) -> None:
         log(line)
     with _all_or_nothing(root) as unfinished:
         _write(unfinished, source, parts, names, log)
-        files.write_text(unfinished / RECORD, "\n".join([f"{name}: {config.annotations}", *said, ""]))
+        record = "\n".join([f"{name}: {config.annotations}", *said, ""])
+        files.write_text(unfinished / RECORD, record.encode("utf-8", "backslashreplace").decode())
         check = plugins.load("dataset", "folder")
         check_tree(check.build(check.Config(root=str(unfinished))), lambda line: log(_in_place(line, unfinished, root)))
 

@@ -20,7 +20,7 @@ from wsol.data.decoding import Side
 from wsol.data.imports import left_out as kinds
 from wsol.data.imports.annotations import Edges, Listed, Object, Outlines, RunLengths, Source
 from wsol.data.imports.left_out import Kind, LeftOut
-from wsol.data.imports.locating import ImageFiles
+from wsol.data.imports.locating import ImageFiles, has_whole_name
 from wsol.data.rows import OUTSIDE
 from wsol.errors import InputError
 from wsol.ops.regions import Region, decode_letters, outline_region, unroll
@@ -95,20 +95,38 @@ def _with_files(source: Source, left_out: LeftOut) -> dict[str, Listed]:
     """Image path -> the listed image, for images with one class and a file."""
     files = ImageFiles(source.root)
     hidden = Kind(source.hidden, done="ignored regions" if source.with_masks else "left out")
-    found: dict[str, Listed] = {}
+    claims: dict[str, list[Listed]] = {}
     for listed in source.images:
-        name = (listed.names or (listed.stem,))[0]
+        name = _name(listed)
         for _ in (one for one in listed.objects if one.hidden):
             left_out.add(hidden, name)
         path = _path(listed, files)
         kind = _unusable(listed, path)
-        if kind is not None or path is None:
-            left_out.add(kind or kinds.NO_FILE, name)
-        elif path in found:
-            raise InputError(f"{listed.where}: {path} is listed before, at {found[path].where}; remove one of them")
-        else:
-            found[path] = listed
-    return found
+        if kind is not None:
+            left_out.add(kind, path or name)
+        if path is not None:
+            claims.setdefault(path, []).append(listed)
+    owners = {path: _owner(path, claims[path], left_out) for path in claims}
+    return {path: owner for path, owner in owners.items() if owner is not None}
+
+
+def _owner(path: str, claims: list[Listed], left_out: LeftOut) -> Listed | None:
+    """The image of a file: that whose whole name fits it, else the only one whose name ends like it; None if that is
+    unusable, or there are several."""
+    whole = [one for one in claims if any(has_whole_name(path, name) for name in (*one.names[:1], one.stem) if name)]
+    closest = whole or (claims if len(set(map(_name, claims))) == 1 else [])
+    usable = [one for one in claims if _unusable(one, path) is None]
+    taken = [one for one in closest if one in usable]
+    if len(taken) > 1:
+        raise InputError(f"{taken[1].where}: {path} is listed before, at {taken[0].where}; remove one of them")
+    for one in usable:
+        if one not in whole:
+            left_out.add(kinds.SHORTENED if one in taken else kinds.SHARED_FILE, _name(one))
+    return taken[0] if taken else None
+
+
+def _name(listed: Listed) -> str:
+    return (listed.names or (listed.stem,))[0]
 
 
 def _path(listed: Listed, files: ImageFiles) -> str | None:
@@ -122,7 +140,13 @@ def _unusable(listed: Listed, path: str | None) -> Kind | None:
         return kinds.CLASSES if classes else kinds.NO_ANNOTATION
     if path is None:
         return kinds.NO_FILE
-    return kinds.ODD_NAME if "," in path or path != path.strip() or OUTSIDE.search(path) else None
+    odd = "," in path or path != path.strip() or OUTSIDE.search(path) or not _is_utf8(path)
+    return kinds.ODD_NAME if odd else None
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a file's name is text; Python keeps other bytes as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 
 def _measured(path: Path, listed: Listed) -> Side | Kind:
@@ -133,17 +157,25 @@ def _measured(path: Path, listed: Listed) -> Side | Kind:
             decoding.rgb(image, displayed=False)
     except (FileNotFoundError, decoding.Undecodable):
         return kinds.DAMAGED
-    if listed.size in (None, displayed):
+    annotated = (
+        {listed.size}
+        if listed.size
+        else {found.region.size for found in listed.objects if isinstance(found.region, RunLengths)}
+    )
+    if annotated <= {displayed}:
         return displayed
-    return kinds.TURNED if listed.size == stored else kinds.OTHER_SIZE
+    return kinds.TURNED if annotated == {stored} else kinds.OTHER_SIZE
 
 
 def _chosen(source: Source, image: str, listed: Listed, size: Side, left_out: LeftOut) -> Iterator[Chosen]:
     """The image, if it has an object left."""
     objects = [found for found in listed.objects if not found.hidden]
-    boxes = []
+    boxes: list[Box] = []
     for found in objects:
         kind, box = _masked(found, listed, size) if source.with_masks else _boxed(found, listed, size)
+        if box in boxes:
+            left_out.add(kinds.REPEATED, image)
+            continue
         boxes += [] if box is None else [box]
         if kind is not None:
             left_out.add(kind, image)
@@ -162,22 +194,17 @@ def _masked(found: Object, listed: Listed, size: Side) -> tuple[Kind | None, Box
     if around is None:
         return kinds.NO_PIXEL, None
     kind, box = _boxed(found, listed, size)
-    return (kind, box) if box is not None else _box(around, size)
+    return (kind, box) if box is not None else (kinds.OF_REGION, _box(around, size)[1])
 
 
 def _boxed(found: Object, listed: Listed, size: Side) -> tuple[Kind | None, Box | None]:
-    """The finding about an object, and its box; None where it has none."""
-    edges = _edges(found, listed, size)
-    return (kinds.EMPTY, None) if edges is None else _box(edges, size)
-
-
-def _edges(found: Object, listed: Listed, size: Side) -> Edges | None:
-    """The edges of an object in pixels; None if it has neither a box nor a pixel."""
+    """The finding about an object, and its box, or that of its region if it has none; None where there is none."""
     if found.edges is not None:
         across, down = size if listed.relative else (1, 1)
         left, top, right, bottom = found.edges
-        return left * across, top * down, right * across, bottom * down
-    return None if found.region is None else _edges_of_region(found, size)
+        return _box((left * across, top * down, right * across, bottom * down), size)
+    around = None if found.region is None else _edges_of_region(found, size)
+    return (kinds.EMPTY, None) if around is None else (kinds.OF_REGION, _box(around, size)[1])
 
 
 def _edges_of_region(found: Object, size: Side) -> Edges | None:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-from wsol.data.archives import folders
 from wsol.data.decoding import Side
 from wsol.data.imports import annotations as shared
-from wsol.data.imports.annotations import POOL, Edges, Listed, Object, Source, read_bytes
+from wsol.data.imports.annotations import FARTHEST, POOL, Edges, Listed, Object, Source, read_bytes, require_different
+from wsol.data.imports.locating import files_below
 from wsol.data.rows import read_lines
 from wsol.errors import InputError, counted, listed
 from wsol.files import is_dir
@@ -63,10 +63,11 @@ def read(config: Config) -> Source:
     root = Path(config.annotations)
     if not is_dir(root):
         raise InputError(f"{root}: no such folder; name the folder of the XML files, such as VOC2012/Annotations")
-    found = sorted(path for folder in folders(root) for path in folder.iterdir() if path.suffix.lower() == ".xml")
+    found = sorted(files_below(root, (".xml",)))
     if not found:
         raise InputError(f"{root}: holds no XML file; name the folder of the annotations")
     files = {path.relative_to(root).with_suffix("").as_posix(): path for path in found}
+    require_different({split: [path] for split, path in config.lists.items()})
     split_of, notes = _split_of(config.lists, files)
     images = [
         _listed(path, stem, split_of.get(stem, POOL), config.first_pixel)
@@ -132,9 +133,9 @@ def _parsed(path: Path) -> Element:
 
 
 def _size(path: Path, tree: Element) -> Side | None:
-    """Some tools write 0 where they do not know."""
+    """Some tools write 0, or nothing, where they do not know."""
     size = tree.find("size")
-    if size is None:
+    if size is None or not all((size.findtext(side) or "").strip() for side in ("width", "height")):
         return None
     width, height = (int(_number(path, size, side, "size")) for side in ("width", "height"))
     return (width, height) if width > 0 and height > 0 else None
@@ -151,7 +152,7 @@ def _objects(path: Path, tree: Element, first_pixel: int) -> Iterator[Object]:
             raise InputError(f"{path}: {where}: has no bndbox; export boxes, or delete the object")
         left, top, right, bottom = (_number(path, box, side, where) for side in ("xmin", "ymin", "xmax", "ymax"))
         edges: Edges = (left - first_pixel, top - first_pixel, right - first_pixel + 1, bottom - first_pixel + 1)
-        difficult = (found.findtext("difficult") or "0").strip() not in ("0", "false", "False")
+        difficult = (found.findtext("difficult") or "").strip() not in ("", "0", "false", "False")
         yield Object(f"{path}: {where}", name, edges, hidden=difficult)
 
 
@@ -159,7 +160,7 @@ def _number(path: Path, element: Element, name: str, where: str) -> float:
     text = (element.findtext(name) or "").strip()
     try:
         value = float(text)
-        if abs(value) < 1e9:
+        if abs(value) < FARTHEST:
             return value
     except ValueError:
         pass

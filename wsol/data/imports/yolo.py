@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from wsol.data.imports import annotations as shared
-from wsol.data.imports.annotations import POOL, SPLITS, Edges, Listed, Object, Source, read_bytes
-from wsol.data.imports.locating import image_files
+from wsol.data.imports import data_yaml
+from wsol.data.imports.annotations import POOL, Edges, Listed, Object, Source, require_different
+from wsol.data.imports.data_yaml import DataYaml
+from wsol.data.imports.locating import ENDINGS, absolute, files_below, image_files
 from wsol.data.rows import read_lines
 from wsol.errors import InputError, counted, first_line, listed
 from wsol.files import exists, is_dir, is_file
@@ -32,7 +30,6 @@ from wsol.pace import paced
 from wsol.schema import FilePath
 
 EXAMPLE = "annotations=data.yaml"
-LARGEST_FILE = 2**24
 NAMES = ("classes.txt", "obj.names", "_darknet.labels")
 
 
@@ -54,15 +51,6 @@ class Config(shared.Config):
     test: float | FilePath | None = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """The content of a `data.yaml`: the folder that its paths start at, names by number, the places of each split."""
-
-    base: Path
-    names: dict[int, str]
-    places: dict[str, list[Path]]
-
-
 def read(config: Config) -> Source:
     """Find the images and read their text files.
 
@@ -72,59 +60,30 @@ def read(config: Config) -> Source:
     path = Path(config.annotations)
     if not exists(path):
         raise InputError(f"{path}: no such file or folder; name a data.yaml, or the folder of the text files")
-    said = _Said(path, {}, {}) if is_dir(path) else _said(path)
+    labels = absolute(path) if is_dir(path) else None
+    said = DataYaml(path, {}, {}) if labels else data_yaml.read(path)
     root = Path(config.images) if config.images else said.base
     if not is_dir(root):
         raise InputError(f"{root}: no such folder; name the folder of the images with images=DIR")
+    root = absolute(root)
     places, shares, notes = _places(config, said)
-    files = _files(places or {POOL: [root]}, root, notes)
-    labels = {image: _label_file(image, root, path if is_dir(path) else None) for image in files}
-    names = _names(config, said.names, {label.parent for label in labels.values()} | {path})
+    require_different(places)
+    files = _files(places, root, notes)
+    text_of = {image: _text_file(image, root, labels) for image in files}
+    names = _names(config, said.names, {text.parent for text in text_of.values()} | {path})
     shown = paced(files, f"reading text files of {path}", len(files), "files")
-    images = [_listed(image, root, labels[image], files[image], names) for image in shown]
-    notes += _without_image(set(labels.values()))
+    images = [_listed(image, root, text_of[image], files[image], names) for image in shown]
+    lists = [place for entries in places.values() for place in entries] + [Path(config.classes or path)]
+    notes += _unused(_texts(text_of, labels) - {*text_of.values(), *map(absolute, lists)}, root, labels)
     used = sorted({int(found.category) for image in images for found in image.objects})
     classes = {str(number): names.get(number, str(number)) for number in sorted({*names, *used})}
     return Source(classes, "the order of their numbers", images, root, shares, notes=notes)
 
 
-def _said(path: Path) -> _Said:
-    try:
-        found: Any = yaml.load(read_bytes(path, LARGEST_FILE), yaml.BaseLoader)  # all scalars stay text: `no` is a name
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(found, dict) or "names" not in found:
-        raise InputError(f"{path}: has no names; a data.yaml of YOLO has train, val and names")
-    if "kpt_shape" in found:
-        raise InputError(f"{path}: is of poses (kpt_shape), whose rows are no boxes; export boxes")
-    names = found["names"]
-    numbered = dict(enumerate(names)) if isinstance(names, list) else names
-    if not isinstance(numbered, dict) or not all(
-        isinstance(name, str) and str(number).isdigit() for number, name in numbered.items()
-    ):
-        raise InputError(f"{path}: names should be a list, or numbers with names")
-    base = path.parent / str(found.get("path") or "")
-    base = base if is_dir(base) else path.parent
-    places = {split: _places_of(base, found[split], path) for split in SPLITS if found.get(split)}
-    return _Said(base, {int(number): name for number, name in numbered.items()}, places)
-
-
-def _places_of(base: Path, entry: Any, path: Path) -> list[Path]:
-    """Folders or lists; Roboflow writes `../train/images` for `train/images`."""
-    found = []
-    for text in entry if isinstance(entry, list) else [entry]:
-        tried = [base / str(text), base / str(text).removeprefix("../")]
-        if not any(map(exists, tried)):
-            raise InputError(f"{path}: {tried[0]} is not there; correct the path")
-        found.append(next(filter(exists, tried)))
-    return found
-
-
-def _places(config: Config, said: _Said) -> tuple[dict[str, list[Path]], dict[str, float], list[str]]:
-    """Split or `POOL` -> places of images; split -> share to draw; and notes on what was decided."""
-    places = {POOL: said.places.get("train", [])} if config.train is None else {POOL: [Path(config.train)]}
+def _places(config: Config, said: DataYaml) -> tuple[dict[str, list[Path]], dict[str, float], list[str]]:
+    """Split or `POOL`, which is last -> places of images; split -> share to draw; and notes on what was decided."""
+    places: dict[str, list[Path]] = {}
     shares: dict[str, float] = {}
-    notes = []
     for split, default in (("val", 0.1), ("test", 0.2)):
         value, there = getattr(config, split), said.places.get(split)
         if isinstance(value, str):
@@ -133,24 +92,32 @@ def _places(config: Config, said: _Said) -> tuple[dict[str, list[Path]], dict[st
             places[split] = there
         else:
             shares[split] = default if value is None else value
-            if there is not None and config.train is None:
-                places[POOL] += there
-                notes.append(f"images of {split} in {config.annotations} are drawn from, as {split}={value:g} says")
-    return (places if places[POOL] or said.places else {**places, POOL: []}), shares, notes
+    if config.train is not None:
+        return {**places, POOL: [Path(config.train)]}, shares, []
+    pool, notes = [*said.places.get("train", [])], []
+    named = {place for entries in places.values() for place in entries}
+    for split, share in shares.items():
+        free = [place for place in said.places.get(split, []) if place not in named]
+        if free:
+            pool += free
+            notes.append(f"images of {split} in {config.annotations} are drawn from, as {split}={share:g} says")
+    return {**places, POOL: pool}, shares, notes
 
 
 def _files(places: dict[str, list[Path]], root: Path, notes: list[str]) -> dict[Path, str]:
-    """Image file -> split or `POOL`."""
+    """Image file -> split or `POOL`. A training folder may hold images of val and test, which are theirs."""
     found: dict[Path, str] = {}
     for split, entries in places.items():
         for place in entries or [root]:
             paths = [place / name for name in image_files(place)] if is_dir(place) else _in_list(place, root, notes)
             if not paths:
                 raise InputError(f"{place}: holds no image; name a folder of images, or a list of them")
-            for path in paths:
-                if entries and found.setdefault(path, split) != split:
-                    raise InputError(f"{place}: {path.name} is in {found[path] or 'train'} too; name each image once")
-                found.setdefault(path, split)
+            paths = [_below(root, path) for path in paths]
+            taken = [path for path in paths if found.setdefault(path, split) != split]
+            if taken and (split != POOL or not is_dir(place)):
+                raise InputError(f"{place}: {taken[0].name} is in {found[taken[0]]} too; name each image once")
+            if taken and entries:
+                notes.append(f"not for training: {counted(len(taken), 'image')} of {place}, which val or test list")
     return found
 
 
@@ -172,43 +139,77 @@ def _in_list(path: Path, root: Path, notes: list[str]) -> list[Path]:
     return found
 
 
-def _label_file(image: Path, root: Path, labels: Path | None) -> Path:
+def _below(root: Path, path: Path) -> Path:
+    """An image as a path that begins with the root, whether a list writes it so or through links."""
+    for image, folder in ((absolute(path), root), (path.resolve(), root.resolve())):
+        if image.is_relative_to(folder):
+            return root / image.relative_to(folder)
+    raise InputError(f"{path}: lies outside of {root}; name a folder that holds all images with images=DIR")
+
+
+def _text_file(image: Path, root: Path, labels: Path | None) -> Path:
     """The text file with the rows of an image; it need not exist."""
     if labels is not None:
         return labels / image.relative_to(root).with_suffix(".txt")
     beside = image.with_suffix(".txt")
-    before, separator, after = str(beside).rpartition("/images/")
-    other = Path(f"{before}/labels/{after}")
-    return other if separator and (is_file(other) or not is_file(beside)) else beside
+    other = _swapped(beside, "images", "labels")
+    return other if other is not None and (is_file(other) or not is_file(beside)) else beside
+
+
+def _swapped(path: Path, name: str, other: str) -> Path | None:
+    """The path with another name for the last folder of a name; None if it has no such folder."""
+    before, separator, after = str(path).rpartition(f"/{name}/")
+    return Path(f"{before}/{other}/{after}") if separator else None
+
+
+def _texts(text_of: dict[Path, Path], labels: Path | None) -> set[Path]:
+    """All text files of rows: those in the folders where images have theirs, and below."""
+    used = {text: image for image, text in text_of.items() if is_file(text)}
+    tops = {
+        text.parent if text.parent == image.parent else Path(str(text).rpartition("/labels/")[0], "labels")
+        for text, image in used.items()
+    }
+    found = {text for top in ([labels] if labels else tops) for text in files_below(top, (".txt",))}
+    return {text for text in found if text.name not in NAMES}
+
+
+def _unused(texts: set[Path], root: Path, labels: Path | None) -> Iterator[str]:
+    """Notes about text files whose image is in no split, or that have none."""
+    image_of: dict[Path, Path] = {}
+    for text in texts:
+        place = root / text.relative_to(labels) if labels else text
+        image_of |= {found.with_suffix(""): text for found in (place, _swapped(place, "labels", "images")) if found}
+    folders = filter(is_dir, {image.parent for image in image_of})
+    there = {path.with_suffix("") for folder in folders for path in folder.iterdir() if path.suffix.lower() in ENDINGS}
+    unlisted = {text for image, text in image_of.items() if image in there}
+    if unlisted:
+        names = listed(sorted(text.stem for text in unlisted))
+        yield f"left out: {counted(len(unlisted), 'image')} in no list of train, val and test ({names})"
+    if texts - unlisted:
+        names = listed(sorted(text.name for text in texts - unlisted))
+        yield f"left out: {counted(len(texts - unlisted), 'text file')} without an image ({names})"
 
 
 def _names(config: Config, said: dict[int, str], folders: set[Path]) -> dict[int, str]:
-    files = [folder / name for folder in sorted(folders) for name in NAMES if is_dir(folder)]
-    path = Path(config.classes) if config.classes else next(filter(is_file, files), None)
-    if path is None or (said and config.classes is None):
-        return said
-    try:
-        return dict(enumerate(read_lines(path)))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of class names; correct classes=FILE") from None
+    """Class names by number."""
+    if said and config.classes is None:
+        return {number: name.strip() for number, name in said.items()}
+    files = [folder / name for folder in sorted(folders) for name in NAMES if is_file(folder / name)]
+    found: dict[int, str] = {}
+    for path in [Path(config.classes)] if config.classes else files:
+        try:
+            names = dict(enumerate(line.strip() for line in read_lines(path)))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file of class names; correct classes=FILE") from None
+        if found and names != found:
+            raise InputError(f"{path}: has other names than {files[0]}; say with classes=FILE which are right")
+        found = names
+    return found
 
 
-def _without_image(labels: set[Path]) -> list[str]:
-    folders = sorted({label.parent for label in labels if is_dir(label.parent)})
-    files = [path for folder in folders for path in sorted(folder.glob("*.txt")) if path.name not in NAMES]
-    orphans = [path.name for path in files if path not in labels]
-    return [f"left out: {counted(len(orphans), 'text file')} without an image ({listed(orphans)})"] if orphans else []
-
-
-def _listed(image: Path, root: Path, label: Path, split: str, names: dict[int, str]) -> Listed:
-    try:
-        name = image.relative_to(root).as_posix()
-    except ValueError:
-        raise InputError(
-            f"{image}: lies outside of {root}; name a folder that holds all images with images=DIR"
-        ) from None
-    objects = tuple(_objects(label, names)) if is_file(label) else ()
-    return Listed(str(label), (name,), objects, split=split, relative=True)
+def _listed(image: Path, root: Path, text: Path, split: str, names: dict[int, str]) -> Listed:
+    objects = tuple(_objects(text, names)) if is_file(text) else ()
+    return Listed(str(text), (image.relative_to(root).as_posix(),), objects, split=split, relative=True)
 
 
 def _objects(path: Path, names: dict[int, str]) -> Iterator[Object]:

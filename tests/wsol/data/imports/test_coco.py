@@ -63,12 +63,19 @@ def test_boxes_become_the_pixels_that_they_cover(bbox: list[float], expected: li
         ([{"bbox": [WIDTH, 3, 4, 8]}], "left out: 1 annotation outside of the image (x.png)"),
         ([{"bbox": [1, -9, 4, 8]}], "left out: 1 annotation outside of the image (x.png)"),
         ([BOX | {"iscrowd": 1}], "left out: 1 crowd annotation (x.png)"),
+        ([{"bbox": None}], "left out: 1 annotation with an empty or inverted box (x.png)"),
     ],
 )
 def test_images_without_an_object_to_find_are_left_out(objects: list[dict[str, Any]], line: str, coco: Coco) -> None:
     coco.add("x.png", *objects)
     assert line in coco.make()
     assert "x.png" not in coco.boxes() and len(coco.boxes()) == 8
+
+
+def test_a_repeated_box_is_one_box(coco: Coco) -> None:
+    coco.add("x.png", BOX, BOX | {"iscrowd": None}, {"bbox": [1, 1, 2, 2]})
+    assert "left out: 1 annotation with the same box as another one of its image (x.png)" in coco.make()
+    assert coco.boxes()["x.png"] == [[2, 3, 11, 10], [1, 1, 2, 2]]
 
 
 def test_crowds_are_no_objects_and_every_one_is_counted(coco: Coco) -> None:
@@ -97,8 +104,8 @@ def test_image_files_that_do_not_fit(coco: Coco) -> None:
     lines = coco.make()
     for line in (
         "left out: 1 image without a file, or whose name fits several files (gone.png)",
-        "left out: 1 image whose name has a comma, a backslash or a control character, which the text files cannot hold"
-        " (a,b.png)",
+        "left out: 1 image whose name has a comma, a backslash, a control character or no UTF-8, which the text files"
+        " cannot hold (a,b.png)",
         "left out: 1 image annotated in another size than that of the file (large.png)",
         "left out: 1 image that cannot be read (broken.png)",
         "left out: 1 image annotated without the EXIF orientation of the file (turned.jpg)",
@@ -193,6 +200,13 @@ def test_run_lengths_that_are_refused(region: dict[str, Any], problem: str, tmp_
     assert str(caught.value) == f"{tmp_path}/i.json: annotations.0: {problem}; correct the file"
 
 
+def test_run_lengths_tell_the_size_of_an_image_that_has_none(coco: Coco) -> None:
+    coco.add("x.png", {"segmentation": {"size": [9, 8], "counts": [72]}}, size=(0, 0))
+    coco.add("y.png", {"segmentation": {"size": [30, 40], "counts": [0, 1200]}}, size=(0, 0))
+    assert "left out: 1 image annotated in another size than that of the file (x.png)" in coco.make()
+    assert "x.png" not in coco.boxes() and coco.boxes()["y.png"] == [[0, 0, WIDTH - 1, HEIGHT - 1]]
+
+
 def test_masks_only_where_all_have_one_unless_asked_for(coco: Coco) -> None:
     for index in range(3):
         coco.add(f"m{index}.png", SQUARE)
@@ -211,7 +225,7 @@ def test_an_object_with_a_mask_and_an_unusable_box_has_the_box_of_its_mask(tmp_p
     coco = Coco(tmp_path)
     for index in range(4):
         coco.add(f"{index}.png", SQUARE | {"bbox": [5, 5, 0, 0]})
-    coco.make()
+    assert "boxed by the segmentation: 4 annotations without a usable box (0.png, 1.png, 2.png, ...)" in coco.make()
     boxes = dataset(tmp_path / "made").split("test").metadata.boxes
     assert boxes is not None and boxes[0].tolist() == [[2, 3, 11, 10]]
 
@@ -223,7 +237,7 @@ def test_masks_that_nobody_drew(coco: Coco) -> None:
 
 def test_the_box_of_an_annotation_without_one_is_that_of_its_outline(coco: Coco) -> None:
     coco.add("x.png", {"segmentation": [[4, 5, 9, 5, 9, 8, 4, 8]]})
-    coco.make(masks="off")
+    assert "boxed by the segmentation: 1 annotation without a usable box (x.png)" in coco.make(masks="off")
     assert coco.boxes()["x.png"] == [[4, 5, 8, 7]]
 
 
@@ -244,6 +258,10 @@ def test_ids_may_be_text(coco: Coco) -> None:
         (lambda c: c["annotations"][1].update(category_id=7), "annotations.1: category_id 7 is the id of no category"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, 3]), "annotations.1.bbox: Value error, has 3 numbers"),
         (lambda c: c["annotations"][1].update(bbox=[1, 2, float("nan"), 3]), "annotations.1.bbox.2: Input should be a"),
+        (
+            lambda c: c["annotations"][1].update(bbox=[1e308, 0, 1e308, 5]),
+            "annotations.1.bbox: Value error, has 1e+308,",
+        ),
         (lambda c: c["annotations"][1].update(segmentation=[[1, 2, 3]]), "annotations.1.segmentation: Value error"),
         (lambda c: c["images"][2].update(id=1), "images.2: the id 1 is there twice"),
         (lambda c: c["images"][2].update(file_name="cat0.png"), "images.2: cat0.png is listed before, at"),

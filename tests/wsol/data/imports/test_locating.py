@@ -9,11 +9,12 @@ import pytest
 from wsol.data.imports.locating import ImageFiles
 
 FILES = ["train2017/1.jpg", "val2017/2.jpg", "val2017/3.JPG", "a/same.jpg", "b/same.jpg", "top.png", "b/c/d.jpg"]
+HIDDEN = ["train2017/._1.jpg", ".cache/5.jpg"]
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> ImageFiles:
-    for name in [*FILES, "notes.txt"]:
+    for name in [*FILES, *HIDDEN, "notes.txt"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     return ImageFiles(tmp_path)
@@ -36,6 +37,12 @@ def files(tmp_path: Path) -> ImageFiles:
         ("../outside.jpg", None),
         ("", None),
         ("3.jpg", None),
+        ("a/top.png", None),
+        ("/mnt/a/top.png", None),
+        ("elsewhere/top.png", "top.png"),
+        ("._1.jpg", None),
+        (".cache/5.jpg", ".cache/5.jpg"),
+        ("5.jpg", None),
         ("x" * 5000, None),
     ],
 )

@@ -93,6 +93,37 @@ def test_nothing_is_left_of_the_annotations(coco: Coco, tmp_path: Path) -> None:
     assert "left out: 8 crowd annotations" in str(caught.value) and not (coco.folder / "made").exists()
 
 
+@pytest.mark.parametrize("lists", [{"val": "i.json"}, {"val": "v.json", "test": "v.json"}])
+def test_one_file_for_two_splits(lists: dict[str, str], coco: Coco) -> None:
+    with pytest.raises(InputError, match=r"json: lists the images of .* and of (val|test); name another place, or let"):
+        coco.make(**{split: str(coco.folder / name) for split, name in lists.items()})
+
+
+def test_names_of_one_file_that_differ_in_their_folders(coco: Coco) -> None:
+    box = {"bbox": [2, 3, 10, 8]}
+    coco.add("a/x.png", box, file="x.png")
+    coco.add("c/x.png", box, file=None)
+    coco.add("a/y.png", box, file="y.png")
+    coco.add("y.png", box, file=None)
+    coco.add("/elsewhere/z.png", box, file="z.png")
+    coco.add("w.png")
+    coco.add("a/w.png", box, file=None)
+    lines = coco.make()
+    assert (
+        "left out: 4 images whose name, without its folders, fits the same file as another's"
+        " (a/x.png, c/x.png, a/y.png, ...)"
+    ) in lines
+    assert "found by the end of the name: 1 image in folders that are not there (/elsewhere/z.png)" in lines
+    assert {"y.png", "z.png"} < set(coco.boxes()) and not {"x.png", "w.png"} & set(coco.boxes())
+
+
+def test_one_image_listed_twice_with_folders_that_are_not_there(coco: Coco) -> None:
+    for file in ("x.png", None):
+        coco.add("a/x.png", {"bbox": [2, 3, 10, 8]}, file=file)
+    with pytest.raises(InputError, match=r"images\.9: x\.png is listed before, at .*images\.8; remove one of them"):
+        coco.make()
+
+
 def test_two_categories_of_one_name(coco: Coco) -> None:
     coco.content["categories"][0]["name"] = "cat"
     lines = coco.make()

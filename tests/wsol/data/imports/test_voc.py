@@ -93,6 +93,24 @@ def test_difficult_objects_are_left_out_beside_others(voc: Voc) -> None:
     assert voc.boxes()["x.jpg"] == [[0, 0, 3, 3]]
 
 
+def test_a_blank_says_that_an_object_is_not_difficult(voc: Voc) -> None:
+    voc.add("x", CAT | {"difficult": " "})
+    voc.make()
+    assert voc.boxes()["x.jpg"] == [[2, 3, 11, 10]]
+
+
+def test_hidden_files_and_names_that_are_no_text(voc: Voc) -> None:
+    (voc.annotations / "a" / "._cat0.xml").write_bytes(b"\x00\x05\x16\x07")
+    (voc.images / "a" / "._cat0.jpg").write_bytes(b"\x00\x05\x16\x07")
+    voc.add("cafe", CAT).rename(voc.annotations / "caf\udce9.xml")
+    (voc.images / "cafe.jpg").rename(voc.images / "caf\udce9.jpg")
+    assert (
+        "left out: 1 image whose name has a comma, a backslash, a control character or no UTF-8, which the text files"
+        " cannot hold (caf\udce9.jpg)"
+    ) in voc.make()
+    assert len(voc.boxes()) == 8 and "caf\\udce9.jpg" in (voc.made / "import.txt").read_text()
+
+
 def test_parts_of_an_object_are_no_objects(voc: Voc) -> None:
     path = voc.add("x", CAT)
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
@@ -101,12 +119,12 @@ def test_parts_of_an_object_are_no_objects(voc: Voc) -> None:
     assert voc.boxes()["x.jpg"] == [[2, 3, 11, 10]]
 
 
-@pytest.mark.parametrize("size", [(0, 0), None])
-def test_a_size_that_is_not_known(size: tuple[int, int] | None, voc: Voc) -> None:
-    path = voc.add("x", CAT, size=size or SIZE)
-    if size is None:
-        text = path.read_text()
-        path.write_text(text[: text.index("<size>")] + text[text.index("</size>") + 7 :])
+@pytest.mark.parametrize("sides", ["<width>0</width><height>0</height>", "<depth>3</depth>", "<width/><height/>", None])
+def test_a_size_that_is_not_known(sides: str | None, voc: Voc) -> None:
+    path = voc.add("x", CAT)
+    before, _, after = path.read_text().partition("<size>")
+    size = "" if sides is None else f"<size>{sides}</size>"
+    path.write_text(f"{before}{size}{after.partition('</size>')[2]}")
     voc.make()
     assert voc.boxes()["x.jpg"] == [[2, 3, 11, 10]]
 
@@ -115,8 +133,15 @@ def test_the_image_is_that_of_the_stem_or_that_of_filename(voc: Voc) -> None:
     voc.add("x", CAT, image="elsewhere/other.jpg")
     photograph(voc.images / "two.jpg")
     voc.add("two", CAT, image="two.png")
-    voc.make()
-    assert {"elsewhere/other.jpg", "two.png"} < set(voc.boxes()) and "two.jpg" not in voc.boxes()
+    voc.add("before", CAT).rename(voc.annotations / "after.xml")
+    (voc.images / "before.jpg").rename(voc.images / "after.jpg")
+    voc.add("c/train/deep", CAT, image="flat.jpg").write_text(voc_xml("flat.jpg", SIZE, [CAT]))
+    lines = voc.make()
+    assert [line for line in lines if line.startswith("found")] == [
+        "found by the end of the name: 1 image in folders that are not there (c/train/flat.jpg)"
+    ]
+    assert {"elsewhere/other.jpg", "two.png", "after.jpg", "flat.jpg"} < set(voc.boxes())
+    assert "two.jpg" not in voc.boxes()
 
 
 def test_lists_of_images(voc: Voc) -> None:

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.imported import SIZE, dataset, imported, photograph
-from wsol.data import metadata
+from tests.support.imported import dataset, imported, photograph
+from tests.support.yolo import HEIGHT, ROW, WIDTH, boxes, flat, ultralytics
 from wsol.errors import InputError
-
-WIDTH, HEIGHT = SIZE
-ROW = f"{7 / WIDTH} {7 / HEIGHT} {10 / WIDTH} {8 / HEIGHT}"
-"""The pixels 2 to 11 across and 3 to 10 down."""
-
-
-def ultralytics(root: Path, *splits: str, names: str = "names: [cat, dog]") -> dict[str, Any]:
-    """`images/<split>`, `labels/<split>` and `data.yaml`: three images of each class in each split."""
-    for split in splits:
-        for index in range(6):
-            photograph(root / "images" / split / f"{index}.png")
-            label = root / "labels" / split / f"{index}.txt"
-            label.parent.mkdir(parents=True, exist_ok=True)
-            label.write_text(f"{index % 2} {ROW}\n")
-    (root / "data.yaml").write_text("\n".join([*(f"{split}: images/{split}" for split in splits), names]))
-    return {"annotations": str(root / "data.yaml")}
-
-
-def flat(root: Path) -> dict[str, Any]:
-    """A folder of images, a folder of text files with the names of the classes among them."""
-    ultralytics(root, "")
-    (root / "labels" / "classes.txt").write_text("cat\ndog\n")
-    return {"annotations": str(root / "labels"), "images": str(root / "images"), "val": 0.3, "test": 0.3}
-
-
-def boxes(root: Path, split: str) -> dict[str, list[list[int]]]:
-    data = metadata.read(root / "metadata" / split, annotated=True)
-    assert data.boxes is not None
-    return {name: found.tolist() for name, found in zip(data.image_ids, data.boxes, strict=True)}
 
 
 def test_splits_of_a_data_yaml(tmp_path: Path) -> None:
@@ -75,14 +45,15 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     (tmp_path / "labels" / "6.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4")
     for index in range(7, 11):
         photograph(tmp_path / "images" / f"{index}.png")
-        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 {ROW}\n\n1 {ROW}\n".replace("1 ", "0 "))
+        (tmp_path / "labels" / f"{index}.txt").write_text(f"0 {ROW}\n\n0 0.5 0.5 1 1\n0 {ROW}\n")
     lines = imported("yolo", tmp_path / "made", **given)
     assert "left out: 1 text file without an image (orphan.txt)" in lines
     assert "left out: 2 images without an annotation (4.png, 5.png)" in lines
     assert "left out: 1 image with two classes or more (3.png)" in lines
+    assert "left out: 4 annotations with the same box as another one of its image (10.png, 7.png, 8.png, ...)" in lines
     found = {**boxes(tmp_path / "made", "train"), **boxes(tmp_path / "made", "val"), **boxes(tmp_path / "made", "test")}
     assert found["6.png"] == [[4, 3, 19, 11]], "an outline's bounding box"
-    assert found["7.png"] == [[2, 3, 11, 10], [2, 3, 11, 10]] and len(found) == 8
+    assert found["7.png"] == [[2, 3, 11, 10], [0, 0, WIDTH - 1, HEIGHT - 1]] and len(found) == 8
     assert dataset(tmp_path / "made").class_names == ["cat", "dog"]
 
 
@@ -92,6 +63,19 @@ def test_images_and_text_files_in_one_folder(tmp_path: Path) -> None:
         path.rename(tmp_path / "images" / path.name)
     imported("yolo", tmp_path / "made", **{**given, "annotations": str(tmp_path / "images")})
     assert len(boxes(tmp_path / "made", "train")) == 2 and dataset(tmp_path / "made").class_names == ["cat", "dog"]
+
+
+def test_names_that_differ_between_folders(tmp_path: Path) -> None:
+    given = ultralytics(tmp_path, "train", "val")
+    given = {"annotations": str(tmp_path / "labels"), "images": str(tmp_path / "images")}
+    (tmp_path / "labels/train/classes.txt").write_text("cat\ndog")
+    (tmp_path / "labels/val/classes.txt").write_text("dog\ncat")
+    with pytest.raises(
+        InputError, match=r"val/classes.txt: has other names than .*/train/classes.txt; say with classes="
+    ):
+        imported("yolo", tmp_path / "made", **given)
+    imported("yolo", tmp_path / "made", **given, classes=str(tmp_path / "labels/val/classes.txt"))
+    assert dataset(tmp_path / "made").class_names == ["dog", "cat"]
 
 
 def test_names_of_ones_own_and_none(tmp_path: Path) -> None:
@@ -158,15 +142,3 @@ def test_a_data_yaml_that_is_refused(text: str, problem: str, tmp_path: Path) ->
         imported("yolo", tmp_path / "made", **given)
     assert str(caught.value).startswith(f"{tmp_path}/data.yaml: ") and problem in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_an_image_in_two_splits(tmp_path: Path) -> None:
-    given = ultralytics(tmp_path, "train", "val")
-    with pytest.raises(InputError, match=r"0\.png is in train too; name each image once"):
-        imported("yolo", tmp_path / "made", **given, test=str(tmp_path / "images" / "train"))
-
-
-def test_images_outside_of_their_folder(tmp_path: Path) -> None:
-    given = ultralytics(tmp_path, "train", "val", "test")
-    with pytest.raises(InputError, match=r"lies outside of .*/images/train; name a folder that holds all images"):
-        imported("yolo", tmp_path / "made", **given, images=str(tmp_path / "images" / "train"))
