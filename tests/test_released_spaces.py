@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 METHODS = [
     *("cam", "has", "acol", "spg", "adl", "cutmix", "tap", "bridging", "da", "fcam", "crop"),
-    *("crop_da", "crop_bridging", "crop_ivr"),
+    *("crop_da", "crop_bridging", "crop_ivr", "bagcams", "normalizers"),
 ]
 DATA = ["cub", "imagenet", "openimages"]
 BACKBONES = ["resnet50", "vgg16", "inception_v3"]
@@ -39,23 +39,35 @@ def head(path: Path) -> str:
     return "".join(takewhile(lambda line: line.startswith("#"), path.read_text().splitlines(keepends=True)))
 
 
+def prose(path: Path) -> str:
+    """The comment at the top of a file as one line."""
+    return " ".join(head(path).replace("\n#", "").split())
+
+
 SHORT_LIST = {
     *(("crop", backbone) for backbone in ("resnet50", "vgg16")),
     *(("crop_ivr", backbone) for backbone in ("resnet50", "vgg16")),
-    *(("crop_bridging", backbone) for backbone in ("resnet50", "vgg16")),
-    *(("crop_da", backbone) for backbone in BACKBONES),
+    *((method, backbone) for method in ("crop_bridging", "crop_da") for backbone in BACKBONES),
 }
-"""Method and backbone whose released scripts train on ImageNet's short list."""
+"""Method and backbone whose released scripts train on ImageNet's short list, or all scripts of the method do."""
+ALL_SCORED = {"data.fullsup_per_class": None}
+CROP = {**ALL_SCORED, "method.box_union": "legacy", "method.slow": "stem_norm"}
+DA = {**ALL_SCORED, "method.anchor_update": "image", "method.slow": "last_stage", "seed": 4}
 WAYS: dict[str, dict[str, Any]] = {
-    "crop": {"method.box_union": "legacy", "method.slow": "stem_norm"},
-    "crop_ivr": {"method.box_union": "legacy", "method.slow": "stem_norm", "method.normalizer.form": "crop_cam"},
-    "crop_da": {"method.box_union": "legacy", "method.slow": "stem_norm", "training.checkpoint": "best"},
-    "crop_bridging": {"method.box_union": "legacy", "method.slow": "last_stage", "training.checkpoint": "best"},
-    "da": {"method.anchor_update": "image", "method.slow": "last_stage"},
-    "bridging": {"training.checkpoint": "best", "evaluation.threshold_step": 0.005},
-    "fcam": {"training.checkpoint": "best"},
+    "crop": CROP,
+    "crop_ivr": {**CROP, "method.normalizer.form": "crop_cam"},
+    "crop_da": {**CROP, "training.checkpoint": "best"},
+    "crop_bridging": {**CROP, "method.slow": "last_stage", "training.checkpoint": "best"},
+    "da": DA,
+    "bagcams": DA,
+    "bridging": {**ALL_SCORED, "training.checkpoint": "best", "evaluation.threshold_step": 0.005},
+    "fcam": {**ALL_SCORED, "training.checkpoint": "best"},
+    "normalizers": {"evaluation.normalizer": {"name": "ivr", "lower_percentile": 0.45}},
 }
 """What the released codes do, by method; of all others the last epoch counts."""
+BAG_CAMS_BLOCK = {"resnet50": "layer3", "vgg16": "conv5", "inception_v3": "mixed_6e"}
+TRANSFORMERS = {"ts_cam": ("tiny", "base"), "scm": ("base",)}
+"""Method -> its variants of other sizes, where the file has them."""
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -68,6 +80,8 @@ def test_the_way_of_the_released_code(method: str, data: str) -> None:
         expected = {"training.checkpoint": "last", "training.precision": "fp32", **WAYS.get(method, {})}
         if (method, data) == ("crop_da", "imagenet"):
             del expected["method.slow"]  # its script alone has two rates
+        if method == "bagcams":
+            expected["evaluation.extractor"] = {"name": "bag_cams", "block": BAG_CAMS_BLOCK[backbone]}
         if data == "imagenet" and (method, backbone) not in SHORT_LIST:
             expected.update({"data.subset_per_class": None, "data.subset_list": None})
         assert other.trial == own.configure(expected)
@@ -77,10 +91,94 @@ def test_the_way_of_the_released_code(method: str, data: str) -> None:
         assert (other.search, other.post_hoc, other.points) == (own.search, own.post_hoc, own.points)
 
 
+@pytest.mark.parametrize("method", TRANSFORMERS)
+def test_the_way_of_the_released_transformers(method: str) -> None:
+    for data in ("cub", "imagenet"):
+        there = {*TRANSFORMERS[method], ""} & {*variants_of(ROOT / "search_spaces" / f"{method}_{data}.yaml"), ""}
+        for size in there:
+            chosen = [size] if size else []
+            own, other = load(f"{method}_{data}", *chosen), load(f"{method}_{data}", *chosen, "released")
+            expected: dict[str, Any] = {"training.checkpoint": "last", "training.precision": "fp32"}
+            expected |= {"seed": 26} if method == "ts_cam" else {"evaluation.threshold_step": 0.01}
+            if data == "imagenet":
+                expected |= {"data.subset_per_class": None, "data.subset_list": None}
+            assert other == own.model_copy(update={"trial": own.configure(expected)})
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("search_spaces/ts_cam_*.yaml"), *ROOT.glob("search_spaces/scm_*.yaml")])
+def test_what_of_a_released_code_cannot_be_repeated_is_said(path: Path) -> None:
+    """Of transformers as of TAP: the epoch that was best on test."""
+    assert "Not reproduced: the published run took the epoch" in prose(path)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_stage_one_of_the_released_f_cam_has_a_command(data: str) -> None:
+    """With the decoder's maps and selection, in the folder that it starts from; the learning rate is published for
+    CUB."""
+    text = prose(ROOT / "search_spaces" / f"fcam_{data}.yaml").replace("\\ ", "")
+    (words,) = re.findall(
+        rf"train search_spaces/cam_{data}\.yaml (variant=released [^#]*?) --run runs/cam_{data} ", text
+    )
+    stage = load_experiment(ROOT / "search_spaces" / f"cam_{data}.yaml", words.split()).experiment
+    own, decoder = load(f"cam_{data}", "released"), load(f"fcam_{data}", "released")
+    expected = {"training.checkpoint": "best", "data.fullsup_per_class": None, "backbone.stride": 8}
+    if data == "cub":
+        expected["optim.lr"] = 0.0017
+    assert stage.trial == own.configure(expected) and stage.trial.backbone == decoder.trial.backbone
+    assert stage.study.objective == decoder.study.objective
+
+
+def test_only_what_was_released_says_how_its_epoch_was_chosen() -> None:
+    """Candidates of Bridging are published for CUB alone, the released run of TAP is on CUB with VGG-16."""
+    for method, said in (("bridging", "every fifth epoch"), ("tap", "the published run took")):
+        assert [data for data in DATA if said in prose(ROOT / "search_spaces" / f"{method}_{data}.yaml")] == ["cub"]
+
+
+def test_every_published_area_of_the_pasted_box_is_chosen_from() -> None:
+    """Whatever is published for any backbone and data set is chosen from for all of them."""
+    published = set()
+    for name in (f"{method}_{data}" for method in METHODS if method.startswith("crop") for data in DATA):
+        own, variants = load_variants(ROOT / "search_spaces" / f"{name}.yaml")
+        for experiment in (own, *variants.values()):
+            for values in ({}, *(point.values for point in experiment.points)):
+                published.add(experiment.configure(values).method.model_dump()["max_crop_area"])
+    assert published == set(load("crop_cub").post_hoc["method.max_crop_area"])
+
+
 def test_every_file_of_published_data_says_how_the_released_code_differs() -> None:
     told = {path.stem for path in SHIPPED if "# How `variant=released` differs from the default: " in head(path)}
     assert told == {path.stem for path in SHIPPED if "released" in variants_of(path)}
     assert told >= {f"{method}_{data}" for method in METHODS for data in DATA}
+    assert told >= {f"{method}_{data}" for method in TRANSFORMERS for data in ("cub", "imagenet")}
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "values"),
+    [
+        ("all images of train_fullsup are scored", "data.fullsup_per_class", {None}),
+        ("seed", "seed", {4, 26}),
+        ("BagCAMs at", "evaluation.extractor.name", {"bag_cams"}),
+        ("IVR of 0.45", "evaluation.normalizer.lower_percentile", {0.45}),
+        ("100 score thresholds", "evaluation.threshold_step", {0.01}),
+        ("200 score thresholds", "evaluation.threshold_step", {0.005}),
+        ("training uses all images", "data.subset_per_class", {None}),
+    ],
+)
+def test_the_head_says_it_exactly_where_released_does_it(said: str, path: str, values: set[Any]) -> None:
+    for file in SHIPPED:
+        if "released" in variants_of(file) and "few_shot" not in file.stem:  # it trains on train_fullsup
+            own, other = (flat(load(file.stem, *chosen).trial.model_dump()) for chosen in ((), ("released",)))
+            told = prose(file).partition("How `variant=released` differs from the default: ")[2]
+            does = path in other and other[path] in values and own.get(path) != other[path]
+            assert (said in told) == does, file.stem
+
+
+def flat(values: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """Dotted path -> value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{place}{key}.") if isinstance(value, dict) else {f"{place}{key}": value}
+    return found
 
 
 SYMBOLS = {"λ1": CROP_FIELDS[0], "λ2": CROP_FIELDS[1], "λ3": CROP_FIELDS[2], "τ": CROP_FIELDS[3], "ν": CROP_FIELDS[4]}

@@ -14,7 +14,7 @@ cells.
 Kept from the released code: the log of the logit is differentiated, not the logit, so where that is negative all
 evidence changes its sign; guided backpropagation; the bag is the mean over cells, although its derivation gives a sum,
 which is N times stronger (`reduce: sum`); ReLU on each channel before the sum over channels, and no ReLU on the block's
-own output. The published ResNet-50 runs use `block: layer3`.
+own output. The published ResNet-50 runs use `block: layer3`, and so does the variant `released` of the search spaces.
 
 Not kept: only ReLUs that are modules were guided, because modules have hooks; here functional ones too, which
 Inception-v3 has before `mixed_6e`, and ReLU6. A logit of exactly 0 gave NaN, here an empty map. Maps are enlarged like

@@ -23,9 +23,9 @@ label's class on ImageNet, and with any class on CUB.
 Not kept: the erased pass ran in evaluation too, where nothing uses it; the similarities of all classes were computed
 where the label's are enough; a feature vector of zeros had a derivative of 1e12, which its ReLU removed, and a constant
 norm map had one of 1e15. None of it changes a number of a published run. Not available as settings: batches of 32 for
-VGG-16 until the end of the warm-up (a run has one batch size), and taking only every fifth epoch, and those from the
-first decay on, as candidates for the best one. The variant `released` of the search spaces has the 200 score thresholds
-of the released code and single precision.
+VGG-16 until the end of the warm-up (a run has one batch size), and for ResNet-50 on CUB taking only every fifth epoch,
+and those from the first decay on, as candidates for the best one. The variant `released` of the search spaces has the
+200 score thresholds of the released code, scores all images of train_fullsup, and has single precision.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ the method, in training and in evaluation: `normalizer: {name: ivr, form: crop_c
 other maps. The released joint loss did not run with any base method; here the base's other terms of both looks are
 added with their own weights, as the code intended. Mixed images have the weighted map of both classes. A box of one
 cell, whose map cannot be normalised, is left as it is. Some parameters of ResNet-50 learned at a tenth of the rate, see
-`slow`. The variant `released` of the search spaces sets everything of this that is a setting. Not available as
-settings, because no released script uses them or their training failed there: PaS inside of the method, two sizes in
-one map, a constant map as ones. Nor is the network before its first epoch a candidate for the best one, because nothing
-measures it here.
+`slow`. The variant `released` of the search spaces sets everything of this that is a setting, and scores all images of
+train_fullsup. Not available as settings, because no released script uses them or their training failed there: PaS
+inside of the method, two sizes in one map, a constant map as ones. Nor is the network before its first epoch a
+candidate for the best one, because nothing measures it here.
 
 How much it changes: the released union gives another box in 0, 1, 28, 131 and 198 of 300 random maps at tau 0.15, 0.35,
 0.5, 0.65 and 0.75 (358 of 1,500). The maps that evaluation shows with the released IVR of 0.3 and with the paper's

@@ -23,9 +23,9 @@ Not kept: without an image that qualifies the discrepancy was 0 / 0, here it is 
 here they are saved, and those of all workers are one. Each image saw the anchors as the image before had left them, so
 the clusters waited for one another (`anchor_update: image`); here those of a batch see the anchors as the batch before
 left them, and new classes start from the mean of their images. ResNet's last stage learned at the backbone's rate
-(`slow: last_stage`). The variant `released` of the search spaces has both. Not settings, because no published run
-depends on them: both label sets draw the same cells, and the discriminator of `dann` learns at the head's rate, which
-decays.
+(`slow: last_stage`). The variant `released` of the search spaces has both, scores all images of train_fullsup and has
+the seed of the scripts, which draws other numbers here. Not settings, because no published run depends on them: both
+label sets draw the same cells, and the discriminator of `dann` learns at the head's rate, which decays.
 
 How much it changes: with anchors that move batch by batch, 22, 13 and 9 % of the cells are in another cluster in three
 recorded steps.

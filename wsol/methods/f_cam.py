@@ -27,7 +27,8 @@ strength of the CRF with its resolution, is left out. Stage one's augmentation d
 have the weighted map of both classes. None of it changes a number of a published run. Not available as settings:
 Inception-v3 had maps of 57 and 29 cells, because all its convolutions of 3x3 were padded; validation had 250 score
 thresholds; the network before its first epoch was a candidate for the best one, and nothing here measures that. The
-variant `released` of the search spaces takes the best epoch by MaxBoxAcc, and single precision.
+variant `released` of the search spaces takes the best epoch by MaxBoxAcc on all images of train_fullsup, and single
+precision; the heads of its files have the command of the released stage one.
 """
 
 from __future__ import annotations

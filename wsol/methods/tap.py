@@ -19,8 +19,9 @@ was released, the whole body is pretrained and learns at the body's rate.
 
 Not kept: the averaged cells were counted a second time by their sign, which changes nothing, because no negative cell
 is above a share of its maximum. The epoch was chosen on the test images, which no setting offers. Not available as
-settings either, because the numbers could not be compared with any others: centre crops of the test images, and boxes
-that are one pixel larger. The variant `released` of the search spaces takes the last epoch, in single precision.
+settings either, because the numbers could not be compared with any others: centre crops of the test images, boxes that
+are one pixel larger, the whole image as the box of a map without a contour, and an overlap that is not 0 for boxes that
+are apart in both directions. The variant `released` of the search spaces takes the last epoch, in single precision.
 """
 
 from __future__ import annotations

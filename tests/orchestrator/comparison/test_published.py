@@ -55,6 +55,7 @@ def by(extractor: str, normalizer: str) -> dict[str, Any]:
 
 
 F_CAM = {"name": "f_cam", "base": {"name": "cam"}, "guide": {"name": "layer_cam"}}
+ON_X_GRAD_CAM = {**F_CAM, "guide": {"name": "x_grad_cam"}}
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,9 @@ F_CAM = {"name": "f_cam", "base": {"name": "cam"}, "guide": {"name": "layer_cam"
         ),
         (METRIC, {"evaluation": by("cam", "ivr")}, 66.83),
         ("max_box_acc", {"method": F_CAM, "evaluation": by("cam", "none")}, 92.4),
+        ("max_box_acc", {"method": ON_X_GRAD_CAM, "evaluation": by("cam", "none")}, 90.4),
+        ("max_box_acc", {"evaluation": by("smooth_grad_cam_pp", "min_max")}, 76.3),
+        ("pxap", {"data": {"name": "openimages"}, "evaluation": by("x_grad_cam", "min_max")}, 60.2),
         (METRIC, {"method": {"name": "da_wsol", "base": {"name": "adl"}}}, None),
         (METRIC, {"method": {"name": "bridging_gap"}}, None),
         (METRIC, {"data": {"name": "tiny_imagenet"}}, None),

@@ -70,6 +70,16 @@ def test_the_8_bit_percentile_is_the_published_one(seed, percentile, values):
     )
 
 
+def test_the_level_is_a_fraction_of_the_8_bit_percentile():
+    """The released code took it of the percentile itself, which is 22.9 here: its level is one higher."""
+    maps = torch.tensor([0, 10, 22, 22, 22, 23, 23, 23, 23, 255], dtype=torch.float64).reshape(1, 2, 5)
+    percentile = 100 * 4.9 / 9
+    published = np.percentile(maps.numpy(), percentile)
+    cut = (build("pas", percentile=percentile, quantised=True)(maps).numpy() * 255).astype(np.uint8)
+    assert published == pytest.approx(22.9) and cut.max() == 22
+    assert (int(0.35 * published), int(0.35 * cut.max())) == (8, 7)
+
+
 def test_box_metrics_see_the_percentile_as_the_maximum():
     maps = min_max(resize_maps(torch.from_numpy(np.random.default_rng(1).standard_normal((1, 7, 7))), (56, 56)))
     cut = build("pas", percentile=80, quantised=True)(maps).numpy()[0]
