@@ -158,6 +158,7 @@ def test_every_file_of_published_data_says_how_the_released_code_differs() -> No
         ("all images of train_fullsup are scored", "data.fullsup_per_class", {None}),
         ("seed", "seed", {4, 26}),
         ("BagCAMs at", "evaluation.extractor.name", {"bag_cams"}),
+        ("enlarged bilinearly", "evaluation.interpolation", {"bilinear"}),
         ("IVR of 0.45", "evaluation.normalizer.lower_percentile", {0.45}),
         ("100 score thresholds", "evaluation.threshold_step", {0.01}),
         ("200 score thresholds", "evaluation.threshold_step", {0.005}),

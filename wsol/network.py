@@ -40,8 +40,9 @@ class Backbone(nn.Module):
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
         pixel_mean: subtracted from RGB in [0, 1].
         pixel_std: divides the difference.
-        biased_maps: see `CamHead`.
     """
+
+    biased_maps = False  # see CamHead
 
     def __init__(
         self,
@@ -52,10 +53,8 @@ class Backbone(nn.Module):
         fast_blocks: Iterable[str] = (),
         pixel_mean: tuple[float, float, float] = IMAGENET_MEAN,
         pixel_std: tuple[float, float, float] = IMAGENET_STD,
-        biased_maps: bool = False,
     ) -> None:
         super().__init__()
-        self.biased_maps = biased_maps
         self.blocks = nn.ModuleDict(dict(blocks))
         self.inserted = nn.ModuleDict()
         self.info = dict(info)
@@ -95,8 +94,7 @@ class Backbone(nn.Module):
         return [name for name in self.blocks if self.info[name].stride == self.stride]
 
     def insert_after(self, block: str, module: nn.Module) -> None:
-        """Run `module` on the output of `block` from now on. It gets its own key, so no other key of the state dict
-        changes.
+        """Run `module` on the output of `block` from now on. It gets its own key; no other key of the state changes.
 
         Raises:
             ValueError: there is no such block, or a module was inserted after it already.
@@ -107,8 +105,7 @@ class Backbone(nn.Module):
         self.inserted[block] = module
 
     def replace(self, block: str, module: nn.Module, channels: int | None = None) -> None:
-        """Run `module` in the place of `block`. Its output has the same size and, where they are given, other
-        channels."""
+        """Run `module` in the place of `block`. Its output has the same size and, where given, other channels."""
         self._require([block])
         self.blocks[block] = module
         if channels is not None:
@@ -173,8 +170,7 @@ class Backbone(nn.Module):
             self._shared = former
 
     def shared_memory(self, images: Tensor) -> dict[Hashable, Any]:
-        """Other values that methods compute once for a batch while a pass over it is shared; outside of a shared pass,
-        nothing is kept."""
+        """Other values that methods compute once for a batch while a pass over it is shared; else nothing is kept."""
         shared = self._shared
         return {} if shared is None or shared.images is not images else shared.memory
 
@@ -239,8 +235,7 @@ class Backbone(nn.Module):
         self._require(names)
 
     def _require(self, names: Iterable[str]) -> None:
-        unknown = [name for name in names if name not in self.blocks]
-        if unknown:
+        if unknown := [name for name in names if name not in self.blocks]:
             raise ValueError(f"this backbone has no block {', '.join(unknown)}; it has {', '.join(self.blocks)}")
 
 
@@ -251,8 +246,7 @@ class CamHead(nn.Module):
         clip_negative_weights: the class map ignores evidence against the class (negative weight clamping of "Rethinking
             Class Activation Mapping for Weakly Supervised Object Localization", Bae et al., ECCV 2020). A setting of
             evaluation, off in training.
-        biased_maps: the published classifier is a 1x1 convolution, whose map has the bias of its class. Normalizers
-            that subtract the minimum take it away again.
+        biased_maps: the published classifier is a 1x1 convolution, whose map has the bias of its class.
     """
 
     clip_negative_weights = False
@@ -270,8 +264,7 @@ class CamHead(nn.Module):
         return logits
 
     def class_map(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Map of one class per image, the mean over channels of weight times feature: no ReLU, and no bias unless
-        `biased_maps`.
+        """Map of one class per image, the mean of weight times feature over channels: no ReLU; bias if `biased_maps`.
 
         Args:
             features: (B, C, h, w).
@@ -283,10 +276,8 @@ class CamHead(nn.Module):
         weight = self.linear.weight[labels].to(features.dtype)
         if self.clip_negative_weights:
             weight = weight.clamp(min=0)
-        maps = torch.einsum("bchw,bc->bhw", features, weight)
-        if self.biased_maps:
-            maps = maps + self.linear.bias[labels].to(maps.dtype)[:, None, None]
-        return maps / features.shape[1]
+        bias = self.linear.bias[labels, None, None].to(features.dtype) if self.biased_maps else 0
+        return (torch.einsum("bchw,bc->bhw", features, weight) + bias) / features.shape[1]
 
 
 class Classifier(nn.Module):
@@ -298,8 +289,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbone: Backbone, head: CamHead) -> None:
         super().__init__()
-        if backbone.biased_maps:
-            head.biased_maps = True
+        head.biased_maps |= backbone.biased_maps
         self.backbone = backbone
         self.head: nn.Module = head
         self.num_classes = head.linear.out_features

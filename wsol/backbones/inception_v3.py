@@ -47,9 +47,8 @@ def build(config: Config) -> Backbone:
     (passes its input on at stride 8) `mixed_6a` ... `mixed_6e` `extra_1` `extra_2`."""
     blocks, info = _layers(config.stride, config.dropout)
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if config.pixels == "imagenet" else ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    backbone = Backbone(
-        blocks, info, name=config.name, fast_blocks=EXTRA, pixel_mean=mean, pixel_std=std, biased_maps=True
-    )
+    backbone = Backbone(blocks, info, name=config.name, fast_blocks=EXTRA, pixel_mean=mean, pixel_std=std)
+    backbone.biased_maps = True
     _weights.xavier(backbone)
     _weights.load(backbone, config.weights, _published(blocks))
     return backbone

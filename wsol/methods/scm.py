@@ -22,9 +22,9 @@ trains the attention too. Initialisation and weight decay are those of TS-CAM.
 Not kept: a cell without scores or a constant attention gave NaN; here its similarity is 0, and the rescaled map 0. The
 similarity was computed in every layer; because raising scores does not change their direction, it is computed once. The
 grid was 14x14; here it is the image's. Scores and attention of the layers are in float32 at every precision. The epoch
-was chosen on the test images, which no setting offers. Maps were enlarged bilinearly, not bicubically; there is no
-setting for it, because evaluation enlarges all maps in one place. The variant `released` of the search spaces has the
-100 score thresholds of the released code, takes the last epoch, in single precision, and all images of ImageNet.
+was chosen on the test images, which no setting offers. The variant `released` of the search spaces enlarges maps
+bilinearly (`evaluation.interpolation`), has the 100 score thresholds of the released code, takes the last epoch, in
+single precision, and all images of ImageNet.
 """
 
 from __future__ import annotations

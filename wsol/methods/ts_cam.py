@@ -20,10 +20,10 @@ whose shape fits. Weight decay applies to weights, but not to biases, norms, cla
 
 Not kept: the whole attention was computed in every block, and the maps of every class, also in training, where nothing
 uses them; here only the class token's row and the map of the label are. Boxes were taken at one fixed threshold from an
-8-bit map, which was NaN if it was constant, and which was enlarged bilinearly; here the evaluation is the same for all
-methods, and `fixed_box_acc` has the threshold. The epoch was chosen on the test images, which no setting offers. The
-variant `released` of the search spaces takes the last epoch, in single precision, all images of ImageNet, and the seed
-of the released code, which draws other numbers here.
+8-bit map, which was NaN if it was constant; here evaluation is the same for all methods, and `fixed_box_acc` has the
+threshold. The epoch was chosen on the test images, which no setting offers. The variant `released` of the search spaces
+enlarges maps bilinearly (`evaluation.interpolation`), takes the last epoch, in single precision, all images of
+ImageNet, and the seed of the released code, which draws other numbers here.
 """
 
 from __future__ import annotations

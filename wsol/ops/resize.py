@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsol.schema import Interpolation
 
-
-def resize_maps(maps: Tensor, size: tuple[int, int], interpolation: Interpolation = "bicubic") -> Tensor:
+def resize_maps(
+    maps: Tensor, size: tuple[int, int], interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+) -> Tensor:
     """Resize as the field's protocol does it, bicubically (Choe et al., CVPR 2020), or bilinearly.
 
     Half-pixel centres, replicated edges, no antialiasing. Bicubic: kernel parameter -0.75; overshoot is kept. Always
