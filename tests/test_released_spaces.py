@@ -82,6 +82,7 @@ def test_the_way_of_the_released_code(method: str, data: str) -> None:
             del expected["method.slow"]  # its script alone has two rates
         if method == "bagcams":
             expected["evaluation.extractor"] = {"name": "bag_cams", "block": BAG_CAMS_BLOCK[backbone]}
+            expected["evaluation.interpolation"] = "bilinear"
         if data == "imagenet" and (method, backbone) not in SHORT_LIST:
             expected.update({"data.subset_per_class": None, "data.subset_list": None})
         assert other.trial == own.configure(expected)
@@ -99,6 +100,7 @@ def test_the_way_of_the_released_transformers(method: str) -> None:
             chosen = [size] if size else []
             own, other = load(f"{method}_{data}", *chosen), load(f"{method}_{data}", *chosen, "released")
             expected: dict[str, Any] = {"training.checkpoint": "last", "training.precision": "fp32"}
+            expected["evaluation.interpolation"] = "bilinear"
             expected |= {"seed": 26} if method == "ts_cam" else {"evaluation.threshold_step": 0.01}
             if data == "imagenet":
                 expected |= {"data.subset_per_class": None, "data.subset_list": None}
