@@ -63,6 +63,8 @@ class Backbone(nn.Module):
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
         """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
         ImageNet."""
+        self.reason_without_classifier = ""
+        """Why the published network's classifier is not kept, for the user; empty where it is, or nothing is known."""
         self._shared: SharedPass | None = None
         self._replaced: Reentry | None = None
 
