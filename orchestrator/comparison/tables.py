@@ -67,6 +67,8 @@ def legend(rows: Sequence[Row]) -> list[str]:
         )
     if any(row.uses_boxes for row in rows):
         lines.append("boxes: trained on boxes or masks of train_fullsup, and not on class labels of train_weaksup")
+    if any(row.imported for row in rows):
+        lines.append("stock, imported: weights that were not trained here; they have no seeds and no published number")
     if any(cell.published for cell in cells):
         lines.append(
             "published: what a paper has; reproduced (yes): it lies inside one of our 95 % intervals, or below them"
