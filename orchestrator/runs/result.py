@@ -19,7 +19,7 @@ from wsol.errors import InputError
 from wsol.files import write_text
 
 STOCK = "imagenet"
-"""The layout of a backbone's own published classifier, which was not trained here."""
+"""The layout of a backbone's own published classifier, which needs no checkpoint; also a value of `--import`."""
 
 
 @dataclass(frozen=True, slots=True)

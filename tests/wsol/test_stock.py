@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from wsol import build, plugins
 from wsol.config import TrainConfig
 from wsol.errors import InputError
+from wsol.method import Method
 from wsol.stock import imagenet_labels, stock_method
 
 timm = pytest.importorskip("timm")
@@ -99,8 +101,23 @@ def test_a_method_with_weights_that_nobody_published_is_refused(name: str) -> No
 def test_what_must_be_trained_is_refused_inside_of_a_wrapper(name: str) -> None:
     base = plugins.load("method", name).Config()
     wrapper = plugins.load("method", "crop_cam").Config().model_copy(update={"base": base})
-    with pytest.raises(InputError, match=r"^method\.name: .*trained; use cam$"):
+    reason = "f_cam begins with another run.*" if name == "f_cam" else "crop_cam has weights of its own, .*"
+    with pytest.raises(InputError, match=rf"^method\.name: {reason} trained; use cam$"):
         stock_method(config().model_copy(update={"method": wrapper}), ["tench", "goldfish"])
+
+
+@needs_weights
+def test_weights_beside_the_network_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    around = build.around
+
+    def with_decoder(*given: Any) -> Method:
+        method = around(*given)
+        method.decoder = nn.Linear(2, 2)
+        return method
+
+    monkeypatch.setattr(build, "around", with_decoder)
+    with pytest.raises(InputError, match=r"^method\.name: cam has weights of its own, which must be trained"):
+        stock_method(config(), ["tench", "goldfish"])
 
 
 def test_another_run_to_start_from_is_not_ignored() -> None:
