@@ -25,7 +25,7 @@ def broken_exif() -> bytes:
 
 
 def clear_palette() -> bytes:
-    return saved(Image.new("P", (48, 32)), "PNG", transparency=bytes(range(200)))
+    return saved(Image.effect_noise((48, 32), 64).convert("P"), "PNG", transparency=bytes(range(200)))
 
 
 def large() -> bytes:
