@@ -63,8 +63,8 @@ class Backbone(nn.Module):
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
         self.imagenet_classifier: tuple[Tensor, Tensor] | None = None
-        """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with the 1000 classes of
-        ImageNet."""
+        """Weight (1000, C) and bias (1000,) of the pretrained classifier, for data sets with ImageNet's classes."""
+        self.reason_without_classifier = ""  # why it is not kept, in words; empty where it is, or nothing is known
         self._shared: SharedPass | None = None
         self._replaced: Reentry | None = None
 

@@ -15,6 +15,7 @@ from orchestrator.comparison.published import published_row
 from orchestrator.experiment.paths import Values
 from orchestrator.formats import method_label
 from orchestrator.runs import names
+from orchestrator.runs.result import STOCK
 from orchestrator.runs.scores import Stored, read_scores
 from orchestrator.runs.summary import Summary, read_summary
 from wsol.errors import InputError
@@ -35,6 +36,7 @@ class Row:
         seeds: the seeds that the runs trained with.
         differs: the settings that distinguish its configuration from those of other rows; see `differences`.
         uses_boxes: whether it was trained on boxes or masks.
+        imported: where weights are from that were not trained here; empty for those that were.
     """
 
     name: str
@@ -45,11 +47,13 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     differs: tuple[str, ...] = ()
     uses_boxes: bool = False
+    imported: str = ""
 
     @property
     def label(self) -> str:
-        """The method, and that it was trained on boxes."""
-        return f"{self.method} (boxes)" if self.uses_boxes else self.method
+        """The method, and that it was trained on boxes, or not here."""
+        notes = ", ".join(filter(None, ["boxes" if self.uses_boxes else "", self.imported]))
+        return f"{self.method} ({notes})" if notes else self.method
 
 
 def comparison_rows(folders: Sequence[Path], metrics: Sequence[str], split: str) -> list[Row]:
@@ -91,6 +95,7 @@ def row(runs: Sequence[Summary], name: str, cells: dict[str, Cell]) -> Row:
         cells=cells,
         seeds=tuple(map(_seed, runs)),
         uses_boxes=runs[0].uses_boxes,
+        imported=_imported(runs[0]),
     )
 
 
@@ -99,7 +104,7 @@ def require_seeds_of_one_configuration(runs: Sequence[Summary]) -> None:
     for summary in runs:
         _require_configuration(summary)
     for place, summary in enumerate(runs):
-        if _recipe(summary.result["config"]) != _recipe(runs[0].result["config"]):
+        if _recipe(summary.result) != _recipe(runs[0].result):
             raise InputError(
                 f"{summary.folder}: differs from {runs[0].folder} in more than its seed; give one at a time"
             )
@@ -114,7 +119,7 @@ def _cell(group: list[Run], first: list[Run], metric: str, split: str) -> Cell:
         _measured(group, metric, split),
         None if group is first else _measured(first, metric, split),
         summary.metrics(split, baseline=True).get(metric),
-        published_row(summary.result["config"], metric) if split == "test" else None,
+        None if split != "test" or _is_stock(summary) else published_row(summary.result["config"], metric),
     )
 
 
@@ -127,12 +132,11 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     begins another group."""
     groups: list[list[Run]] = []
     for run in runs:
-        recipe = _recipe(run[0].result["config"])
+        recipe = _recipe(run[0].result)
         alike = (
             group
             for group in groups
-            if _recipe(group[0][0].result["config"]) == recipe
-            and _seed(run[0]) not in [_seed(summary) for summary, _ in group]
+            if _recipe(group[0][0].result) == recipe and _seed(run[0]) not in [_seed(summary) for summary, _ in group]
         )
         group = next(alike, None)
         if group is None:
@@ -142,25 +146,47 @@ def _by_configuration(runs: Sequence[Run]) -> list[list[Run]]:
     return groups
 
 
-def _recipe(config: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> Values:
-    """A configuration without its seed and without settings that change no number. The folder of the run that it starts
-    from is replaced by that run's configuration, unless that is one of the `later` runs, which start from this one."""
+def _recipe(result: Mapping[str, Any], later: frozenset[Path] = frozenset()) -> Values:
+    """What a run was made of: its configuration without its seed and without settings that change no number. The folder
+    of the run that it starts from is replaced by that run's recipe, unless that is one of the `later` runs, which start
+    from this one. Imported weights are the same with any seed, so theirs is not left out."""
+    config, imported = result["config"], _source(result)
     data = {name: value for name, value in config["data"].items() if f"data.{name}" not in CHANGES_NO_NUMBER}
     start = Path(str(config.get("initial_run")))
-    begun = None if start in later else _recorded_config(start)
+    begun = None if start in later else _recorded_result(start)
     initial = config.get("initial_run") if begun is None else _recipe(begun, later | {start})
-    return {**config, "seed": None, "data": data, "initial_run": initial}
+    weights = {name: value for name, value in imported.items() if name != "file"}
+    seed = config["seed"] if imported else None
+    return {**config, "seed": seed, "data": data, "initial_run": initial, "imported": weights}
 
 
-def _recorded_config(folder: Path) -> Mapping[str, Any] | None:
-    """The winner's configuration in a run folder; None if there is none or it cannot be read."""
+def _source(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Layout, file and SHA-256 of imported weights; empty for a run that was trained here."""
+    source = result.get("imported")
+    return source if isinstance(source, Mapping) else {}
+
+
+def _imported(summary: Summary) -> str:
+    """Where imported weights are from, in words; empty for a run that was trained here."""
+    source = _source(summary.result)
+    if not source:
+        return ""
+    return "stock, not trained" if _is_stock(summary) else f"imported {Path(str(source.get('file'))).name}"
+
+
+def _is_stock(summary: Summary) -> bool:
+    """Whether it is a network as it was published for classification, of which no paper has a number."""
+    return _source(summary.result).get("layout") == STOCK
+
+
+def _recorded_result(folder: Path) -> Mapping[str, Any] | None:
+    """The winner's result in a run folder; None if there is none with a configuration or it cannot be read."""
     path = folder / names.WINNER_RESULT
     try:
         result = json.loads(path.read_text(encoding="utf-8")) if is_file(path) else None
     except (OSError, ValueError):
         return None
-    config = result.get("config") if isinstance(result, dict) else None
-    return config if _is_configuration(config) else None
+    return result if isinstance(result, dict) and _is_configuration(result.get("config")) else None
 
 
 def _is_configuration(config: object) -> bool:

@@ -67,6 +67,8 @@ def legend(rows: Sequence[Row]) -> list[str]:
         )
     if any(row.uses_boxes for row in rows):
         lines.append("boxes: trained on boxes or masks of train_fullsup, and not on class labels of train_weaksup")
+    if any(row.imported for row in rows):
+        lines.append("stock, imported: not trained here, so without seeds; of a stock network no paper has a number")
     if any(cell.published for cell in cells):
         lines.append(
             "published: what a paper has; reproduced (yes): it lies inside one of our 95 % intervals, or below them"
@@ -110,7 +112,7 @@ def html_table(rows: Sequence[Row]) -> str:
 COLUMNS = (
     *("run", "method", "backbone", "dataset", "metric", "value", "low", "high", "gain", "gain_low", "gain_high"),
     *("center_gaussian", "seeds", "seeds_low", "seeds_high", "published", "reproduced", "source"),
-    *("of_seeds", "differs", "boxes"),
+    *("of_seeds", "differs", "boxes", "imported"),
 )
 
 
@@ -127,6 +129,7 @@ def comma_separated(rows: Sequence[Row]) -> str:
             cells += [" ".join(map(str, row.seeds)), *(cell.seed_interval or nothing)]
             cells += [cell.published.value, _mark(cell), cell.published.source] if cell.published else [None] * 3
             cells += [" ".join(map(str, cell.of_seeds)), ", ".join(row.differs), "yes" if row.uses_boxes else "no"]
+            cells += [row.imported]
             writer.writerow(csv_cell(one_line(value) if isinstance(value, str) else value) for value in cells)
     return file.getvalue().rstrip("\n")
 

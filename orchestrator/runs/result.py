@@ -18,6 +18,9 @@ from wsol.config import TrainConfig
 from wsol.errors import InputError
 from wsol.files import write_text
 
+STOCK = "imagenet"
+"""The layout of a backbone's own published classifier, which needs no checkpoint; also a value of `--import`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:

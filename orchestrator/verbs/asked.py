@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from orchestrator.preflight.place import named_place
+from orchestrator.runs.result import STOCK
 from orchestrator.verbs.evaluate import (
     evaluate,
     evaluate_baseline,
@@ -17,8 +18,6 @@ from orchestrator.verbs.evaluate import (
 from wsol.errors import InputError
 
 BASELINE = "center_gaussian"
-STOCK = "imagenet"
-"""The value of `--import` for a backbone's own published classifier, which needs no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,23 +123,27 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
         file: the checkpoint; None with `imagenet`.
         path: a search-space file, whose `trial` says method, backbone and data set.
         overrides: `KEY=VALUE`.
-        run: the run folder, `runs/<name of the checkpoint>`, or `runs/imagenet-<backbone>`, by default; must not hold a
-            run.
+        run: the run folder; must not hold a run. None: `runs/<name of the checkpoint>`, or `runs/imagenet-<network>`,
+            followed by the name of the file if `backbone.weights` names one.
 
     Raises:
         InputError: the user can correct what is wrong; nothing was written.
     """
     from orchestrator.winner.released import import_checkpoint
+    from wsol.stock import model_name, own_file
 
     loaded = load_and_print_notes(path, overrides, ignores_search=True)
-    own = f"{layout}-{loaded.experiment.trial.backbone.name}" if file is None else file.name.partition(".")[0]
-    folder = run or default_folder(own)
+    network, weights = model_name(loaded.experiment.trial.backbone), own_file(loaded.experiment.trial.backbone)
+    stock = [layout, network, *([] if weights is None else [_stem(Path(weights))])]
+    folder = run or default_folder("-".join(stock) if file is None else _stem(file))
     require_new_run_folder(folder)
     import_checkpoint(layout, file, loaded, folder)
     result = read_result(folder)
     split = "train_fullsup"
-    what = f"the classifier of the published {loaded.experiment.trial.backbone.name}" if file is None else file
+    what = file or f"the classifier of {weights or f'the published {network}'}"
     console.print(f"imported {what} ({layout}) into {folder}")
+    if digest := (result.imported or {}).get("sha256"):
+        console.print(f"sha-256:     {digest}")
     if choice := choice_in_words(result):
         console.print(f"post-hoc settings chosen on train_fullsup: {choice}")
     console.print(score_table(split, result.train_fullsup, result.baseline[split], result.intervals[split]))
@@ -148,6 +152,11 @@ def evaluate_import(layout: str, file: Path | None, path: Path, overrides: list[
         f"test split:  untouched; when you are sure:\n             python launch.py evaluate {folder} --split test"
     )
     return folder
+
+
+def _stem(file: Path) -> str:
+    """The name of a file up to its first dot."""
+    return file.name.partition(".")[0]
 
 
 def evaluate_baseline(metadata: Path, grid: int) -> dict[str, float]:

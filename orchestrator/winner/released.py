@@ -31,19 +31,22 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
     Args:
         layout: the repository whose names the weights have, a key of `wsol.layouts.LAYOUTS`; or `imagenet`, the
             backbone's own published classifier.
-        file: the checkpoint; None with `imagenet`.
+        file: the checkpoint; None with `imagenet`, whose file is the one of `backbone.weights` if that names one.
         loaded: the experiment whose `trial` says method, backbone and data set; its `search` is ignored.
         folder: the run folder; must not hold a run yet.
 
     Raises:
         InputError: the user can correct what is wrong; nothing was written.
     """
+    from wsol.stock import own_file
+
     require_no_run(folder)
     experiment = loaded.experiment.model_copy(
         update={"search": {}, "study": loaded.experiment.study.model_copy(update={"trials": 1})}
     )
     weights = _weights(layout, file, experiment.trial)
-    source = {"layout": layout, **({} if file is None else {"file": str(file), "sha256": sha256(file)})}
+    read = file or own_file(experiment.trial.backbone)
+    source = {"layout": layout, **({} if read is None else {"file": str(read), "sha256": sha256(Path(read))})}
     with TemporaryDirectory() as staging:  # so that what fails leaves no folder behind
         digest = _export(weights, experiment.trial, Path(staging))
         result = measured_result(experiment, Path(staging), measure, digest)
@@ -55,7 +58,7 @@ def import_checkpoint(layout: str, file: Path | None, loaded: Loaded, folder: Pa
             write_config(
                 experiment,
                 folder,
-                f"The method of the imported {layout if file is None else file.name}",
+                f"The method of the imported {layout if read is None else Path(read).name}",
                 result.config,
             )
             write_result(folder, dataclasses.replace(result, imported=source))

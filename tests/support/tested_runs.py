@@ -39,10 +39,11 @@ def make_run(
     step: float = 0.001,
     draws: int = 0,
     boxes: str = "",
+    imported: dict[str, str] | None = None,
     **changes: Any,
 ) -> Path:
     """A tested run with replicates around its value; those of runs with equal `draws` move alike. With `boxes`, the
-    images that it was trained on with theirs."""
+    images that it was trained on with theirs; `imported` is where the weights are from, if not trained here."""
     (folder / "best").mkdir(parents=True, exist_ok=True)
     if not (folder / "study.json").exists():
         (folder / "study.json").write_text(
@@ -58,6 +59,8 @@ def make_run(
     result = {"trial": 0, "objective": f"train_fullsup/{METRIC}", "checkpoint_sha256": SHA, "config": config(**changes)}
     if boxes:
         result.update(uses_boxes=True, training_images=boxes)
+    if imported:
+        result["imported"] = imported
     (folder / "best" / "result.json").write_text(
         json.dumps({**result, "train_fullsup": {}, "intervals": {}, "baseline": {}})
     )

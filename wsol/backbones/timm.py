@@ -81,6 +81,7 @@ def build(config: Config) -> Backbone:
     kept = _within_stride(info, config)
     mean, std = tuple(settings["mean"]), tuple(settings["std"])
     backbone = Backbone({k: blocks[k] for k in kept}, {k: info[k] for k in kept}, pixel_mean=mean, pixel_std=std)
+    backbone.reason_without_classifier = _reason_without_classifier(whole, config, direct, info[list(info)[-1]].stride)
     _fill(backbone, whole, config, _prefixes(groups, backbone), direct and len(kept) == len(blocks))
     return backbone.train()
 
@@ -254,6 +255,21 @@ def _classifier_reads_the_mean(whole: Any, images: Tensor) -> bool:
     if mean.shape[1] != linear.in_features:
         return False
     return torch.allclose(linear(mean), whole(images.clone()), rtol=1e-3, atol=1e-5)
+
+
+def _reason_without_classifier(whole: Any, config: Config, direct: bool, stride: int) -> str:
+    """Why timm's classifier cannot be the CAM head; `stride` is that of the whole network. Empty where it can, or where
+    a file may hold another one."""
+    if not direct:
+        return f"the classifier of {config.model} is more than one linear layer behind average pooling"
+    if stride > config.stride:
+        return (
+            f"{config.model} is cut off after stride {config.stride}, and its classifier with it; set"
+            f" backbone.stride={stride}"
+        )
+    if config.weights == "imagenet" and whole.num_classes != 1000:
+        return f"the classifier of {config.model} has {whole.num_classes} classes, not ImageNet's 1000"
+    return ""
 
 
 def _fill(backbone: Backbone, whole: Any, config: Config, prefixes: dict[str, str], direct: bool) -> None:

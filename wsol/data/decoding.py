@@ -7,10 +7,13 @@ stretch each file by its own range would make the images of a data set incompara
 
 *Orientation.* As displayed, with the EXIF orientation applied like `ImageOps.exif_transpose`, if requested; else as
 stored. TIFF is always as displayed.
+
+*Warnings.* Pillow's own, such as of broken EXIF data, reach no user: what matters is checked here and by who asks.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,8 @@ from PIL import Image, UnidentifiedImageError
 
 from wsol.errors import first_line
 from wsol.opencv import cv2
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # for the whole process: no filter of a block is safe in threads
 
 Pixels = NDArray[np.uint8]
 Side = tuple[int, int]

@@ -10,7 +10,9 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.comparison.cell import interval_of_mean
-from orchestrator.comparison.rows import comparison_rows
+from orchestrator.comparison.rows import comparison_rows, require_seeds_of_one_configuration
+from orchestrator.comparison.tables import legend
+from orchestrator.runs.summary import read_summary
 from tests.support.studies import create, experiment
 from tests.support.tested_runs import METRIC, config, make_run, seeds
 from wsol.errors import InputError
@@ -60,6 +62,48 @@ def test_runs_that_start_from_seeds_of_one_configuration_are_one_row(tmp_path: P
         make_run(tmp_path / f"crop{seed}", 63.0, seed=seed, initial_run=str(start)) for seed, start in enumerate(starts)
     ]
     assert [row.seeds for row in comparison_rows(ends, [METRIC], "test")] == [(0, 1), (2,)]
+
+
+STOCK = {"layout": "imagenet"}
+RELEASED = {"layout": "wsolevaluation", "file": "here/last.pth", "sha256": "a" * 64}
+
+
+def test_what_was_imported_is_no_seed_of_what_was_trained(tmp_path: Path) -> None:
+    """All have the same configuration but for the seed."""
+    runs = [
+        *seeds(tmp_path, "cam", (60.0, 61.0)),
+        make_run(tmp_path / "stock", 55.0, seed=2, imported=STOCK),
+        make_run(tmp_path / "again", 55.0, seed=3, imported=STOCK),
+        make_run(tmp_path / "released", 64.0, seed=4, imported=RELEASED),
+        make_run(tmp_path / "other", 65.0, seed=5, imported={**RELEASED, "sha256": "b" * 64}),
+    ]
+    rows = comparison_rows(runs, [METRIC], "test")
+    assert [(row.name, row.seeds, row.label) for row in rows] == [
+        ("cam0", (0, 1), "cam"),
+        ("stock", (2,), "cam (stock, not trained)"),
+        ("again", (3,), "cam (stock, not trained)"),
+        ("released", (4,), "cam (imported last.pth)"),
+        ("other", (5,), "cam (imported last.pth)"),
+    ]
+    for folder in runs[2:]:
+        with pytest.raises(InputError, match=r"differs from .*cam0 in more than its seed"):
+            require_seeds_of_one_configuration([read_summary(one) for one in (runs[0], folder)])
+
+
+def test_no_published_number_stands_beside_a_stock_network(tmp_path: Path) -> None:
+    """Beside a released checkpoint it does: that is what its import is for."""
+    trained, stock = make_run(tmp_path / "cam", 60.0), make_run(tmp_path / "stock", 55.0, imported=STOCK)
+    released = make_run(tmp_path / "released", 64.0, imported=RELEASED)
+    rows = comparison_rows([trained, stock, released], [METRIC], "test")
+    assert [row.cells[METRIC].published is None for row in rows] == [False, True, False]
+    assert any(line.startswith("stock, imported: not trained here") for line in legend(rows))
+    assert not any(line.startswith("stock") for line in legend(rows[:1]))
+
+
+def test_runs_that_start_from_the_same_configuration_imported_or_trained_differ(tmp_path: Path) -> None:
+    starts = [make_run(tmp_path / "cam", 60.0), make_run(tmp_path / "stock", 55.0, imported=STOCK)]
+    ends = [make_run(tmp_path / f"crop{i}", 63.0, seed=i, initial_run=str(start)) for i, start in enumerate(starts)]
+    assert [row.seeds for row in comparison_rows(ends, [METRIC], "test")] == [(0,), (1,)]
 
 
 def test_differences_are_paired_over_images_and_against_the_first_row(tmp_path: Path) -> None:

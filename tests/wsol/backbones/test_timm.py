@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,11 +138,30 @@ def test_a_classifier_on_the_mean_is_kept(tmp_path: Path) -> None:
     torch.testing.assert_close(backbone(images)[0].mean(dim=(2, 3)) @ weight.T + bias, theirs(images))
 
 
-@pytest.mark.parametrize(("model", "stride"), [(SMALL, 32), ("mobilenetv3_small_050", 16)])
-def test_a_classifier_on_more_than_the_mean_is_not(model: str, stride: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "stride", "reason"),
+    [
+        (SMALL, 32, "convnext_atto is more than one linear layer"),
+        ("mobilenetv3_small_050", 16, "mobilenetv3_small_050 is more than one linear layer"),
+        ("swin_tiny_patch4_window7_224", 16, "is cut off after stride 16, .*; set backbone.stride=32"),
+        ("swin_tiny_patch4_window7_224", 8, "is cut off after stride 8, .*; set backbone.stride=32"),
+    ],
+)
+def test_a_classifier_on_something_else_is_not(model: str, stride: int, reason: str, tmp_path: Path) -> None:
     """A norm stands before it, or the stages it reads are gone."""
     _, path = state_file(model, tmp_path)
-    assert make(model, weights=str(path), stride=stride).imagenet_classifier is None
+    backbone = make(model, weights=str(path), stride=stride)
+    assert backbone.imagenet_classifier is None and re.search(reason, backbone.reason_without_classifier)
+
+
+def test_a_classifier_of_other_classes_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda model, pretrained, **more: create(model, num_classes=21841, **more)
+    )
+    backbone = make("resnet18", weights="imagenet")
+    assert backbone.imagenet_classifier is None
+    assert "resnet18 has 21841 classes, not ImageNet's 1000" in backbone.reason_without_classifier
 
 
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
