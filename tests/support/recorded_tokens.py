@@ -22,6 +22,7 @@ Arrays = dict[str, np.ndarray]
 
 def recorded_backbone(arrays: Arrays) -> TokenBackbone:
     """The recorded network without its head, in evaluation mode."""
+    assert arrays["num_classes"] == CLASSES
     width, depth, heads, side = (int(arrays[name]) for name in ("embed_dim", "depth", "num_heads", "img_size"))
     backbone = plugin.deit(plugin.Size(width, depth, heads, side // plugin.PATCH))
     backbone.blocks.load_state_dict(

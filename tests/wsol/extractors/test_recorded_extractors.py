@@ -83,6 +83,7 @@ def test_score_cam(path: Path, variant: str, layer: str) -> None:
     for chunk in (1, 64):
         found = extractor("score_cam", block=layer, variant=variant, chunk=chunk)(method, images, labels)
         assert_as_recorded(found.maps, np.maximum(arrays[f"{prefix}_map_{layer}"], 0), 1e-4)
+        assert_as_recorded(found.logits, arrays["logits"], 1e-4)
 
 
 @every_layer
@@ -111,6 +112,7 @@ def test_eigen_cam(path: Path, layer: str) -> None:
     arrays, images, labels = of_recording(path)
     found = extractor("eigen_cam", block=layer)(recorded_method(arrays), images, labels)
     assert_as_recorded(found.maps, arrays[f"sign_corrected_{layer}"], 1e-3)
+    assert_as_recorded(found.logits, arrays["logits"], 1e-4)
     for own, recorded in zip(found.maps, arrays[f"projection_{layer}"], strict=True):
         assert_as_recorded(own if (own.numpy() * recorded).sum() > 0 else -own, recorded, 1e-3)
 
