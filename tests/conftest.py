@@ -15,6 +15,7 @@ from xdist.remote import Producer
 from orchestrator import cli
 from tests.support.scheduling import TwoRays
 from tests.support.tiny import TINY, Launch
+from tests.support.unread import Unread
 from wsol.contract.seeds import begin_draws_anew
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,11 @@ hypothesis.settings.load_profile("the same every time")
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoRays:
     """How several processes share the tests."""
     return TwoRays(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Recorded numbers have to be read."""
+    config.pluginmanager.register(Unread(config))
 
 
 @pytest.fixture(autouse=True, scope="session")

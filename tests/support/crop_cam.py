@@ -60,9 +60,7 @@ def recorded_images(vector: dict[str, np.ndarray]) -> Tensor:
 def assert_recorded(found: Tensor, recorded: np.ndarray) -> None:
     """2e-4 of the largest value."""
     expected = torch.tensor(recorded, dtype=torch.float64)
-    torch.testing.assert_close(
-        found.detach().double().reshape(expected.shape), expected, rtol=0, atol=2e-4 * expected.abs().max().item()
-    )
+    torch.testing.assert_close(found.detach().double(), expected, rtol=0, atol=2e-4 * expected.abs().max().item())
 
 
 def evaluated_network(vector: dict[str, np.ndarray]) -> Classifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,27 @@ def bare(weight: Tensor, bias: Tensor | None = None) -> Classifier:
     return network
 
 
-def arrays(path: Path) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.asarray(value)) for name, value in vectors.load(path).items()}
+class Tensors(Mapping[str, Tensor]):
+    """Recorded arrays as tensors, each made when it is read."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays = arrays
+        self.made: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.made:
+            self.made[name] = torch.from_numpy(np.asarray(self.arrays[name]))
+        return self.made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def arrays(path: Path) -> Mapping[str, Tensor]:
+    return Tensors(vectors.load(path))
 
 
 def assert_close(found: Tensor | None, expected: Tensor, tolerance: float = 1e-5) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import ItemsView, Mapping, ValuesView
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,45 @@ def helper(group: str, name: str) -> Path:
     return found if found.exists() else OWN / group / name
 
 
+READ: dict[str, set[str]] = {}
+"""Group and name of a file of ours -> the arrays that this process has read of it."""
+
+
+class Recorded(dict[str, np.ndarray]):
+    """The arrays of a file, which notes those that are read. A copy made with `dict` or `**` has read nothing.
+
+    Args:
+        arrays: name -> array.
+        read: to which the names are added.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], read: set[str]) -> None:
+        super().__init__(arrays)
+        self.read = read
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        self.read.add(name)
+        return super().pop(name, *default)
+
+    def items(self) -> ItemsView[str, np.ndarray]:
+        self.read.update(self)
+        return super().items()
+
+    def values(self) -> ValuesView[np.ndarray]:
+        self.read.update(self)
+        return super().values()
+
+
 def load(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file."""
+    read = READ.setdefault(path.relative_to(OWN).as_posix(), set()) if path.is_relative_to(OWN) else set()
     with np.load(path) as arrays:
-        return dict(arrays)
+        return Recorded(arrays, read)

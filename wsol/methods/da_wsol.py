@@ -180,8 +180,7 @@ class DomainAdaptation(Wrapper):
         source = torch.cat((cells.mean(1, keepdim=True), draw(cells, fake, keys, count - 1)), dim=1)
         target = draw(cells, real, keys, count)
         found = self._discrepancy(source, target, progress)
-        qualified = (fake.sum(1) >= wanted - 1) & (real.sum(1) >= wanted)
-        return found.where(qualified, 0).sum() / qualified.sum().clamp(min=1)
+        return mean_of_chosen(found, qualified(clusters, wanted))
 
     def _discrepancy(self, source: Tensor, target: Tensor, progress: Progress) -> Tensor:
         if self.discriminator is None:
@@ -238,6 +237,16 @@ class Discriminator(nn.Module):
         factor = math.tanh(done / 2)
         as_source, as_target = (self.linear(reverse_gradient(rows, factor))[:, :, 0] for rows in (source, target))
         return (F.softplus(-as_source).mean(1) + F.softplus(as_target).mean(1)) / 2
+
+
+def qualified(clusters: Tensor, samples: int) -> Tensor:
+    """Which images (B,) bool of clusters (B, N) have enough targets: `samples` real ones, and one fake fewer."""
+    return ((clusters == FAKE).sum(1) >= samples - 1) & ((clusters == REAL).sum(1) >= samples)
+
+
+def mean_of_chosen(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean, a scalar, of those values (B,) that are chosen (B,) bool; 0 if none is."""
+    return values.where(chosen, 0).sum() / chosen.sum().clamp(min=1)
 
 
 def mean_inside(cells: Tensor, region: Tensor) -> Tensor:

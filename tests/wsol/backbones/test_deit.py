@@ -70,6 +70,7 @@ def test_positions_of_another_grid_by_both_conventions(path: Path) -> None:
 @pytest.mark.parametrize("path", vectors.files("deit_forward", "grad_cam_tokens*"))
 def test_gradients_where_the_last_attention_reads(path: Path, name: str) -> None:
     arrays, network = vectors.load(path), vectors.load(path.with_name("width48_depth3_heads3_96.npz"))
+    assert arrays["key_salt"] == network["key_salt"]
     method = recorded_tokens.ClassTokenMethod(recorded_tokens.recorded_backbone(network), network).eval()
     images, labels = recorded_tokens.recorded_images(arrays, 2, 96), torch.from_numpy(arrays["labels"])
     found = extractor(name, block="blocks_2.norm1")(method, images, labels)

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from tests.support import vectors
+from tests.support.recorded_tokens import Replayed
 from wsol.contract.extracting import batch, extractor, make
 from wsol.errors import InputError
 from wsol.extractor import extract_together
 from wsol.extractors.attention_rollout import Fusion, attention_rollout
+from wsol.method import Method
+from wsol.network import CamHead, Classifier
 
 
 def row_by_hand(attentions: list[Tensor]) -> Tensor:
@@ -27,13 +30,20 @@ def row_by_hand(attentions: list[Tensor]) -> Tensor:
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 @pytest.mark.parametrize("path", vectors.files("attention_rollout"))
 def test_recorded_masks(path: Path, fusion: Fusion, discard: float) -> None:
+    """The extractor on a transformer that has the recorded attention."""
     arrays = vectors.load(path)
-    attentions = list(torch.from_numpy(arrays["attention"]))
-    recorded = torch.from_numpy(arrays[f"mask_{fusion}_{discard}"])
-    found = attention_rollout(attentions, fusion, discard, as_released=True)[0, 1:].reshape(recorded.shape)
-    torch.testing.assert_close(found / found.max(), recorded, rtol=0, atol=1e-5)
-    corrected = attention_rollout(attentions, fusion, discard, as_released=False)[0, 1:].reshape(recorded.shape)
-    assert torch.allclose(corrected / corrected.max(), recorded, atol=1e-5) == ((fusion, discard) == ("mean", 0.0))
+    attention, recorded = torch.from_numpy(arrays["attention"]), torch.from_numpy(arrays[f"mask_{fusion}_{discard}"])
+    cells = torch.zeros(attention.shape[1], recorded.numel(), 2)
+    method = Method(Classifier(Replayed(cells, attention), CamHead(2, 3))).eval()
+    images, labels = torch.zeros(len(cells), 3, *recorded.shape), torch.zeros(len(cells), dtype=torch.long)
+
+    def maps(as_released: bool) -> Tensor:
+        settings = {"fusion": fusion, "discard": discard, "as_released": as_released}
+        return extractor("attention_rollout", **settings)(method, images, labels).maps
+
+    torch.testing.assert_close(maps(as_released=True), recorded[None], rtol=0, atol=1e-5)
+    corrected = maps(as_released=False)
+    assert torch.allclose(corrected, recorded[None], atol=1e-5) == ((fusion, discard) == ("mean", 0.0))
 
 
 def random_attentions(images: int = 2) -> list[Tensor]:

@@ -22,7 +22,6 @@ from wsol.extractors.eigen_cam import eigen_cam
 from wsol.extractors.full_grad import full_gradient_terms
 from wsol.extractors.score_cam import Config as ScoreCamConfig
 from wsol.extractors.score_cam import _weight
-from wsol.extractors.smooth_grad_cam_pp import smooth_grad_cam_pp
 from wsol.method import Method
 from wsol.types import ScoreMaps
 
@@ -84,17 +83,27 @@ def test_score_cam(path: Path, variant: str, layer: str) -> None:
     for chunk in (1, 64):
         found = extractor("score_cam", block=layer, variant=variant, chunk=chunk)(method, images, labels)
         assert_as_recorded(found.maps, np.maximum(arrays[f"{prefix}_map_{layer}"], 0), 1e-4)
+        assert_as_recorded(found.logits, arrays["logits"], 1e-4)
 
 
 @every_layer
 @pytest.mark.parametrize("path", vectors.files("smooth_grad_cam_pp"))
-def test_smooth_grad_cam_pp(path: Path, layer: str) -> None:
+def test_smooth_grad_cam_pp(path: Path, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extractor with the recorded noise instead of its own."""
     arrays, images, labels = of_recording(path)
-    method, noise = recorded_method(arrays), torch.from_numpy(arrays["noise"])
-    released = smooth_grad_cam_pp(method, layer, images, labels, noise, as_released=True)
-    corrected = smooth_grad_cam_pp(method, layer, images, labels, noise, as_released=False)
-    assert_as_recorded(released.maps, arrays[f"map_{layer}"], 1e-3)
-    assert_as_recorded(corrected.maps, arrays[f"corrected_map_{layer}"], 1e-3)
+    method, noise, deviation = recorded_method(arrays), torch.from_numpy(arrays["noise"]), float(arrays["std"])
+
+    def drawn(image: Tensor, samples: int) -> Tensor:
+        (place,) = [place for place, one in enumerate(images) if torch.equal(one, image)]
+        assert samples == len(noise)
+        return noise[:, place] / deviation
+
+    monkeypatch.setattr("wsol.extractors.smooth_grad_cam_pp._noise", drawn)
+    for as_released, key in ((True, f"map_{layer}"), (False, f"corrected_map_{layer}")):
+        settings = {"samples": len(noise), "deviation": deviation, "as_released": as_released}
+        found = extractor("smooth_grad_cam_pp", block=layer, **settings)(method, images, labels)
+        assert_as_recorded(found.maps, arrays[key], 1e-3)
+        assert_as_recorded(found.logits, arrays["logits"], 1e-4)
 
 
 @every_layer
@@ -103,6 +112,7 @@ def test_eigen_cam(path: Path, layer: str) -> None:
     arrays, images, labels = of_recording(path)
     found = extractor("eigen_cam", block=layer)(recorded_method(arrays), images, labels)
     assert_as_recorded(found.maps, arrays[f"sign_corrected_{layer}"], 1e-3)
+    assert_as_recorded(found.logits, arrays["logits"], 1e-4)
     for own, recorded in zip(found.maps, arrays[f"projection_{layer}"], strict=True):
         assert_as_recorded(own if (own.numpy() * recorded).sum() > 0 else -own, recorded, 1e-3)
 

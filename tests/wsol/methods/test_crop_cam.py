@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ from wsol.methods import crop_cam
 from wsol.methods.crop_cam import consistency
 from wsol.normalizers.min_max import min_max
 from wsol.ops import crop
-from wsol.types import Batch
+from wsol.types import Activations, Batch
 
 # --- recorded numbers -------------------------------------------------------------------------------------------------
 
@@ -56,17 +58,34 @@ def test_crop_cam_is_the_published_one(path: Path, monkeypatch: pytest.MonkeyPat
     images = recorded_images(vector)
     labels, method = torch.from_numpy(vector["labels"]), recorded_method(vector)
     seen: dict[str, Tensor] = {}
+    looks: list[Tensor] = []
+    activate = method.activate
 
-    def watched(maps: Tensor, pasted: Tensor, scope: crop_cam.Scope) -> tuple[Tensor, Tensor]:
+    def compared(maps: Tensor, pasted: Tensor, scope: crop_cam.Scope) -> tuple[Tensor, Tensor]:
         seen.update(maps=maps, pasted=pasted)
         return consistency(maps, pasted, scope)
 
-    monkeypatch.setattr(crop_cam, "consistency", watched)
-    losses = method(Batch(images, labels), PROGRESS)
+    def pasted(maps: Tensor, raw: Tensor, boxes: Tensor, normalize: Callable[[Tensor], Tensor]) -> Tensor:
+        seen.update(boxes=boxes)
+        return crop.paste(maps, raw, boxes, normalize)
+
+    def watched(*arguments: Any) -> Activations:
+        found = activate(*arguments)
+        looks.append(found.logits)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crop_cam, "consistency", compared)
+        patch.setattr(crop_cam, "paste", pasted)
+        patch.setattr(method, "activate", watched)
+        losses = method(Batch(images, labels), PROGRESS)
     total(losses).backward()
-    assert_recorded(seen["maps"], vector["attention"])
-    assert_recorded(seen["pasted"], vector["attention_crop"])
-    assert_recorded(1 - seen["pasted"], vector["attention_background"])
+    assert_recorded(seen["maps"][:, None], vector["attention"])
+    assert torch.equal(seen["boxes"], torch.from_numpy(vector["crop_range_xywh"]))
+    assert_recorded(seen["pasted"][:, None], vector["attention_crop"])
+    assert_recorded(1 - seen["pasted"][:, None], vector["attention_background"])
+    for look, name in zip(looks, ("logits", "logits_crop"), strict=True):
+        assert_recorded(look, vector[name])
     share = float(vector["loss_ratio"])
     assert_recorded(losses["classification"] / (2 * share), vector["classification_loss"])
     assert_recorded((losses["positive"] + losses["negative"]) / (2 * (1 - share)), vector["attention_loss"])
@@ -75,10 +94,6 @@ def test_crop_cam_is_the_published_one(path: Path, monkeypatch: pytest.MonkeyPat
         assert parameter.grad is not None
         assert_recorded(parameter.grad, vector[f"grad_{name}"])
 
-    boxes = method._boxes(torch.from_numpy(vector["attention"])[:, 0])
-    assert torch.equal(boxes, torch.from_numpy(vector["crop_range_xywh"]))
-    zoomed = crop.zoom(images, crop.rescaled(boxes, (14, 14), (224, 224)))
-    assert_recorded(method.activate(zoomed, labels).logits, vector["logits_crop"])
     scores = method.eval().score_maps(images, labels)
     assert_recorded(scores.logits, vector["logits"])
     assert_recorded(scores.maps, vector["eval_cam"])
@@ -109,13 +124,13 @@ def test_ivr_of_the_released_code_changes_what_evaluation_shows() -> None:
 def recorded_evaluation(vector: dict[str, np.ndarray], form: str) -> Method:
     """The recorded network with the recorded settings of evaluation."""
     kind = {"minmax": "min_max"}.get(str(vector["normalizer"]), str(vector["normalizer"]))
-    percentile = {"lower_percentile": float(vector["lower_percentile"]), "form": form} if kind == "ivr" else {}
+    percentile = {"lower_percentile": float(vector["lower_percentile"]), "form": form}
     config = crop_cam.Config(
         crop_threshold=float(vector["crop_threshold"]),
         max_crop_area=float(vector["max_crop_area"]),
         box_union="legacy",
         map_source={"class_map": "class"}.get(str(vector["map_source"]), str(vector["map_source"])),
-        normalizer={"name": kind, **percentile},
+        normalizer={"name": kind, **(percentile if kind == "ivr" else {})},
     )
     return build.around(config, evaluated_network(vector))
 

@@ -11,9 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.support import vectors
-from wsol.contract.networks import make
+from tests.support.published_methods import PROGRESS
+from tests.support.recorded_tokens import Replayed
+from wsol.contract.networks import make, total
 from wsol.methods import scm
-from wsol.methods._semantic import SemanticHead, agnostic_attention
+from wsol.methods._semantic import agnostic_attention
+from wsol.network import CamHead, Classifier
+from wsol.types import Batch
 
 IMAGES, LABELS = torch.randn(3, 3, 48, 64, generator=torch.Generator().manual_seed(1)), torch.tensor([2, 0, 2])
 Arrays = dict[str, np.ndarray]
@@ -67,42 +71,70 @@ def test_recorded_layers(path: Path) -> None:
 
 @pytest.mark.parametrize("path", vectors.files("scm", "scm_*"))
 def test_recorded_modules(path: Path) -> None:
+    """The method on a transformer that has the recorded tokens and attention."""
     arrays = vectors.load(path)
-    inputs = {name: leaf(arrays[name]) for name in ("attention_class_row", "patch_tokens", "lambdas", "betas")}
+    row, cells = leaf(arrays["attention_class_row"]), leaf(arrays["patch_tokens"])
     labels, (classes, channels) = torch.from_numpy(arrays["labels"]), arrays["head_weight"].shape[:2]
-    head = SemanticHead(channels, classes, 3)
-    head.conv.load_state_dict({key: torch.from_numpy(arrays[f"head_{key}"]) for key in ("weight", "bias")})
+    method = scm.build(scm.Config(), Classifier(Replayed(cells, row), CamHead(channels, classes)))
+    assert isinstance(method, scm.SCM)
+    method.load_state_dict(
+        {
+            "network.head.conv.weight": torch.from_numpy(arrays["head_weight"]),
+            "network.head.conv.bias": torch.from_numpy(arrays["head_bias"]),
+            "rates": torch.from_numpy(arrays["lambdas"]),
+            "thresholds": torch.from_numpy(arrays["betas"]),
+        }
+    )
     assert tuple(arrays["iterations"]) == scm.ITERATIONS
-    features = inputs["patch_tokens"].transpose(1, 2).reshape(-1, channels, 14, 14)
-    attention = scm.rescaled(agnostic_attention(inputs["attention_class_row"], (14, 14)).flatten(1)).reshape(-1, 14, 14)
-    scores = head.maps(features)
-    logits = scm.calibrated(scores, attention, inputs["lambdas"], inputs["betas"]).mean((2, 3))
-    loss = F.cross_entropy(logits, labels)
-    loss.backward()
+    images = torch.zeros(len(labels), 3, *arrays["inference_maps"].shape[2:])
 
-    assert_as_recorded(logits, arrays["training_logits"], 1e-4)
-    assert loss.item() == pytest.approx(float(arrays["loss"]), rel=1e-4)
-    assert_as_recorded(scores.mean((2, 3)), arrays["inference_logits"], 1e-4)
-    assert_as_recorded(scores, arrays["inference_semantic_maps"], 1e-4)
-    assert_as_recorded(attention[:, None], arrays["inference_attention"], 1e-4)
-    for label in range(classes):
-        found = attention * head.class_map(features, torch.full_like(labels, label))
-        np.testing.assert_allclose(found.detach(), arrays["inference_maps"][:, label], rtol=0, atol=1e-4)
-    gradients = {"patch_tokens": inputs["patch_tokens"], "attention_class_row": inputs["attention_class_row"]}
-    gradients |= {"head_weight": head.conv.weight, "head_bias": head.conv.bias}  # type: ignore[dict-item]
+    method.train()
+    losses = method(Batch(images, labels), PROGRESS)
+    total(losses).backward()
+    assert_as_recorded(method.activate(images, labels).logits, arrays["training_logits"], 1e-4)
+    assert_as_recorded(total(losses), arrays["loss"], 1e-4)
+    head = method.semantic_head().conv
+    gradients = {"patch_tokens": cells, "attention_class_row": row, "head_weight": head.weight, "head_bias": head.bias}
     for name, tensor in gradients.items():
+        assert tensor is not None
         assert_as_recorded(tensor.grad, arrays[f"grad_{name}"], 1e-3)
-    check_numbers(arrays, inputs)
+    check_numbers(arrays, method, images, labels)
+
+    method.eval()
+    found = [method.score_maps(images, torch.full_like(labels, label)) for label in range(classes)]
+    for scores in found:
+        assert_as_recorded(scores.logits, arrays["inference_logits"], 1e-4)
+    maps = torch.stack([scores.maps for scores in found], dim=1)
+    np.testing.assert_allclose(maps, arrays["inference_maps"], rtol=0, atol=1e-4)
+    activations = method.activate(images, labels)
+    assert_as_recorded(method._attention(activations)[:, None], arrays["inference_attention"], 1e-4)
+    semantic = method.semantic_head().maps(activations.features)
+    assert_as_recorded(semantic, arrays["inference_semantic_maps"], 1e-4)
 
 
-def check_numbers(arrays: Arrays, inputs: dict[str, Tensor]) -> None:
-    """Gradients of rates and thresholds; the latter are sums that cancel, so their share is checked coarsely too."""
+def check_numbers(arrays: Arrays, method: scm.SCM, images: Tensor, labels: Tensor) -> None:
+    """Gradients of rates and thresholds. The latter are sums over cells that nearly cancel: the differences are a small
+    share of what is summed, too."""
+    assert method.rates.grad is not None and method.thresholds.grad is not None
+    summed = magnitudes(method, images, labels)
     for layer in range(len(scm.ITERATIONS)):
-        for name, tensor in (("lambda", inputs["lambdas"]), ("beta", inputs["betas"])):
-            assert tensor.grad is not None
-            gradient = tensor.grad[layer : layer + 1]
-            assert_as_recorded(gradient, arrays[f"grad_{name}_{layer}"], 1e-3, least=1.0)
-            assert_as_recorded(gradient, arrays[f"grad_{name}_{layer}"], 0.1 if name == "beta" else 1e-3)
+        rate, threshold = method.rates.grad[layer : layer + 1], method.thresholds.grad[layer : layer + 1]
+        assert_as_recorded(rate, arrays[f"grad_lambda_{layer}"], 1e-3)
+        assert_as_recorded(threshold, arrays[f"grad_beta_{layer}"], 0.1)
+        np.testing.assert_allclose(threshold, arrays[f"grad_beta_{layer}"], rtol=0, atol=4e-6 * float(summed[layer]))
+
+
+def magnitudes(method: scm.SCM, images: Tensor, labels: Tensor) -> Tensor:
+    """How large (L,) the parts of the gradients of the thresholds are that are summed over the cells: each cell of each
+    image has thresholds of its own here."""
+    activations = method.activate(images, labels)
+    scores, attention = method.semantic_head().maps(activations.features), method._attention(activations)
+    of_cells = method.thresholds.detach()[:, None, None].expand(-1, *attention.flatten(1).shape).clone()
+    raised = scm.calibrated(scores, attention, method.rates, of_cells.requires_grad_())
+    (parts,) = torch.autograd.grad(F.cross_entropy(raised.mean((2, 3)), labels), of_cells)
+    assert method.thresholds.grad is not None
+    torch.testing.assert_close(parts.sum((1, 2)), method.thresholds.grad, rtol=1e-3, atol=1e-5)
+    return parts.abs().sum((1, 2))
 
 
 def test_training_sees_raised_scores_and_evaluation_plain_ones() -> None:

@@ -32,9 +32,7 @@ def test_spg_is_the_published_one(path: Path) -> None:
     """The recording begins at the maps, so the head passes them on: the features are five class maps and C."""
     vector = vectors.load(path)
     names = [f"{source}_{side}" for source in ("attention", "b2", "fused") for side in ("high", "low")]
-    config = spg.Config(
-        **dict(zip(names, np.sort(vector["thresholds_high_low"], axis=1)[:, ::-1].ravel().tolist(), strict=True))
-    )
+    config = spg.Config(**dict(zip(names, vector["thresholds_high_low"].ravel().tolist(), strict=True)))
     method = spg.build(config, bare(b1=1, b2=1, features=6))
     head = method.network.head
     head.sources, head.b1, head.b2, head.shared, head.fused = (

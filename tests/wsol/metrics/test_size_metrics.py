@@ -21,7 +21,7 @@ from wsol.metrics import max_box_acc, max_box_acc_by_size, max_box_acc_v2
 from wsol.metrics._sizes import BINS, EDGES, size_bins
 from wsol.metrics.max_box_acc_by_size import MaxBoxAccBySize
 from wsol.normalizers.min_max import min_max
-from wsol.ops.boxes import iou
+from wsol.ops.boxes import iou, threshold_values
 from wsol.ops.resize import resize_maps
 from wsol.types import Annotation
 
@@ -53,6 +53,7 @@ def test_counts_and_accuracies_equal_the_recorded_ones(path: Path) -> None:
         samples,
     )
     assert case["size_edges_percent"].tolist() == list(EDGES)
+    assert np.array_equal(threshold_values(0.01), case["thresholds"])
     assert np.array_equal(counter.state()["sizes"], case["count"])
     assert np.array_equal(counter.state()["counts"], case["num_correct"])
 
