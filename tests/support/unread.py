@@ -29,7 +29,6 @@ NOT_READ = {
     ("smooth_grad_cam_pp", r".*/weights_.*"): WEIGHTS,
     ("xgrad_cam", r".*/pgc_weights_.*"): WEIGHTS,
     ("ts_cam", r"grid.*/class_token"): "the method does not use it",
-    ("ts_cam", r"boxes_14x14/logits"): "the test begins at the five best classes, which are recorded too",
 }
 """Group and a regular expression of file and array -> why no test reads the array."""
 
