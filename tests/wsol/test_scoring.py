@@ -170,7 +170,7 @@ ROWS = [Row("my_run", "crop_cam(cam)", "resnet50", "cub", CELLS)]
         ),
         (
             "csv",
-            "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4,0,,,,,,,,no\nmy_run,crop_cam(cam),",
+            "my_run,crop_cam(cam),resnet50,cub,max_box_acc_v2,60.5,58.4,63.0,1.25,0.5,2.0,55.4,0,,,,,,,,no,\nmy_run,crop_cam(cam),",
         ),
     ],
 )
