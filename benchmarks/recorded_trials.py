@@ -83,8 +83,8 @@ def write_table(place: Path, study: Study) -> None:
                 ]
             )
             for epoch in epochs:
-                if (found := numbers.of(trial.number, epoch)) is not None:
-                    kept.add(row, epoch, pack(found))
+                if found := numbers.packed(trial.number, epoch):
+                    kept.add(row, epoch, found)
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,7 @@ class Table:
     @property
     def has_images(self) -> bool:
         """Whether `scheduler: race` can be replayed."""
-        return self.images.of(0, 1) is not None
-
-    def told(self, row: int, epoch: int) -> str:
-        """What the study is told of single images after an epoch; empty where nothing is known."""
-        numbers = self.images.of(row, epoch)
-        return "" if numbers is None else pack(numbers)
+        return self.images.packed(0, 1) != ""
 
     def reader(self) -> Callable[[Task], int | None]:
         """The row of the nearest recorded trial that the same search has not met: to be told of one again would teach

@@ -201,7 +201,7 @@ def _step(study: Study, table: Table, trial: Running) -> tuple[float, float, boo
         return -math.inf, whole, False
     value = curve[len(history)]
     history.append({"epoch": len(history) + 1, "objective_now": value, task.objective: value})
-    if study.report(task.number, history[-1], table.told(trial.row, len(history))):
+    if study.report(task.number, history[-1], table.images.packed(trial.row, len(history))):
         study.prune(task.number, 0.0, "replay")
         return -math.inf, whole, True
     if len(history) < epochs:

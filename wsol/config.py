@@ -145,23 +145,19 @@ class TrainConfig(Strict):
     @field_validator("method")
     @classmethod
     def _has_its_start(cls, method: PluginConfig, info: ValidationInfo) -> PluginConfig:
-        inside: PluginConfig | None = method
-        while inside is not None:
+        for inside in method.with_bases():
             if inside.needs_initial_run and info.data.get("initial_run", "") is None:
                 raise ValueError(
                     f"{inside.name} trains on what another run learned: set initial_run to the folder of a finished run"
                 )
-            inside = getattr(inside, "base", None)
         return method
 
     @field_validator("method")
     @classmethod
     def _stands_alone_with_boxes(cls, method: PluginConfig) -> PluginConfig:
-        inside: PluginConfig | None = getattr(method, "base", None)
-        while inside is not None:
-            if inside.fullsup_share():
+        for inside in method.with_bases():
+            if inside is not method and inside.fullsup_share():
                 raise ValueError(f"{inside.name} trains on boxes, which {method.name} around it would not see")
-            inside = getattr(inside, "base", None)
         return method
 
     @field_validator("training")

@@ -54,6 +54,13 @@ class PluginConfig(Strict):
 
     name: str
 
+    def with_bases(self) -> Iterator[PluginConfig]:
+        """This plugin, then the one inside of it (`base`), then the one inside of that."""
+        inside: PluginConfig | None = self
+        while inside is not None:
+            yield inside
+            inside = getattr(inside, "base", None)
+
     def reason_against_tokens(self) -> str:
         """Why a method or an extractor cannot work on a transformer; nothing where it can."""
         return ""

@@ -18,7 +18,7 @@ from wsol.config import TrainConfig
 from wsol.errors import InputError, listed
 from wsol.method import Method
 from wsol.network import Backbone, CamHead
-from wsol.schema import BackboneConfig, PluginConfig
+from wsol.schema import BackboneConfig
 
 CLASSES, COARSEST = 1000, 32
 """The number of ImageNet's classes, and the largest stride of a feature map, that of most published classifiers."""
@@ -62,13 +62,11 @@ def own_file(backbone: BackboneConfig) -> str | None:
 
 def _require_untrained(config: TrainConfig) -> None:
     """Refuse what only another run's weights give."""
-    inside: PluginConfig | None = config.method
-    while inside is not None:
+    for inside in config.method.with_bases():
         if inside.needs_initial_run:
             raise InputError(
                 f"method.name: {inside.name} begins with another run, on which it must be trained; use cam"
             )
-        inside = getattr(inside, "base", None)
     if config.initial_run is not None:
         raise InputError(
             f"initial_run: {config.initial_run} would be ignored, because the published weights are scored; set"

@@ -57,6 +57,10 @@ class ImageNumbers:
             file.write("\n" * self._torn + json.dumps([trial, epoch, numbers]) + "\n")
         self._torn = False
 
+    def packed(self, trial: int, epoch: int) -> str:
+        """The text of an epoch as it was added; empty where there is none."""
+        return self._known.get((trial, epoch), "")
+
     def of(self, trial: int, epoch: int) -> Numbers | None:
         """The numbers (n,) of an epoch; None where there are none, or they are damaged."""
         try:
