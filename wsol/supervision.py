@@ -2,6 +2,7 @@
 
     training_images(data, config)        -> ImageStore      `resize_size` wide
     scored_images(data, split, config)   -> ImageStore      on the evaluation grid
+    on_the_grid(split, config)           -> ImageStore      the same of a split that was read already
     sizes(config)                        -> Sizes           the number of those images, for forecasts
     described(data, config)              -> str             in words, for the record
 
@@ -32,7 +33,12 @@ def training_images(data: Dataset, config: TrainConfig) -> ImageStore:
 def scored_images(data: Dataset, name: str, config: TrainConfig) -> ImageStore:
     """The images of a split that a configuration is scored on. Raises InputError as of `scored_split` and
     `build.images`."""
-    return ImageStore(scored_split(data, name, config), config.data.image_size, staged(config.data))
+    return on_the_grid(scored_split(data, name, config), config)
+
+
+def on_the_grid(split: Split, config: TrainConfig) -> ImageStore:
+    """Images on the evaluation grid. Raises InputError as of `build.images`."""
+    return ImageStore(split, config.data.image_size, staged(config.data))
 
 
 def scored_split(data: Dataset, name: str, config: TrainConfig) -> Split:

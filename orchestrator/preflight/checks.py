@@ -105,12 +105,12 @@ def require_data(experiment: Experiment) -> None:
 
     config = experiment.trial
     dataset = build.dataset(config.data)
-    names = ("train_fullsup", "test")
-    for name in names:
-        split = supervision.scored_split(dataset, name, config)
+    scored = {name: supervision.scored_split(dataset, name, config) for name in ("train_fullsup", "test")}
+    for split in scored.values():
         require_countable(split, config.data.image_size, config.evaluation)
     trained = supervision.training_images(dataset, config).split
-    scored = {name: supervision.scored_images(dataset, name, config).split for name in names}
+    for split in scored.values():
+        supervision.on_the_grid(split, config)  # decodes
     for note in shared_images({"what is trained on" if config.uses_boxes else "train_weaksup": trained, **scored}):
         console.print(f"note: {note}")
     if config.data.subset_list is not None or config.uses_boxes:

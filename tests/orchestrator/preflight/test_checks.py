@@ -50,7 +50,7 @@ def test_an_extractor_with_a_pass_for_every_channel_is_not_run(monkeypatch: pyte
 
 
 def test_metrics_are_tried_before_images_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for decodes in ("training_images", "scored_images"):
+    for decodes in ("training_images", "on_the_grid"):
         monkeypatch.setattr(supervision, decodes, lambda *_: pytest.fail("decoded"))
     evaluation = {**TINY["trial"]["evaluation"], "test_metrics": [{"name": "pxap"}]}
     with pytest.raises(InputError, match=r"evaluation\.test_metrics: pxap on test: "):
