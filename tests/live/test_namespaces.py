@@ -36,7 +36,9 @@ CUT_SECONDS = 60
 
 
 def run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()}")
 
 
 def unavailable() -> str | None:
@@ -46,8 +48,8 @@ def unavailable() -> str | None:
     try:
         run("ip", "netns", "add", "wsol-try")
         run("ip", "netns", "del", "wsol-try")
-    except subprocess.CalledProcessError as error:
-        return f"network namespaces cannot be made: {error.stderr.strip()}"
+    except RuntimeError as error:
+        return f"network namespaces cannot be made: {error}"
     return None
 
 
@@ -142,8 +144,13 @@ def network() -> Iterator[None]:
 
 
 def clean_up() -> None:
-    """Remove what a run left; what is not there is no error."""
-    for words in (*(["ip", "netns", "del", name] for name in NAMES), ["ip", "link", "del", BRIDGE]):
+    """Remove what a run left; what is not there is no error.
+
+    The cables go first: a namespace takes its own away some time after `ip netns del` returned, and until then the
+    names are taken.
+    """
+    cables = [["ip", "link", "del", name] for name in (*NAMES, BRIDGE)]
+    for words in (*cables, *(["ip", "netns", "del", name] for name in NAMES)):
         subprocess.run(words, check=False, capture_output=True)
 
 
