@@ -16,6 +16,9 @@ from rich.text import Text
 
 from orchestrator.formats import printable
 
+UNBOUNDED = 1000
+"""Columns, more than any table has."""
+
 
 class PlainConsole(Console):
     """A console that prints text from elsewhere as it is: brackets are not markup, colons not emoji, and control codes
@@ -23,6 +26,8 @@ class PlainConsole(Console):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **settings)
+        if "width" not in settings and "COLUMNS" not in os.environ and not any(map(os.isatty, (0, 1, 2))):
+            self.width = UNBOUNDED  # a log on a cluster: no table is folded to a width that nobody has
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Called for every text before it is measured and printed."""
@@ -32,11 +37,7 @@ class PlainConsole(Console):
 console = PlainConsole(soft_wrap=True)
 errors = PlainConsole(soft_wrap=True, stderr=True)
 
-
 COMMAND = "python launch.py "
-
-UNBOUNDED = 1000
-"""Columns, more than any table has."""
 
 TOGETHER = "\u00a0"
 """A space where no line ends."""

@@ -9,9 +9,10 @@ Symbols: f^b, the gradient of a layer's output times its bias -> `terms`; psi ->
 `images.grad` times the image.
 
 Kept from the released code (the authors' repository): absolute values, scaled to [0, 1] over all channels and cells of
-a layer, enlarged bilinearly with aligned corners, summed over channels and layers; the linear layer at the end has no
-map. The bias of a batch norm is beta - gamma mean / sqrt(variance + eps). `variant: per_channel` is the form of the
-package grad-cam, another, flatter map: every channel is scaled alone, corners are not aligned.
+a layer, enlarged bilinearly with aligned corners, summed over channels and layers; here the channels are summed first,
+which is the same map. The linear layer at the end has no map. The bias of a batch norm is beta - gamma mean /
+sqrt(variance + eps). `variant: per_channel` is the form of the package grad-cam, another, flatter map: every channel is
+scaled alone, corners are not aligned.
 
 Not kept: networks whose activations are not piecewise linear have biases that are not counted; they are refused. (ReLU6
 is piecewise linear; the part that it clips above 6 is not counted, as in the released code.) Layers that run twice in
@@ -80,11 +81,10 @@ def _of_few(method: Method, images: Tensor, labels: Tensor, variant: Variant) ->
     terms, logits = full_gradient_terms(method, images, labels)
     maps = torch.zeros(len(images), *images.shape[2:], device=images.device)
     for term in terms:
-        scaled = _rescaled(term.float(), variant)
-        if scaled.shape[2:] != images.shape[2:]:
-            corners = variant == "authors"
-            scaled = F.interpolate(scaled, images.shape[2:], mode="bilinear", align_corners=corners)
-        maps += scaled.sum(dim=1)
+        layer = _rescaled(term.float(), variant).sum(dim=1, keepdim=True)  # enlarging is linear: one map, not C of them
+        if layer.shape[2:] != images.shape[2:]:
+            layer = F.interpolate(layer, images.shape[2:], mode="bilinear", align_corners=variant == "authors")
+        maps += layer[:, 0]
     return ScoreMaps(maps, logits.float())
 
 

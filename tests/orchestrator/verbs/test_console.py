@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from rich.table import Table
 from orchestrator import cli
 from orchestrator.cluster.findings import Finding, show
 from orchestrator.console import PlainConsole, console, print_whole
+from tests.support.paths import ROOT
 from tests.support.recorded_runs import fail_trial, make_run
 from tests.support.tiny import Launch
 from wsol.errors import InputError, RunFailed
@@ -109,3 +113,16 @@ def test_a_command_can_be_copied_from_40_columns() -> None:
     assert narrow("one line that is longer than forty columns", terminal=False) == [
         "one line that is longer than forty columns"
     ]
+
+
+def test_a_table_in_a_log_is_not_folded() -> None:
+    program = (
+        "from orchestrator.console import console\nfrom rich.table import Table\n"
+        "table = Table(*['a long title'] * 20)\ntable.add_row(*['w' * 20] * 20)\nconsole.print(table)"
+    )
+    nowhere = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=nowhere, cwd=ROOT
+    )
+    assert sum("w" * 20 in line for line in done.stdout.splitlines()) == 1 and done.stdout.count("w" * 20) == 20
