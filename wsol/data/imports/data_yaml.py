@@ -3,7 +3,7 @@ the classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ class DataYaml:
         base: the folder that its paths start at.
         names: class names by number.
         places: split -> folders of images, or lists of them.
+        notes: where it is read in another place than it says, one sentence each.
     """
 
     base: Path
     names: dict[int, str]
     places: dict[str, list[Path]]
+    notes: list[str] = field(default_factory=list)
 
 
 def read(path: Path) -> DataYaml:
@@ -54,18 +56,22 @@ def read(path: Path) -> DataYaml:
         isinstance(name, str) and str(number).isdigit() for number, name in numbered.items()
     ):
         raise InputError(f"{path}: names should be a list, or numbers with names")
-    base = path.parent / str(found.get("path", ""))
-    base = base if is_dir(base) else path.parent
-    places = {split: _places(base, found[split], path) for split in SPLITS if found.get(split)}
-    return DataYaml(base, {int(number): name for number, name in numbered.items()}, places)
+    base, notes = path.parent / str(found.get("path", "")), []
+    if not is_dir(base):
+        notes.append(f"{path}: path {base} is not there; places are looked for in the folder of the file")
+        base = path.parent
+    places = {split: _places(base, found[split], path, notes) for split in SPLITS if found.get(split)}
+    return DataYaml(base, {int(number): name for number, name in numbered.items()}, places, notes)
 
 
-def _places(base: Path, entry: Any, path: Path) -> list[Path]:
+def _places(base: Path, entry: Any, path: Path, notes: list[str]) -> list[Path]:
     """Folders or lists; Roboflow writes `../train/images` for `train/images`."""
-    found = []
+    found: list[Path] = []
     for text in entry if isinstance(entry, list) else [entry]:
         tried = [base / str(text), base / str(text).removeprefix("../")]
         if not any(map(exists, tried)):
             raise InputError(f"{path}: {tried[0]} is not there; correct the path")
         found.append(next(filter(exists, tried)))
+        if found[-1] != tried[0]:
+            notes.append(f"{path}: {tried[0]} is not there; {found[-1]} is taken")
     return found

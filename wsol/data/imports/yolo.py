@@ -15,6 +15,7 @@ text files.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def read(config: Config) -> Source:
         raise InputError(f"{root}: no such folder; name the folder of the images with images=DIR")
     root = absolute(root)
     places, shares, notes = _places(config, said)
+    notes = [*said.notes, *notes]
     require_different(places)
     files = _files(places, root, notes)
     text_of = {image: _text_file(image, root, labels) for image in files}
@@ -74,6 +76,7 @@ def read(config: Config) -> Source:
     shown = paced(files, f"reading text files of {path}", len(files), "files")
     images = [_listed(image, root, text_of[image], files[image], names) for image in shown]
     lists = [place for entries in places.values() for place in entries] + [Path(config.classes or path)]
+    notes += _twins(text_of)
     notes += _unused(_texts(text_of, labels) - {*text_of.values(), *map(absolute, lists)}, root, labels)
     used = sorted({int(found.category) for image in images for found in image.objects})
     classes = {str(number): names.get(number, str(number)) for number in sorted({*names, *used})}
@@ -160,6 +163,13 @@ def _swapped(path: Path, name: str, other: str) -> Path | None:
     """The path with another name for the last folder of a name; None if it has no such folder."""
     before, separator, after = str(path).rpartition(f"/{name}/")
     return Path(f"{before}/{other}/{after}") if separator else None
+
+
+def _twins(text_of: dict[Path, Path]) -> Iterator[str]:
+    """A note about images that differ only in their ending, which have one text file."""
+    images = Counter(text_of.values())
+    if twins := [image.name for image, text in text_of.items() if images[text] > 1 and is_file(text)]:
+        yield f"{counted(len(twins), 'image')} that differ only in their ending share text files ({listed(twins)})"
 
 
 def _texts(text_of: dict[Path, Path], labels: Path | None) -> set[Path]:

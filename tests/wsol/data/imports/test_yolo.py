@@ -31,8 +31,18 @@ def test_paths_as_roboflow_writes_them(tmp_path: Path) -> None:
     given = ultralytics(tmp_path, "train", "val", "test")
     path = Path(given["annotations"])
     path.write_text(path.read_text().replace(": images", ": ../images").replace("[cat, dog]", "{0: no, 1: 2}"))
-    imported("yolo", tmp_path / "made", **given)
+    lines = imported("yolo", tmp_path / "made", **given)
     assert dataset(tmp_path / "made").class_names == ["no", "2"], "not false, not a number"
+    assert f"{path}: {tmp_path}/../images/val is not there; {tmp_path}/images/val is taken" in lines
+
+
+def test_a_path_that_is_not_there_is_said(tmp_path: Path) -> None:
+    given = ultralytics(tmp_path, "train", "val", "test")
+    path = Path(given["annotations"])
+    path.write_text(f"path: elsewhere\n{path.read_text()}")
+    lines = imported("yolo", tmp_path / "made", **given)
+    said = f"{path}: path {tmp_path}/elsewhere is not there; places are looked for in the folder of the file"
+    assert said in lines and "splits: train 6, val 6, test 6 images; as listed" in lines
 
 
 def test_a_folder_of_text_files(tmp_path: Path) -> None:
@@ -55,6 +65,13 @@ def test_a_folder_of_text_files(tmp_path: Path) -> None:
     assert found["6.png"] == [[4, 3, 19, 11]], "an outline's bounding box"
     assert found["7.png"] == [[2, 3, 11, 10], [0, 0, WIDTH - 1, HEIGHT - 1]] and len(found) == 8
     assert dataset(tmp_path / "made").class_names == ["cat", "dog"]
+
+
+def test_images_that_share_a_text_file_are_said(tmp_path: Path) -> None:
+    given = flat(tmp_path)
+    photograph(tmp_path / "images" / "1.jpg")
+    lines = imported("yolo", tmp_path / "made", **given)
+    assert "2 images that differ only in their ending share text files (1.jpg, 1.png)" in lines
 
 
 def test_images_and_text_files_in_one_folder(tmp_path: Path) -> None:
