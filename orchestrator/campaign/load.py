@@ -84,12 +84,8 @@ def _cell(document: Document, campaign: Campaign, names: tuple[str, str, str], f
     chosen = campaign.methods[method]
     after = None if chosen.after is None else _name(campaign, chosen.after, backbone, dataset)
     start = [] if after is None else [_Setting("initial_run", str(folder / after), ("methods", method, "after"))]
-    settings = [
-        *_settings_of_all(campaign),
-        *_settings_of(campaign, method, backbone),
-        *start,
-        *_settings_of_user(campaign),
-    ]
+    settings = [*_settings_of_all(campaign), *_settings_of(campaign, method, backbone), *start]
+    settings.sort(key=lambda setting: document.places.get(setting.place) == COMMAND_LINE)  # stable: the user's win
     words = [f"{setting.key}={json.dumps(setting.value)}" for setting in settings]
     if variants := _variants(document, campaign, method, backbone):
         words = [f"variant={','.join(variants)}", *words]
@@ -132,11 +128,13 @@ RULES = {
 
 
 def _settings_of_all(campaign: Campaign) -> Iterator[_Setting]:
-    """The rules of the comparison, the same for every cell; all other settings come after them and win."""
+    """The rules of the comparison and what `set` changes, the same for every cell; all other settings come after them
+    and win."""
     yield from (_Setting(setting, getattr(campaign, key), (key,)) for key, setting in RULES.items())
     yield _Setting("study.hours", None)  # of one search alone; here they share the machines
     for key, value in campaign.resources.model_dump().items():
         yield _Setting(f"resources.{key}", value, ("resources", key))
+    yield from (_Setting(key, value, ("set", key)) for key, value in campaign.set.items())
 
 
 def _settings_of(campaign: Campaign, method: str, backbone: str) -> Iterator[_Setting]:
@@ -145,11 +143,6 @@ def _settings_of(campaign: Campaign, method: str, backbone: str) -> Iterator[_Se
         yield _Setting(key, value, ("methods", method, "set", key))
     for key, value in campaign.backbones[backbone].set.items():
         yield _Setting(key, value, ("backbones", backbone, "set", key))
-
-
-def _settings_of_user(campaign: Campaign) -> Iterator[_Setting]:
-    """The settings of `set`, for every cell; they come last, so that they win."""
-    yield from (_Setting(key, value, ("set", key)) for key, value in campaign.set.items())
 
 
 def _where(document: Document, line: str, settings: list[_Setting], place: KeyPath) -> str:
@@ -184,38 +177,30 @@ def _apply(document: Document, override: str) -> None:
             f"{COMMAND_LINE}: {key}: unknown key{close}; a campaign has {', '.join(own)}, and its cells"
             f" {', '.join(of_cells)}"
         )
-    value = parse_scalar(text)
-    _undo_what_the_file_sets(document, key, value, override)
-    *outer, last = key.split(".") if head in own else ("set", key)
+    *outer, last = _parts(key) if head in own else ("set", key)
     values, path = document.values, tuple[str | int, ...]()
     for part in outer:
         path = (*path, part)
         if not isinstance(values.get(part), dict):
             values[part], document.places[path] = {}, COMMAND_LINE
         values = values[part]
-    values[last], document.places[(*path, last)] = value, COMMAND_LINE
+    values[last] = parse_scalar(text)
+    _mark_as_said(document, (*path, last), values[last])
 
 
-def _undo_what_the_file_sets(document: Document, key: str, value: object, override: str) -> None:
-    """See that a word of the command line is not undone by the file's `set`, which wins over everything else: of a rule
-    of the whole campaign the word takes its place.
+def _parts(key: str) -> list[str]:
+    """The keys on the way to a value; what stands under a `set` is one dotted key."""
+    parts = key.split(".")
+    end = {"set": 0, "reruns": 1, "methods": 2, "backbones": 2}.get(parts[0], len(parts)) + 1
+    return [*parts[:end], ".".join(parts[end:])] if parts[end - 1 : end] == ["set"] and parts[end:] else parts
 
-    Raises:
-        InputError: the word is for one method or backbone alone.
-    """
-    of_all = document.values.get("set")
-    if not isinstance(of_all, dict):
-        return
-    for rule in [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]:
-        if rule in RULES or rule.startswith("resources."):
-            of_all.pop(RULES.get(rule, rule), None)
-    kind, _, rest = key.partition(".")
-    setting = rest.partition(".set.")[2]
-    if kind in ("methods", "backbones") and setting in of_all:
-        raise InputError(
-            f"{COMMAND_LINE}: {override}: has no effect, because {setting} in `set`"
-            f" ({document.place(('set', setting))}) is for every cell; move it from there to the methods' own `set`"
-        )
+
+def _mark_as_said(document: Document, path: KeyPath, value: object) -> None:
+    """Note that a value and all in it come from the command line."""
+    document.places[path] = COMMAND_LINE
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _mark_as_said(document, (*path, key), inner)
 
 
 def _explain(document: Document, error: ErrorDetails) -> str:

@@ -82,8 +82,8 @@ class Campaign(Strict):
         checkpoint: see `TrainingConfig`.
         reruns: after its search, the best trials of a cell are trained again with several seeds, the highest mean on
             train_fullsup wins, and each of the winner's seeds is tested; null: the search's own winner is.
-        set: dotted path -> value, changed in every cell. Overrides on the command line whose key is not one of the
-            campaign's go here too.
+        set: dotted path -> value, changed in every cell whose method and backbone do not set it themselves. Overrides
+            on the command line whose key is not one of the campaign's go here too, and win over all that the file says.
         resources: what each trial of every cell gets; those of the files do not count.
     """
 

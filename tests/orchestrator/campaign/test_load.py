@@ -13,7 +13,6 @@ from orchestrator.experiment.model import Experiment
 from tests.support.campaigns import CELLS, FILE, write
 from tests.support.paths import ROOT
 from tests.support.tiny import Launch
-from wsol.errors import InputError
 
 SHIPPED = sorted((ROOT / "search_spaces" / "campaigns").glob("*.yaml"))
 
@@ -115,7 +114,8 @@ def test_a_chain_of_three_has_three_stages(campaign_file: Path) -> None:
 
 
 def test_the_rules_of_a_campaign_are_those_of_every_cell(campaign_file: Path) -> None:
-    """Its own keys over the files', a method's and a backbone's over its own, and the user's over all."""
+    """Its own keys over the files', its `set` over these, a method's and a backbone's over both, and the command line
+    over all."""
     space = campaign_file.with_name("tiny.yaml")
     values = yaml.safe_load(space.read_text())
     values["study"] = {"trials": 99, "sampler": "qmc", "seed": 11, "hours": 5}
@@ -131,9 +131,9 @@ def test_the_rules_of_a_campaign_are_those_of_every_cell(campaign_file: Path) ->
     backbones = {"wide": {"set": {"study.seed": 8}}}
     write(campaign_file, sampler="tpe", seed=5, methods=methods, backbones=backbones)
     (own,) = load(campaign_file).values()
-    assert (own.trial.training.checkpoint, own.study.seed, own.trial.training.epochs) == ("best", 8, 1)
-    (mine,) = load(campaign_file, "study.seed=9", "training.checkpoint=last").values()
-    assert (mine.trial.training.checkpoint, mine.study.seed) == ("last", 9)
+    assert (own.trial.training.checkpoint, own.study.seed, own.trial.training.epochs) == ("best", 8, 4)
+    (mine,) = load(campaign_file, "study.seed=9", "training.checkpoint=last", "training.epochs=2").values()
+    assert (mine.trial.training.checkpoint, mine.study.seed, mine.trial.training.epochs) == ("last", 9, 2)
 
 
 def test_all_trials_are_counted_and_resources_are_no_part_of_the_numbers(campaign_file: Path) -> None:
@@ -156,9 +156,17 @@ def test_a_word_of_the_command_line_wins_over_what_the_file_sets(campaign_file: 
             assert found == (cpus, 7, 2)
     for cell in load(campaign_file, "resources={workers: 2}").values():
         assert (cell.resources.workers, cell.resources.cpus_per_worker) == (2, 2), "what no word names stays"
-    name = next(iter(FILE["methods"]))
-    with pytest.raises(InputError, match=rf"methods.{name}.*: has no effect, because training.epochs in `set` \("):
-        load(campaign_file, f"methods.{name}.set.training.epochs=2")
+    for words in (["methods.cam.set.training.epochs=2"], ["methods.cam.set.training.epochs=2", "training.epochs=4"]):
+        epochs = {name: cell.trial.training.epochs for name, cell in load(campaign_file, *words).items()}
+        others = 4 if len(words) == 2 else 3
+        assert {cell.trial.training.batch_size for cell in load(campaign_file, *words).values()} == {4}
+        assert epochs == {"cam-narrow": 2, "cam-wide": 2, "has-narrow": others, "has-wide": others}
+
+
+def test_the_table_of_photographs_starts_f_cam_from_a_complete_training() -> None:
+    file = ROOT / "search_spaces/campaigns/photographs.yaml"
+    epochs = {cell.method: cell.experiment.trial.training.epochs for cell in load_campaign(file, [], Path("r")).cells}
+    assert epochs.pop("cam") == 8 and set(epochs.values()) == {1}
 
 
 @pytest.mark.parametrize(
