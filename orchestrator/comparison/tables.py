@@ -15,8 +15,9 @@ from orchestrator.formats import csv_cell, html_text, latex_text, markdown_text,
 
 
 def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
-    """One metric in 80 columns: a line of numbers for each row; below it the method, the interval over seeds, and
-    whether the published number was reproduced. Empty columns are left out."""
+    """One metric, in 80 columns or more: a line of numbers for each row; below it the method, the interval over seeds,
+    and whether the published number was reproduced. Names are folded where the terminal is too narrow for them. Empty
+    columns are left out."""
     table = Table(
         box=None,
         pad_edge=False,
@@ -27,7 +28,7 @@ def comparison_table(rows: Sequence[Row], metric: str, split: str) -> Table:
     )
     cells = [row.cells[metric] for row in rows]
     has_seeds, has_published = any(len(cell.of_seeds) > 1 for cell in cells), any(cell.published for cell in cells)
-    table.add_column("run\n method", overflow="fold", max_width=23)
+    table.add_column("run\n method", overflow="fold")
     table.add_column("value\nseeds" if has_seeds else "value", justify="right", no_wrap=True)
     table.add_column("95 %, images\nseeds" if has_seeds else "95 %, images", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)

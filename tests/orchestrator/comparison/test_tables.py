@@ -17,10 +17,10 @@ from tests.support.tested_runs import METRIC, make_run, seeds
 from tests.support.tiny import Launch
 
 
-def terminal(folders: list[Path], metric: str = METRIC) -> str:
-    """What a terminal of 80 columns shows."""
+def terminal(folders: list[Path], metric: str = METRIC, width: int = 80) -> str:
+    """What a terminal of so many columns shows."""
     rows, file = comparison_rows(folders, [metric], "test"), StringIO()
-    console = PlainConsole(file=file, width=80, soft_wrap=True)
+    console = PlainConsole(file=file, width=width, soft_wrap=True)
     console.print(comparison_table(rows, metric, "test"))
     for line in legend(rows):
         console.print(line, soft_wrap=False)
@@ -48,6 +48,14 @@ def test_the_terminal_shows_all_of_it_in_80_columns(tmp_path: Path) -> None:
     ):
         assert part in text
     assert "seeds" not in terminal(runs[-1:]) and "published" not in terminal(runs[-1:])
+
+
+def test_a_name_has_as_many_columns_as_the_terminal_leaves_it(tmp_path: Path) -> None:
+    name = "crop_cam_ivr_resnet50_stride_16_of_the_second_try"
+    runs = seeds(tmp_path, name, (61.0, 63.0, 62.5))
+    assert any(line.startswith(f"{name}0 ") for line in terminal(runs, width=120).splitlines())
+    narrow = terminal(runs)
+    assert name not in narrow and max(map(len, narrow.splitlines())) <= 80 and "62.17" in narrow
 
 
 def test_tables_for_elsewhere_have_seeds_published_numbers_and_the_rule(tmp_path: Path) -> None:
