@@ -176,6 +176,11 @@ def prepare(method: Method, name: str) -> None:
                 layer.attn = WholeAttention(layer.attn)
 
 
+def plain_optimizer(method: Method) -> torch.optim.Optimizer:
+    """The published optimizer as it is called there: its steps are not fused."""
+    return torch.optim.SGD(method.parameters(), lr=1e-5, momentum=0.9, weight_decay=1e-4, nesterov=True)
+
+
 def epoch(method: Method, name: str, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]) -> float:
     """Train on every batch of images (B, 3, H, W) and labels (B,); the sum of the losses."""
     total = 0.0

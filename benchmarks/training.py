@@ -5,11 +5,10 @@ the same run.
     python -m benchmarks.training --methods has spg --backbones resnet50 vgg16 --classes 1000
     python -m benchmarks.training --methods ts_cam --backbones deit
 
-Ours is the step of `wsol/training.py`: channels-last, bf16 autocast on a GPU, loss terms summed on the device and read
-once. The published one is `benchmarks/reference_step.py`: float32, contiguous. What does not work on a backbone is left
-out. The two take turns and the fastest epoch
-of each counts; the images are on the device from the start. Methods that the published code does not have are timed
-alone.
+Ours is the step of `wsol/training.py`: laid out in memory by `wsol/placement.py`, bf16 autocast on a GPU, a fused
+optimizer, loss terms summed on the device and read once. The published one is `benchmarks/reference_step.py`: float32,
+contiguous. What does not work on a backbone is left out. The two take turns and the fastest epoch of each counts; the
+images are on the device from the start. Methods that the published code does not have are timed alone.
 
 Memory is the peak of a first epoch beyond the network and the images: activations, gradients, momentum. On a GPU
 torch's allocator counts it. On a CPU it is the growth of the resident memory of a fresh process (Linux only), which
@@ -36,6 +35,7 @@ from wsol.config import OptimConfig, TrainConfig, misfit
 from wsol.distributed import device
 from wsol.method import Method
 from wsol.optim import build_optimizer
+from wsol.placement import place
 from wsol.schema import BackboneConfig, PluginConfig
 from wsol.training import autocast
 from wsol.types import Batch, Progress
@@ -149,9 +149,9 @@ def epoch(kind: str, name: str, backbone: str, options: argparse.Namespace) -> E
     )
     batches = list(zip(torch.split(images, options.batch_size), torch.split(labels, options.batch_size), strict=True))
     if kind == "ours":
-        return our_epoch(method.to(memory_format=torch.channels_last), batches, options.compile)
+        return our_epoch(place(method), batches, options.compile)
     reference_step.prepare(method, name)
-    optimizer = build_optimizer(method, OptimConfig(lr=1e-5))
+    optimizer = reference_step.plain_optimizer(method)
     return lambda: reference_step.epoch(method, name, optimizer, batches)
 
 
@@ -165,7 +165,8 @@ def untrained(name: str, backbone: str, classes: int) -> Method:
 def our_epoch(method: Method, batches: list[tuple[Tensor, Tensor]], compiled: bool) -> Epoch:
     """The loop of `wsol/training.py` without its reading of images and its reports."""
     optimizer = build_optimizer(method, OptimConfig(lr=1e-5))
-    ready = [Batch(images.contiguous(memory_format=torch.channels_last), labels) for images, labels in batches]
+    layout = method.network.backbone.memory_format
+    ready = [Batch(images.contiguous(memory_format=layout), labels) for images, labels in batches]
     step = torch.compile(method) if compiled else method
 
     def run() -> float:

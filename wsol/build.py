@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wsol import distributed, plugins
+from wsol import plugins
 from wsol.checkpoint import read_state
 from wsol.config import EvaluationConfig, TrainConfig
 from wsol.console import say_once
@@ -29,6 +29,7 @@ from wsol.files import exists
 from wsol.method import Method
 from wsol.metric import Metric
 from wsol.network import Backbone, CamHead, Classifier
+from wsol.placement import place
 from wsol.schema import BackboneConfig, DatasetConfig, PluginConfig
 
 Normalizer = Callable[[Tensor], Tensor]
@@ -64,7 +65,7 @@ def trained_method(config: TrainConfig, state: Mapping[str, Tensor], num_classes
     """The method with the weights of its state dict, on this worker's device."""
     built = bare_method(config, num_classes)
     built.load_state_dict(state)
-    return built.to(distributed.device())
+    return place(built)
 
 
 def under(built: Method, config: TrainConfig) -> Method:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from wsol import build, distributed, plugins
+from wsol import build, plugins
 from wsol.config import OptimConfig, TrainConfig
 from wsol.data.dataset import Sizes
 from wsol.data.images import ImageStore
@@ -24,6 +24,7 @@ from wsol.extractor import PassExtractor, find_block, output_at
 from wsol.method import Method
 from wsol.noise import noise_on_device, random_images
 from wsol.optim import build_optimizer, copies
+from wsol.placement import place
 from wsol.post_hoc import pipelines
 from wsol.training import build_loader, train_epoch
 
@@ -93,7 +94,7 @@ def seconds(
     Raises:
         InputError: a step does not fit the memory of the device.
     """
-    method.to(distributed.device()).to(memory_format=torch.channels_last)
+    place(method)
     share = min(math.ceil(config.training.batch_size / workers), sizes.train_weaksup)
     evaluated = _evaluated(config, sizes)
     with (

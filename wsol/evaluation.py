@@ -177,7 +177,7 @@ def further_maps(method: Method, images: ImageStore, batch_size: int) -> Iterato
     rescale = build.normalizer(EvaluationConfig())
     with evaluation_mode(method):
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=0, world=1):
-            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std, backbone.memory_format)
             found = {
                 name: rescale(resize_maps(maps.float().cpu(), (images.size, images.size))).numpy()
                 for name, maps in method.further_maps(batch.images, batch.labels).items()
@@ -203,7 +203,7 @@ def forward_together(
         for method, _ in asked:
             stack.enter_context(evaluation_mode(method))
         for raw, positions in EvalLoader(images.split, images, batch_size=batch_size, rank=rank, world=world):
-            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std, backbone.memory_format)
             made = extract_with(extract, batch.images, batch.labels)
             yield RawScores(positions, [_on_cpu(*one, scores) for one, scores in zip(asked, made, strict=True)])
 

@@ -38,11 +38,11 @@ class Backbone(nn.Module):
         name: the name under which methods list their published layer positions in this network; without it, they place
             their layers by stride.
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
-        pixel_mean: subtracted from RGB in [0, 1].
-        pixel_std: divides the difference.
+        pixel_mean, pixel_std: what is subtracted from RGB in [0, 1], and what divides the difference.
     """
 
     biased_maps = False  # see CamHead
+    memory_format = torch.channels_last  # of its images, see `wsol/placement.py`
 
     def __init__(
         self,

@@ -206,7 +206,7 @@ def _forward(method: Method, files: Iterable[Photo | Failed], config: Evaluation
             if raw is None:
                 yield from (file for file in some if isinstance(file, Failed))
                 continue
-            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+            batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std, backbone.memory_format)
             made = extract_together([extract], method, batch.images, None)[0]
             rows = zip(made.maps.detach().float().cpu(), made.logits.detach().float().cpu(), strict=True)
             yield from (file if isinstance(file, Failed) else _Seen(file, *next(rows)) for file in some)

@@ -32,7 +32,8 @@ from wsol.errors import Diverged, InputError
 from wsol.evaluation import evaluate
 from wsol.method import Method
 from wsol.ops.boxes import Floats
-from wsol.optim import build_optimizer, set_learning_rates
+from wsol.optim import build_optimizer, restore_optimizer, set_learning_rates
+from wsol.placement import place
 from wsol.post_hoc import scored_best
 from wsol.types import Progress
 
@@ -109,7 +110,7 @@ def _prepare(config: TrainConfig) -> tuple[Method, ImageStore, ImageStore]:
         scored = supervision.scored_images(dataset, SELECTION_SPLIT, config)
         _seed(config.seed)
         method = build.method(config, dataset.num_classes)
-    return method.to(distributed.device()).to(memory_format=torch.channels_last), trained, scored
+    return place(method), trained, scored
 
 
 def train_epoch(
@@ -127,7 +128,7 @@ def train_epoch(
     method.train()
     losses, images, steps, started = _Losses(), 0, len(loader), time.perf_counter()
     for index, raw in enumerate(loader.epoch(epoch)):
-        batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std)
+        batch = to_batch(raw, device, backbone.pixel_mean, backbone.pixel_std, backbone.memory_format)
         progress = Progress(epoch, config.training.epochs, (epoch - 1) * steps + index, config.training.epochs * steps)
         with autocast(config.training.precision, device):
             terms = step(batch, progress)
@@ -232,7 +233,7 @@ def _restore(checkpoints: Checkpoints, method: Method, optimizer: torch.optim.Op
     if checkpoints.latest is not None and len(history) < checkpoints.latest.epoch:
         say_once(f"{lost} the training goes on from the one of epoch {len(history)}")
     method.load_state_dict(state["method"])
-    optimizer.load_state_dict(state["optimizer"])
+    restore_optimizer(optimizer, state["optimizer"])
     return history
 
 

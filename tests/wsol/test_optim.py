@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from wsol.config import OptimConfig, TrainConfig
 from wsol.contract.networks import make, total
 from wsol.contract.stacks import make_batch
 from wsol.method import Method
-from wsol.optim import build_optimizer, copies, set_learning_rates
+from wsol.optim import build_optimizer, copies, restore_optimizer, set_learning_rates
 from wsol.training import train
 from wsol.types import Progress
 
@@ -59,6 +60,50 @@ def test_sgd_decays_everything_in_the_groups_that_checkpoints_of_older_runs_have
             ("head", 1e-4),
         ]
         assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(method.parameters()))
+
+
+def test_steps_of_sgd_are_those_of_torchs_plain_loop_bit_for_bit() -> None:
+    methods = [make("cam").to(memory_format=torch.channels_last) for _ in range(2)]
+    ours = build_optimizer(methods[0], OptimConfig(lr=0.1))
+    plain = [{**group, "fused": False} for group in build_optimizer(methods[1], OptimConfig(lr=0.1)).param_groups]
+    theirs = torch.optim.SGD(plain, lr=0.1, momentum=0.9, nesterov=True, fused=False)
+    assert ours.param_groups[0]["fused"] and not theirs.param_groups[0]["fused"]
+    for _ in range(3):
+        for method, optimizer in zip(methods, (ours, theirs), strict=True):
+            train_a_step(method, optimizer)
+    state = methods[1].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in methods[0].state_dict().items())
+
+
+@pytest.mark.parametrize("config", [OptimConfig(lr=0.1), OptimConfig(optimizer="adamw", lr=0.1)])
+@pytest.mark.parametrize("before", [torch.contiguous_format, torch.channels_last])
+def test_a_state_of_another_memory_layout_goes_on_with_the_same_numbers(
+    config: OptimConfig, before: torch.memory_format
+) -> None:
+    """A checkpoint may be from a version or a machine that lays out its networks otherwise."""
+    method = make("cam").to(memory_format=before)
+    optimizer = build_optimizer(method, config)
+    train_a_step(method, optimizer)
+    weights, kept = deepcopy(method.state_dict()), deepcopy(optimizer.state_dict())
+    ends = []
+    for after in (torch.contiguous_format, torch.channels_last):
+        method = make("cam").to(memory_format=after)
+        method.load_state_dict(weights)
+        optimizer = build_optimizer(method, config)
+        restore_optimizer(optimizer, deepcopy(kept))
+        torch.manual_seed(3)
+        for parameter in method.parameters():  # the same gradients, to the last bit, in the parameter's own layout
+            parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape))
+        optimizer.step()
+        ends.append(method.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def train_a_step(method: Method, optimizer: torch.optim.Optimizer) -> None:
+    """One step on the contract's batch."""
+    optimizer.zero_grad()
+    total(method(make_batch(), Progress(1, 1, 0, 1))).backward()
+    optimizer.step()
 
 
 def test_a_decay_that_is_scaled_stays_so() -> None:

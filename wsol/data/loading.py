@@ -2,7 +2,7 @@
 
     TrainLoader(split, store, ...).epoch(e)         a worker's share of the global batches: random crop and flip
     EvalLoader(split, store, ...)                   a worker's share of the images, in order, none twice
-    to_batch(raw, device, mean, std) -> Batch       moves uint8 to the device and normalises there
+    to_batch(raw, device, mean, std, layout)        moves uint8 to the device and normalises there
 
 The transforms are those of the reference: random crop and flip for training, nothing for evaluation.
 """
@@ -188,7 +188,13 @@ class EvalLoader:
         return _of_split(self.split, positions, np.stack(self.store.read(positions))), positions
 
 
-def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Sequence[float]) -> Batch:
+def to_batch(
+    raw: RawBatch,
+    device: torch.device,
+    mean: Sequence[float],
+    std: Sequence[float],
+    layout: torch.memory_format = torch.channels_last,
+) -> Batch:
     """Move a batch to the device as bytes, which is a quarter of the traffic, and normalise it there.
 
     Args:
@@ -196,15 +202,17 @@ def to_batch(raw: RawBatch, device: torch.device, mean: Sequence[float], std: Se
         device: the device of the network.
         mean: 3 values, subtracted from RGB in [0, 1].
         std: 3 values, the divisors.
+        layout: how the images lie in memory; channels-last is how they arrive.
 
     Returns:
-        images (B, 3, S, S) float32 in channels-last memory.
+        images (B, 3, S, S) float32.
     """
     images = raw.images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
     shift, scale = (torch.tensor(values).view(1, 3, 1, 1).to(device, non_blocking=True) for values in (mean, std))
     labels = raw.labels.to(device, non_blocking=True)
     targets = None if raw.targets is None else raw.targets.to(device, non_blocking=True)
-    return Batch(images.sub_(shift).div_(scale), labels, raw.image_ids, targets=targets)
+    images = images.sub_(shift).div_(scale).contiguous(memory_format=layout)
+    return Batch(images, labels, raw.image_ids, targets=targets)
 
 
 def raw_batch(
