@@ -38,6 +38,7 @@ from orchestrator.experiment.grace import grace_epochs
 from orchestrator.runs.header import RunHeader
 from orchestrator.study.begin import create_study
 from orchestrator.study.points import published_points
+from orchestrator.study.pruners import DEFAULT_RISK
 from orchestrator.study.samplers import SAMPLERS
 from orchestrator.study.study import Study
 from orchestrator.study.task import Task
@@ -116,12 +117,14 @@ class Search:
     Attributes:
         epochs: spent after each trial.
         best: the best value after each trial.
+        stopped: how many trials were stopped.
         better: how many trials would have been better than all before, had nothing stopped them.
         lost: how many of these were stopped.
     """
 
     epochs: Floats
     best: Floats
+    stopped: int
     better: int
     lost: int
 
@@ -151,7 +154,8 @@ def replay(table: Table, name: str, seed: int) -> Search:
     best = np.maximum.accumulate([trial.value for trial in ended])
     better = [now for now, before in zip(ended[1:], best, strict=False) if now.whole > before > -math.inf]
     spent = np.array([trial.spent for trial in ended], float)
-    return Search(spent, best, len(better), sum(trial.stopped for trial in better))
+    stopped, lost = (sum(trial.stopped for trial in some) for some in (ended, better))
+    return Search(spent, best, stopped, len(better), lost)
 
 
 @dataclass
@@ -231,18 +235,28 @@ def compare(name: str, table: Table, seeds: int) -> None:
     print(f"{'search':<41}{heads}  {'reached':>7} {'median':>6} {'wins':>5}  used up  lost")
     for way in ways:
         print(_line(way, searches[way], searches["random"], value, max(recorded), budget), flush=True)
-        mean = [np.mean([search.best_after(spent) for search in searches[way]]) for spent in range(1, budget + 1)]
-        first = next((spent for spent, best in enumerate(mean, start=1) if best >= value), math.inf)
-        if way != "random":
-            what, ours = f"{name}: {way}", f"{first} epochs to {value:.2f}"
-            tell(Row(what, ours, f"random: {budget}", first / budget, "<= 0.333"))
+        tell_rows(name, way, searches[way], value, budget)
     print(
         f"\nAfter so many epochs: the regret, by how much the mean best value is below the best recorded, and half\n"
         f"of its 95 % interval over seeds. reached: share of seeds that reach {value:.2f}; median: epochs\n"
         "until then (inf: fewer than half do); wins: share of seeds that end above random's; used up: share of seeds\n"
-        "that had met every recorded trial before their epochs were spent; lost: of the trials that would have\n"
-        "been better than all before them, in all seeds, how many were stopped."
+        "that had met every recorded trial before their epochs were spent; lost: of all trials that were stopped, in\n"
+        "all seeds, and of those that would have been better than all before them, how many are both."
     )
+
+
+def tell_rows(name: str, way: str, searches: list[Search], value: float, budget: int) -> None:
+    """Tell after how many epochs the mean best value reaches a value, and how often a race stopped what would have been
+    the best."""
+    mean = [np.mean([search.best_after(spent) for search in searches]) for spent in range(1, budget + 1)]
+    first = next((spent for spent, best in enumerate(mean, start=1) if best >= value), math.inf)
+    if way != "random":
+        ours = f"{first} epochs to {value:.2f}"
+        tell(Row(f"{name}: {way}", ours, f"random: {budget}", first / budget, "<= 0.333"))
+    if SEARCHES[way].scheduler == "race":
+        stopped, lost = (sum(getattr(search, kind) for search in searches) for kind in ("stopped", "lost"))
+        ours, share, most = f"{lost} would be best", 100 * lost / max(1, stopped), f"<= {100 * DEFAULT_RISK:g}"
+        tell(Row(f"{name}: {way}, false stops", ours, f"{stopped} stopped", share, most, "%"))
 
 
 def _line(way: str, found: list[Search], random: list[Search], value: float, best: float, budget: int) -> str:
@@ -258,8 +272,15 @@ def _line(way: str, found: list[Search], random: list[Search], value: float, bes
     used_up = np.mean([search.epochs[-1] < budget for search in found])
     return (
         f"{way:<41}{regrets}  {np.isfinite(epochs).mean():>7.0%} {np.median(epochs):>6.0f} {wins:>5.2f}"
-        f"  {used_up:>7.0%}  {sum(search.lost for search in found)}/{sum(search.better for search in found)}"
+        f"  {used_up:>7.0%}  {_lost(found)}"
     )
+
+
+def _lost(found: list[Search]) -> str:
+    """Of all searches: the trials that were stopped and would have been better than all before, of those stopped and of
+    those better."""
+    stopped, better, lost = np.sum([(search.stopped, search.better, search.lost) for search in found], axis=0)
+    return f"{lost} of {stopped} and {better}"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def test_a_replayed_race_stops_who_is_surely_behind_and_a_better_trial_that_is_s
     assert few.has_images and (waits.better, waits.lost) == (1, 0) and waits.best[-1] == 90.0
     assert waits.epochs[-1] < 36  # one was behind after the decay
     hasty = replay(few, "TPE + race from epoch 1, published first", seed=0)
-    assert (hasty.better, hasty.lost) == (1, 1) and hasty.best[-1] == 60.0 and hasty.epochs[-1] == 14
+    assert (hasty.stopped, hasty.better, hasty.lost) == (2, 1, 1) and hasty.best[-1] == 60.0 and hasty.epochs[-1] == 14
 
 
 def test_trials_are_recorded_with_the_numbers_of_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

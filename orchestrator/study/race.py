@@ -8,7 +8,7 @@ The leader is the complete trial with the highest value so far. A trial is stopp
 
     it has settled      grace period, see `orchestrator/experiment/grace.py`
     it is behind surely it would be so far behind with a probability below `study.risk` if it were as good
-    it cannot catch up  it is behind by more than the leader itself changed in any later epoch
+    it cannot catch up  it is behind by more than the leader, or any other complete trial, changed in any later epoch
 
 "As good" means that on each image either could be the better one. Then the sign of every difference is a coin's, and
 the sum of the differences d exceeds t with a probability of at most exp(-t^2 / (2 sum d^2)) (Hoeffding, Probability
@@ -44,11 +44,13 @@ class Race(optuna.pruners.BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial is stopped after its last epoch."""
-        epoch, leader = trial.last_step, leader_of(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        epoch, leader = trial.last_step, leader_of(complete)
         if epoch is None or epoch < self._grace_epochs or leader is None or epoch not in leader.intermediate_values:
             return False
         behind = leader.intermediate_values[epoch] - trial.intermediate_values[epoch]
-        if behind <= largest_change(leader.intermediate_values, epoch):
+        curves = [other.intermediate_values for other in complete if epoch in other.intermediate_values]
+        if behind <= max(largest_change(curve, epoch) for curve in curves):
             return False
         own, best = self._numbers.of(trial.number, epoch), self._numbers.of(leader.number, epoch)
         if own is None or best is None or own.shape != best.shape:

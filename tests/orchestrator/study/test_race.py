@@ -104,6 +104,17 @@ def test_nobody_is_stopped_while_the_leader_itself_still_changed_by_as_much(tmp_
     assert 1 < stopped < EPOCHS
 
 
+def test_nobody_is_stopped_behind_a_leader_that_was_early_if_another_rose_late(tmp_path: Path) -> None:
+    """A leader that has been at 60 from the start says nothing of those that are slow; one that rose from 20 to 50 has
+    shown what a later epoch can do."""
+    late = [hits(20, 1)] * (EPOCHS - 2) + [hits(50, 1)] * 2
+    for others, stopped in (([], 1), ([late], EPOCHS - 1)):
+        study = create(tmp_path / str(len(others)), race())
+        for curve in (*others, steady(60)):
+            assert epochs(study, begin(study), curve) == 0
+        assert epochs(study, begin(study), steady(35, 2)) == stopped
+
+
 def test_a_fall_of_the_leader_is_a_change_too() -> None:
     assert largest_change({1: 50.0, 2: 60.0, 3: 42.0, 4: 55.0}, 1) == 10.0
     assert largest_change({1: 50.0, 2: 60.0, 3: 42.0, 4: 55.0}, 2) == 18.0
