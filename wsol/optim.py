@@ -16,8 +16,8 @@ from wsol.method import Method, ParameterGroup
 def build_optimizer(method: Method, config: OptimConfig) -> torch.optim.Optimizer:
     """The chosen optimizer over the method's parameter groups; see `OptimConfig` for what decays.
 
-    Its steps are fused: all of a parameter's sums in one pass over the memory, a quarter of the time on a CPU, with the
-    same numbers.
+    Its steps are fused: all of a parameter's sums in one pass over the memory, which takes a quarter of the time on a
+    CPU. Some numbers are rounded otherwise in their last bit.
     """
     groups = [_settings(group, config) for group in method.parameter_groups() if group["params"]]
     if config.optimizer == "adamw":
