@@ -98,7 +98,8 @@ def _post_hoc_problems(experiment: Experiment) -> Iterator[Problem]:
 def _whole_space_problems(experiment: Experiment) -> Iterator[Problem]:
     """Checks that need a space without other mistakes."""
     epochs = experiment.trial.training.epochs
-    if experiment.study.scheduler != "none" and (grace := grace_epochs(experiment)) >= epochs:
+    is_needless = epochs == 1 or experiment.study.trials == 1  # nothing could be stopped anyway, and nobody expects it
+    if experiment.study.scheduler != "none" and not is_needless and (grace := grace_epochs(experiment)) >= epochs:
         decay = "" if experiment.study.grace_epochs else ", first decay of the learning rate unless grace_epochs is set"
         reason = f"no trial may be stopped before epoch {grace} (warm-up, start epochs{decay})"
         yield ("study", "scheduler"), f"{reason}, and training has {epochs}: use none"

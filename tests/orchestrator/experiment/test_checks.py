@@ -125,6 +125,8 @@ def test_a_scheduler_needs_an_epoch_to_stop_in(space_file: Path) -> None:
     with pytest.raises(InputError, match=r"no trial may be stopped before epoch 4 .*, and training has 4: use none"):
         load_experiment(space_file, words)
     load_experiment(space_file, [*words, "study.grace_epochs=1"])
+    load_experiment(space_file, [*words, "study.trials=1"])  # nobody expects that one to be stopped
+    load_experiment(space_file, ["study.scheduler=asha", "training.epochs=1"])
     late = [
         "search.optim.lr_decay_every={low: 2, high: 3}",
         "optim.lr_decay_every=2",

@@ -277,7 +277,10 @@ def test_a_process_sends_what_each_image_adds(space_file: Path) -> None:
             ["study.scheduler=race", "study.post_hoc=every_trial", "post_hoc={evaluation.normalizer.name: [max]}"],
             "study.scheduler: race compares single images under one setting, and every_trial chooses another",
         ),
-        (["study.scheduler=race", "training.epochs=1"], "study.scheduler: no trial may be stopped before epoch 1"),
+        (
+            ["study.scheduler=race", "training.epochs=2", "study.grace_epochs=2"],
+            "study.scheduler: no trial may be stopped before epoch 2",
+        ),
     ],
 )
 def test_what_cannot_race_is_refused(space_file: Path, words: list[str], said: str) -> None:
