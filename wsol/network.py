@@ -35,10 +35,10 @@ class Backbone(nn.Module):
     Args:
         blocks: name -> module, in the order of execution; a name holds no dot.
         info: name -> channels and stride of the block's output.
-        name: the name under which methods list their published layer positions in this network; without it, they place
-            their layers by stride.
+        name: under which methods list their published layer positions; without it, they place layers by stride.
         fast_blocks: pretrained blocks that learn at the head's rate (a published choice for some networks).
-        pixel_mean, pixel_std: what is subtracted from RGB in [0, 1], and what divides the difference.
+        pixel_mean: subtracted from RGB in [0, 1].
+        pixel_std: divides the difference.
     """
 
     biased_maps = False  # see CamHead
