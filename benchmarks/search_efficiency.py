@@ -254,7 +254,7 @@ def tell_rows(name: str, way: str, searches: list[Search], value: float, budget:
         ours = f"{first} epochs to {value:.2f}"
         tell(Row(f"{name}: {way}", ours, f"random: {budget}", first / budget, "<= 0.333"))
     if SEARCHES[way].scheduler == "race":
-        stopped, lost = (sum(getattr(search, kind) for search in searches) for kind in ("stopped", "lost"))
+        stopped, _, lost = _stops(searches)
         ours, share, most = f"{lost} would be best", 100 * lost / max(1, stopped), f"<= {100 * DEFAULT_RISK:g}"
         tell(Row(f"{name}: {way}, false stops", ours, f"{stopped} stopped", share, most, "%"))
 
@@ -269,18 +269,17 @@ def _line(way: str, found: list[Search], random: list[Search], value: float, bes
     epochs = np.array([search.reaches(value)[1] for search in found])
     last, theirs = (np.array([search.best[-1] for search in searches]) for searches in (found, random))
     wins = np.mean((last > theirs) + 0.5 * (last == theirs))
-    used_up = np.mean([search.epochs[-1] < budget for search in found])
+    used_up, (stopped, better, lost) = np.mean([search.epochs[-1] < budget for search in found]), _stops(found)
     return (
         f"{way:<41}{regrets}  {np.isfinite(epochs).mean():>7.0%} {np.median(epochs):>6.0f} {wins:>5.2f}"
-        f"  {used_up:>7.0%}  {_lost(found)}"
+        f"  {used_up:>7.0%}  {lost} of {stopped} and {better}"
     )
 
 
-def _lost(found: list[Search]) -> str:
-    """Of all searches: the trials that were stopped and would have been better than all before, of those stopped and of
-    those better."""
-    stopped, better, lost = np.sum([(search.stopped, search.better, search.lost) for search in found], axis=0)
-    return f"{lost} of {stopped} and {better}"
+def _stops(found: list[Search]) -> tuple[int, int, int]:
+    """Of all searches: trials that were stopped, that would have been better than all before, and that are both."""
+    sums = np.sum([(search.stopped, search.better, search.lost) for search in found], axis=0)
+    return int(sums[0]), int(sums[1]), int(sums[2])
 
 
 if __name__ == "__main__":
