@@ -24,6 +24,7 @@ BACKBONES = ["resnet50", "vgg16", "inception_v3"]
 CROP_FIELDS = ("positive_weight", "negative_weight", "classification_share", "crop_threshold", "max_crop_area")
 
 
+@cache
 def load(name: str, *variants: str) -> Experiment:
     chosen = [f"variant={','.join(variants)}"] if variants else []
     return load_experiment(ROOT / "search_spaces" / f"{name}.yaml", chosen).experiment

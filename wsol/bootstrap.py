@@ -71,9 +71,19 @@ class Bootstrap:
         `Metric.compute_at`."""
         self._count()
         found: dict[str, Floats] = {}
-        for replicate in range(REPLICATES):
-            for name, value in self._values(replicate, chosen).items():
-                found.setdefault(name, np.full(REPLICATES, np.nan))[replicate] = value
+        for metric, sums in zip(self.metrics, self.sums, strict=True):
+            each = {name: value.view(REPLICATES, *metric.sums[name].shape) for name, value in sums.items()}
+            exact = {name: value.to(metric.sums[name].dtype).unbind() for name, value in each.items()}
+            for replicate in range(REPLICATES):
+                metric.sums = {name: values[replicate] for name, values in exact.items()}
+                try:
+                    values = {**metric.compute(), **metric.compute_at(chosen)}
+                except ValueError:  # this replicate holds no image, or no object
+                    continue
+                for name, value in values.items():
+                    if name not in found:
+                        found[name] = np.full(REPLICATES, np.nan)
+                    found[name][replicate] = value
         return found
 
     def _count(self) -> None:
@@ -84,15 +94,3 @@ class Bootstrap:
             for name, total in sums.items():
                 total.addmm_(times, torch.stack([states[index][name].flatten().float() for _, states in self._waiting]))
         self._waiting.clear()
-
-    def _values(self, replicate: int, chosen: Mapping[str, float]) -> dict[str, float]:
-        values: dict[str, float] = {}
-        for metric, sums in zip(self.metrics, self.sums, strict=True):
-            metric.sums = {
-                name: sums[name][replicate].view(value.shape).to(value.dtype) for name, value in metric.sums.items()
-            }
-            try:
-                values.update(metric.compute(), **metric.compute_at(chosen))
-            except ValueError:  # this replicate holds no image, or no object
-                continue
-        return values

@@ -77,6 +77,7 @@ def _origin(kind: str, entry: EntryPoint) -> Origin:
     return Origin(f"{kind} {entry.name}", entry.value, package, version)
 
 
+@cache
 def version_of(package: str) -> str | None:
     """The version of an installed package; None where it is not installed."""
     try:

@@ -84,6 +84,7 @@ def bringing() -> list[str]:
     return sorted({one.package for several in origins for one in several})
 
 
+@cache  # a file of settings asks thousands of times
 def load(kind: str, name: str) -> ModuleType:
     """Import a plugin.
 
@@ -150,7 +151,6 @@ def _wrong(kind: str, name: str, plugin: ModuleType) -> list[str]:
     return wrong
 
 
-@cache  # of one function and number it is asked at every use of the plugin
 def _takes(function: Any, count: int) -> bool:
     try:
         inspect.signature(function).bind(*range(count))

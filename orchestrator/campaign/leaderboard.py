@@ -98,9 +98,10 @@ def _markdown(board: Board) -> str:
 def _rules(planned: Planned) -> str:
     """The rules by which all cells were compared, in words."""
     study, training = planned.cells[0].experiment.study, planned.cells[0].experiment.trial.training
+    stopped = "none stopped early" if study.scheduler == "none" else f"some stopped early by {study.scheduler}"
     text = (
-        f"{study.trials} trials each ({study.sampler}), selected on train_fullsup by the {training.checkpoint} epoch,"
-        " tested once."
+        f"{study.trials} trials each ({study.sampler}, {stopped}), selected on train_fullsup by the"
+        f" {training.checkpoint} epoch, tested once."
     )
     if planned.reruns is None:
         return text

@@ -121,7 +121,7 @@ def _variants(document: Document, campaign: Campaign, method: str, backbone: str
 
 
 RULES = {
-    **{key: f"study.{key}" for key in ("trials", "sampler", "seed")},
+    **{key: f"study.{key}" for key in ("trials", "sampler", "scheduler", "seed")},
     "checkpoint": "training.checkpoint",
 }
 """Keys of a campaign -> the setting of every cell; those of `resources` have the same names in both."""

@@ -69,7 +69,8 @@ class Reruns(ConfirmConfig):
 
 class Campaign(Strict):
     """A campaign file. The defaults are the published protocol (Choe et al., CVPR 2020): 30 random draws for each
-    method, the last epoch counts, the winner on train_fullsup is tested once.
+    method, none stopped early, the last epoch counts, the winner on train_fullsup is tested once. What is a rule of
+    the comparison does not come from the files of the methods.
 
     Attributes:
         methods: name -> search-space file.
@@ -77,6 +78,7 @@ class Campaign(Strict):
         datasets: names of the data sets.
         trials: number of trials of each cell.
         sampler: see `StudyConfig`.
+        scheduler: what stops trials that fall behind, see `StudyConfig`; its `grace_epochs` are those of the files.
         seed: the random seed of the sampler.
         published_points: try the published settings of the files first; they count as trials.
         checkpoint: see `TrainingConfig`.
@@ -92,6 +94,7 @@ class Campaign(Strict):
     datasets: Annotated[list[Name], AfterValidator(distinct)] = Field(min_length=1)
     trials: int = Field(default=30, ge=1)
     sampler: Literal["random", "tpe", "gp", "cma_es", "qmc"] = "random"
+    scheduler: Literal["none", "asha", "median", "hyperband", "race"] = "none"
     seed: int = Field(default=0, ge=0, lt=2**32)
     published_points: bool = False
     checkpoint: Literal["best", "last"] = "last"

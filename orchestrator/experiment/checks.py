@@ -126,7 +126,7 @@ def _setting_problems(experiment: Experiment) -> Iterator[Problem]:
         if missing := [path for path in paths if not has_path(plain, path)]:
             yield ("post_hoc", missing[0]), f"cannot be chosen{where}: there is no such setting"
             return
-        for path, values in experiment.post_hoc.items():
+        for path, values in experiment.post_hoc.items() if branch else ():  # without one, `problems` has asked
             for value in values:
                 yield from (
                     (("post_hoc", path), f"{value!r} is not allowed{where}: {text}")

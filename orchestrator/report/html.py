@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,12 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def template(name: str) -> jinja2.Template:
     """A page of `templates/`. All text is escaped, and shown as it is: see `printable`."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """One for all pages: it keeps what it has compiled, and compiling a page takes longer than filling it."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -46,7 +53,7 @@ def template(name: str) -> jinja2.Template:
         short_reason=short_reason,
         setting=settings_in_words,
     )
-    return environment.get_template(name)
+    return environment
 
 
 def embedded(file: Path) -> str:

@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -103,6 +104,7 @@ def for_a_job() -> dict[str, str]:
     return {COMMIT: json.dumps({"git": git(), "changes": cut})}
 
 
+@cache  # hundreds of files are read
 def packages() -> str:
     """A line `name==version` for each installed package, sorted."""
     found = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,9 +32,15 @@ def parse_record(kind: type[Record], text: str) -> Record:
     more = {name: value for name, value in content.items() if name not in own}
     known = {name: value for name, value in content.items() if name in own}
     try:
-        return TypeAdapter(kind).validate_python({**known, "more": more})
+        record: Record = _adapter(kind).validate_python({**known, "more": more})  # type: ignore[arg-type]
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
+    return record
+
+
+@cache  # making one takes longer than reading a hundred records
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def entries_of(kind: type[Any]) -> list[str]:

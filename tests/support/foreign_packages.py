@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.runs import provenance
 from wsol import packages, plugins
 from wsol.console import say_once
 
@@ -110,5 +111,6 @@ def installed(folder: Path) -> Iterator[None]:
 
 def _forget() -> None:
     importlib.invalidate_caches()
-    for known in (packages.entries, packages.brought, plugins.names, say_once):
+    found = (packages.entries, packages.brought, packages.version_of, plugins.names, plugins.load, provenance.packages)
+    for known in (*found, say_once):
         known.cache_clear()

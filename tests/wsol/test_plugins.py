@@ -37,6 +37,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     monkeypatch.setattr(plugins, "ROOT", folder.parent)
     monkeypatch.setattr(methods, "__path__", [str(folder)])
     plugins.names.cache_clear()
+    plugins.load.cache_clear()
 
     def put(text: str) -> None:
         (folder / "newcomer.py").write_text(text)
@@ -45,6 +46,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Put]:
     yield put
     sys.modules.pop("wsol.methods.newcomer", None)
     plugins.names.cache_clear()
+    plugins.load.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,7 @@ def test_a_right_file_is_found_by_itself(newcomer: Put, launch: Launch) -> None:
 def test_a_data_set_without_prepare_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = plugins.load("dataset", "folder")
     monkeypatch.delattr(plugin, "prepare")
+    plugins.load.cache_clear()
     with pytest.raises(
         InputError,
         match=r"wsol/datasets/folder\.py: there is no function `prepare` that takes 3 arguments; see CONTRIBUTING",

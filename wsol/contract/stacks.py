@@ -30,6 +30,12 @@ STACKS = [
 LONG_STACKS = [
     stack if stack[1] == usual_backbone(stack[0]) else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS
 ]
+"""For tests that train: full-size networks are slow."""
+WHOLE_STACKS = [
+    pytest.param(*stack, marks=pytest.mark.slow) if stack[1] in LARGE and stack[0] != "cam" else stack
+    for stack in STACKS
+]
+"""For tests of a step or a map: the largest networks are slow under all methods but one."""
 TINY_RATE, RATE = 0.05, 0.003
 """Learning rates; the wide networks need the small one."""
 

@@ -49,12 +49,14 @@ def numbers(path: Path, ids: list[str], columns: int, allowed: range) -> Int64 |
 
 def _numbers(path: Path, ids: list[str], columns: int, allowed: range) -> Int64:
     found, hashes = np.full((len(ids), columns), -1, np.int64), list[Int64]()
-    index, row = dict[str, int](), 0
+    index, row, in_order = dict[str, int](), 0, True
     for text in _pieces(path):
         names, values = _split(text, columns)
         if int(values.min()) not in allowed or int(values.max()) not in allowed:  # a range searches for an int64
             raise ValueError("a number is out of its range")
-        if names == ids[row : row + len(names)]:
+        if in_order and names != ids[row : row + len(names)]:
+            in_order, hashes = False, [_hashes(ids[:row])]
+        if in_order:  # ids are unique, and so are these names
             found[row : row + len(names)] = values
         else:
             if not all(map(str.strip, names)):
@@ -62,9 +64,9 @@ def _numbers(path: Path, ids: list[str], columns: int, allowed: range) -> Int64:
             index = index or {name: place for place, name in enumerate(ids)}
             places = np.array([index.get(name, -1) for name in names], np.int64)
             found[places[places >= 0]] = values[places >= 0]
-        hashes.append(_hashes(names))
+            hashes.append(_hashes(names))
         row += len(names)
-    if (found < 0).any() or not _all_differ(np.concatenate(hashes)):
+    if (found < 0).any() or not (in_order or _all_differ(np.concatenate(hashes))):
         raise ValueError("an image has no row, or two")
     return found
 

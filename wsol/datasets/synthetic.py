@@ -156,11 +156,12 @@ def _object(random: RandomState, side: int, percent: tuple[int, int]) -> tuple[B
             continue
         head_radius = max(3, int(radii.min()) * int(random.randint(5, 9, dtype=np.int64)) // 10)
         head_center = center + direction * radii // 8
-        body, head = _ellipse(side, center, radii), _ellipse(side, head_center, np.array([head_radius, head_radius]))
-        inside = all(
+        if not all(
             (c - r >= 1).all() and (c + r < side - 1).all() for c, r in ((center, radii), (head_center, head_radius))
-        )
-        x0, y0, x1, y1 = _box(body | head) if inside else (0, 0, -1, -1)
+        ):
+            continue
+        body, head = _ellipse(side, center, radii), _ellipse(side, head_center, np.array([head_radius, head_radius]))
+        x0, y0, x1, y1 = _box(body | head)
         if percent[0] * side * side <= 100 * (x1 - x0 + 1) * (y1 - y0 + 1) < percent[1] * side * side:
             patch_radius = max(2, head_radius * 7 // 10)
             return body, head, _ellipse(side, head_center, np.array([patch_radius, patch_radius]))

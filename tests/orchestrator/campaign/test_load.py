@@ -118,15 +118,18 @@ def test_the_rules_of_a_campaign_are_those_of_every_cell(campaign_file: Path) ->
     over all."""
     space = campaign_file.with_name("tiny.yaml")
     values = yaml.safe_load(space.read_text())
-    values["study"] = {"trials": 99, "sampler": "qmc", "seed": 11, "hours": 5}
+    values["study"] = {"trials": 99, "sampler": "qmc", "scheduler": "asha", "grace_epochs": 1, "seed": 11, "hours": 5}
     values["resources"] = {"concurrent_trials": 7}
     values["trial"]["training"]["checkpoint"] = "best"
     space.write_text(yaml.safe_dump(values))
     write(campaign_file, sampler="tpe", seed=5, resources={"concurrent_trials": 3})
     for experiment in load(campaign_file).values():
         study = experiment.study
-        assert (study.trials, study.sampler, study.seed, study.hours) == (3, "tpe", 5, None)
+        assert (study.trials, study.sampler, study.scheduler) == (3, "tpe", "none")
+        assert (study.seed, study.hours) == (5, None)
         assert (experiment.trial.training.checkpoint, experiment.resources.concurrent_trials) == ("last", 3)
+    raced = load(campaign_file, "scheduler=race", "training.epochs=4").values()
+    assert {(one.study.scheduler, one.study.grace_epochs) for one in raced} == {("race", 1)}
     methods = {"cam": {"file": "tiny.yaml", "set": {"training.checkpoint": "best", "training.epochs": 4}}}
     backbones = {"wide": {"set": {"study.seed": 8}}}
     write(campaign_file, sampler="tpe", seed=5, methods=methods, backbones=backbones)

@@ -11,6 +11,7 @@ import pytest
 
 import orchestrator
 from orchestrator.comparison.rows import comparison_rows
+from orchestrator.console import console
 from orchestrator.runs.tested import looks_at_test
 from tests.support.tiny import Launch
 from wsol.errors import InputError
@@ -54,7 +55,10 @@ def test_a_sweep_has_the_numbers_of_each_run_and_setting(seeds: tuple[Path, Path
         assert row.cells["max_box_acc_v2"].difference == mean - means[0]
 
 
-def test_the_table_is_printed_in_every_form(seeds: tuple[Path, Path], launch: Launch) -> None:
+def test_the_table_is_printed_in_every_form(
+    seeds: tuple[Path, Path], launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_width", 80)
     code, out, err = launch("sweep", *SEEDS, NORMALIZERS)
     assert code == 0, err
     assert f"{SEEDS[1]}: 3 settings on 8 images of train_fullsup in" in out and "2 seeds" in out
