@@ -35,6 +35,8 @@ TRAINED_ON_CPU = 4
 """Images of a step that is measured on a CPU, where a long step takes time and memory in proportion to its images. A
 GPU is given the whole batch, which has to fit its memory."""
 EVALUATED_ON_CPU = 8
+SHORT, IN_A_ROW = 1.0, 8
+"""A step of fewer seconds is measured among so many: in an epoch the loader works ahead, before one alone it cannot."""
 FEW_PASSES = 16
 """Of an image: extractors that need more of their own are not run to be measured; their passes are counted."""
 
@@ -112,26 +114,33 @@ def _seconds_of_step(method: Method, config: TrainConfig, images: ImageStore) ->
     """Seconds of a step in the last epoch, when every part of the loss is active. On a CPU a step of many images is
     only measured itself if one of few says that it is quick."""
     if not torch.cuda.is_available() and len(images) > TRAINED_ON_CPU:
-        uncached = config.data.model_copy(update={"cache": "off"})
-        few = ImageStore(images.split.only(list(range(TRAINED_ON_CPU))), images.size, uncached)
+        few = _images_at(list(range(TRAINED_ON_CPU)), images, config)
         expected = _seconds_of_batch(method, config, few) * len(images) / len(few)
         if expected > QUICK:
             return expected
-    return _seconds_of_batch(method, config, images)
+    alone = _seconds_of_batch(method, config, images)
+    if alone > SHORT:
+        return alone
+    return _seconds_of_batch(method, config, _images_at(IN_A_ROW * list(range(len(images))), images, config), IN_A_ROW)
 
 
-def _seconds_of_batch(method: Method, config: TrainConfig, images: ImageStore) -> float:
-    """Seconds of a step with these images, at a learning rate that changes little."""
-    whole = config.training.model_copy(update={"batch_size": len(images)})
+def _images_at(positions: list[int], images: ImageStore, config: TrainConfig) -> ImageStore:
+    """Some of the images, or some of them again, with a cache beside theirs."""
+    data = config.data.model_copy(update={"root": str(images.split.image_root), "stage": None})
+    return ImageStore(images.split.only(positions), images.size, data)
+
+
+def _seconds_of_batch(method: Method, config: TrainConfig, images: ImageStore, steps: int = 1) -> float:
+    """Seconds of a step when these images are an epoch of so many steps, at a learning rate that changes little."""
+    batch = len(images) // steps
+    whole = config.training.model_copy(update={"batch_size": batch})
     slow = config.optim.model_copy(update={"lr": 1e-6})
     config = config.model_copy(update={"training": whole, "optim": slow})
     optimizer, loader = build_optimizer(method, config.optim), build_loader(images, method, config)
 
     def step() -> float:
-        return (
-            len(images)
-            / train_epoch(method, method, optimizer, loader, config.training.epochs, config)["train/images_per_second"]
-        )
+        epoch = train_epoch(method, method, optimizer, loader, config.training.epochs, config)
+        return batch / epoch["train/images_per_second"]
 
     return _settled(step)
 

@@ -31,7 +31,8 @@ def random_images(
     shape = {
         "image_size": config.data.image_size,
         "resize_size": config.data.resize_size,
-        "cache": "off",
+        "cache": config.data.cache,
+        "root": str(folder),
         "workers": config.data.workers,
     }
     for kind in ("boxes", "masks"):

@@ -33,6 +33,11 @@ LOG_BYTES = 100_000
 """Bytes of TensorBoard's maps and numbers for one epoch."""
 
 
+STARTS = 30.0
+"""Seconds until Ray runs, until the processes of trials have imported everything, and the same again for the
+measurements at the end: 25 to 35 on two slow cores."""
+
+
 RUN_BYTES = 5_000_000
 """Bytes of report, pictures and scores of a run."""
 
@@ -117,7 +122,7 @@ class Forecast:
     def total_seconds(self, concurrent: int) -> float:
         """Wall time of the search with so many trials at the same time; schedulers make it shorter."""
         rounds = math.ceil(self.trials / concurrent) + math.ceil(self.again / concurrent)
-        return rounds * self.seconds_per_trial + self.seconds_at_the_end
+        return STARTS + rounds * self.seconds_per_trial + self.seconds_at_the_end
 
     @property
     def hours_of_devices(self) -> float:

@@ -15,7 +15,6 @@ from wsol.contract.found import backbone as make
 from wsol.method import Method
 from wsol.network import CamHead, Classifier
 
-
 pytestmark = pytest.mark.slow  # whole networks
 
 
