@@ -72,10 +72,12 @@ class Bootstrap:
         self._count()
         found: dict[str, Floats] = {}
         for metric, sums in zip(self.metrics, self.sums, strict=True):
-            each = {name: value.view(REPLICATES, *metric.sums[name].shape) for name, value in sums.items()}
-            exact = {name: value.to(metric.sums[name].dtype).unbind() for name, value in each.items()}
+            each = {
+                name: sums[name].view(REPLICATES, *value.shape).to(value.dtype).unbind()
+                for name, value in metric.sums.items()
+            }
             for replicate in range(REPLICATES):
-                metric.sums = {name: values[replicate] for name, values in exact.items()}
+                metric.sums = {name: values[replicate] for name, values in each.items()}
                 try:
                     values = {**metric.compute(), **metric.compute_at(chosen)}
                 except ValueError:  # this replicate holds no image, or no object

@@ -31,21 +31,14 @@ class Strict(BaseModel):
     @field_validator("*")
     @classmethod
     def _fits(cls, value: object) -> object:
-        if isinstance(value, int | float):
-            _require_fitting(value)
-        elif isinstance(value, list):
-            for inner in value:
-                if isinstance(inner, int | float):
-                    _require_fitting(inner)
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and not -(2**63) <= number < 2**63:
+                raise ValueError(
+                    f"must lie within 64-bit whole numbers, -2^63 to 2^63 - 1, not of {number.bit_length()} bits"
+                )
+            if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
+                raise ValueError(f"is beyond 32-bit floats, {SMALLEST:.2g} to {LARGEST:.2g}: {number:g}")
         return value
-
-
-def _require_fitting(number: float) -> None:
-    """Raise ValueError for numbers that tensors cannot hold."""
-    if isinstance(number, int) and not -(2**63) <= number < 2**63:
-        raise ValueError(f"must lie within 64-bit whole numbers, -2^63 to 2^63 - 1, not of {number.bit_length()} bits")
-    if isinstance(number, float) and number and not SMALLEST <= abs(number) <= LARGEST:
-        raise ValueError(f"is beyond 32-bit floats, {SMALLEST:.2g} to {LARGEST:.2g}: {number:g}")
 
 
 class PluginConfig(Strict):

@@ -228,7 +228,7 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
     """The cable of one node of a trial is cut for a minute, then a node is killed; the trial goes on each time and no
     epoch is lost."""
     process, log = nodes.launch(
-        "search", str(space_file), "study.trials=1", "training.epochs=120", *TWO_WORKERS, "--run", "runs/faults"
+        "search", str(space_file), "study.trials=1", "training.epochs=200", *TWO_WORKERS, "--run", "runs/faults"
     )
     folder = space_file.parent / "runs" / "faults"
     wait_until(lambda: len(epochs_of(folder, 0)) >= 3 or process.poll() is not None)
@@ -249,7 +249,7 @@ def test_a_study_survives_a_cut_cable_and_a_killed_node(nodes: Nodes, space_file
     nodes.kill(nodes.training())
     assert process.wait(300) == 0, log.read_text()
     trial = open_study(folder).trials[0]
-    assert trial.state.name == "COMPLETE" and sorted(trial.intermediate_values) == list(range(1, 121))
+    assert trial.state.name == "COMPLETE" and sorted(trial.intermediate_values) == list(range(1, 201))
 
 
 def test_nodes_that_share_no_folder_work_through_the_store(cold_nodes: Nodes, space_file: Path) -> None:

@@ -27,14 +27,10 @@ STACKS = [
     if not misfit(plugins.load("method", method).Config(), small_config(backbone))
 ]
 """Those that work; what does not is refused."""
-LONG_STACKS = [
-    stack if stack[1] == usual_backbone(stack[0]) else pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS
-]
+SLOW = {stack: pytest.param(*stack, marks=pytest.mark.slow) for stack in STACKS}
+LONG_STACKS = [stack if stack[1] == usual_backbone(stack[0]) else SLOW[stack] for stack in STACKS]
 """For tests that train: full-size networks are slow."""
-WHOLE_STACKS = [
-    pytest.param(*stack, marks=pytest.mark.slow) if stack[1] in LARGE and stack[0] != "cam" else stack
-    for stack in STACKS
-]
+SHORT_STACKS = [stack if stack[1] not in LARGE or stack[0] == "cam" else SLOW[stack] for stack in STACKS]
 """For tests of a step or a map: the largest networks are slow under all methods but one."""
 TINY_RATE, RATE = 0.05, 0.003
 """Learning rates; the wide networks need the small one."""

@@ -138,7 +138,7 @@ def test_a_large_file_is_merged_over_another_soon(tmp_path: Path) -> None:
     reading = time.process_time() - started
     started = time.process_time()
     document = read_yaml(tmp_path / "over.yaml")
-    assert time.process_time() - started < 6 * reading
+    assert time.process_time() - started < 4 * reading
     assert document.place(("k5999", 2)) == f"{tmp_path / 'over.yaml'}:6001"
 
 

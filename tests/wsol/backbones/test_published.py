@@ -15,8 +15,6 @@ from wsol.contract.found import backbone as make
 from wsol.method import Method
 from wsol.network import CamHead, Classifier
 
-pytestmark = pytest.mark.slow  # whole networks
-
 
 @pytest.mark.parametrize("path", vectors.files("backbones"))
 @torch.no_grad()
